@@ -1,0 +1,60 @@
+# Each target sets up what it needs, from nothing: Python 3.11+, make and a C++ compiler.
+#
+#   make demo         the main job on real data; writes demo.png
+#   make test         the tests
+#   make lint         format, lint, types, import rules, generated stubs
+#   make bench        measurements, each beside its physical limit
+#   make docker-test  builds the image and runs it (needs docker)
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# In most places plain pip takes a CUDA build of torch, of several gigabytes. So PyTorch's index
+# of CPU builds is tried first, briefly; then pip's own configuration. Empty: only the latter.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet -c constraints.txt
+
+.PHONY: demo test lint bench docker-test clean
+
+demo: $(VENV)/.demo
+	$(BIN)/euclidesdb demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python protos/generate.py --check
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/embedding.py
+
+docker-test:
+	docker/test.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo.png
+
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing torch (a CPU build of it) into $(VENV)"
+	@if [ -n "$(TORCH_INDEX)" ] && \
+	  $(INSTALL) --timeout 10 --retries 0 --index-url "$(TORCH_INDEX)" torch 2>/dev/null; \
+	then :; else $(INSTALL) torch; fi
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	@echo "Installing EuclidesDB into $(VENV)"
+	@$(INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	@echo "Installing EuclidesDB and its development tools into $(VENV)"
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@

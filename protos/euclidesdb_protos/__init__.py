@@ -1,0 +1,1 @@
+"""Generated stubs of EuclidesDB's wire protocols: `legacy` (C++ EuclidesDB) and `v1` (ours)."""

@@ -1,0 +1,1 @@
+"""Stubs of EuclidesDB's own wire protocol."""

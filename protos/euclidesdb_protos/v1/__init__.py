@@ -1,0 +1,1 @@
+"""Stubs of the v1 API."""

@@ -1,0 +1,231 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DATA_TYPE_UNSPECIFIED: _ClassVar[DataType]
+    DATA_TYPE_FLOAT32: _ClassVar[DataType]
+
+class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_STATE_UNSPECIFIED: _ClassVar[ModelState]
+    MODEL_STATE_LOADING: _ClassVar[ModelState]
+    MODEL_STATE_READY: _ClassVar[ModelState]
+    MODEL_STATE_RESTARTING: _ClassVar[ModelState]
+    MODEL_STATE_QUARANTINED: _ClassVar[ModelState]
+DATA_TYPE_UNSPECIFIED: DataType
+DATA_TYPE_FLOAT32: DataType
+MODEL_STATE_UNSPECIFIED: ModelState
+MODEL_STATE_LOADING: ModelState
+MODEL_STATE_READY: ModelState
+MODEL_STATE_RESTARTING: ModelState
+MODEL_STATE_QUARANTINED: ModelState
+
+class Array(_message.Message):
+    __slots__ = ("data_type", "shape", "data")
+    DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data_type: DataType
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    data: bytes
+    def __init__(self, data_type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Payload(_message.Message):
+    __slots__ = ("image",)
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    image: bytes
+    def __init__(self, image: _Optional[bytes] = ...) -> None: ...
+
+class Vector(_message.Message):
+    __slots__ = ("values", "fingerprint")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    values: Array
+    fingerprint: str
+    def __init__(self, values: _Optional[_Union[Array, _Mapping]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+
+class AddItemRequest(_message.Message):
+    __slots__ = ("id", "payload", "vectors", "models", "attributes_json", "metadata", "include_vectors", "include_predictions")
+    class VectorsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Vector
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Vector, _Mapping]] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    payload: Payload
+    vectors: _containers.MessageMap[str, Vector]
+    models: _containers.RepeatedScalarFieldContainer[str]
+    attributes_json: str
+    metadata: bytes
+    include_vectors: bool
+    include_predictions: bool
+    def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., vectors: _Optional[_Mapping[str, Vector]] = ..., models: _Optional[_Iterable[str]] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ...) -> None: ...
+
+class AddItemReply(_message.Message):
+    __slots__ = ("embeddings",)
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    embeddings: _containers.RepeatedCompositeFieldContainer[Embedding]
+    def __init__(self, embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ...) -> None: ...
+
+class Embedding(_message.Message):
+    __slots__ = ("model", "fingerprint", "vector", "predictions")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    vector: Array
+    predictions: Array
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., vector: _Optional[_Union[Array, _Mapping]] = ..., predictions: _Optional[_Union[Array, _Mapping]] = ...) -> None: ...
+
+class GetItemRequest(_message.Message):
+    __slots__ = ("id", "include_vectors", "include_predictions", "include_payload")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    include_vectors: bool
+    include_predictions: bool
+    include_payload: bool
+    def __init__(self, id: _Optional[str] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ...) -> None: ...
+
+class GetItemReply(_message.Message):
+    __slots__ = ("item",)
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    item: Item
+    def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ...) -> None: ...
+
+class Item(_message.Message):
+    __slots__ = ("id", "attributes_json", "metadata", "embeddings", "payload")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    attributes_json: str
+    metadata: bytes
+    embeddings: _containers.RepeatedCompositeFieldContainer[Embedding]
+    payload: Payload
+    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ...) -> None: ...
+
+class RemoveItemRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class RemoveItemReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Query(_message.Message):
+    __slots__ = ("payload", "vector", "id")
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    payload: Payload
+    vector: Vector
+    id: str
+    def __init__(self, payload: _Optional[_Union[Payload, _Mapping]] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., id: _Optional[str] = ...) -> None: ...
+
+class FindSimilarRequest(_message.Message):
+    __slots__ = ("query", "models", "top_k", "include_self", "include_attributes", "include_metadata")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_SELF_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_METADATA_FIELD_NUMBER: _ClassVar[int]
+    query: Query
+    models: _containers.RepeatedScalarFieldContainer[str]
+    top_k: int
+    include_self: bool
+    include_attributes: bool
+    include_metadata: bool
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ...) -> None: ...
+
+class FindSimilarReply(_message.Message):
+    __slots__ = ("answers",)
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[ModelAnswer]
+    def __init__(self, answers: _Optional[_Iterable[_Union[ModelAnswer, _Mapping]]] = ...) -> None: ...
+
+class ModelAnswer(_message.Message):
+    __slots__ = ("model", "fingerprint", "metric", "neighbors")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBORS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    metric: str
+    neighbors: _containers.RepeatedCompositeFieldContainer[Neighbor]
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., metric: _Optional[str] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ...) -> None: ...
+
+class Neighbor(_message.Message):
+    __slots__ = ("id", "distance", "attributes_json", "metadata")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    distance: float
+    attributes_json: str
+    metadata: bytes
+    def __init__(self, id: _Optional[str] = ..., distance: _Optional[float] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListModelsReply(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("name", "state", "reason", "input", "feature_dim", "prediction_dim", "fingerprint", "engine", "metric", "items", "labels")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_DIM_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_DIM_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: ModelState
+    reason: str
+    input: str
+    feature_dim: int
+    prediction_dim: int
+    fingerprint: str
+    engine: str
+    metric: str
+    items: int
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., reason: _Optional[str] = ..., input: _Optional[str] = ..., feature_dim: _Optional[int] = ..., prediction_dim: _Optional[int] = ..., fingerprint: _Optional[str] = ..., engine: _Optional[str] = ..., metric: _Optional[str] = ..., items: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
