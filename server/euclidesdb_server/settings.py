@@ -1,0 +1,74 @@
+"""INI sections into frozen dataclasses, with errors that name file, section and key.
+
+A settings class is a frozen dataclass whose fields are the section's keys; types and
+`annotated_types` limits are checked by pydantic, which reads "yes", "on", "12" as a person
+means them. EuclidesDB's own reader (inih) ignores the case of sections and keys and takes
+`;` for a comment also behind a value: so does this one.
+"""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from euclidesdb_server.errors import ConfigError
+
+
+class Settings(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+SettingsClass = TypeVar("SettingsClass", bound=Settings)
+
+
+def read_ini(path: Path) -> dict[str, dict[str, str]]:
+    """The sections of an INI file, names and keys in lower case.
+
+    Raises ConfigError where the file cannot be read or is no INI file.
+    """
+    parser = configparser.ConfigParser(
+        interpolation=None, inline_comment_prefixes=(";",), default_section="\0none"
+    )
+    try:
+        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    except configparser.Error as error:
+        raise ConfigError(f"{path} is not an INI file: {error}") from error
+    return {name.lower(): dict(parser[name]) for name in parser.sections()}
+
+
+def parse_section(
+    kind: type[SettingsClass], section: Mapping[str, str], *, file: Path | None, name: str
+) -> SettingsClass:
+    """`section` as a `kind`; relative paths in it start at the folder of `file`.
+
+    Raises ConfigError for an unknown key, a missing one or a malformed value.
+    """
+    where = f"{file or 'options'}: [{name}]"
+    keys = [field.name for field in dataclasses.fields(kind) if field.init]
+    for key in section:
+        if key not in keys:
+            raise ConfigError(f"{where} has no key {key!r}; its keys are {', '.join(keys)}")
+    try:
+        settings = TypeAdapter(kind).validate_python(dict(section))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "?"
+        value = f" = {section[key]!r}" if key in section else ""
+        raise ConfigError(f"{where} {key}{value}: {first['msg']}") from error
+    if file is None:
+        return settings
+    anchored = {
+        key: (file.parent / value).resolve()
+        for key in keys
+        if isinstance(value := getattr(settings, key), Path)
+    }
+    return dataclasses.replace(settings, **anchored) if anchored else settings
