@@ -1,0 +1,68 @@
+"""The exact engine: compares a query with every row, in memory or memory-mapped.
+
+Finds the true nearest rows in time that grows with their number: 100,000 rows of 512 in
+about 30 ms on one core. Saved as `vectors.py` describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from euclidesdb_server.engines.distances import search_matrix
+from euclidesdb_server.engines.vectors import load_vectors, save_vectors
+from euclidesdb_server.types import Distances, Matrix, Metric, MetricKind, RowMask, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class ExactOptions:
+    """Section `[exact]` of the configuration."""
+
+    metric: Literal["l2", "cosine", "inner_product"] = "l2"
+    """How vectors are compared."""
+
+
+class ExactSegment:
+    """A matrix, all of whose rows are compared with each query."""
+
+    def __init__(self, vectors: Matrix, metric: Metric) -> None:
+        self._vectors = vectors
+        self._metric = metric
+
+    def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
+        """As `Segment.search`; exact, ties at the kth place included."""
+        return search_matrix(queries, self._vectors, k, allowed, self._metric)
+
+    def save(self, folder: Path) -> None:
+        """As `Segment.save`."""
+        save_vectors(folder, self._vectors)
+
+
+class ExactEngine:
+    """`SearchEngine` by comparing with every row."""
+
+    name = "exact"
+    Options = ExactOptions
+
+    def __init__(self, options: ExactOptions | None = None) -> None:
+        self._options = options or ExactOptions()
+
+    @property
+    def metric(self) -> Metric:
+        """`[exact] metric`."""
+        return Metric(MetricKind(self._options.metric))
+
+    @property
+    def build_options(self) -> Mapping[str, Any]:
+        """Only whether the saved rows are normalized: any metric can search them."""
+        return {"normalized": self.metric.normalizes}
+
+    def build(self, vectors: Matrix) -> ExactSegment:
+        """As `SearchEngine.build`."""
+        return ExactSegment(vectors, self.metric)
+
+    def load(self, folder: Path) -> ExactSegment:
+        """As `SearchEngine.load`; raises CorruptRecord where the files disagree."""
+        return ExactSegment(load_vectors(folder), self.metric)

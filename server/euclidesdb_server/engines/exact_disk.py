@@ -1,0 +1,144 @@
+"""The exact engine for more vectors than memory: each search reads the file of vectors.
+
+A search holds one block of 4 MiB and its k nearest so far, whatever the number of rows;
+plain reads leave the rows in the page cache, which the system can take back. Under a sparse
+mask only runs of allowed rows are read. Saved as `vectors.py` describes, so as by `exact`.
+
+`build` holds the matrix it is given until `save` has written it.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge
+
+from euclidesdb_server.engines.distances import rows_per_block, search_blocks, search_matrix
+from euclidesdb_server.engines.vectors import read_shape, save_vectors, vectors_path
+from euclidesdb_server.errors import CorruptRecord
+from euclidesdb_server.types import L2, Distances, Matrix, Metric, MetricKind, RowMask, Rows
+
+# Reading over a gap of this many bytes costs no more than a second read.
+_READ_THROUGH_BYTES = 16 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class ExactDiskOptions:
+    """Section `[exact_disk]` of the configuration; keys and defaults are EuclidesDB's."""
+
+    pnorm: Annotated[float, Ge(1)] = 2.0
+    """The p of the p-norm of the difference: 1 Manhattan, 2 Euclidean, inf Chebyshev."""
+    normalize: bool = False
+    """Scale vectors to unit length before they are compared."""
+
+
+class VectorFile:
+    """A saved matrix read with `pread`, by any number of threads at once; open until collected."""
+
+    def __init__(self, folder: Path) -> None:
+        self._rows, self._dim = read_shape(folder)
+        self._path = vectors_path(folder)
+        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def blocks(self, allowed: RowMask | None) -> Iterator[tuple[Rows, Matrix]]:
+        """Row numbers and vectors of at least the allowed rows, ascending.
+
+        One buffer serves all blocks: each is overwritten when the next is asked for.
+        """
+        step = rows_per_block(self._dim)
+        buffer = np.empty((min(step, self._rows), self._dim), np.dtype("<f4"))
+        mask = None if allowed is None else allowed.as_bool()
+        for start in range(0, self._rows, step):
+            stop = min(start + step, self._rows)
+            runs = [(start, stop)] if mask is None else self._runs(mask, start, stop)
+            filled = 0
+            for first, last in runs:
+                self._read(buffer[filled : filled + last - first], first)
+                filled += last - first
+            if filled:
+                yield np.concatenate([np.arange(*run) for run in runs]), buffer[:filled]
+
+    def _runs(self, mask: npt.NDArray[np.bool_], start: int, stop: int) -> list[tuple[int, int]]:
+        """Ranges of rows within [start, stop) that hold all allowed ones, small gaps included."""
+        rows = start + np.flatnonzero(mask[start:stop])
+        if not len(rows):
+            return []
+        widest = max(1, _READ_THROUGH_BYTES // (4 * self._dim))
+        breaks = np.flatnonzero(np.diff(rows) > widest)
+        firsts = rows[np.concatenate(([0], breaks + 1))]
+        lasts = rows[np.concatenate((breaks, [-1]))] + 1
+        return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
+
+    def _read(self, vectors: Matrix, first_row: int) -> None:
+        view = vectors.reshape(-1).view(np.uint8).data
+        offset = first_row * self._dim * vectors.itemsize
+        while view:
+            count = os.preadv(self._descriptor, [view], offset)
+            if count == 0:
+                raise CorruptRecord(f"{self._path}: ends at byte {offset}, in the midst of a row")
+            view, offset = view[count:], offset + count
+
+
+class ExactDiskSegment:
+    """The given matrix until it is saved, its file from then on."""
+
+    def __init__(self, source: Matrix | VectorFile, metric: Metric) -> None:
+        self._source = source
+        self._metric = metric
+
+    def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
+        """As `Segment.search`; exact, ties at the kth place included.
+
+        Raises CorruptRecord where the file has been cut short.
+        """
+        source = self._source
+        if isinstance(source, VectorFile):
+            return search_blocks(queries, source.blocks(allowed), k, allowed, self._metric)
+        return search_matrix(queries, source, k, allowed, self._metric)
+
+    def save(self, folder: Path) -> None:
+        """As `Segment.save`; lets go of the matrix. `folder` may be renamed afterwards."""
+        source = self._source
+        if isinstance(source, VectorFile):
+            raise ValueError("an exact_disk segment is saved once; its file is in place already")
+        save_vectors(folder, source)
+        self._source = VectorFile(folder)
+
+
+class ExactDiskEngine:
+    """`SearchEngine` by reading every row for each search."""
+
+    name = "exact_disk"
+    Options = ExactDiskOptions
+
+    def __init__(self, options: ExactDiskOptions | None = None) -> None:
+        self._options = options or ExactDiskOptions()
+
+    @property
+    def metric(self) -> Metric:
+        """The p-norm of the difference, `l2` where p is 2."""
+        pnorm, normalize = self._options.pnorm, self._options.normalize
+        if pnorm == L2.p:
+            return Metric(MetricKind.L2, normalized=normalize)
+        return Metric(MetricKind.LP, p=pnorm, normalized=normalize)
+
+    @property
+    def build_options(self) -> Mapping[str, Any]:
+        """Only whether the saved rows are normalized: any p can search them."""
+        return {"normalized": self.metric.normalizes}
+
+    def build(self, vectors: Matrix) -> ExactDiskSegment:
+        """As `SearchEngine.build`; holds the matrix until `save`."""
+        return ExactDiskSegment(vectors, self.metric)
+
+    def load(self, folder: Path) -> ExactDiskSegment:
+        """As `SearchEngine.load`; raises CorruptRecord where the files disagree."""
+        return ExactDiskSegment(VectorFile(folder), self.metric)

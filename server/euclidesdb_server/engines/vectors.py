@@ -1,0 +1,57 @@
+"""The vectors of a segment as a file: `vectors.f32`, with its shape in `vectors.json`.
+
+`vectors.f32` is rows x dim float32, little-endian, in C order, nothing else.
+`vectors.json` is `{"rows": rows, "dim": dim}`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from euclidesdb_server.errors import CorruptRecord
+from euclidesdb_server.types import Matrix
+
+_STORED = np.dtype("<f4")
+
+
+def save_vectors(folder: Path, vectors: Matrix) -> None:
+    """Write both files into `folder`."""
+    rows, dim = vectors.shape
+    vectors.astype(_STORED, copy=False).tofile(vectors_path(folder))
+    (folder / "vectors.json").write_text(json.dumps({"rows": rows, "dim": dim}), "utf-8")
+
+
+def load_vectors(folder: Path) -> Matrix:
+    """The saved matrix, memory-mapped and read-only. Raises CorruptRecord as `read_shape` does."""
+    rows, dim = read_shape(folder)
+    if rows == 0:  # an empty file cannot be mapped
+        return np.empty((0, dim), np.float32)
+    mapped = np.memmap(vectors_path(folder), _STORED, mode="r", shape=(rows, dim))
+    return np.asarray(mapped, np.float32)
+
+
+def read_shape(folder: Path) -> tuple[int, int]:
+    """Rows and dim of the saved matrix.
+
+    Raises CorruptRecord where `vectors.json` is unreadable or `vectors.f32` has another size.
+    """
+    try:
+        shape = json.loads((folder / "vectors.json").read_text("utf-8"))
+        rows, dim = int(shape["rows"]), int(shape["dim"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptRecord(f"{folder / 'vectors.json'}: not a matrix's shape: {error}") from error
+    size = vectors_path(folder).stat().st_size
+    if size != rows * dim * _STORED.itemsize:
+        raise CorruptRecord(
+            f"{vectors_path(folder)}: {size} bytes, where {rows} rows of {dim} float32 take "
+            f"{rows * dim * _STORED.itemsize}"
+        )
+    return rows, dim
+
+
+def vectors_path(folder: Path) -> Path:
+    """Where the vectors of the segment in `folder` are."""
+    return folder / "vectors.f32"
