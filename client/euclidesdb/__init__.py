@@ -1,0 +1,80 @@
+"""The client of EuclidesDB: add items, get them, find what is most like them.
+
+    import euclidesdb
+
+    with euclidesdb.Client("localhost:50000") as db:
+        db.add("sku-1", image="shoe.jpg", models=["resnet18"])
+        for neighbor in db.find_similar(image="other-shoe.jpg", model="resnet18")["resnet18"]:
+            print(neighbor.id, neighbor.distance)
+
+Needs grpcio, protobuf and numpy; no model, index or image library is imported.
+"""
+
+from importlib import metadata as _metadata
+
+from euclidesdb._client import Client
+from euclidesdb._errors import (
+    Cancelled,
+    ClientClosed,
+    CorruptRecord,
+    DataLoss,
+    DeadlineExceeded,
+    DimensionMismatch,
+    DiskFull,
+    EuclidesDBError,
+    InvalidRequest,
+    MessageTooLarge,
+    ModelFailed,
+    ModelUnavailable,
+    NotAllowed,
+    NotFound,
+    Overloaded,
+    ResourceExhausted,
+    ServerError,
+    ShuttingDown,
+    StaleSpace,
+    Unavailable,
+    UndecodableInput,
+    UnknownItem,
+    UnknownModel,
+)
+from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, Neighbor, Neighbors
+
+try:
+    __version__ = _metadata.version("euclidesdb")
+except _metadata.PackageNotFoundError:  # run from a checkout
+    __version__ = "0+unknown"
+
+__all__ = [
+    "Cancelled",
+    "Client",
+    "ClientClosed",
+    "CorruptRecord",
+    "DataLoss",
+    "DeadlineExceeded",
+    "DimensionMismatch",
+    "DiskFull",
+    "Embedding",
+    "EuclidesDBError",
+    "InvalidRequest",
+    "Item",
+    "MessageTooLarge",
+    "ModelFailed",
+    "ModelInfo",
+    "ModelUnavailable",
+    "ModelVector",
+    "Neighbor",
+    "Neighbors",
+    "NotAllowed",
+    "NotFound",
+    "Overloaded",
+    "ResourceExhausted",
+    "ServerError",
+    "ShuttingDown",
+    "StaleSpace",
+    "Unavailable",
+    "UndecodableInput",
+    "UnknownItem",
+    "UnknownModel",
+    "__version__",
+]

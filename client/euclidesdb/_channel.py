@@ -1,0 +1,48 @@
+"""The gRPC channel of a `Client`: what is retried, and which of gRPC's limits are lifted."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import grpc
+
+# Only calls that change nothing are repeated. When the reply of an add or a remove is lost, nobody
+# can tell whether it was applied; to send it again could undo what another writer did in between.
+_RETRIED = ("GetItem", "FindSimilar", "ListModels")
+# At most 4 attempts within about 2 s (pauses of 0.2, 0.6 and 1.2 s): a restart is bridged, and a
+# server that is stopping or a model in quarantine, which answer UNAVAILABLE too, are told soon.
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [
+                {"service": "euclidesdb.v1.FeatureDatabase", "method": method}
+                for method in _RETRIED
+            ],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "1.2s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ("grpc.enable_retries", 1),
+    # gRPC does not retry a request that outgrows this buffer; its 256 KiB is less than a photo.
+    ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
+    # The server states its limit; a second one here could only disagree with it.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A server that is back is found within a second, not within gRPC's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+def open_channel(target: str) -> grpc.Channel:
+    """A channel to `target` that connects when first used."""
+    return grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)

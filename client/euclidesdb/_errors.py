@@ -1,0 +1,202 @@
+"""The errors a `Client` raises for what went wrong outside this process.
+
+    EuclidesDBError
+    ├── InvalidRequest
+    │   ├── UndecodableInput     the bytes are no image, truncated, or too large a picture
+    │   ├── DimensionMismatch    a vector has the wrong length
+    │   └── StaleSpace           a vector was made by another model version
+    ├── NotFound
+    │   ├── UnknownModel
+    │   └── UnknownItem
+    ├── ResourceExhausted
+    │   ├── Overloaded           a model's queue is full
+    │   ├── DiskFull
+    │   └── MessageTooLarge      the server takes no message of this size
+    ├── Unavailable              nobody answers at the address
+    │   ├── ModelUnavailable     loading, restarting or quarantined
+    │   └── ShuttingDown
+    ├── NotAllowed               the server's configuration forbids the call
+    ├── ModelFailed              the model raised, crashed, hung or answered nonsense
+    ├── DeadlineExceeded         the timeout passed; a write may have been applied or not
+    ├── DataLoss
+    │   └── CorruptRecord        a stored record fails its checksum
+    ├── Cancelled                the client was closed during the call
+    ├── ClientClosed             the client was closed before the call
+    └── ServerError              the server failed in another way; its log says how
+
+Arguments that cannot be sent at all raise ValueError or TypeError before anything is sent.
+
+The server names each of its errors by a stable reason; where the transport itself failed
+there is none, and the gRPC status decides. `translated` is the one place that knows both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import grpc
+
+REASON_KEY: Final = "euclidesdb-reason"
+"""Trailing metadata that carries the server's reason; servers depend on it, so it never changes."""
+
+
+class EuclidesDBError(Exception):
+    """Base of every error of the client.
+
+    reason: the server's stable word for what happened ("unknown_item"); where the transport
+        failed, the name of the gRPC status ("unavailable").
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class InvalidRequest(EuclidesDBError):
+    """The server cannot serve the request as it stands; the message names the offending value."""
+
+
+class UndecodableInput(InvalidRequest):
+    """The payload is not what its kind of input promises."""
+
+
+class DimensionMismatch(InvalidRequest):
+    """A vector's length is not the model's feature_dim."""
+
+
+class StaleSpace(InvalidRequest):
+    """A vector belongs to another version of the model than the one served."""
+
+
+class NotFound(EuclidesDBError):
+    """Something named in the request does not exist."""
+
+
+class UnknownModel(NotFound):
+    """No model of that name is served."""
+
+
+class UnknownItem(NotFound):
+    """No item of that id is stored, or it has no vector of the model asked for."""
+
+
+class ResourceExhausted(EuclidesDBError):
+    """The server is at a limit."""
+
+
+class Overloaded(ResourceExhausted):
+    """A model's queue is full; try again later."""
+
+
+class DiskFull(ResourceExhausted):
+    """The server has no room to write; reads go on."""
+
+
+class MessageTooLarge(ResourceExhausted):
+    """The request is larger than the server takes; the message states both sizes in bytes."""
+
+
+class Unavailable(EuclidesDBError):
+    """The server, or what the request needs of it, is not there now and may be later."""
+
+
+class ModelUnavailable(Unavailable):
+    """The model is loading, restarting or quarantined."""
+
+
+class ShuttingDown(Unavailable):
+    """The server is stopping."""
+
+
+class NotAllowed(EuclidesDBError):
+    """The server's configuration forbids the call."""
+
+
+class ModelFailed(EuclidesDBError):
+    """The model raised, crashed, hung, or answered with a wrong shape or non-finite values."""
+
+
+class DeadlineExceeded(EuclidesDBError):
+    """The timeout passed before the answer came. A write may have been applied or not."""
+
+
+class DataLoss(EuclidesDBError):
+    """Stored data is lost or damaged."""
+
+
+class CorruptRecord(DataLoss):
+    """A stored record fails its checksum or cannot be parsed."""
+
+
+class Cancelled(EuclidesDBError):
+    """The client was closed during the call. A write may have been applied or not."""
+
+
+class ClientClosed(EuclidesDBError):
+    """The client was closed before the call; nothing was sent."""
+
+
+class ServerError(EuclidesDBError):
+    """The server failed in a way that has no class of its own; its log says how."""
+
+
+BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
+    "database_error": ServerError,
+    "invalid_request": InvalidRequest,
+    "undecodable_input": UndecodableInput,
+    "dimension_mismatch": DimensionMismatch,
+    "stale_space": StaleSpace,
+    "not_found": NotFound,
+    "unknown_model": UnknownModel,
+    "unknown_item": UnknownItem,
+    "overloaded": Overloaded,
+    "deadline_exceeded": DeadlineExceeded,
+    "unavailable": Unavailable,
+    "model_unavailable": ModelUnavailable,
+    "shutting_down": ShuttingDown,
+    "not_allowed": NotAllowed,
+    "model_failed": ModelFailed,
+    "storage_error": ServerError,
+    "disk_full": DiskFull,
+    "corrupt_record": CorruptRecord,
+}
+
+# For the transport's own errors, and for a reason that a newer server has and we do not know.
+# Any other status is a ServerError.
+BY_STATUS: Final[dict[grpc.StatusCode, type[EuclidesDBError]]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequest,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
+    grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.DATA_LOSS: DataLoss,
+    grpc.StatusCode.CANCELLED: Cancelled,
+}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise the error of this module that stands for any gRPC error raised inside."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise _translate(error) from error
+
+
+def _translate(error: grpc.RpcError) -> EuclidesDBError:
+    status = error.code()
+    message = error.details() or f"the call failed with {status.name}"
+    trailing = error.trailing_metadata() or ()
+    reasons = [str(entry.value) for entry in trailing if entry.key == REASON_KEY]
+    reason = reasons[0] if reasons else ""
+    kind = BY_REASON.get(reason) or BY_STATUS.get(status, ServerError)
+    # gRPC's own refusal has no reason; only its text sets it apart from other limits.
+    if kind is ResourceExhausted and not reason and "message larger than max" in message:
+        kind = MessageTooLarge
+    return kind(message, reason or status.name.lower())

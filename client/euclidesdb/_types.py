@@ -1,0 +1,131 @@
+"""The values a `Client` takes and returns. Arrays in answers are float32 and read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Vector: TypeAlias = npt.NDArray[np.float32]
+"""float32, shape (dim,), read-only."""
+
+
+# Values that hold arrays compare by identity: `==` of two arrays is an array, not a truth.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelVector:
+    """A vector made outside the database.
+
+    values: anything numpy takes for an array of numbers of shape (feature_dim,).
+    fingerprint: the model version that made it, where known. If the server serves another
+        version, it refuses the vector (StaleSpace) instead of comparing what cannot be.
+    """
+
+    values: npt.ArrayLike
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """What one model says of one item.
+
+    fingerprint: the model version; vectors of different versions cannot be compared.
+    vector: shape (feature_dim,); None where not asked for.
+    predictions: shape (prediction_dim,); None where not asked for, or where the vector came
+        ready-made and so nothing is known of them.
+    """
+
+    model: str
+    fingerprint: str
+    vector: Vector | None = None
+    predictions: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """A stored item.
+
+    embeddings: one per model version that has the item.
+    image: the bytes as they were added; None where not asked for or not kept.
+    """
+
+    id: str
+    attributes: Mapping[str, Any]
+    metadata: bytes
+    embeddings: tuple[Embedding, ...] = ()
+    image: bytes | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models that have a vector of the item, each once."""
+        return tuple(dict.fromkeys(embedding.model for embedding in self.embeddings))
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """One item of an answer. `attributes` and `metadata` are None where not asked for."""
+
+    id: str
+    distance: float
+    attributes: Mapping[str, Any] | None = None
+    metadata: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbors:
+    """A search's answer in the space of one model, nearest first; iterating gives `Neighbor`s.
+
+    metric: how distance is measured: "l2" (not squared), "cosine" (1 - similarity),
+        "inner_product" (negated), "l1", "normalized_l2", ...; smaller is nearer in all of them.
+    ids, distances: k of each, where k is top_k or as many items as the space has.
+    attributes, metadata: k of each; None where not asked for.
+    """
+
+    model: str
+    fingerprint: str
+    metric: str
+    ids: tuple[str, ...]
+    distances: Vector
+    attributes: tuple[Mapping[str, Any], ...] | None = None
+    metadata: tuple[bytes, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Neighbor]:
+        nothing = (None,) * len(self.ids)
+        yield from map(
+            Neighbor,
+            self.ids,
+            self.distances.tolist(),
+            nothing if self.attributes is None else self.attributes,
+            nothing if self.metadata is None else self.metadata,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model that the server has.
+
+    state: "ready", "loading", "restarting" or "quarantined".
+    reason: why it is not ready.
+    input: the kind of item it takes ("image").
+    items: the number of items with a vector of this version.
+    labels: class names of the predictions, where known.
+    """
+
+    name: str
+    state: str
+    reason: str
+    input: str
+    feature_dim: int
+    prediction_dim: int
+    fingerprint: str
+    engine: str
+    metric: str
+    items: int
+    labels: tuple[str, ...]

@@ -1,0 +1,15 @@
+import euclidesdb
+import pytest
+from scripted_server import ScriptedServer
+
+
+@pytest.fixture
+def server():
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def db(server):
+    with euclidesdb.Client(server.target, timeout=20) as db:
+        yield db

@@ -1,0 +1,314 @@
+"""What each method sends, and what it makes of the reply."""
+
+import euclidesdb
+import numpy as np
+import pytest
+from euclidesdb_protos.v1 import database_pb2 as pb
+
+
+def array(*values):
+    data = np.array(values, dtype="<f4").tobytes()
+    return pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=[len(values)], data=data)
+
+
+def model(name, state=pb.MODEL_STATE_READY, fingerprint="f1", kind="image"):
+    return pb.Model(name=name, state=state, fingerprint=fingerprint, input=kind)
+
+
+def test_add_sends_all_it_is_given(db, server):
+    db.add(
+        "sku-ü",
+        image=b"bytes of an image",
+        models=["digits", "resnet18"],
+        vectors={"other": [1, 2.5], "third": euclidesdb.ModelVector(np.ones(1), "f9")},
+        attributes={"brand": "ü", "sizes": [40, 41]},
+        metadata=b"\x00\xff",
+        include_vectors=True,
+        include_predictions=True,
+    )
+    assert server.requests["AddItem"] == [
+        pb.AddItemRequest(
+            id="sku-ü",
+            payload=pb.Payload(image=b"bytes of an image"),
+            models=["digits", "resnet18"],
+            vectors={
+                "other": pb.Vector(values=array(1, 2.5)),
+                "third": pb.Vector(values=array(1), fingerprint="f9"),
+            },
+            attributes_json='{"brand": "ü", "sizes": [40, 41]}',
+            metadata=b"\x00\xff",
+            include_vectors=True,
+            include_predictions=True,
+        )
+    ]
+
+
+def test_add_leaves_unset_what_it_is_not_given(db, server):
+    db.add("a")
+    assert server.requests["AddItem"] == [pb.AddItemRequest(id="a")]
+
+
+def test_empty_attributes_and_metadata_are_sent_to_replace_what_is_stored(db, server):
+    db.add("a", attributes={}, metadata=b"")
+    (request,) = server.requests["AddItem"]
+    assert (request.HasField("attributes_json"), request.attributes_json) == (True, "{}")
+    assert (request.HasField("metadata"), request.metadata) == (True, b"")
+
+
+def test_add_returns_the_embeddings_written(db, server):
+    written = pb.Embedding(model="m", fingerprint="f1", vector=array(1, 2), predictions=array(0.5))
+    server.script(
+        "AddItem", pb.AddItemReply(embeddings=[written, pb.Embedding(model="n", fingerprint="f2")])
+    )
+    first, second = db.add("a", models=["m", "n"], include_vectors=True)
+    assert (first.model, first.fingerprint) == ("m", "f1")
+    assert (first.vector.tolist(), first.predictions.tolist()) == ([1, 2], [0.5])
+    assert (second.vector, second.predictions) == (None, None)
+
+
+def test_arrays_of_a_reply_are_float32_and_read_only(db, server):
+    embedding = pb.Embedding(model="m", vector=array(1, 2))
+    server.script("GetItem", pb.GetItemReply(item=pb.Item(id="a", embeddings=[embedding])))
+    vector = db.get("a", include_vectors=True).embeddings[0].vector
+    assert (vector.dtype, vector.shape) == (np.float32, (2,))
+    with pytest.raises(ValueError, match="read-only"):
+        vector[0] = 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.linspace(-3, 3, 7, dtype=np.float64),
+        np.linspace(-3, 3, 7, dtype=">f4"),
+        np.linspace(-3, 3, 14, dtype=np.float32)[::2],
+        np.arange(7, dtype=np.uint8),
+        [0.5, -2, 7],
+        [],
+        np.array([np.nan, np.inf, 1e300]),
+    ],
+    ids=["float64", "big-endian", "strided", "uint8", "list", "empty", "not finite"],
+)
+def test_a_vector_arrives_as_little_endian_float32(db, server, values):
+    db.add("a", vectors={"m": values})
+    sent = server.requests["AddItem"][0].vectors["m"].values
+    with np.errstate(over="ignore"):
+        expected = np.asarray(values).astype("<f4")
+    assert sent.data_type == pb.DATA_TYPE_FLOAT32
+    assert list(sent.shape) == [len(values)]
+    np.testing.assert_array_equal(np.frombuffer(sent.data, "<f4"), expected)
+
+
+def test_get_returns_the_item(db, server):
+    server.script(
+        "GetItem",
+        pb.GetItemReply(
+            item=pb.Item(
+                id="a",
+                attributes_json='{"size": 40}',
+                metadata=b"m",
+                embeddings=[
+                    pb.Embedding(model="m", fingerprint="f1", predictions=array(1)),
+                    pb.Embedding(model="m", fingerprint="f2"),
+                    pb.Embedding(model="n", fingerprint="f3"),
+                ],
+                payload=pb.Payload(image=b"as added"),
+            )
+        ),
+    )
+    item = db.get("a", include_predictions=True, include_payload=True)
+    assert (item.id, item.attributes, item.metadata) == ("a", {"size": 40}, b"m")
+    assert item.image == b"as added"
+    assert item.models == ("m", "n")
+    assert [embedding.fingerprint for embedding in item.embeddings] == ["f1", "f2", "f3"]
+    assert server.requests["GetItem"] == [
+        pb.GetItemRequest(id="a", include_predictions=True, include_payload=True)
+    ]
+
+
+def test_an_item_without_payload_has_no_image(db, server):
+    server.script("GetItem", pb.GetItemReply(item=pb.Item(id="a", attributes_json="{}")))
+    item = db.get("a")
+    assert (item.image, item.attributes, item.metadata) == (None, {}, b"")
+
+
+def test_remove_sends_the_id(db, server):
+    assert db.remove("a") is None
+    assert server.requests["RemoveItem"] == [pb.RemoveItemRequest(id="a")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "query"),
+    [
+        ({"image": b"an image"}, pb.Query(payload=pb.Payload(image=b"an image"))),
+        ({"id": "a"}, pb.Query(id="a")),
+        ({"vector": [1, 2]}, pb.Query(vector=pb.Vector(values=array(1, 2)))),
+        (
+            {"vector": [1], "fingerprint": "f1"},
+            pb.Query(vector=pb.Vector(values=array(1), fingerprint="f1")),
+        ),
+        (
+            {"vector": euclidesdb.ModelVector([1], "f1")},
+            pb.Query(vector=pb.Vector(values=array(1), fingerprint="f1")),
+        ),
+    ],
+)
+def test_find_similar_asks_by_image_id_or_vector(db, server, asked, query):
+    db.find_similar(**asked, model="m", top_k=3, include_self=True, include_metadata=True)
+    assert server.requests["FindSimilar"] == [
+        pb.FindSimilarRequest(
+            query=query, models=["m"], top_k=3, include_self=True, include_metadata=True
+        )
+    ]
+
+
+def test_answers_come_by_model_in_the_order_asked(db, server):
+    server.script(
+        "FindSimilar",
+        lambda request: pb.FindSimilarReply(
+            answers=[pb.ModelAnswer(model=name) for name in request.models]
+        ),
+    )
+    assert list(db.find_similar(id="a", models=["z", "a", "m"])) == ["z", "a", "m"]
+
+
+def test_neighbors_hold_columns_and_give_rows(db, server):
+    found = [
+        pb.Neighbor(id="a", distance=0.5, attributes_json='{"size": 40}', metadata=b"x"),
+        pb.Neighbor(id="b", distance=1.5, attributes_json="{}", metadata=b""),
+    ]
+    answer = pb.ModelAnswer(model="m", fingerprint="f1", metric="l2", neighbors=found)
+    server.script("FindSimilar", pb.FindSimilarReply(answers=[answer]))
+    neighbors = db.find_similar(id="q", model="m", include_attributes=True, include_metadata=True)[
+        "m"
+    ]
+    assert (neighbors.fingerprint, neighbors.metric) == ("f1", "l2")
+    assert len(neighbors) == 2
+    assert neighbors.ids == ("a", "b")
+    assert neighbors.distances.dtype == np.float32
+    assert not neighbors.distances.flags.writeable
+    assert list(neighbors) == [
+        euclidesdb.Neighbor("a", 0.5, {"size": 40}, b"x"),
+        euclidesdb.Neighbor("b", 1.5, {}, b""),
+    ]
+
+
+def test_what_was_not_asked_for_is_none(db, server):
+    answer = pb.ModelAnswer(model="m", neighbors=[pb.Neighbor(id="a", distance=1)])
+    server.script("FindSimilar", pb.FindSimilarReply(answers=[answer]))
+    neighbors = db.find_similar(id="q", model="m")["m"]
+    assert (neighbors.attributes, neighbors.metadata) == (None, None)
+    assert list(neighbors) == [euclidesdb.Neighbor("a", 1.0, None, None)]
+
+
+def test_an_image_without_a_model_is_searched_with_each_ready_model_of_images(db, server):
+    served = [
+        model("b"),
+        model("broken", pb.MODEL_STATE_QUARANTINED),
+        model("slow", pb.MODEL_STATE_LOADING),
+        model("prose", kind="text"),
+        model("a"),
+    ]
+    server.script("ListModels", pb.ListModelsReply(models=served))
+    db.find_similar(image=b"an image")
+    assert list(server.requests["FindSimilar"][0].models) == ["b", "a"]
+
+
+def test_an_image_without_any_ready_model_says_where_the_models_stand(db, server):
+    served = [model("broken", pb.MODEL_STATE_QUARANTINED)]
+    server.script("ListModels", pb.ListModelsReply(models=served))
+    with pytest.raises(euclidesdb.ModelUnavailable, match=r"broken \(quarantined\)"):
+        db.find_similar(image=b"an image")
+
+
+def test_an_id_without_a_model_is_searched_in_the_spaces_served_that_have_it(db, server):
+    served = [model("a", fingerprint="new"), model("b", pb.MODEL_STATE_RESTARTING), model("c")]
+    server.script("ListModels", pb.ListModelsReply(models=served))
+    embeddings = [
+        pb.Embedding(model="a", fingerprint="old"),
+        pb.Embedding(model="b", fingerprint="f1"),
+        pb.Embedding(model="gone", fingerprint="f1"),
+    ]
+    server.script("GetItem", pb.GetItemReply(item=pb.Item(id="x", embeddings=embeddings)))
+    db.find_similar(id="x")
+    assert list(server.requests["FindSimilar"][0].models) == ["b"]
+
+
+def test_an_id_with_old_vectors_only_is_an_unknown_item(db, server):
+    server.script("ListModels", pb.ListModelsReply(models=[model("a", fingerprint="new")]))
+    embeddings = [pb.Embedding(model="a", fingerprint="old")]
+    server.script("GetItem", pb.GetItemReply(item=pb.Item(id="x", embeddings=embeddings)))
+    with pytest.raises(euclidesdb.UnknownItem, match="'x'"):
+        db.find_similar(id="x")
+
+
+def test_models_lists_what_the_server_has(db, server):
+    full = pb.Model(
+        name="digits",
+        state=pb.MODEL_STATE_QUARANTINED,
+        reason="feature_dim is wrong",
+        input="image",
+        feature_dim=64,
+        prediction_dim=10,
+        fingerprint="f1",
+        engine="exact",
+        metric="l2",
+        items=3,
+        labels=["zero", "one"],
+    )
+    server.script("ListModels", pb.ListModelsReply(models=[full, pb.Model(name="n", state=77)]))
+    digits, newer = db.models()
+    assert digits == euclidesdb.ModelInfo(
+        name="digits",
+        state="quarantined",
+        reason="feature_dim is wrong",
+        input="image",
+        feature_dim=64,
+        prediction_dim=10,
+        fingerprint="f1",
+        engine="exact",
+        metric="l2",
+        items=3,
+        labels=("zero", "one"),
+    )
+    assert newer.state == "unknown"
+
+
+def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, server):
+    wrong = pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=[3], data=bytes(8))
+    server.script("AddItem", pb.AddItemReply(embeddings=[pb.Embedding(vector=wrong)]))
+    with pytest.raises(euclidesdb.ServerError, match="8 bytes"):
+        db.add("a")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda db: db.get(5), TypeError, "id must be a str, not int: 5"),
+        (lambda db: db.get("a\ud800"), ValueError, r"id must be valid Unicode.*\\ud800"),
+        (lambda db: db.add("a", models="digits"), TypeError, r"\['digits'\]"),
+        (lambda db: db.add("a", metadata="text"), TypeError, "metadata must be bytes, not str"),
+        (lambda db: db.add("a", metadata=5), TypeError, "metadata must be bytes, not int"),
+        (lambda db: db.add("a", attributes=[1]), TypeError, "mapping, not list"),
+        (lambda db: db.add("a", attributes={"x": {1}}), TypeError, "JSON values.*set"),
+        (lambda db: db.add("a", attributes={"x": float("nan")}), ValueError, "JSON values"),
+        (lambda db: db.add("a", attributes={"x": "\ud800"}), ValueError, "valid Unicode"),
+        (lambda db: db.add("a", vectors={"m": [[1]]}), ValueError, r"\(dim,\), not \(1, 1\)"),
+        (lambda db: db.add("a", vectors={"m": 1.0}), ValueError, r"\(dim,\), not \(\)"),
+        (lambda db: db.add("a", vectors={"m": ["1"]}), TypeError, "real numbers"),
+        (lambda db: db.add("a", vectors={"m": [1j]}), TypeError, "real numbers"),
+        (lambda db: db.add("a", image=7), TypeError, "not int"),
+        (lambda db: db.find_similar(), ValueError, "exactly one of"),
+        (lambda db: db.find_similar(id="a", vector=[1]), ValueError, "exactly one of"),
+        (lambda db: db.find_similar(id="a", model="m", models=["m"]), ValueError, "not both"),
+        (lambda db: db.find_similar(vector=[1]), ValueError, "name it with model="),
+        (lambda db: db.find_similar(id="a", fingerprint="f"), ValueError, "with a vector"),
+        (lambda db: db.find_similar(id="a", top_k=2**31), ValueError, "2147483648"),
+        (lambda db: db.find_similar(id="a", top_k=1.5), TypeError, "1.5"),
+        (lambda db: db.get("a", timeout=0), ValueError, "positive number of seconds"),
+        (lambda _: euclidesdb.Client("x:1", timeout=-1), ValueError, "positive number"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_with_its_value(db, server, call, error, message):
+    with pytest.raises(error, match=message):
+        call(db)
+    assert not any(server.requests.values())

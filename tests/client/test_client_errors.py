@@ -1,0 +1,197 @@
+"""What the server and the transport report arrives as one tree of errors."""
+
+import socket
+import threading
+import time
+
+import euclidesdb
+import grpc
+import pytest
+from euclidesdb import _errors
+from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server import errors as server_errors
+from scripted_server import Fault, ScriptedServer, Silence
+
+Status = grpc.StatusCode
+
+# What a server answers: the reason, its status, and what the client makes of it.
+ANSWERS = [
+    ("invalid_request", Status.INVALID_ARGUMENT, euclidesdb.InvalidRequest),
+    ("undecodable_input", Status.INVALID_ARGUMENT, euclidesdb.UndecodableInput),
+    ("dimension_mismatch", Status.INVALID_ARGUMENT, euclidesdb.DimensionMismatch),
+    ("stale_space", Status.FAILED_PRECONDITION, euclidesdb.StaleSpace),
+    ("not_found", Status.NOT_FOUND, euclidesdb.NotFound),
+    ("unknown_model", Status.NOT_FOUND, euclidesdb.UnknownModel),
+    ("unknown_item", Status.NOT_FOUND, euclidesdb.UnknownItem),
+    ("overloaded", Status.RESOURCE_EXHAUSTED, euclidesdb.Overloaded),
+    ("disk_full", Status.RESOURCE_EXHAUSTED, euclidesdb.DiskFull),
+    ("unavailable", Status.UNAVAILABLE, euclidesdb.Unavailable),
+    ("model_unavailable", Status.UNAVAILABLE, euclidesdb.ModelUnavailable),
+    ("shutting_down", Status.UNAVAILABLE, euclidesdb.ShuttingDown),
+    ("not_allowed", Status.PERMISSION_DENIED, euclidesdb.NotAllowed),
+    ("model_failed", Status.INTERNAL, euclidesdb.ModelFailed),
+    ("deadline_exceeded", Status.DEADLINE_EXCEEDED, euclidesdb.DeadlineExceeded),
+    ("corrupt_record", Status.DATA_LOSS, euclidesdb.CorruptRecord),
+    ("storage_error", Status.INTERNAL, euclidesdb.ServerError),
+    ("database_error", Status.INTERNAL, euclidesdb.ServerError),
+]
+
+
+def served_errors(kind=server_errors.DatabaseError):
+    """The server's errors that a call can end with; a StartupError comes before any call."""
+    if issubclass(kind, server_errors.StartupError):
+        return
+    yield kind
+    for child in kind.__subclasses__():
+        yield from served_errors(child)
+
+
+@pytest.mark.parametrize("kind", list(served_errors()), ids=lambda kind: kind.__name__)
+def test_every_reason_of_the_server_is_known_to_the_client(kind):
+    assert kind.reason in _errors.BY_REASON
+    assert kind.reason in {reason for reason, _, _ in ANSWERS}
+
+
+@pytest.mark.parametrize(("reason", "status", "kind"), ANSWERS)
+def test_each_reason_raises_its_own_error(db, server, reason, status, kind):
+    server.script("AddItem", Fault(status, reason, "the item is odd"))
+    with pytest.raises(euclidesdb.EuclidesDBError, match="the item is odd") as caught:
+        db.add("a")
+    assert type(caught.value) is kind
+    assert caught.value.reason == reason
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (Status.INVALID_ARGUMENT, euclidesdb.InvalidRequest),
+        (Status.FAILED_PRECONDITION, euclidesdb.InvalidRequest),
+        (Status.OUT_OF_RANGE, euclidesdb.InvalidRequest),
+        (Status.NOT_FOUND, euclidesdb.NotFound),
+        (Status.RESOURCE_EXHAUSTED, euclidesdb.ResourceExhausted),
+        (Status.UNAVAILABLE, euclidesdb.Unavailable),
+        (Status.PERMISSION_DENIED, euclidesdb.NotAllowed),
+        (Status.UNAUTHENTICATED, euclidesdb.NotAllowed),
+        (Status.DEADLINE_EXCEEDED, euclidesdb.DeadlineExceeded),
+        (Status.DATA_LOSS, euclidesdb.DataLoss),
+        (Status.CANCELLED, euclidesdb.Cancelled),
+        (Status.INTERNAL, euclidesdb.ServerError),
+        (Status.UNKNOWN, euclidesdb.ServerError),
+        (Status.UNIMPLEMENTED, euclidesdb.ServerError),
+        (Status.ABORTED, euclidesdb.ServerError),
+        (Status.ALREADY_EXISTS, euclidesdb.ServerError),
+    ],
+)
+def test_without_a_reason_the_status_decides(db, server, status, kind):
+    server.script("AddItem", Fault(status))
+    with pytest.raises(euclidesdb.EuclidesDBError) as caught:
+        db.add("a")
+    assert type(caught.value) is kind
+    assert caught.value.reason == status.name.lower()
+
+
+def test_a_reason_of_a_newer_server_falls_back_to_the_status_and_is_kept(db, server):
+    server.script("AddItem", Fault(Status.INVALID_ARGUMENT, "phase_of_the_moon"))
+    with pytest.raises(euclidesdb.InvalidRequest) as caught:
+        db.add("a")
+    assert caught.value.reason == "phase_of_the_moon"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda db: db.add("a"),
+        lambda db: db.get("a"),
+        lambda db: db.remove("a"),
+        lambda db: db.find_similar(id="a", model="m"),
+        lambda db: db.models(),
+    ],
+    ids=["add", "get", "remove", "find_similar", "models"],
+)
+def test_no_call_leaks_an_error_of_grpc(db, server, call):
+    for method in ("AddItem", "GetItem", "RemoveItem", "FindSimilar", "ListModels"):
+        server.script(method, Fault(Status.DATA_LOSS, "corrupt_record"))
+    with pytest.raises(euclidesdb.CorruptRecord):
+        call(db)
+
+
+def test_a_message_over_the_servers_limit_is_message_too_large():
+    with (
+        ScriptedServer(max_message_bytes=100_000) as server,
+        euclidesdb.Client(server.target) as db,
+        pytest.raises(euclidesdb.MessageTooLarge, match="100000"),
+    ):
+        db.add("a", image=bytes(200_000), models=["m"])
+
+
+def test_a_silent_server_is_left_when_the_timeout_passes(db, server):
+    server.script("AddItem", Silence())
+    started = time.monotonic()
+    with pytest.raises(euclidesdb.DeadlineExceeded):
+        db.add("a", timeout=0.2)
+    assert 0.2 <= time.monotonic() - started < 10
+
+
+def test_the_clients_own_timeout_holds_where_a_call_names_none(server):
+    server.script("GetItem", Silence())
+    started = time.monotonic()
+    with (
+        euclidesdb.Client(server.target, timeout=0.2) as db,
+        pytest.raises(euclidesdb.DeadlineExceeded),
+    ):
+        db.get("a")
+    assert 0.2 <= time.monotonic() - started < 10
+
+
+def test_all_the_calls_of_one_search_share_its_timeout(db, server):
+    # The pause before the second attempt (0.2 s, give or take a fifth) is time used up. Of less
+    # than 10 s gRPC tells the server what is left within 0.01 s, of more it rounds it up.
+    listed = pb.ListModelsReply(models=[pb.Model(name="m", fingerprint="f1")])
+    server.script("ListModels", Fault(Status.UNAVAILABLE), listed)
+    held = pb.Item(embeddings=[pb.Embedding(model="m", fingerprint="f1")])
+    server.script("GetItem", pb.GetItemReply(item=held))
+    db.find_similar(id="a", timeout=5)
+    assert server.seconds_left["GetItem"] < 4.9
+    assert server.seconds_left["FindSimilar"] < 4.9
+
+
+@pytest.mark.parametrize(
+    "call", [lambda db: db.add("a"), lambda db: db.get("a")], ids=["never retried", "retried"]
+)
+def test_a_server_that_is_not_there_is_unavailable_well_within_the_timeout(call):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        with euclidesdb.Client(f"127.0.0.1:{taken.getsockname()[1]}", timeout=20) as db:
+            with pytest.raises(euclidesdb.Unavailable, match="refused") as caught:
+                call(db)
+            assert caught.value.reason == "unavailable"
+
+
+def test_closing_the_client_ends_a_call_in_progress(server):
+    silence = Silence()
+    server.script("AddItem", silence)
+    raised = []
+
+    def add(db):
+        try:
+            db.add("a")
+        except euclidesdb.EuclidesDBError as error:
+            raised.append(error)
+
+    with euclidesdb.Client(server.target) as db:
+        caller = threading.Thread(target=add, args=[db], name="caller")
+        caller.start()
+        assert silence.reached.wait(10)
+        db.close()
+        caller.join(10)
+    assert [type(error) for error in raised] == [euclidesdb.Cancelled]
+
+
+def test_a_closed_client_says_so_and_may_be_closed_again(server):
+    with euclidesdb.Client(server.target) as db:
+        db.models()
+    db.close()
+    with pytest.raises(euclidesdb.ClientClosed, match="closed"):
+        db.models()
+    assert server.calls("ListModels") == 1

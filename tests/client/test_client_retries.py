@@ -1,0 +1,96 @@
+"""Reads are repeated when the server is unavailable; writes never are."""
+
+import threading
+
+import euclidesdb
+import grpc
+import pytest
+from euclidesdb_protos.v1 import database_pb2 as pb
+from scripted_server import Fault, ScriptedServer
+
+UNAVAILABLE = Fault(grpc.StatusCode.UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "reply"),
+    [
+        ("FindSimilar", lambda db: db.find_similar(id="a", model="m"), pb.FindSimilarReply()),
+        ("GetItem", lambda db: db.get("a"), pb.GetItemReply()),
+        ("ListModels", lambda db: db.models(), pb.ListModelsReply()),
+    ],
+)
+def test_a_read_is_repeated_until_the_server_is_there(db, server, method, call, reply):
+    server.script(method, UNAVAILABLE, reply)
+    call(db)
+    assert server.calls(method) == 2
+
+
+def test_a_read_is_given_up_after_four_attempts(db, server):
+    server.script("FindSimilar", UNAVAILABLE)
+    with pytest.raises(euclidesdb.Unavailable):
+        db.find_similar(id="a", model="m")
+    assert server.calls("FindSimilar") == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [("AddItem", lambda db: db.add("a")), ("RemoveItem", lambda db: db.remove("a"))],
+)
+def test_a_write_is_never_repeated(db, server, method, call):
+    server.script(method, UNAVAILABLE, None)
+    with pytest.raises(euclidesdb.Unavailable):
+        call(db)
+    assert server.calls(method) == 1
+
+
+@pytest.mark.parametrize(
+    "status", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL], ids=str
+)
+def test_only_unavailable_is_repeated(db, server, status):
+    server.script("FindSimilar", Fault(status))
+    with pytest.raises(euclidesdb.EuclidesDBError):
+        db.find_similar(id="a", model="m")
+    assert server.calls("FindSimilar") == 1
+
+
+def test_a_search_by_a_large_image_is_repeated_too(db, server):
+    image = bytes(3 << 20)  # gRPC's own retry buffer ends at 256 KiB
+    server.script("FindSimilar", UNAVAILABLE, pb.FindSimilarReply())
+    db.find_similar(image=image, model="m")
+    assert [len(request.query.payload.image) for request in server.requests["FindSimilar"]] == [
+        len(image)
+    ] * 2
+
+
+def test_a_client_finds_a_server_that_was_restarted():
+    with ScriptedServer() as first, euclidesdb.Client(first.target) as db:
+        db.models()
+        first.close()
+        with ScriptedServer(port=first.port) as second:
+            db.models()
+            assert second.calls("ListModels") == 1
+
+
+def test_eight_threads_share_one_client(db, server):
+    def echo(request):
+        neighbor = pb.Neighbor(id=request.query.id, distance=request.top_k)
+        return pb.FindSimilarReply(answers=[pb.ModelAnswer(model="m", neighbors=[neighbor])])
+
+    server.script("FindSimilar", echo)
+    start = threading.Barrier(8)
+    wrong = []
+
+    def search(thread):
+        start.wait(10)
+        for number in range(50):
+            answer = db.find_similar(id=f"{thread}-{number}", model="m", top_k=number + 1)["m"]
+            if answer.ids != (f"{thread}-{number}",) or answer.distances.tolist() != [number + 1]:
+                wrong.append((thread, number, answer))
+
+    threads = [threading.Thread(target=search, args=[n], name=f"searcher-{n}") for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert server.calls("FindSimilar") == 400
