@@ -1,0 +1,108 @@
+"""The real server as a process of its own, started, killed and started again on one folder."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+LOG_LINES = 25
+
+
+class ServerFailed(Exception):
+    """The server died or never answered; the message ends with the end of its log."""
+
+
+class ServerProcess:
+    """`euclidesdb serve` on a loopback port that is free now.
+
+    data: its data folder; made where there is none, kept over restarts.
+    models: the models folder; None: the shipped models.
+    log: the file that all its output goes to.
+
+    Used from one thread. Leaving the `with` block kills what still runs.
+    """
+
+    def __init__(self, *, data: Path, log: Path, models: Path | None = None) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port: int = probe.getsockname()[1]
+        self.address = f"127.0.0.1:{self._port}"
+        self._options = ["--address", self.address, "--data", str(data)]
+        if models is not None:
+            self._options += ["--models", str(models)]
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    def start(self, *, timeout: float = 180.0) -> float:
+        """Start it and wait until it answers; the seconds that took. Raises ServerFailed."""
+        started = time.monotonic()
+        command = [sys.executable, "-m", "euclidesdb_server", "serve", *self._options]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603  our own server, no shell
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        while not self._answers():
+            if self._wait(0.05) is not None:
+                raise self.failure("the server ended before it answered")
+            if time.monotonic() - started > timeout:
+                raise self.failure(f"the server did not answer within {timeout:.0f} s")
+        return time.monotonic() - started
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash would: it cannot tidy up."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self, *, timeout: float = 60.0) -> None:
+        """End it with SIGTERM. Raises ServerFailed unless it ends in time, with exit code 0."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        code = self._wait(timeout)
+        if code is None:
+            raise self.failure(f"the server did not stop within {timeout:.0f} s of SIGTERM")
+        if code != 0:
+            raise self.failure("the server did not stop in order")
+        self._process = None
+
+    def failure(self, message: str) -> ServerFailed:
+        """The error that says `message`, whether the server still runs, and how its log ends."""
+        code = None if self._process is None else self._process.poll()
+        state = "" if code is None else f" (exit code {code})"
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        tail = "\n".join(f"    {line}" for line in lines[-LOG_LINES:]) or "    (empty)"
+        return ServerFailed(f"{message}{state}; the end of its log:\n{tail}")
+
+    def _answers(self) -> bool:
+        # The server opens its port when its models have passed their check, not before.
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1.0):
+                return True
+        except OSError:
+            return False
+
+    def _wait(self, seconds: float) -> int | None:
+        """The exit code, or None where it still runs after `seconds`."""
+        if self._process is None:
+            return None
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None

@@ -1,0 +1,301 @@
+"""The tour that `euclidesdb demo` gives: add, search, remove, crash, restart, picture.
+
+Every sentence it prints has been checked just before; the first check that fails ends the
+tour with exit code 1 and says what was wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+import euclidesdb
+from euclidesdb_server.demo.digits import TO_ADD, Digit, Split, split_digits
+from euclidesdb_server.demo.picture import PictureRow, draw_picture
+from euclidesdb_server.demo.server_process import ServerFailed, ServerProcess
+
+MODEL = "digits"
+FEWEST_ITEMS = 100
+TOP_K = 5
+# What this model reaches with 100 items (0.966) and with 1,500 (0.991) leaves room for ties.
+LOWEST_PRECISION = 0.95
+# As many as the largest batch: concurrent adds share the model's forward passes.
+THREADS = 32
+# Features of one image differ in their last bits with the batch it was embedded in.
+SAME_DISTANCE = 1e-3
+
+OWN_MODEL = """
+Your own model: put a TorchScript program that maps a batch of images to (predictions, features)
+and this model.conf into a folder, say models/mine:
+
+    [model]
+    name = mine
+    filename = mine.pt
+    prediction_dim = 1000
+    feature_dim = 512
+    image_size = 224
+
+and serve it:  euclidesdb serve --models models"""
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+Answer = euclidesdb.Neighbors
+
+
+class CheckFailed(Exception):
+    """The database did not do what it promises."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Searches:
+    """The answers to the held-out digits, in their order, and the seconds each took."""
+
+    answers: tuple[Answer, ...]
+    seconds: tuple[float, ...]
+
+
+def run(*, output: Path, items: int = TO_ADD, keep_data: Path | None = None) -> int:
+    """Give the tour; returns the exit code of `euclidesdb demo`.
+
+    output: where the picture goes.
+    items: how many digits to add, 100 to 1,500.
+    keep_data: an empty or new folder for the server's data and log; None: a temporary one.
+    """
+    try:
+        _check_options(output, items, keep_data)
+        with _folder(keep_data) as folder:
+            server = ServerProcess(data=folder / "data", log=folder / "server.log")
+            with server:
+                _tour(server, output, items)
+    except (CheckFailed, ServerFailed, OSError) as error:
+        _say(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    if keep_data is not None:
+        _say(f"\nThe data is in {keep_data / 'data'}, the server's log in {keep_data}.")
+    _say(OWN_MODEL)
+    return 0
+
+
+def _tour(server: ServerProcess, output: Path, items: int) -> None:
+    split = split_digits()
+    added = split.added[:items]
+    took = server.start()
+    try:
+        with euclidesdb.Client(server.address) as database:
+            info = _served_model(database)
+            _report(
+                "server",
+                f"ready in {took:.1f} s at {server.address}, "
+                f"model {info.name!r} with {info.feature_dim} features",
+            )
+            _add(database, added)
+            before = _search(database, split.held_out)
+            _judge(before, split)
+            removed = added[0]
+            _remove(database, removed)
+        server.kill()
+        took = server.start()
+        with euclidesdb.Client(server.address) as database:
+            _verify_items(database, added, removed, took)
+            after = _search(database, split.held_out)
+            _verify_answers(before.answers, after.answers, removed)
+    except euclidesdb.EuclidesDBError as error:
+        raise server.failure(f"{type(error).__name__}: {error}") from error
+    _draw(after.answers, split, output, items=len(added) - 1)
+    server.stop()
+
+
+def _check_options(output: Path, items: int, keep_data: Path | None) -> None:
+    if not FEWEST_ITEMS <= items <= TO_ADD:
+        raise CheckFailed(f"--items must be {FEWEST_ITEMS} to {TO_ADD}, not {items}")
+    if not output.parent.is_dir():
+        raise CheckFailed(f"--output {output}: there is no folder {output.parent}")
+    if keep_data is not None and keep_data.exists() and any(keep_data.iterdir()):
+        raise CheckFailed(f"--keep-data {keep_data} is not empty: name a new folder")
+
+
+@contextmanager
+def _folder(keep_data: Path | None) -> Iterator[Path]:
+    if keep_data is not None:
+        keep_data.mkdir(parents=True, exist_ok=True)
+        yield keep_data
+        return
+    with tempfile.TemporaryDirectory(prefix="euclidesdb-demo-") as folder:
+        yield Path(folder)
+
+
+def _served_model(database: euclidesdb.Client) -> euclidesdb.ModelInfo:
+    for info in database.models():
+        if info.name == MODEL and info.state == "ready":
+            return info
+        if info.name == MODEL:
+            raise CheckFailed(f"the model {MODEL!r} is {info.state}: {info.reason}")
+    raise CheckFailed(f"the server has no model {MODEL!r}")
+
+
+def _add(database: euclidesdb.Client, digits: Sequence[Digit]) -> None:
+    def add(digit: Digit) -> None:
+        database.add(digit.id, image=digit.png, models=[MODEL], attributes=_attributes(digit))
+
+    started = time.perf_counter()
+    _from_many_threads(add, digits, title="adding")
+    seconds = time.perf_counter() - started
+    stored = _served_model(database).items
+    _check(stored == len(digits), f"{len(digits)} items were added, the server has {stored}")
+    _report(
+        "add",
+        f"{len(digits):,} digits in {seconds:.1f} s: {len(digits) / seconds:,.0f} items/s "
+        f"from {THREADS} threads",
+    )
+
+
+def _search(database: euclidesdb.Client, digits: Sequence[Digit]) -> _Searches:
+    answers, seconds = [], []
+    for digit in tqdm(digits, desc="searching", unit=" searches", leave=False, disable=None):
+        started = time.perf_counter()
+        answers.append(_find(database, digit))
+        seconds.append(time.perf_counter() - started)
+    return _Searches(tuple(answers), tuple(seconds))
+
+
+def _find(database: euclidesdb.Client, digit: Digit) -> Answer:
+    answer = database.find_similar(image=digit.png, models=[MODEL], top_k=TOP_K)[MODEL]
+    _check(len(set(answer.ids)) == TOP_K, f"top_k={TOP_K} answered {answer.ids}")
+    return answer
+
+
+def _judge(searches: _Searches, split: Split) -> None:
+    labels = {digit.id: digit.label for digit in split.added}
+    same_class = [
+        labels[id] == digit.label
+        for digit, answer in zip(split.held_out, searches.answers, strict=True)
+        for id in answer.ids  # noqa: A001  the database's word for it
+    ]
+    precision = float(np.mean(same_class))
+    _check(
+        precision >= LOWEST_PRECISION,
+        f"precision@{TOP_K} is {precision:.3f}, below {LOWEST_PRECISION}",
+    )
+    p50, p99 = np.percentile(searches.seconds, (50, 99)) * 1000
+    _report(
+        "search",
+        f"{len(split.held_out)} digits that the model never saw: precision@{TOP_K} "
+        f"{precision:.3f}, latency p50 {p50:.1f} ms, p99 {p99:.1f} ms",
+    )
+
+
+def _remove(database: euclidesdb.Client, digit: Digit) -> None:
+    nearest = next(iter(_find(database, digit)))
+    _check(
+        nearest.id == digit.id and nearest.distance < SAME_DISTANCE,
+        f"a search with the image of {digit.id} found {nearest.id} at {nearest.distance:.4f}",
+    )
+    database.remove(digit.id)
+    _check_gone(database, digit)
+    _report("remove", f"{digit.id} was nearest to its own image; removed, that image finds others")
+
+
+def _check_gone(database: euclidesdb.Client, digit: Digit) -> None:
+    answer = _find(database, digit)
+    _check(digit.id not in answer.ids, f"{digit.id} was removed and is in an answer: {answer.ids}")
+    try:
+        database.get(digit.id)
+    except euclidesdb.UnknownItem:
+        return
+    raise CheckFailed(f"{digit.id} was removed and can still be read")
+
+
+def _verify_items(
+    database: euclidesdb.Client, added: Sequence[Digit], removed: Digit, seconds: float
+) -> None:
+    def verify(digit: Digit) -> None:
+        try:
+            item = database.get(digit.id, include_payload=True)
+        except euclidesdb.UnknownItem as error:
+            raise CheckFailed(f"{digit.id} was acknowledged and is lost") from error
+        _check(
+            item.models == (MODEL,)
+            and item.attributes == _attributes(digit)
+            and item.image == digit.png,
+            f"{digit.id} came back changed: {item.models} {item.attributes}",
+        )
+
+    kept = [digit for digit in added if digit is not removed]
+    _from_many_threads(verify, kept, title="verifying")
+    _check_gone(database, removed)
+    stored = _served_model(database).items
+    _check(stored == len(kept), f"the server has {stored} items, not {len(kept)}")
+    _report(
+        "kill -9",
+        f"serving again {seconds:.1f} s after the restart: all {len(kept):,} items are there, "
+        f"{removed.id} is not",
+    )
+
+
+def _verify_answers(before: Sequence[Answer], after: Sequence[Answer], removed: Digit) -> None:
+    for old, new in zip(before, after, strict=True):
+        _check(removed.id not in new.ids, f"{removed.id} was removed and is back in {new.ids}")
+        expected = [each.distance for each in old if each.id != removed.id]
+        _check(
+            np.allclose(new.distances[: len(expected)], expected, atol=SAME_DISTANCE),
+            f"an answer changed over the restart: {old.ids} became {new.ids}",
+        )
+    _report("search again", f"all {len(after)} searches answer as before the crash")
+
+
+def _draw(answers: Sequence[Answer], split: Split, output: Path, *, items: int) -> None:
+    digits = {digit.id: digit for digit in split.added}
+    rows: dict[int, PictureRow] = {}
+    for query, answer in zip(split.held_out, answers, strict=True):
+        neighbors = tuple((digits[each.id], each.distance) for each in answer)
+        rows.setdefault(query.label, PictureRow(query, neighbors))
+    draw_picture(
+        [rows[label] for label in sorted(rows)],
+        title="What is most like this digit?",
+        subtitle=f"The {TOP_K} nearest of {items:,} to a digit the model never saw. "
+        "Green: the same class; red: another.",
+    ).save(output, format="PNG")
+    _report("picture", str(output))
+
+
+def _attributes(digit: Digit) -> dict[str, int | str]:
+    return {"digit": digit.label, "split": "train"}
+
+
+def _from_many_threads(
+    work: Callable[[Argument], Result], arguments: Sequence[Argument], *, title: str
+) -> None:
+    """Do `work` for each argument, with a progress bar; the first error ends it."""
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="demo") as threads:
+        done: Iterable[Result] = threads.map(work, arguments)
+        try:
+            for _ in tqdm(
+                done, desc=title, total=len(arguments), unit=" items", leave=False, disable=None
+            ):
+                pass
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise CheckFailed(otherwise)
+
+
+def _report(what: str, text: str) -> None:
+    _say(f"  {what:<13} {text}")
+
+
+def _say(text: str, file: TextIO | None = None) -> None:
+    # Not print: a progress bar may stand on the line.
+    tqdm.write(text, file=file)
