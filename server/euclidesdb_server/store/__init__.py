@@ -1,0 +1,9 @@
+"""What is kept: LevelDB, the only source of truth. FORMAT.md defines every byte of it.
+
+The one place that imports plyvel. Everything else on disk can be rebuilt from this.
+"""
+
+from euclidesdb_server.store.reader import ItemRecord, StoreReader
+from euclidesdb_server.store.store import FeatureStore, ItemWrite, SpaceRecord
+
+__all__ = ["FeatureStore", "ItemRecord", "ItemWrite", "SpaceRecord", "StoreReader"]

@@ -1,0 +1,73 @@
+"""The keys of the store: a kind byte, then big-endian numbers, so that LevelDB's order is ours.
+
+Kind bytes may never change; FORMAT.md lists them with their values.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+DATABASE: Final = b"\x01"
+LABELS_RESERVED: Final = b"\x02"
+SPACE: Final = b"\x03"
+ITEM: Final = b"\x04"
+LABEL: Final = b"\x05"
+VECTOR: Final = b"\x06"
+PREDICTIONS: Final = b"\x07"
+BURIAL: Final = b"\x08"
+PAYLOAD: Final = b"\x09"
+
+EUCLIDESDB_METADATA: Final = b"__euclidesdb_metadata"
+"""The key of the metadata record in a database written by EuclidesDB (C++)."""
+
+GREATEST_LABEL: Final = (1 << 63) - 1
+
+_SPACE = struct.Struct(">I")
+_LABEL = struct.Struct(">Q")
+_SPACE_AND_LABEL = struct.Struct(">IQ")
+
+
+def space_key(space: int) -> bytes:
+    """The record of a space."""
+    return SPACE + _SPACE.pack(space)
+
+
+def space_of(key: bytes) -> int:
+    """The space of a key made by `space_key`."""
+    return int(_SPACE.unpack(key[1:])[0])
+
+
+def item_key(item_id: str) -> bytes:
+    """The record of an item."""
+    return ITEM + item_id.encode()
+
+
+def label_key(label: int) -> bytes:
+    """The id of the item that a label was given to."""
+    return LABEL + _LABEL.pack(label)
+
+
+def payload_key(label: int) -> bytes:
+    """The payload that came with the write of a label."""
+    return PAYLOAD + _LABEL.pack(label)
+
+
+def row_key(kind: bytes, space: int, label: int) -> bytes:
+    """What is kept of a label in a space: `kind` is VECTOR, PREDICTIONS or BURIAL."""
+    return kind + _SPACE_AND_LABEL.pack(space, label)
+
+
+def label_of(key: bytes) -> int:
+    """The label of a key made by `row_key`."""
+    return int(_LABEL.unpack(key[5:])[0])
+
+
+def pack_label(label: int) -> bytes:
+    """A label as a value."""
+    return _LABEL.pack(label)
+
+
+def unpack_label(value: bytes) -> int:
+    """The label in a value made by `pack_label`. Raises struct.error."""
+    return int(_LABEL.unpack(value)[0])
