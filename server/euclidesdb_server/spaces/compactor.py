@@ -1,0 +1,85 @@
+"""Compactor: the one thread that builds segments, so that no call waits for one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+from euclidesdb_server.config import IndexConfig
+from euclidesdb_server.errors import ShuttingDown
+from euclidesdb_server.spaces.space import ModelSpace
+
+log = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT: Final = 10.0
+"""Seconds to wait for a build under way; it is lost and made again after the next start."""
+
+
+class Compactor:
+    """Compacts spaces in the background, one after the other. Thread-safe.
+
+    A build that fails is logged; searches go on exactly, and the next write asks again.
+    """
+
+    def __init__(self, config: IndexConfig) -> None:
+        self._config = config
+        self._condition = threading.Condition()
+        self._wanted: dict[int, ModelSpace] = {}
+        self._building: ModelSpace | None = None
+        self._closed = False
+        # a daemon: a build that runs in C++ must not keep the process from ending
+        self._thread = threading.Thread(target=self._run, name="compactor", daemon=True)
+        self._thread.start()
+
+    def consider(self, space: ModelSpace) -> None:
+        """Compact the space if its backlog has outgrown the configured share."""
+        if space is self._building:
+            return  # its backlog shrinks when that build is taken into use
+        backlog, sealed = space.backlog()
+        limit = max(self._config.compact_rows, self._config.compact_share * sealed)
+        if backlog >= limit:
+            self.request(space)
+
+    def request(self, space: ModelSpace) -> None:
+        """Compact the space, soon; returns at once."""
+        with self._condition:
+            self._wanted[space.record.number] = space
+            self._condition.notify_all()
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is wanted or under way; False where `timeout` passed first."""
+        with self._condition:
+            return self._condition.wait_for(
+                lambda: not self._wanted and self._building is None, timeout
+            )
+
+    def close(self) -> None:
+        """Start no more builds, and wait a while for the one under way. Idempotent."""
+        with self._condition:
+            self._closed = True
+            self._wanted.clear()
+            self._condition.notify_all()
+        self._thread.join(CLOSE_TIMEOUT)
+
+    def _run(self) -> None:
+        while (space := self._next()) is not None:
+            try:
+                space.compact()
+            except ShuttingDown:
+                log.info("space %d: build given up: the server is stopping", space.record.number)
+            except Exception:  # the outermost loop of this thread
+                log.exception("space %d: the segment could not be built", space.record.number)
+            finally:
+                with self._condition:
+                    self._building = None
+                    self._condition.notify_all()
+
+    def _next(self) -> ModelSpace | None:
+        with self._condition:
+            self._condition.wait_for(lambda: self._wanted or self._closed)
+            if self._closed:
+                return None
+            number = next(iter(self._wanted))
+            self._building = self._wanted.pop(number)
+            return self._building

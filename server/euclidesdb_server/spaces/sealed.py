@@ -1,0 +1,155 @@
+"""Sealed segments on disk: written whole or not at all, verified before use (FORMAT.md)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from euclidesdb_server.engines import SearchEngine, Segment
+from euclidesdb_server.types import Labels
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+LABELS: Final = "labels.i64"
+CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A segment in use. labels: of its rows, ascending. up_to_label: what it covers."""
+
+    segment: Segment
+    labels: Labels
+    up_to_label: int
+    folder: Path
+
+    def row_of(self, label: int) -> int | None:
+        """The row of a label; None where the segment does not hold it."""
+        row = int(np.searchsorted(self.labels, label))
+        return row if row < len(self.labels) and self.labels[row] == label else None
+
+
+class SegmentFolder:
+    """The segments of one space. One thread at a time.
+
+    identity: what a segment must have been built from and with to be used (JSON values).
+    """
+
+    def __init__(self, root: Path, engine: SearchEngine, identity: Mapping[str, Any]) -> None:
+        self._root = root
+        self._engine = engine
+        described = {
+            **identity,
+            "engine": engine.name,
+            "build_options": dict(engine.build_options),
+            "metric": str(engine.metric),
+        }
+        self._identity = json.loads(json.dumps(described))
+
+    def load(self) -> Sealed | None:
+        """The newest segment that is whole and fits the configuration; deletes all others.
+
+        Never raises for what it finds there: a segment can be rebuilt, so one that cannot be
+        used is logged with the reason and deleted.
+        """
+        sealed = None
+        for folder in self._generations():
+            if sealed is None:
+                try:
+                    sealed = self._open(folder)
+                    continue
+                except Exception as error:  # an engine may raise anything on a damaged file
+                    log.warning("segment %s is not used and will be rebuilt: %s", folder, error)
+            shutil.rmtree(folder, ignore_errors=True)
+        return sealed
+
+    def write(self, segment: Segment, labels: Labels, up_to_label: int) -> Sealed:
+        """Save a segment durably and open it from disk. Raises OSError."""
+        newest = max((int(folder.name) for folder in self._finished()), default=0)
+        final = self._root / str(newest + 1)
+        unfinished = final.with_suffix(".tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        segment.save(unfinished)
+        labels.astype("<i8").tofile(unfinished / LABELS)
+        manifest = {
+            "format": FORMAT_VERSION,
+            **self._identity,
+            "rows": len(labels),
+            "up_to_label": up_to_label,
+            "files": {
+                file.name: {"bytes": file.stat().st_size, "crc32": _checksum(file)}
+                for file in sorted(unfinished.iterdir())
+            },
+        }
+        manifest["crc32"] = _manifest_checksum(manifest)
+        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        for file in unfinished.iterdir():
+            _sync(file)
+        _sync(unfinished)
+        unfinished.rename(final)
+        _sync(self._root)
+        return self._open(final)
+
+    def drop_all_but(self, kept: Path) -> None:
+        """Delete every other segment. Searches that still use one keep its memory maps."""
+        for folder in self._generations():
+            if folder != kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _open(self, folder: Path) -> Sealed:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest.pop("crc32") != _manifest_checksum(manifest):
+            raise ValueError(f"{folder / MANIFEST} fails its checksum")
+        for key, value in {"format": FORMAT_VERSION, **self._identity}.items():
+            if manifest[key] != value:
+                raise ValueError(f"its {key} is {manifest[key]!r}, now it is {value!r}")
+        for name, told in manifest["files"].items():
+            file = folder / name
+            if file.stat().st_size != told["bytes"] or _checksum(file) != told["crc32"]:
+                raise ValueError(f"{file} fails its checksum")
+        labels = np.fromfile(folder / LABELS, "<i8").astype(np.int64, copy=False)
+        return Sealed(self._engine.load(folder), labels, manifest["up_to_label"], folder)
+
+    def _generations(self) -> list[Path]:
+        """Every folder, newest first, then leftovers."""
+        finished = sorted(self._finished(), key=lambda folder: int(folder.name), reverse=True)
+        if not self._root.is_dir():
+            return []
+        return finished + [entry for entry in self._root.iterdir() if entry not in finished]
+
+    def _finished(self) -> list[Path]:
+        if not self._root.is_dir():
+            return []
+        return [entry for entry in self._root.iterdir() if entry.name.isdecimal()]
+
+
+def _checksum(file: Path) -> int:
+    checksum = 0
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
+
+
+def _manifest_checksum(manifest: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
