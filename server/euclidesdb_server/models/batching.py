@@ -1,0 +1,133 @@
+"""The queue in which requests for one model meet and become batches.
+
+Knows nothing of images, torch or processes. Promises: bounded (one more is refused at once,
+not made to wait); a request whose caller has gone is never handed out; every request that is
+accepted gets an answer, at the latest when the queue is closed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from euclidesdb_server.errors import DatabaseError, Overloaded
+
+Work = TypeVar("Work")
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True, eq=False)
+class Request(Generic[Work, Answer]):
+    """One item on its way through a model.
+
+    alone: it was in a batch that killed its worker; it is tried once more, by itself.
+    """
+
+    work: Work
+    future: Future[Answer] = field(default_factory=Future)
+    arrived: float = field(default_factory=time.monotonic)
+    alone: bool = False
+
+
+class RequestQueue(Generic[Work, Answer]):
+    """Thread-safe; one thread takes."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._name = name
+        self._limit = limit
+        self._condition = threading.Condition()
+        self._waiting: deque[Request[Work, Answer]] = deque()
+        self._refusal: DatabaseError | None = None
+
+    def __len__(self) -> int:
+        with self._condition:
+            return len(self._waiting)
+
+    def put(self, work: Work) -> Future[Answer]:
+        """Queue an item. Raises Overloaded where the queue is full, or why it is closed."""
+        with self._condition:
+            if self._refusal is not None:
+                raise _fresh(self._refusal)
+            if len(self._waiting) >= self._limit:
+                raise Overloaded(f"{self._name} has {self._limit} items waiting; try again later")
+            request: Request[Work, Answer] = Request(work)
+            self._waiting.append(request)
+            self._condition.notify_all()
+            return request.future
+
+    def put_back(self, requests: Iterable[Request[Work, Answer]]) -> None:
+        """Queue requests that were taken again, before all others, each to be tried alone."""
+        with self._condition:
+            for request in reversed([*requests]):
+                request.alone = True
+                if self._refusal is None:
+                    self._waiting.appendleft(request)
+                else:
+                    request.future.set_exception(_fresh(self._refusal))
+            self._condition.notify_all()
+
+    def take(
+        self, most: int, max_wait: float, give_up: Callable[[], bool]
+    ) -> list[Request[Work, Answer]]:
+        """Wait for a request, then up to `max_wait` seconds, counted from its arrival, for more.
+
+        Returns 1 to `most` requests; none where `give_up` became true (see `wake`). With
+        `max_wait` 0 a batch is still all that queued up during the last one.
+        """
+        with self._condition:
+            while True:
+                self._condition.wait_for(lambda: self._waiting or give_up())
+                if give_up():
+                    return []
+                if not self._waiting[0].alone:
+                    remaining = self._waiting[0].arrived + max_wait - time.monotonic()
+                    self._condition.wait_for(
+                        lambda: len(self._waiting) >= most or give_up(), max(0.0, remaining)
+                    )
+                    if give_up():
+                        return []
+                batch = self._pop(most)
+                if batch:
+                    return batch
+
+    def wake(self) -> None:
+        """Have `take` look at `give_up` again."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def refuse(self, error: DatabaseError) -> None:
+        """Fail what waits, and all that comes, with `error`, until `accept`."""
+        with self._condition:
+            self._refusal = error
+            waiting, self._waiting = self._waiting, deque()
+            self._condition.notify_all()
+        for request in waiting:
+            if request.alone or request.future.set_running_or_notify_cancel():
+                request.future.set_exception(_fresh(error))
+
+    def accept(self) -> None:
+        """Take requests again."""
+        with self._condition:
+            self._refusal = None
+
+    def _pop(self, most: int) -> list[Request[Work, Answer]]:
+        batch: list[Request[Work, Answer]] = []
+        while self._waiting and len(batch) < most:
+            if self._waiting[0].alone:
+                return batch or [self._waiting.popleft()]
+            request = self._waiting.popleft()
+            if request.future.set_running_or_notify_cancel():
+                batch.append(request)
+        return batch
+
+
+def _fresh(error: DatabaseError) -> DatabaseError:
+    """An error of each caller's own: one that is raised again and again keeps the frames of all
+    who raised it, and with them the payloads that these hold.
+    """
+    return type(error)(*error.args)

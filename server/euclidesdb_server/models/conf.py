@@ -1,0 +1,108 @@
+"""A model folder: its model.conf, and the fingerprint of what it makes of an item.
+
+EuclidesDB's keys are `name, filename, prediction_dim, feature_dim`; the others are ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from annotated_types import Ge, Gt
+
+from euclidesdb_server.errors import ConfigError, ModelLoadError
+from euclidesdb_server.settings import parse_section, read_ini
+
+MODEL_CONF: Final = "model.conf"
+LONGEST_NAME: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConf:
+    """Section [model] of a model.conf."""
+
+    name: str
+    filename: str
+    prediction_dim: Annotated[int, Ge(0)]
+    feature_dim: Annotated[int, Ge(1)]
+    input: Literal["image"] = "image"
+    image_mode: Literal["RGB", "L"] = "RGB"
+    image_size: Annotated[int, Ge(0)] = 0
+    """Pixels: resize the shorter side, cut this square from the centre; 0: the image's own size."""
+    resize: Annotated[int, Ge(0)] = 0
+    """Pixels that the shorter side is resized to before the cut; 0: image_size."""
+    labels: str = ""
+    """Class names of the predictions, one a line."""
+    max_batch_size: Annotated[int, Ge(1)] = 32
+    """Items in one forward pass; 1: the model takes no batches."""
+    max_wait_ms: Annotated[float, Ge(0)] = 1.0
+    """How long the first item of a batch waits for others."""
+    max_queue: Annotated[int, Ge(1)] = 1024
+    """Items that may wait; one more is refused."""
+    inference_timeout: Annotated[float, Gt(0)] = 60.0
+    """Seconds after which a batch has hung and its worker is killed."""
+
+    def label_names(self) -> tuple[str, ...]:
+        """The class names, in order of the predictions."""
+        return tuple(line.strip() for line in self.labels.splitlines() if line.strip())
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Everything that changes what the program is given for an item (JSON values)."""
+        return {
+            "input": self.input,
+            "image_mode": self.image_mode,
+            "image_size": self.image_size,
+            "resize": self.resize,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A model folder that makes sense so far: whether its program works is for the worker."""
+
+    conf: ModelConf
+    program: Path
+    fingerprint: str
+
+
+def read_model_folder(folder: Path) -> ModelFolder:
+    """Read model.conf and fingerprint the program. Raises ModelLoadError."""
+    file = folder / MODEL_CONF
+    try:
+        if not file.is_file():
+            raise ModelLoadError(f"{folder} has no {MODEL_CONF}")
+        sections = read_ini(file)
+        if set(sections) != {"model"}:
+            raise ModelLoadError(f"{file} should have one section, [model]: it has {[*sections]}")
+        conf = parse_section(ModelConf, sections["model"], file=file, name="model")
+    except ConfigError as error:
+        raise ModelLoadError(str(error)) from error
+    _check(conf, file)
+    program = folder / conf.filename
+    try:
+        digest = hashlib.sha256(json.dumps(conf.preprocessing(), sort_keys=True).encode())
+        with program.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    except OSError as error:
+        raise ModelLoadError(f"{file}: [model] filename: cannot read {program}: {error}") from error
+    return ModelFolder(conf, program, digest.hexdigest()[:32])
+
+
+def _check(conf: ModelConf, file: Path) -> None:
+    if not conf.name or len(conf.name.encode()) > LONGEST_NAME:
+        raise ModelLoadError(
+            f"{file}: [model] name = {conf.name!r} should have 1 to {LONGEST_NAME} bytes"
+        )
+    labels = conf.label_names()
+    if labels and len(labels) != conf.prediction_dim:
+        raise ModelLoadError(
+            f"{file}: [model] labels: {len(labels)} names for {conf.prediction_dim} predictions"
+        )
+    if conf.resize and conf.image_size > conf.resize:
+        raise ModelLoadError(
+            f"{file}: [model] image_size = {conf.image_size} cannot be cut from "
+            f"resize = {conf.resize}"
+        )

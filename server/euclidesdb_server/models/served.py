@@ -1,0 +1,266 @@
+"""ServedModel: one model, kept running whatever it does.
+
+Requests meet in a bounded queue, travel to the worker in batches, and come back as features
+and predictions. When the worker dies or hangs it is replaced, and each request that it held is
+tried once more, alone, so that the poisonous one fails by itself. A model that cannot be
+loaded, or that keeps dying, is quarantined with its reason; its space can still be searched by
+vector and by id.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Final
+
+import numpy as np
+
+from euclidesdb_server.errors import (
+    DatabaseError,
+    InvalidRequest,
+    ModelFailed,
+    ModelLoadError,
+    ModelUnavailable,
+    ShuttingDown,
+    UndecodableInput,
+)
+from euclidesdb_server.frames import ProtocolError
+from euclidesdb_server.models.batching import RequestQueue
+from euclidesdb_server.models.conf import ModelFolder
+from euclidesdb_server.models.flight import WINDOW, EmbedRequest, Flight
+from euclidesdb_server.models.worker_process import DYING, WorkerProcess
+from euclidesdb_server.types import Embedding, ModelState, Payload
+
+log = logging.getLogger(__name__)
+
+CRASHES_TO_QUARANTINE: Final = 10
+"""Deaths in a row, with no item answered in between, after which a model is given up."""
+STARTS_TO_QUARANTINE: Final = 3
+"""Failed restarts in a row of a model that once ran. (The first start has one chance.)"""
+
+ITEM_ERRORS: Final[dict[str, type[DatabaseError]]] = {
+    "undecodable": UndecodableInput,
+    "failed": ModelFailed,
+}
+
+
+class ServedModel:
+    """One model folder being served. Thread-safe. `close` is idempotent."""
+
+    def __init__(
+        self, folder: ModelFolder, start: Callable[[Callable[[], bool]], WorkerProcess]
+    ) -> None:
+        """Begin to load the model.
+
+        start: makes a worker, or raises ModelLoadError; gives up once its argument returns true.
+        """
+        self.folder = folder
+        self._start = start
+        self._queue: RequestQueue[Payload, Embedding] = RequestQueue(
+            f"model {folder.conf.name!r}", folder.conf.max_queue
+        )
+        self._settled = threading.Event()
+        self._closing = False
+        self._crashes = 0
+        self._standing = (ModelState.LOADING, "")
+        self._thread = threading.Thread(target=self._run, name=f"model-{folder.conf.name}")
+        self._thread.start()
+
+    @property
+    def state(self) -> tuple[ModelState, str]:
+        """Where the model stands, and why it is not ready."""
+        return self._standing
+
+    def wait_until_settled(self, timeout: float | None = None) -> bool:
+        """Wait until the model was ready once, or is quarantined; False if `timeout` passed."""
+        return self._settled.wait(timeout)
+
+    def embed(self, payload: Payload) -> Future[Embedding]:
+        """Queue an item for the model. Cancelling the future before its turn spares the work.
+
+        Raises InvalidRequest for a kind of input that the model does not take, Overloaded,
+        ModelUnavailable, ShuttingDown. The future raises UndecodableInput or ModelFailed.
+        """
+        if payload.kind != self.folder.conf.input:
+            raise InvalidRequest(
+                f"model {self.folder.conf.name!r} takes {self.folder.conf.input!r}, "
+                f"not {payload.kind!r}"
+            )
+        return self._queue.put(payload)
+
+    def close(self) -> None:
+        """Answer what the worker has been given, refuse the rest, end the worker."""
+        self._closing = True
+        self._queue.refuse(ShuttingDown("the server is stopping"))
+        self._thread.join()
+        self._settled.set()
+
+    def _run(self) -> None:
+        try:
+            while not self._closing and (worker := self._start_worker()) is not None:
+                self._become(ModelState.READY)
+                try:
+                    self._serve(worker)
+                finally:
+                    worker.release()
+        except Exception as error:  # whatever it was, those who wait must hear of it
+            log.exception("nobody runs model %r any more", self.folder.conf.name)
+            self._quarantine(f"internal error: {error}")
+
+    def _start_worker(self) -> WorkerProcess | None:
+        chances = STARTS_TO_QUARANTINE if self._settled.is_set() else 1
+        for chance in range(1, chances + 1):
+            if self._closing:
+                return None
+            try:
+                return self._start(lambda: self._closing)
+            except (ModelLoadError, OSError) as error:
+                log.warning("start %d of %d failed: %s", chance, chances, error)
+                if chance == chances and not self._closing:
+                    self._quarantine(str(error))
+        return None
+
+    def _serve(self, worker: WorkerProcess) -> None:
+        """Feed a worker until it dies or the model is closed."""
+        flight = Flight()
+        receiver = threading.Thread(
+            target=self._receive, args=(worker, flight), name=f"{self._thread.name}-answers"
+        )
+        receiver.start()
+        try:
+            self._feed(worker, flight)
+            if self._closing:
+                flight.wait_for_room(1)  # what was handed over is answered
+                worker.end(patience=0)
+        except OSError:
+            log.debug("the worker broke its connection; the receiver deals with it")
+        except BaseException:
+            worker.end(patience=0)
+            raise
+        finally:
+            receiver.join()
+
+    def _feed(self, worker: WorkerProcess, flight: Flight) -> None:
+        conf = self.folder.conf
+        while True:
+            flight.wait_for_room(WINDOW)
+            batch = self._queue.take(
+                conf.max_batch_size,
+                conf.max_wait_ms / 1000,
+                give_up=lambda: flight.down or self._closing,
+            )
+            if not batch:
+                return
+            alone = batch[0].alone
+            if alone:
+                flight.wait_for_room(1)
+            number = flight.launch(batch)
+            if number is None:
+                self._queue.put_back(batch)
+                return
+            worker.send(number, [request.work for request in batch])
+            if alone:
+                flight.wait_for_room(1)
+
+    def _receive(self, worker: WorkerProcess, flight: Flight) -> None:
+        """Land batches until the worker is gone; then see to the requests that it held."""
+        timeout = self.folder.conf.inference_timeout
+        try:
+            while True:
+                if worker.poll(timeout / 4):
+                    header, parts = worker.receive()
+                    self._land(flight, header, parts)
+                elif flight.stalled_for() > timeout:
+                    worker.end(patience=0)
+                    how = f"it gave no answer for inference_timeout = {timeout:g} s"
+                    break
+        except (EOFError, OSError):
+            how = worker.end(DYING)
+        except Exception as error:  # ProtocolError, and whatever else a mad worker brings about
+            worker.end(patience=0)
+            how = f"{type(error).__name__}: {error}"
+        lost = flight.crash()
+        if self._closing:
+            for request in lost:
+                request.future.set_exception(ShuttingDown("the server is stopping"))
+            return
+        self._crashed(how, lost)
+        self._queue.wake()
+
+    def _crashed(self, how: str, lost: list[EmbedRequest]) -> None:
+        name = self.folder.conf.name
+        log.error("the worker of model %r died with %d items: %s", name, len(lost), how)
+        for request in lost:
+            if request.alone:
+                request.future.set_exception(
+                    ModelFailed(f"the worker of model {name!r} died on this item: {how}")
+                )
+        self._queue.put_back(request for request in lost if not request.alone)
+        self._crashes += 1
+        if self._crashes >= CRASHES_TO_QUARANTINE:
+            self._closing = True  # ends the feeding thread; nothing restarts it
+            self._quarantine(f"its worker died {self._crashes} times in a row: {how}")
+        else:
+            self._become(ModelState.RESTARTING, how)
+
+    def _land(self, flight: Flight, header: dict[str, Any], parts: list[bytes]) -> None:
+        conf = self.folder.conf
+        try:
+            requests = flight.land(header["batch"])
+        except (KeyError, TypeError) as error:
+            raise ProtocolError(f"an answer to no batch: {header}") from error
+        try:
+            answers = _read_answers(header, parts, len(requests), conf.feature_dim,
+                                    conf.prediction_dim)  # fmt: skip
+        except (ProtocolError, KeyError, TypeError, ValueError) as error:
+            for request in requests:
+                request.future.set_exception(
+                    ModelFailed(f"model {conf.name!r} gave no proper answer: {error}")
+                )
+            raise ProtocolError(f"no proper answer: {error}") from error
+        for request, answer in zip(requests, answers, strict=True):
+            if isinstance(answer, Embedding):
+                self._crashes = 0
+                request.future.set_result(answer)
+            else:
+                request.future.set_exception(answer)
+
+    def _become(self, state: ModelState, reason: str = "") -> None:
+        self._standing = (state, reason)
+        if state is not ModelState.RESTARTING:
+            self._settled.set()
+
+    def _quarantine(self, reason: str) -> None:
+        log.error("model %r is quarantined: %s", self.folder.conf.name, reason)
+        self._queue.refuse(
+            ModelUnavailable(f"model {self.folder.conf.name!r} is quarantined: {reason}")
+        )
+        self._become(ModelState.QUARANTINED, reason)
+
+
+def _read_answers(
+    header: dict[str, Any], parts: Sequence[bytes], count: int, feature_dim: int,
+    prediction_dim: int,
+) -> list[Embedding | DatabaseError]:  # fmt: skip
+    errors = header["errors"]
+    if len(errors) != count:
+        raise ProtocolError(f"{len(errors)} answers to {count} items")
+    good = sum(error is None for error in errors)
+    features, predictions = (np.frombuffer(part, "<f4") for part in parts)
+    rows = iter(
+        zip(
+            features.reshape(good, feature_dim),
+            predictions.reshape(good, prediction_dim),
+            strict=True,
+        )
+    )
+    answers: list[Embedding | DatabaseError] = []
+    for error in errors:
+        if error is None:
+            vector, predicted = next(rows)
+            answers.append(Embedding(vector, predicted if prediction_dim else None))
+        else:
+            answers.append(ITEM_ERRORS[error["kind"]](error["message"]))
+    return answers

@@ -1,0 +1,141 @@
+"""The parent's end of one model worker: start it, hand it batches, read answers, kill it.
+
+The worker is a process of its own (`euclidesdb_server.worker`), so a model that crashes, hangs
+or runs away takes nothing else with it. It is told everything over one socket pair, and ends
+when that closes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from multiprocessing.connection import Connection, Pipe
+from typing import Any, Final
+
+from euclidesdb_server.errors import ModelLoadError
+from euclidesdb_server.frames import (
+    ProtocolError,
+    limit_silence,
+    receive_message,
+    send_message,
+)
+from euclidesdb_server.models.conf import ModelFolder
+from euclidesdb_server.types import Payload
+
+OPENMP: Final = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Left alone, libgomp's threads spin between parallel regions, on cores that others need: a
+forward pass of `digits` on two threads took 3.5 ms of processor time alone, and takes 0.6 ms."""
+GIVE_UP_INTERVAL: Final = 0.2
+"""Seconds between looks at whether a worker that is loading is still wanted."""
+END_TIMEOUT: Final = 5.0
+"""Seconds for a worker that was told to end."""
+DYING: Final = 1.0
+"""Seconds for a worker whose connection broke: time for its exit code to be its own."""
+
+
+class WorkerProcess:
+    """A worker that has loaded its model and passed the load check.
+
+    One thread sends and in the end releases, one receives, any may end it.
+    """
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        give_up: Callable[[], bool],
+        *,
+        threads: int,
+        max_image_pixels: int,
+        start_timeout: float,
+    ) -> None:
+        """Start a worker and wait until it is ready, or `give_up` becomes true.
+
+        Raises ModelLoadError with the worker's reason.
+        """
+        self._name = folder.conf.name
+        ours, theirs = Pipe(duplex=True)
+        limit_silence(ours, folder.conf.inference_timeout)
+        self._connection: Connection[Any, Any] = ours
+        environment = {**OPENMP, **os.environ, "OMP_NUM_THREADS": str(threads)}
+        # -P: a module in the folder that the server was started in must not shadow a real one
+        command = [sys.executable, "-P", "-m", "euclidesdb_server.worker", str(theirs.fileno())]
+        self._process = subprocess.Popen(  # noqa: S603  # our own module
+            command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment
+        )
+        theirs.close()
+        load = {
+            "type": "load",
+            "program": str(folder.program),
+            "conf": asdict(folder.conf),
+            "threads": threads,
+            "max_image_pixels": max_image_pixels,
+        }
+        try:
+            self._load(load, give_up, start_timeout)
+        except BaseException:
+            self.end(patience=0)
+            self.release()
+            raise
+
+    def send(self, batch: int, payloads: Sequence[Payload]) -> None:
+        """Hand over a batch. Raises OSError where the worker is dead."""
+        header = {"type": "run", "batch": batch, "kinds": [payload.kind for payload in payloads]}
+        send_message(self._connection, header, [payload.data for payload in payloads])
+
+    def poll(self, timeout: float) -> bool:
+        """Whether an answer, or the worker's end, is there within `timeout` seconds."""
+        return self._connection.poll(timeout)
+
+    def receive(self) -> tuple[dict[str, Any], list[bytes]]:
+        """The next answer. Raises EOFError or OSError at its end, OSError where it stops halfway
+        for inference_timeout, ProtocolError for nonsense.
+        """
+        return receive_message(self._connection)
+
+    def end(self, patience: float) -> str:
+        """Give the process `patience` seconds to end, then kill it; say how it ended.
+
+        The connection stays open until `release`: another thread may be using it.
+        """
+        try:
+            code = self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        if code >= 0:
+            return f"it exited with code {code}"
+        return f"it was ended by signal {-code} ({signal.Signals(-code).name})"
+
+    def release(self) -> None:
+        """Close the connection, which ends a worker that is well, and see the process out.
+
+        For when no other thread uses it any more. Idempotent.
+        """
+        self._connection.close()
+        self.end(END_TIMEOUT)
+
+    def _load(
+        self, load: dict[str, Any], give_up: Callable[[], bool], start_timeout: float
+    ) -> None:
+        deadline = time.monotonic() + start_timeout
+        try:
+            send_message(self._connection, load)
+            while not self.poll(GIVE_UP_INTERVAL):
+                if give_up():
+                    raise ModelLoadError(f"model {self._name!r}: the server is stopping")
+                if time.monotonic() > deadline:
+                    raise ModelLoadError(
+                        f"model {self._name!r} did not load in {start_timeout:g} s"
+                    )
+            header, _ = self.receive()
+        except (EOFError, OSError, ProtocolError) as error:
+            raise ModelLoadError(
+                f"the worker of model {self._name!r} died while it loaded: {self.end(DYING)}"
+            ) from error
+        if header.get("type") != "ready":
+            raise ModelLoadError(f"model {self._name!r}: {header.get('reason', header)}")

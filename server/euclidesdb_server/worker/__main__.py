@@ -1,0 +1,58 @@
+"""`python -m euclidesdb_server.worker FD`: run by `models/worker_process.py`, not by people."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import warnings
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from euclidesdb_server.errors import ModelLoadError
+from euclidesdb_server.frames import receive_message, send_message
+
+PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+def main() -> int:
+    """Load the model that the parent names, say so, and serve it."""
+    _outlive_signals_but_not_the_parent()
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s %(levelname)s worker[{os.getpid()}] %(message)s"
+    )
+    warnings.filterwarnings("ignore", module="PIL")  # of every odd picture that clients send
+    connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
+    try:
+        load, _ = receive_message(connection)
+        # only now that no signal can end us: torch takes seconds to import
+        from euclidesdb_server.worker.pipeline import Pipeline  # noqa: PLC0415
+        from euclidesdb_server.worker.program import load_program  # noqa: PLC0415
+
+        try:
+            program = load_program(load)
+        except ModelLoadError as error:
+            send_message(connection, {"type": "failed", "reason": str(error)})
+            return 1
+        send_message(connection, {"type": "ready"})
+        Pipeline(connection, program).run()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return 0  # the parent has gone
+    return 0
+
+
+def _outlive_signals_but_not_the_parent() -> None:
+    # Ctrl-C and a supervisor's SIGTERM reach the whole group: the parent stops us, once the
+    # calls that wait for us are answered.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # A forward pass that hangs never looks at the pipe: have the kernel end us.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    # No interpreter shutdown: torch's threads have nothing to save, and can hang it.
+    os._exit(main())

@@ -1,0 +1,116 @@
+"""Images: encoded bytes in, (channels, height, width) uint8 out, float32 in [0, 1] to the program.
+
+As EuclidesDB gives them to a model (RGB, own size) unless model.conf says otherwise. Whatever
+Pillow makes of the formats below simply works: grey, palette, alpha (over white), CMYK, 16 bits,
+EXIF orientation. What is no picture, is truncated, or is too large to decode is Undecodable.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from euclidesdb_server.worker.inputs.protocol import Undecodable
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""Others (PostScript, PDF, fonts, ...) have no business here."""
+
+SAMPLE_SIZES: Final = (224, 299, 384, 96, 64, 32, 28)
+"""Tried in turn for a model that takes pictures in their own size."""
+
+WIDE_MODES: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+
+
+class ImageInput:
+    """The input kind `image`, as one model.conf configures it."""
+
+    def __init__(self, conf: Mapping[str, Any], *, max_pixels: int) -> None:
+        self._mode: str = conf["image_mode"]
+        self._crop: int = conf["image_size"]
+        self._resize: int = conf["resize"] or conf["image_size"]
+        self._max_pixels = max_pixels
+        Image.MAX_IMAGE_PIXELS = None  # we count ourselves, and refuse where Pillow warns
+
+    def decode(self, data: bytes) -> torch.Tensor:
+        """uint8, shape (channels, height, width)."""
+        try:
+            image = self._open(data)
+        except Undecodable:
+            raise
+        except UnidentifiedImageError as error:
+            raise Undecodable(f"the bytes are no image that is {' or '.join(FORMATS)}") from error
+        except Exception as error:  # Pillow raises anything, down to struct.error, on bad bytes
+            raise Undecodable(f"the image cannot be decoded: {error}") from error
+        pixels = torch.from_numpy(np.array(image))
+        return pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+
+    def collate(self, items: Sequence[torch.Tensor]) -> torch.Tensor:
+        """float32 in [0, 1], shape (n, channels, height, width)."""
+        return torch.stack([*items]).to(torch.float32, memory_format=torch.contiguous_format) / 255
+
+    def samples(self) -> Iterator[list[torch.Tensor]]:
+        """Noise: it has every value, and no two pictures of it are alike."""
+        generator = torch.Generator().manual_seed(0)
+        channels = len(self._mode)
+        for size in [self._crop] if self._crop else SAMPLE_SIZES:
+            shape = (channels, size, size)
+            yield [
+                torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+                for _ in range(2)
+            ]
+
+    def _open(self, data: bytes) -> Image.Image:
+        if not data:
+            raise Undecodable("the image has no bytes")
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = image.size
+        if width * height > self._max_pixels:
+            raise Undecodable(
+                f"the image has {width} x {height} pixels; at most {self._max_pixels} are decoded"
+            )
+        image.load()
+        return self._sized(_converted(_upright(image), self._mode))
+
+    def _sized(self, image: Image.Image) -> Image.Image:
+        if self._resize:
+            width, height = image.size
+            scale = self._resize / min(width, height)
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            if width * height * scale * scale > self._max_pixels:
+                raise Undecodable(f"the image, {width} x {height}, is too long and narrow")
+            if size != image.size:
+                image = image.resize(size, Image.Resampling.BILINEAR)
+        if self._crop:
+            left = (image.width - self._crop) // 2
+            top = (image.height - self._crop) // 2
+            image = image.crop((left, top, left + self._crop, top + self._crop))
+        return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says; as it lies where that is damaged, as viewers show it."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises anything, down to SyntaxError, on odd EXIF
+        return image
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    """Any picture as 8-bit RGB or L."""
+    if image.mode in WIDE_MODES:
+        # 16 bits a sample, whatever Pillow calls them: its own conversion would clip at 255
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((np.clip(values, 0, 65535) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        values = np.nan_to_num(np.asarray(image), nan=0.0, posinf=255.0, neginf=0.0)
+        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image if image.mode == mode else image.convert(mode)

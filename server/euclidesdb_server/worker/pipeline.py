@@ -1,0 +1,100 @@
+"""Pipeline: decodes the next batch while the current one is in the forward pass.
+
+One thread reads and decodes (Pillow releases the GIL), the main thread runs the program and
+answers. The queue between them holds one batch, so the parent's window bounds the memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from euclidesdb_server.frames import receive_message, send_message
+from euclidesdb_server.worker.inputs import Undecodable
+from euclidesdb_server.worker.program import Program, Row
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    number: int
+    items: list[torch.Tensor | Undecodable]
+
+
+class Pipeline:
+    """Serves one program over one connection."""
+
+    def __init__(self, connection: Connection[Any, Any], program: Program) -> None:
+        self._connection = connection
+        self._program = program
+        self._decoded: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
+        self._decoders = ThreadPoolExecutor(torch.get_num_threads(), "decode")
+
+    def run(self) -> None:
+        """Serve until the parent closes the connection. Raises OSError where it died."""
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        while (batch := self._decoded.get()) is not None:
+            self._answer(batch)
+
+    def _read(self) -> None:
+        try:
+            while True:
+                header, parts = receive_message(self._connection)
+                if len(parts) == 1:
+                    items = [self._decode(parts[0])]
+                else:
+                    items = [*self._decoders.map(self._decode, parts)]
+                self._decoded.put(_Batch(header["batch"], items))
+        except (EOFError, OSError):
+            log.debug("the server closed the connection")
+        except Exception:
+            log.exception("the reader failed")
+        finally:
+            self._decoded.put(None)  # ends the process: without a reader it would only hang
+
+    def _decode(self, data: bytes) -> torch.Tensor | Undecodable:
+        try:
+            return self._program.inputs.decode(data)
+        except Undecodable as error:
+            return error
+
+    def _answer(self, batch: _Batch) -> None:
+        decoded = [item for item in batch.items if isinstance(item, torch.Tensor)]
+        answers = iter(self._program.run(decoded))
+        rows: list[Row] = []
+        errors: list[dict[str, str] | None] = []
+        for item in batch.items:
+            answer = item if isinstance(item, Undecodable) else next(answers)
+            errors.append(self._error(answer) if isinstance(answer, Exception) else None)
+            if not isinstance(answer, Exception):
+                rows.append(answer)
+        predictions = [row[0] for row in rows]
+        features = [row[1] for row in rows]
+        send_message(
+            self._connection,
+            {"type": "done", "batch": batch.number, "errors": errors},
+            [_packed(features), _packed(predictions)],
+        )
+
+    def _error(self, error: Exception) -> dict[str, str]:
+        if isinstance(error, Undecodable):
+            return {"kind": "undecodable", "message": str(error)}
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return {
+            "kind": "failed",
+            "message": f"model {self._program.name!r} failed on this item: {lines[-1][:500]}",
+        }
+
+
+def _packed(rows: Sequence[torch.Tensor]) -> bytes:
+    """Little-endian float32, C order, as every machine that torch runs on has them."""
+    return torch.stack([*rows]).contiguous().numpy().tobytes() if rows else b""
