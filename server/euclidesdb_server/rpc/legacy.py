@@ -1,0 +1,163 @@
+"""The legacy API: EuclidesDB's service `Similar`, for clients that speak nothing else.
+
+Its int32 ids are decimal ids of ours. Items of other ids cannot be named here: they are left
+out of its answers, which still have top_k where so many exist. Distances are those that
+EuclidesDB's engines return (protos/README.md says how they map).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Final
+
+import grpc
+
+from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
+from euclidesdb_protos.legacy import euclidesproto_pb2_grpc
+from euclidesdb_server.database import FeatureDatabase
+from euclidesdb_server.errors import InvalidRequest, NotAllowed
+from euclidesdb_server.rpc.call import GrpcCall
+from euclidesdb_server.types import (
+    AddRequest,
+    FindRequest,
+    MetricKind,
+    ModelAnswer,
+    Payload,
+    StoredEmbedding,
+)
+
+STOP: Final = 0
+REFRESH: Final = 1
+"""Values of ShutdownRequest.shutdown_type. EuclidesDB's clients depend on them."""
+
+DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]{0,9}")
+INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
+
+
+class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
+    """Translates; errors are the interceptor's business.
+
+    stop: begins a graceful stop of the server and returns at once. may_stop, may_refresh:
+    what `Shutdown` is allowed to do.
+    """
+
+    def __init__(
+        self,
+        database: FeatureDatabase,
+        stop: Callable[[], None],
+        *,
+        may_stop: bool,
+        may_refresh: bool,
+    ) -> None:
+        self._database = database
+        self._stop = stop
+        self._may_stop = may_stop
+        self._may_refresh = may_refresh
+
+    def AddImage(  # noqa: N802
+        self, request: pb.AddImageRequest, context: grpc.ServicerContext
+    ) -> pb.AddImageReply:
+        """See the proto."""
+        add = AddRequest(
+            id=str(request.image_id),
+            payload=Payload("image", request.image_data),
+            models=tuple(request.models),
+            metadata=request.image_metadata,
+        )
+        written = self._database.add(add, GrpcCall(context))
+        return pb.AddImageReply(vectors=[_vectors_message(embedding) for embedding in written])
+
+    def FindSimilarImage(  # noqa: N802
+        self, request: pb.FindSimilarImageRequest, context: grpc.ServicerContext
+    ) -> pb.FindSimilarImageReply:
+        """See the proto."""
+        find = FindRequest(
+            query=Payload("image", request.image_data),
+            models=tuple(request.models),
+            top_k=request.top_k,
+            accepts=is_int32,
+        )
+        return self._find(find, context)
+
+    def FindSimilarImageById(  # noqa: N802
+        self, request: pb.FindSimilarImageByIdRequest, context: grpc.ServicerContext
+    ) -> pb.FindSimilarImageReply:
+        """See the proto."""
+        find = FindRequest(
+            query=str(request.image_id),
+            models=tuple(request.models),
+            top_k=request.top_k,
+            include_self=True,
+            accepts=is_int32,
+        )
+        return self._find(find, context)
+
+    def RemoveImage(  # noqa: N802
+        self,
+        request: pb.RemoveImageRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002
+    ) -> pb.RemoveImageReply:
+        """See the proto."""
+        self._database.remove(str(request.image_id))
+        return pb.RemoveImageReply(image_id=request.image_id)
+
+    def Shutdown(  # noqa: N802
+        self,
+        request: pb.ShutdownRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002
+    ) -> pb.ShutdownReply:
+        """See the proto."""
+        allowed = {STOP: self._may_stop, REFRESH: self._may_refresh}
+        if request.shutdown_type not in allowed:
+            raise InvalidRequest(
+                f"shutdown_type = {request.shutdown_type} should be {STOP} (stop) or "
+                f"{REFRESH} (refresh the index)"
+            )
+        if not allowed[request.shutdown_type]:
+            raise NotAllowed(
+                f"shutdown_type = {request.shutdown_type} is not allowed here: see [server] "
+                "allow_remote_shutdown"
+            )
+        if request.shutdown_type == STOP:
+            self._stop()
+        else:
+            self._database.compact()
+        return pb.ShutdownReply(shutdown=True)
+
+    def _find(self, find: FindRequest, context: grpc.ServicerContext) -> pb.FindSimilarImageReply:
+        answers = self._database.find_similar(find, GrpcCall(context))
+        return pb.FindSimilarImageReply(results=[_results_message(answer) for answer in answers])
+
+
+def is_int32(item_id: str) -> bool:
+    """Whether an id is the decimal form of an int32, so that this API can name it."""
+    return DECIMAL.fullmatch(item_id) is not None and INT32_MIN <= int(item_id) <= INT32_MAX
+
+
+def euclidesdb_distance(distance: float, answer: ModelAnswer) -> float:
+    """Our distance as EuclidesDB's engine of that name returns it."""
+    match answer.engine, answer.metric.kind:
+        case "faiss", MetricKind.L2:
+            return distance * distance
+        case "faiss", MetricKind.INNER_PRODUCT:
+            return -distance
+        case "annoy", MetricKind.COSINE:
+            return math.sqrt(2 * max(0.0, distance))
+        case _:
+            return distance
+
+
+def _results_message(answer: ModelAnswer) -> pb.SearchResults:
+    return pb.SearchResults(
+        model=answer.model,
+        top_k_ids=[int(neighbor.id) for neighbor in answer.neighbors],
+        distances=[euclidesdb_distance(neighbor.distance, answer) for neighbor in answer.neighbors],
+    )
+
+
+def _vectors_message(embedding: StoredEmbedding) -> pb.ItemVectors:
+    return pb.ItemVectors(
+        model=embedding.model, predictions=embedding.predictions, features=embedding.vector
+    )

@@ -1,0 +1,50 @@
+"""The one table of which error becomes which gRPC status, looked up by class ancestry."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+from euclidesdb_server.errors import (
+    CorruptRecord,
+    DatabaseError,
+    DeadlineExceeded,
+    DiskFull,
+    InvalidRequest,
+    NotAllowed,
+    NotFound,
+    Overloaded,
+    StaleSpace,
+    Unavailable,
+)
+
+REASON_KEY: Final = "euclidesdb-reason"
+"""The trailing metadata that carries an error's `reason`. Clients depend on it."""
+
+LONGEST_MESSAGE: Final = 2000
+"""Bytes of UTF-8, each up to three on the wire: status details travel in a header, and gRPC
+drops the headers of an answer, status and all, where they exceed 8 KiB."""
+
+STATUS_OF: Final[dict[type[DatabaseError], grpc.StatusCode]] = {
+    DatabaseError: grpc.StatusCode.INTERNAL,
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    StaleSpace: grpc.StatusCode.FAILED_PRECONDITION,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DiskFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
+    CorruptRecord: grpc.StatusCode.DATA_LOSS,
+}
+
+
+def details_of(error: DatabaseError) -> str:
+    """The error's message, cut to what a header holds."""
+    return str(error).encode(errors="replace")[:LONGEST_MESSAGE].decode(errors="ignore")
+
+
+def status_of(error: DatabaseError) -> grpc.StatusCode:
+    """The status of the nearest ancestor of the error's class that the table names."""
+    return next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
