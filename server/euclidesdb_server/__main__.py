@@ -1,0 +1,76 @@
+"""The command line: `euclidesdb serve`, `euclidesdb models`, `euclidesdb demo`.
+
+Installed with the client alone, it can still print its help, and names the extra that a
+command needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Final
+
+DEFAULT_ADDRESS: Final = "127.0.0.1:50000"
+
+COMMANDS: Final = {
+    "serve": ("euclidesdb_server.commands.serve", "server"),
+    "models": ("euclidesdb_server.commands.models", "server"),
+    "demo": ("euclidesdb_server.commands.demo", "demo"),
+}
+"""Of each command: the module whose `run(options)` does it, and the extra that it needs."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 well, 1 an error, 2 a wrong usage."""
+    options = _parser().parse_args(arguments)
+    module, extra = COMMANDS[options.command]
+    try:
+        code: int = import_module(module).run(options)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("euclidesdb"):
+            raise
+        print(
+            f"euclidesdb {options.command} needs {error.name!r}: pip install 'euclidesdb[{extra}]'",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="euclidesdb",
+        description="A machine-learning feature database: your items and your PyTorch models in, "
+        "nearest neighbours out.",
+    )
+    version = metadata.version("euclidesdb")
+    parser.add_argument("--version", action="version", version=f"euclidesdb {version}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    serve = commands.add_parser("serve", help="run the server")
+    serve.add_argument("-c", "--config", type=Path, help="an EuclidesDB configuration file")
+    serve.add_argument("--address", help=f"host:port to listen on (default {DEFAULT_ADDRESS})")
+    serve.add_argument("--data", type=Path, help="the data folder (default: one in your home)")
+    serve.add_argument("--models", type=Path, help="the models folder (default: those shipped)")
+    serve.add_argument("--strict", action="store_true", help="fail if a model cannot be served")
+
+    models = commands.add_parser("models", help="list the models of a running server")
+    models.add_argument("--address", default=DEFAULT_ADDRESS, help="default %(default)s")
+
+    demo = commands.add_parser("demo", help="run the main job on real handwritten digits")
+    demo.add_argument(
+        "--output", type=Path, default=Path("demo.png"), help="the picture (default %(default)s)"
+    )
+    demo.add_argument("--items", type=int, default=1500, help="100 to 1500 (default %(default)s)")
+    demo.add_argument(
+        "--keep-data", type=Path, metavar="FOLDER", help="leave the database here afterwards"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

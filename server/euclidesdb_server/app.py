@@ -1,0 +1,141 @@
+"""The composition root: the one place that knows every class.
+
+`Server` opens what the configuration names in the order in which it can fail cheaply, and
+closes it in the order in which the parts depend on one another.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Self
+
+from euclidesdb_server.catalog import Catalog
+from euclidesdb_server.config import Config, ModelsConfig
+from euclidesdb_server.database import FeatureDatabase
+from euclidesdb_server.engines import SearchEngine
+from euclidesdb_server.engines.registry import create_engine
+from euclidesdb_server.errors import ConfigError, DataFolderError, StartupError
+from euclidesdb_server.models import ModelRegistry, ServedModel
+from euclidesdb_server.rpc.server import RpcServer
+from euclidesdb_server.spaces import Compactor, ModelSpace
+from euclidesdb_server.store import FeatureStore
+from euclidesdb_server.types import ModelState
+
+log = logging.getLogger(__name__)
+
+STORE_FOLDER: Final = "leveldb"
+SEGMENTS_FOLDER: Final = "segments"
+
+
+class Server:
+    """A running server; it serves from when it is made until `close`.
+
+    address: where it listens, with the port it got where the configuration says 0.
+    """
+
+    def __init__(
+        self, config: Config, stop_wanted: threading.Event, *, strict: bool = False
+    ) -> None:
+        """Start.
+
+        stop_wanted: set by a permitted `Shutdown` call; whoever waits for it closes the server.
+        Set meanwhile, it ends the wait for the models, and ShuttingDown is raised.
+        strict: a model that cannot be served is an error. Raises StartupError.
+        """
+        engine = create_engine(
+            config.server.search_engine,
+            config.engines.get(config.server.search_engine, {}),
+            file=config.file,
+        )
+        for name in config.engines:  # a section is checked whether its engine is in use or not
+            create_engine(name, config.engines[name], file=config.file)
+        with ExitStack() as opened:
+            folder = config.database.db_path
+            _check_data_folder(folder)
+            self._store = FeatureStore(folder / STORE_FOLDER, sync=config.database.sync)
+            opened.callback(self._store.close)
+            models = ModelRegistry(config.models)
+            opened.callback(models.close)
+            _check_threads(config, models)
+            models.wait_until_settled(stop_wanted)
+            _report_problems(models, config.models, strict=strict)
+            spaces = self._open_spaces(models, engine, folder / SEGMENTS_FOLDER)
+            compactor = Compactor(config.index)
+            opened.callback(compactor.close)
+            for space in spaces.values():
+                compactor.consider(space)
+            self.database = FeatureDatabase(
+                self._store,
+                Catalog(models, spaces),
+                compactor,
+                max_top_k=config.server.max_top_k,
+                keep_payloads=config.database.keep_payloads,
+            )
+            rpc = RpcServer(self.database, config.server, stop_wanted.set)
+            opened.callback(rpc.close)
+            self.address = rpc.address
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Stop gracefully: running calls finish, new ones get UNAVAILABLE. Idempotent."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open_spaces(
+        self, models: ModelRegistry, engine: SearchEngine, root: Path
+    ) -> dict[str, ModelSpace]:
+        return {
+            name: ModelSpace(
+                self._store.open_space(
+                    name, model.folder.fingerprint, model.folder.conf.feature_dim
+                ),
+                engine,
+                self._store,
+                root,
+            )
+            for name, model in models.served.items()
+            if self._has_space(name, model)
+        }
+
+    def _has_space(self, name: str, model: ServedModel) -> bool:
+        """Whether the model proved that it is what its model.conf says, now or before."""
+        version = (name, model.folder.fingerprint, model.folder.conf.feature_dim)
+        known = {
+            (space.model, space.fingerprint, space.feature_dim) for space in self._store.spaces()
+        }
+        return model.state[0] is not ModelState.QUARANTINED or version in known
+
+
+def _check_data_folder(folder: Path) -> None:
+    if (folder / "CURRENT").exists():
+        raise DataFolderError(
+            f"{folder} is the LevelDB of another program (of EuclidesDB, perhaps, whose databases "
+            "this version cannot read yet): it is left alone; name another [database] db_path"
+        )
+
+
+def _check_threads(config: Config, models: ModelRegistry) -> None:
+    """A call that waits for its model holds a thread: too few, and batches cannot fill."""
+    for name, model in models.served.items():
+        needed = 2 * model.folder.conf.max_batch_size
+        if config.server.threads < needed:
+            raise ConfigError(
+                f"{config.file or 'options'}: [server] threads = {config.server.threads} should be "
+                f"at least {needed}, twice the max_batch_size of model {name!r}"
+            )
+
+
+def _report_problems(models: ModelRegistry, config: ModelsConfig, *, strict: bool) -> None:
+    problems = models.problems()
+    if problems and strict:
+        raise StartupError("--strict: not every model can be served: " + "; ".join(problems))
+    if not models.served:
+        log.warning("no model is served from %s", config.dir_path)

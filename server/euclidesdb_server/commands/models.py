@@ -1,0 +1,34 @@
+"""`euclidesdb models`: what a running server serves; also a health check that makes a real call."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import euclidesdb
+
+COLUMNS = "{:20} {:12} {:>12} {:>8}  {:12} {:16} {}"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line per model; returns 1 where the server does not answer or serves none."""
+    try:
+        with euclidesdb.Client(options.address, timeout=10) as client:
+            models = client.models()
+    except euclidesdb.EuclidesDBError as error:
+        print(f"euclidesdb: {options.address}: {error}", file=sys.stderr)
+        return 1
+    print(COLUMNS.format("model", "state", "feature_dim", "items", "engine", "metric", "reason"))
+    for model in models:
+        print(
+            COLUMNS.format(
+                model.name,
+                model.state,
+                model.feature_dim,
+                model.items,
+                model.engine,
+                model.metric,
+                model.reason,
+            ).rstrip()
+        )
+    return 0 if any(model.state == "ready" for model in models) else 1

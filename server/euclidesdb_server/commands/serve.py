@@ -1,0 +1,83 @@
+"""`euclidesdb serve`: run the server until SIGTERM, SIGINT or a permitted remote shutdown."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from euclidesdb_server.errors import ShuttingDown, StartupError
+
+if TYPE_CHECKING:
+    from euclidesdb_server.config import Config
+
+log = logging.getLogger(__name__)
+
+SHIPPED_MODELS: Final = "digits"
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve; returns 0 after a graceful stop, 1 where the server cannot start."""
+    stop_wanted = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop_wanted.set())
+    # Searches run side by side, a thread each. Left alone, faiss would start as many OpenMP
+    # threads as there are cores in every one of them. (Workers get a setting of their own.)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Only now: these take half a second, in which a container's first process, which has no
+    # default action for signals, would be deaf to them; and faiss reads the setting above.
+    from euclidesdb_server.app import Server  # noqa: PLC0415
+
+    try:
+        config = _configuration(options)
+        _configure_logging(config.server.log_file_path)
+        server = Server(config, stop_wanted, strict=options.strict)
+    except ShuttingDown:
+        return 0
+    except StartupError as error:
+        print(f"euclidesdb: {error}", file=sys.stderr)
+        return 1
+    with server:
+        print(f"EuclidesDB is serving on {server.address}", flush=True)
+        stop_wanted.wait()
+    log.info("stopped")
+    return 0
+
+
+def shipped_models() -> Path:
+    """The folder of the models that come with the package."""
+    return Path(str(resources.files("euclidesdb_models")))
+
+
+def _configuration(options: argparse.Namespace) -> Config:
+    import platformdirs  # noqa: PLC0415  # as in `run`
+
+    from euclidesdb_server import config  # noqa: PLC0415
+    from euclidesdb_server.engines.registry import engine_names  # noqa: PLC0415
+
+    if options.config is not None:
+        settings = config.load_config(options.config.resolve(), engine_names())
+    else:
+        data = Path(platformdirs.user_data_dir("euclidesdb", appauthor=False))
+        settings = config.default_config(models=shipped_models(), names=SHIPPED_MODELS, data=data)
+    return config.override(
+        settings, address=options.address, data=options.data, models=options.models
+    )
+
+
+def _configure_logging(file: Path | None) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if file is not None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(logging.FileHandler(file, encoding="utf-8"))
+        except OSError as error:
+            raise StartupError(f"[server] log_file_path: cannot write {file}: {error}") from error
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers)

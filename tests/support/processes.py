@@ -1,0 +1,80 @@
+"""The server as its users run it: `python -m euclidesdb_server serve`, a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+SERVING = "EuclidesDB is serving on "
+
+
+def serve_command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "euclidesdb_server", "serve", *map(str, arguments)]
+
+
+def failed_start(*arguments: str | Path) -> tuple[int, str]:
+    """The exit code and standard error of a server that does not come up."""
+    ended = subprocess.run(
+        serve_command(*arguments), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert SERVING not in ended.stdout
+    return ended.returncode, ended.stderr
+
+
+class ServerProcess:
+    """A server process; killed on leaving the `with` block, should it still run.
+
+    log: the file that gets its standard error.
+    """
+
+    def __init__(self, *arguments: str | Path, log: Path) -> None:
+        self._log = log
+        with log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                serve_command(*arguments), stdout=subprocess.PIPE, stderr=stream, text=True
+            )
+        self._workers: list[psutil.Process] = []
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def address(self) -> str:
+        """Where it serves, as soon as it does."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line.startswith(SERVING), f"it said {line!r}\n{self._log.read_text()}"
+        self.workers()
+        return line.removeprefix(SERVING).strip()
+
+    def workers(self) -> list[psutil.Process]:
+        """Every process that it has started so far."""
+        found = psutil.Process(self._process.pid).children(recursive=True)
+        self._workers = [*{*self._workers, *found}]
+        return self._workers
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def exit_code(self, timeout: float = 30.0) -> int:
+        """How it ended; fails where it does not within `timeout` seconds."""
+        return self._process.wait(timeout)
+
+    def orphans(self, timeout: float = 10.0) -> Sequence[psutil.Process]:
+        """Workers that still run `timeout` seconds after the server ended."""
+        _, alive = psutil.wait_procs(self._workers, timeout)
+        return alive
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is tidied up."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()

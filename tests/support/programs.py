@@ -1,0 +1,46 @@
+"""Programs with bad moods, for tests of the worker process around them."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+
+from support.images import encoded
+
+
+class Moody(torch.nn.Module):
+    """Features: the mean of each channel, and how many shared the forward pass (where more than
+    two did: the load check would see the difference). A batch with a white picture kills the
+    process, one with a black picture never ends. No predictions.
+    """
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        means = images.mean(dim=[2, 3])
+        rounds = 0
+        while bool((means.amax(dim=1) == 0).any()):
+            rounds += 1
+        if bool((means.amin(dim=1) == 1).any()):
+            # an index that nobody checks: a write far outside of the tensor
+            far = torch.full([1, 1], 1 << 60, dtype=torch.long)
+            wild = torch.ops.aten._sparse_coo_tensor_unsafe(far, torch.ones([1]), [4])
+            means = means + wild.to_dense().sum()
+        count = float(images.shape[0]) if images.shape[0] > 2 else 0.0
+        shared = torch.full([images.shape[0], 1], count)
+        return means[:, :0], torch.cat([means, shared], dim=1)
+
+
+class Lethal(torch.nn.Module):
+    """Kills every process that runs it."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        far = torch.full([1, 1], 1 << 60, dtype=torch.long)
+        wild = torch.ops.aten._sparse_coo_tensor_unsafe(far, torch.ones([1]), [4])
+        return images, wild.to_dense()
+
+
+MOODY_DIMS = {"feature_dim": 4, "prediction_dim": 0}
+
+
+def grey(value: int) -> bytes:
+    """A picture whose channel means are `value` / 255; 255 kills a Moody, 0 hangs it."""
+    return encoded(Image.new("RGB", (8, 8), (value,) * 3))

@@ -1,0 +1,38 @@
+"""Real servers: in this process, on a port of their own."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from euclidesdb_server.app import Server
+from euclidesdb_server.config import Config, DatabaseConfig, IndexConfig, ModelsConfig, ServerConfig
+
+
+def start_server(
+    data: Path,
+    models: Path,
+    *,
+    engine: str = "exact",
+    engines: dict[str, dict[str, str]] | None = None,
+    server: dict[str, object] | None = None,
+    models_config: dict[str, object] | None = None,
+    database: dict[str, object] | None = None,
+    index: dict[str, object] | None = None,
+    strict: bool = False,
+    stop_wanted: threading.Event | None = None,
+) -> Server:
+    """A server of the models in `models` with its data in `data`; keywords are config keys.
+
+    stop_wanted: what a permitted `Shutdown` call sets.
+    """
+    config = Config(
+        models=ModelsConfig(dir_path=models, worker_threads=1, **(models_config or {})),
+        database=DatabaseConfig(db_path=data, **(database or {})),
+        server=ServerConfig(
+            **{"address": "127.0.0.1:0", "search_engine": engine, **(server or {})}
+        ),
+        index=IndexConfig(**(index or {})),
+        engines=engines or {},
+    )
+    return Server(config, stop_wanted or threading.Event(), strict=strict)

@@ -1,0 +1,50 @@
+"""Writing to a store as the database does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite
+from euclidesdb_server.types import Embedding, Payload, Vector
+
+
+def vector(*values: float) -> Vector:
+    return np.array(values, np.float32)
+
+
+def embedding(*values: float, predictions: Vector | None = None) -> Embedding:
+    return Embedding(vector(*values), predictions)
+
+
+def write_item(
+    store: FeatureStore,
+    item_id: str,
+    embeddings: Mapping[int, Embedding],
+    *,
+    payload: Payload | None = None,
+    attributes_json: str = "{}",
+    metadata: bytes = b"",
+) -> ItemRecord:
+    """Write an item's vectors in some spaces, keeping those of the others; returns its record."""
+    before = store.item(item_id)
+    with store.labels.take() as label:
+        kept = before or ItemRecord()
+        after = ItemRecord(
+            attributes_json,
+            metadata,
+            dict(kept.labels) | dict.fromkeys(embeddings, label),
+            kept.payload_label if payload is None else label,
+            kept.payload_digest if payload is None else b"digest",
+        )
+        store.write(ItemWrite(item_id, label, before, after, embeddings, payload))
+    return after
+
+
+def copy_of_crashed(folder: Path, copy: Path) -> Path:
+    """What a crash leaves at this moment: the files as they are, without a close."""
+    shutil.copytree(folder, copy)
+    return copy
