@@ -251,7 +251,7 @@ class Client:
         # Negative where the calls before this one used it up: gRPC then ends this one at once.
         timeout = None if until is None else until - time.monotonic()
         try:
-            with translated():
+            with translated(lambda: self._closed):
                 return method(request, timeout=timeout)
         except ValueError as error:
             if not self._closed:

@@ -32,7 +32,7 @@ there is none, and the gRPC status decides. `translated` is the one place that k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -176,16 +176,22 @@ BY_STATUS: Final[dict[grpc.StatusCode, type[EuclidesDBError]]] = {
     grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.DATA_LOSS: DataLoss,
-    grpc.StatusCode.CANCELLED: Cancelled,
+    # by the server, as it stops (where gRPC means UNAVAILABLE); by us: see `translated`
+    grpc.StatusCode.CANCELLED: Unavailable,
 }
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise the error of this module that stands for any gRPC error raised inside."""
+def translated(closed: Callable[[], bool]) -> Iterator[None]:
+    """Raise the error of this module that stands for any gRPC error raised inside.
+
+    closed: whether the client has been closed, which cancels its calls.
+    """
     try:
         yield
     except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.CANCELLED and closed():
+            raise Cancelled("the client was closed during the call", "cancelled") from error
         raise _translate(error) from error
 
 

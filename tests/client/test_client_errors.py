@@ -75,7 +75,7 @@ def test_each_reason_raises_its_own_error(db, server, reason, status, kind):
         (Status.UNAUTHENTICATED, euclidesdb.NotAllowed),
         (Status.DEADLINE_EXCEEDED, euclidesdb.DeadlineExceeded),
         (Status.DATA_LOSS, euclidesdb.DataLoss),
-        (Status.CANCELLED, euclidesdb.Cancelled),
+        (Status.CANCELLED, euclidesdb.Unavailable),
         (Status.INTERNAL, euclidesdb.ServerError),
         (Status.UNKNOWN, euclidesdb.ServerError),
         (Status.UNIMPLEMENTED, euclidesdb.ServerError),

@@ -39,8 +39,9 @@ class RpcServer:
     ) -> None:
         """Listen. stop: what a permitted `Shutdown` call does. Raises ConfigError."""
         self._grace = config.shutdown_grace
+        self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="call")
         self._server = grpc.server(
-            ThreadPoolExecutor(config.threads, thread_name_prefix="call"),
+            self._threads,
             interceptors=[ErrorInterceptor()],
             maximum_concurrent_rpcs=WAITING_PER_THREAD * config.threads,
             options=[
@@ -68,6 +69,8 @@ class RpcServer:
         """Refuse new calls with UNAVAILABLE and let running ones finish, for `shutdown_grace`."""
         log.info("stopping: running calls have %g s to finish", self._grace)
         self._server.stop(self._grace).wait()
+        # not waited for: a call past its grace may wait for a model, which is closed after this
+        self._threads.shutdown(wait=False)
 
     def _bind(self, address: str) -> str:
         try:
