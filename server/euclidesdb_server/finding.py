@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from euclidesdb_server.catalog import Catalog
@@ -20,9 +18,6 @@ from euclidesdb_server.types import (
     Neighbor,
     Vector,
 )
-
-SEARCH_ATTEMPTS: Final = 10
-"""Searches made again because what they found was rewritten under them."""
 
 
 class Finder:
@@ -89,13 +84,13 @@ class Finder:
     ) -> list[Neighbor]:
         """Up to `most` items of the nearest rows, as many as there are.
 
-        A row whose item was rewritten or removed since the search began has no id any more:
-        the search is made again, so that an item that is merely being updated is not missed.
+        The rows are those of one moment: an item that is rewritten meanwhile is found where it
+        was, and never missed or found twice.
         """
-        looked_at, attempts = most, 1
+        looked_at = most
         while True:
             distances, labels = space.search(query[np.newaxis], looked_at)
-            ids = [self._store.item_id(label) for label in labels[0].tolist()]
+            ids = [self._store.id_of_row(label) for label in labels[0].tolist()]
             neighbors = [
                 found
                 for item_id, distance in zip(ids, distances[0].tolist(), strict=True)
@@ -103,12 +98,9 @@ class Finder:
                 and (request.accepts is None or request.accepts(item_id))
                 and (found := self._neighbor(request, item_id, distance)) is not None
             ]
-            if None in ids and attempts < SEARCH_ATTEMPTS:
-                attempts += 1
-            elif len(neighbors) < most and len(ids) == looked_at:
-                looked_at *= 4  # some were not acceptable: look further
-            else:
+            if len(neighbors) >= most or len(ids) < looked_at:
                 return neighbors[:most]
+            looked_at *= 4  # some were not acceptable: look further
 
     def _neighbor(self, request: FindRequest, item_id: str, distance: float) -> Neighbor | None:
         """An answer with what was asked for; None where the item is gone meanwhile."""

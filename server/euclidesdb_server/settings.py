@@ -42,7 +42,12 @@ def read_ini(path: Path) -> dict[str, dict[str, str]]:
         raise ConfigError(f"cannot read {path}: {error}") from error
     except configparser.Error as error:
         raise ConfigError(f"{path} is not an INI file: {error}") from error
-    return {name.lower(): dict(parser[name]) for name in parser.sections()}
+    sections: dict[str, dict[str, str]] = {}
+    for name in parser.sections():
+        if name.lower() in sections:
+            raise ConfigError(f"{path} has a second section [{name}]: the case does not matter")
+        sections[name.lower()] = dict(parser[name])
+    return sections
 
 
 def parse_section(

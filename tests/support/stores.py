@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,5 +47,21 @@ def write_item(
 
 def copy_of_crashed(folder: Path, copy: Path) -> Path:
     """What a crash leaves at this moment: the files as they are, without a close."""
-    shutil.copytree(folder, copy)
-    return copy
+    while True:
+        before = _listing(folder)
+        with suppress(
+            FileNotFoundError, shutil.Error
+        ):  # LevelDB deletes tables in a thread of its own
+            shutil.copytree(folder, copy)
+            if _listing(folder) == before:  # so the copy is of one moment
+                return copy
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def _listing(folder: Path) -> set[tuple[Path, int, int]]:
+    listing = set()
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            about = path.stat()
+            listing.add((path, about.st_size, about.st_mtime_ns))
+    return listing

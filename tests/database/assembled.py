@@ -1,0 +1,132 @@
+"""The database put together without gRPC: real store, real spaces, real registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from support.images import encoded, noise
+from support.stores import vector
+
+from euclidesdb_server.catalog import Catalog
+from euclidesdb_server.config import IndexConfig, ModelsConfig
+from euclidesdb_server.database import FeatureDatabase
+from euclidesdb_server.engines import SearchEngine
+from euclidesdb_server.engines.exact import ExactEngine
+from euclidesdb_server.models import ModelRegistry
+from euclidesdb_server.spaces import Compactor, ModelSpace
+from euclidesdb_server.store import FeatureStore
+from euclidesdb_server.types import AddRequest, FindRequest, Item, ModelVector, Neighbor, Payload
+
+EMBEDDERS = {"color": 12, "grey": 4}
+"""The models of the fixture `registry`, with the length of their features."""
+
+SELDOM = IndexConfig()
+OFTEN = IndexConfig(compact_rows=5, compact_share=0.1)
+
+
+class Patient:
+    """A caller that waits for ever."""
+
+    def time_remaining(self) -> float | None:
+        return None
+
+    def on_done(self, callback: Callable[[], object]) -> None:
+        pass
+
+
+CALL = Patient()
+
+
+def no_models(folder: Path) -> ModelRegistry:
+    """A registry that runs nothing: enough for ready-made vectors."""
+    folder.mkdir(exist_ok=True)
+    return ModelRegistry(ModelsConfig(dir_path=folder))
+
+
+class Database:
+    """A FeatureDatabase with its parts, and short forms of what a test asks of it.
+
+    dims: the models whose spaces there are, with the length of their vectors; a model's
+    fingerprint is the registry's, or "version 1".
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        models: ModelRegistry,
+        dims: Mapping[str, int],
+        *,
+        engine: SearchEngine | None = None,
+        index: IndexConfig = SELDOM,
+        keep_payloads: bool = True,
+        max_top_k: int = 1000,
+        fingerprint: str = "version 1",
+    ) -> None:
+        self.store = FeatureStore(folder / "leveldb", sync=False)
+        self.spaces = {
+            name: ModelSpace(
+                self.store.open_space(name, self._fingerprint(models, name, fingerprint), dim),
+                engine or ExactEngine(),
+                self.store,
+                folder / "segments",
+            )
+            for name, dim in dims.items()
+        }
+        self.compactor = Compactor(index)
+        self.features = FeatureDatabase(
+            self.store,
+            Catalog(models, self.spaces),
+            self.compactor,
+            max_top_k=max_top_k,
+            keep_payloads=keep_payloads,
+        )
+
+    @staticmethod
+    def _fingerprint(models: ModelRegistry, name: str, otherwise: str) -> str:
+        served = models.served.get(name)
+        return otherwise if served is None else served.folder.fingerprint
+
+    def add(
+        self, item_id: str, *, texts: Mapping[str, object] | None = None, **vectors: list[float]
+    ):
+        """Add ready-made vectors by model; texts: `attributes_json` and `metadata`."""
+        made = {name: ModelVector(vector(*values)) for name, values in vectors.items()}
+        return self.features.add(AddRequest(item_id, vectors=made, **(texts or {})), CALL)
+
+    def add_picture(self, item_id: str, seed: int, *models: str, **others: object):
+        """Add the picture of that seed, embedded with the models."""
+        return self.features.add(AddRequest(item_id, picture(seed), models, **others), CALL)
+
+    def get(self, item_id: str) -> Item:
+        return self.features.get(item_id, include_arrays=True, include_payload=True)
+
+    def vectors(self, item_id: str) -> dict[str, list[float]]:
+        return {found.model: found.vector.tolist() for found in self.get(item_id).embeddings}
+
+    def near(self, query: object, model: str, top_k: int = 100, **options) -> tuple[Neighbor, ...]:
+        """Neighbours of a stored id, a payload, or the numbers of a vector."""
+        if isinstance(query, list):
+            query = ModelVector(np.array(query, np.float32))
+        request = FindRequest(query, (model,), top_k, **options)
+        (answer,) = self.features.find_similar(request, CALL)
+        return answer.neighbors
+
+    def ids(self, query: object, model: str, top_k: int = 100, **options) -> list[str]:
+        return [neighbor.id for neighbor in self.near(query, model, top_k, **options)]
+
+    def close(self) -> None:
+        self.compactor.close()
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def picture(seed: int) -> Payload:
+    return Payload("image", encoded(noise(seed)))

@@ -1,0 +1,43 @@
+"""A database of ready-made vectors; a registry with two tiny models, started once a module."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from assembled import EMBEDDERS, Database, no_models
+from support.models import save_model
+
+from euclidesdb_server.config import ModelsConfig
+from euclidesdb_server.models import ModelRegistry
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """Two models, `one` of two numbers and `two` of three; no worker."""
+    models = no_models(tmp_path / "models")
+    with Database(tmp_path, models, {"one": 2, "two": 3}) as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelRegistry]:
+    """`color` (12 features) and `grey` (4), both of pictures, with 3 predictions each."""
+    folder = tmp_path_factory.mktemp("models")
+    save_model(folder, "color")
+    save_model(folder, "grey", feature_dim=4, image_mode="L")
+    models = ModelRegistry(ModelsConfig(dir_path=folder, worker_threads=1))
+    try:
+        models.wait_until_settled(threading.Event())
+        yield models
+    finally:
+        models.close()
+
+
+@pytest.fixture
+def embedding_database(tmp_path: Path, registry: ModelRegistry) -> Iterator[Database]:
+    """The models of `registry`, and `given`, of two numbers, for ready-made vectors."""
+    with Database(tmp_path, registry, {**EMBEDDERS, "given": 2}) as made:
+        yield made
