@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -101,9 +102,15 @@ class ModelRegistry:
         return [f"folder {name!r}: {reason}" for name, reason in self._broken.items()] + quarantined
 
     def close(self) -> None:
-        """End every worker."""
-        for model in self._served.values():
-            model.close()
+        """End every worker; all at once, as one that hangs takes its time."""
+        if self._served:
+            with ThreadPoolExecutor(len(self._served), thread_name_prefix="close") as threads:
+                list(threads.map(ServedModel.close, self._served.values()))
+
+
+def configured_folders(config: ModelsConfig) -> dict[str, ModelFolder]:
+    """The folders that make sense, by model name; nothing is started. Raises ConfigError."""
+    return {folder.conf.name: folder for folder in _read_folders(config)[0]}
 
 
 def _read_folders(config: ModelsConfig) -> tuple[list[ModelFolder], dict[str, str]]:

@@ -3,8 +3,8 @@
 Requests meet in a bounded queue, travel to the worker in batches, and come back as features
 and predictions. When the worker dies or hangs it is replaced, and each request that it held is
 tried once more, alone, so that the poisonous one fails by itself. A model that cannot be
-loaded, or that keeps dying, is quarantined with its reason; its space can still be searched by
-vector and by id.
+loaded is quarantined with its reason, one that keeps dying for a while; its space can still be
+searched by vector and by id.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ from euclidesdb_server.types import Embedding, ModelState, Payload
 log = logging.getLogger(__name__)
 
 CRASHES_TO_QUARANTINE: Final = 10
-"""Deaths in a row, with no item answered in between, after which a model is given up."""
+"""Deaths in a row, with no item answered in between, after which a model rests."""
+REST: Final = 60.0
+"""Seconds. It passed its load check each time, so it may be the items: it gets another chance."""
 STARTS_TO_QUARANTINE: Final = 3
 """Failed restarts in a row of a model that once ran. (The first start has one chance.)"""
 
@@ -50,19 +52,25 @@ class ServedModel:
     """One model folder being served. Thread-safe. `close` is idempotent."""
 
     def __init__(
-        self, folder: ModelFolder, start: Callable[[Callable[[], bool]], WorkerProcess]
+        self,
+        folder: ModelFolder,
+        start: Callable[[Callable[[], bool]], WorkerProcess],
+        *,
+        rest: float = REST,
     ) -> None:
         """Begin to load the model.
 
         start: makes a worker, or raises ModelLoadError; gives up once its argument returns true.
+        rest: seconds in quarantine after too many deaths.
         """
         self.folder = folder
         self._start = start
+        self._rest = rest
         self._queue: RequestQueue[Payload, Embedding] = RequestQueue(
             f"model {folder.conf.name!r}", folder.conf.max_queue
         )
         self._settled = threading.Event()
-        self._closing = False
+        self._closing = threading.Event()
         self._crashes = 0
         self._standing = (ModelState.LOADING, "")
         self._thread = threading.Thread(target=self._run, name=f"model-{folder.conf.name}")
@@ -92,19 +100,26 @@ class ServedModel:
 
     def close(self) -> None:
         """Answer what the worker has been given, refuse the rest, end the worker."""
-        self._closing = True
-        self._queue.refuse(ShuttingDown("the server is stopping"))
+        self._closing.set()
+        stopping = ShuttingDown("the server is stopping")
+        self._queue.refuse(stopping)
         self._thread.join()
+        self._queue.refuse(stopping)  # again: the model may just have left its quarantine
         self._settled.set()
 
     def _run(self) -> None:
         try:
-            while not self._closing and (worker := self._start_worker()) is not None:
+            while not self._closing.is_set() and (worker := self._start_worker()) is not None:
                 self._become(ModelState.READY)
                 try:
                     self._serve(worker)
                 finally:
                     worker.release()
+                if self._standing[0] is ModelState.QUARANTINED:
+                    if self._closing.wait(self._rest):
+                        return
+                    self._crashes = 0
+                    self._queue.accept()
         except Exception as error:  # whatever it was, those who wait must hear of it
             log.exception("nobody runs model %r any more", self.folder.conf.name)
             self._quarantine(f"internal error: {error}")
@@ -112,13 +127,13 @@ class ServedModel:
     def _start_worker(self) -> WorkerProcess | None:
         chances = STARTS_TO_QUARANTINE if self._settled.is_set() else 1
         for chance in range(1, chances + 1):
-            if self._closing:
+            if self._closing.is_set():
                 return None
             try:
-                return self._start(lambda: self._closing)
+                return self._start(self._closing.is_set)
             except (ModelLoadError, OSError) as error:
                 log.warning("start %d of %d failed: %s", chance, chances, error)
-                if chance == chances and not self._closing:
+                if chance == chances and not self._closing.is_set():
                     self._quarantine(str(error))
         return None
 
@@ -131,7 +146,7 @@ class ServedModel:
         receiver.start()
         try:
             self._feed(worker, flight)
-            if self._closing:
+            if self._closing.is_set():
                 flight.wait_for_room(1)  # what was handed over is answered
                 worker.end(patience=0)
         except OSError:
@@ -149,7 +164,7 @@ class ServedModel:
             batch = self._queue.take(
                 conf.max_batch_size,
                 conf.max_wait_ms / 1000,
-                give_up=lambda: flight.down or self._closing,
+                give_up=lambda: flight.down or self._closing.is_set(),
             )
             if not batch:
                 return
@@ -182,7 +197,7 @@ class ServedModel:
             worker.end(patience=0)
             how = f"{type(error).__name__}: {error}"
         lost = flight.crash()
-        if self._closing:
+        if self._closing.is_set():
             for request in lost:
                 request.future.set_exception(ShuttingDown("the server is stopping"))
             return
@@ -200,8 +215,10 @@ class ServedModel:
         self._queue.put_back(request for request in lost if not request.alone)
         self._crashes += 1
         if self._crashes >= CRASHES_TO_QUARANTINE:
-            self._closing = True  # ends the feeding thread; nothing restarts it
-            self._quarantine(f"its worker died {self._crashes} times in a row: {how}")
+            self._quarantine(
+                f"its worker died {self._crashes} times in a row: {how}; the next try is "
+                f"{self._rest:g} s later"
+            )
         else:
             self._become(ModelState.RESTARTING, how)
 

@@ -1,0 +1,249 @@
+"""Models in their own processes: they crash, hang and are killed, and every item is answered.
+
+The faults that need no real process are in test_served_model.py.
+"""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+from support.images import encoded
+from support.models import save_model
+from support.programs import MOODY_DIMS, Lethal, Moody, grey
+from support.waiting import wait_for
+
+from euclidesdb_server.errors import ModelFailed, ShuttingDown, UndecodableInput
+from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.served import ServedModel
+from euclidesdb_server.models.worker_process import WorkerProcess
+from euclidesdb_server.types import ModelState, Payload
+
+SOON = 60.0
+POISON = grey(255)
+ENDLESS = grey(0)
+
+
+class Running:
+    """A ServedModel, and the processes that it started."""
+
+    def __init__(self, folder: Path, *, start_timeout: float = SOON) -> None:
+        self.pids: list[int] = []
+        start = functools.partial(
+            WorkerProcess,
+            read_model_folder(folder),
+            threads=1,
+            max_image_pixels=10_000,
+            start_timeout=start_timeout,
+        )
+
+        def start_and_note(give_up):
+            worker = start(give_up)
+            self.pids.append(worker._process.pid)
+            return worker
+
+        self.model = ServedModel(read_model_folder(folder), start_and_note)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pids[-1], number)
+
+    def embed(self, data: bytes):
+        return self.model.embed(Payload("image", data))
+
+    def queue_up(self, *pictures: bytes):
+        """Have the worker find these waiting together, behind two that are under way."""
+        self.signal(signal.SIGSTOP)
+        futures = []
+        for picture in (grey(1), grey(2)):
+            futures.append(self.embed(picture))
+            wait_for(lambda: len(self.model._queue) == 0, "the worker was given the picture")
+        futures += [self.embed(picture) for picture in pictures]
+        return futures
+
+    def go_on(self) -> None:
+        self.signal(signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_model(
+        tmp_path_factory.mktemp("moody"),
+        "moody",
+        module=Moody(),
+        **MOODY_DIMS,
+        max_wait_ms=0,
+        inference_timeout=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def running(folder):
+    running = Running(folder)
+    yield running
+    running.model.close()
+
+
+@pytest.fixture(autouse=True)
+def ready(request):
+    """The worker is up, and nobody waits, before and after each test that shares it."""
+    if "running" not in request.fixturenames:
+        yield
+        return
+    model = request.getfixturevalue("running").model
+    assert model.wait_until_settled(SOON)
+    yield
+    wait_for(lambda: model.state == (ModelState.READY, ""), "the worker is back")
+    assert len(model._queue) == 0
+
+
+def value(future):
+    return round(float(future.result(SOON).vector[0]) * 255)
+
+
+def shared_with(future):
+    return int(future.result(SOON).vector[3])
+
+
+def test_items_that_come_together_share_a_forward_pass(running):
+    futures = running.queue_up(*(grey(number) for number in range(3, 13)))
+    running.go_on()
+    assert [value(future) for future in futures] == list(range(1, 13))
+    assert [shared_with(future) for future in futures[2:]] == [10] * 10
+
+
+def test_an_item_that_is_no_picture_fails_alone(running):
+    futures = running.queue_up(grey(3), b"junk", grey(5), grey(6))
+    running.go_on()
+    with pytest.raises(UndecodableInput, match="no image"):
+        futures[3].result(SOON)
+    assert [value(futures[index]) for index in (2, 4, 5)] == [3, 5, 6]
+    assert shared_with(futures[2]) == 3
+
+
+def test_a_picture_over_the_limit_of_the_server_is_refused(running):
+    with pytest.raises(UndecodableInput, match="101 x 100 pixels; at most 10000"):
+        running.embed(encoded(Image.new("L", (101, 100)))).result(SOON)
+
+
+def test_an_item_that_crashes_the_process_fails_alone(running):
+    before = len(running.pids)
+    futures = running.queue_up(grey(3), POISON, grey(5))
+    running.go_on()
+    with pytest.raises(ModelFailed, match=r"'moody' died on this item: .*\(SIGSEGV\)"):
+        futures[3].result(SOON)
+    assert [value(futures[index]) for index in (0, 1, 2, 4)] == [1, 2, 3, 5]
+    assert len(running.pids) == before + 2
+
+
+def test_an_item_that_never_ends_fails_alone(running):
+    futures = [running.embed(ENDLESS), running.embed(grey(7))]
+    with pytest.raises(ModelFailed, match="no answer for inference_timeout = 2 s"):
+        futures[0].result(SOON)
+    assert value(futures[1]) == 7
+
+
+def test_requests_of_a_killed_process_are_answered_by_the_next(running):
+    futures = running.queue_up(grey(3), grey(4))
+    running.signal(signal.SIGKILL)
+    assert [value(future) for future in futures] == [1, 2, 3, 4]
+
+
+def test_an_interrupt_that_reaches_the_whole_group_does_not_end_a_worker(running):
+    before = len(running.pids)
+    running.signal(signal.SIGINT)
+    running.signal(signal.SIGTERM)
+    assert value(running.embed(grey(9))) == 9
+    assert len(running.pids) == before
+
+
+def test_close_answers_everybody_and_leaves_nothing_behind(folder):
+    threads = set(threading.enumerate())
+    running = Running(folder)
+    assert running.model.wait_until_settled(SOON)
+    futures = running.queue_up(grey(3), grey(4))
+    closing = threading.Thread(target=running.model.close)
+    closing.start()
+    for future in futures[2:]:
+        assert isinstance(future.exception(SOON), ShuttingDown)
+    running.go_on()
+    assert [value(future) for future in futures[:2]] == [1, 2]
+    closing.join(SOON)
+    assert not psutil.pid_exists(running.pids[0])
+    assert set(threading.enumerate()) == threads
+    with pytest.raises(ShuttingDown):
+        running.embed(grey(1))
+
+
+def test_a_worker_that_does_not_load_in_time_is_given_up(folder):
+    running = Running(folder, start_timeout=0.01)
+    assert running.model.wait_until_settled(SOON)
+    quarantined = (ModelState.QUARANTINED, "model 'moody' did not load in 0.01 s")
+    assert running.model.state == quarantined
+    running.model.close()
+
+
+def test_close_does_not_wait_for_a_model_to_load(folder):
+    running = Running(folder)
+    future = running.embed(grey(1))
+    running.model.close()
+    assert isinstance(future.exception(0), ShuttingDown)
+    assert running.pids == []
+
+
+def test_a_program_that_kills_its_process_while_loading_is_reported(tmp_path):
+    running = Running(save_model(tmp_path, "lethal", module=Lethal()))
+    assert running.model.wait_until_settled(SOON)
+    state, reason = running.model.state
+    running.model.close()
+    assert state is ModelState.QUARANTINED
+    assert reason.startswith("the worker of model 'lethal' died while it loaded: ")
+    assert "SIGSEGV" in reason
+
+
+PARENT = """
+import functools, pathlib, sys
+from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.served import ServedModel
+from euclidesdb_server.models.worker_process import WorkerProcess
+from euclidesdb_server.types import Payload
+folder = read_model_folder(pathlib.Path(sys.argv[1]))
+start = functools.partial(
+    WorkerProcess, folder, threads=1, max_image_pixels=10_000, start_timeout=60.0
+)
+model = ServedModel(folder, start)
+model.wait_until_settled()
+model.embed(Payload("image", bytes.fromhex(sys.argv[2])))
+print("embedding", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a worker looks only between batches")
+def test_a_killed_server_takes_its_workers_along_even_amid_a_batch(tmp_path):
+    folder = save_model(
+        tmp_path, "endless", module=Moody(), **MOODY_DIMS, max_wait_ms=0, inference_timeout=600
+    )
+    command = [sys.executable, "-c", PARENT, str(folder), ENDLESS.hex()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout.readline() == b"embedding\n"
+        (worker,) = psutil.Process(parent.pid).children()
+        assert "euclidesdb_server.worker" in worker.cmdline()
+        parent.kill()
+    try:
+        wait_for(lambda: has_ended(worker), "the worker ends, too")
+    finally:
+        if not has_ended(worker):
+            worker.kill()
+
+
+def has_ended(process):
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE  # nobody is there to reap an orphan
+    except psutil.NoSuchProcess:
+        return True

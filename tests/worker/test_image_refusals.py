@@ -1,0 +1,121 @@
+"""What is no picture, or too large a one, is Undecodable, and nothing else is ever raised."""
+
+import numpy as np
+import pytest
+from picture_files import FORMATS, image_input, png_of_nothing, valid_file
+from PIL import Image
+from support.images import encoded, noise
+
+from euclidesdb_server.worker.inputs import Undecodable
+
+NOT_PICTURES = {
+    "junk": bytes(range(256)),
+    "text": b"not a picture",
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n",
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>',
+    "pdf": b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF\n",
+    "ppm": b"P6 1 1 255\n\x01\x02\x03",
+}
+
+
+def refusal(data, **conf):
+    with pytest.raises(Undecodable) as caught:
+        image_input(**conf).decode(data)
+    return str(caught.value)
+
+
+def test_no_bytes_are_no_picture():
+    assert refusal(b"") == "the image has no bytes"
+
+
+@pytest.mark.parametrize("data", NOT_PICTURES.values(), ids=NOT_PICTURES)
+def test_what_is_no_picture_is_told_what_would_be(data):
+    assert (
+        refusal(data) == "the bytes are no image that is JPEG or PNG or WEBP or GIF or BMP or TIFF"
+    )
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_truncated_file_is_refused(kind):
+    data = encoded(noise(1, size=64), kind)
+    assert "image" in refusal(data[: len(data) * 2 // 3])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_truncated_file_is_called_truncated(kind):
+    data = encoded(noise(1, size=64), kind)
+    message = refusal(data[: len(data) * 2 // 3])
+    assert message.startswith("the image cannot be decoded: ")
+    assert "truncated" in message
+
+
+def test_a_bomb_is_refused_by_its_header():
+    # there is nothing to decode behind it: had that been tried, it would be "truncated"
+    message = refusal(png_of_nothing(50_000, 40_000), max_pixels=64_000_000)
+    assert message == "the image has 50000 x 40000 pixels; at most 64000000 are decoded"
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_largest_picture_decoded_has_max_pixels(kind):
+    data = encoded(noise(1, size=20), kind)
+    assert image_input(max_pixels=400).decode(data).shape == (3, 20, 20)
+    assert "20 x 20 pixels" in refusal(data, max_pixels=399)
+
+
+@pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1)])
+def test_a_thread_of_a_picture_is_not_blown_up(size):
+    data = encoded(Image.new("L", size))
+    assert image_input().decode(data).shape == (3, size[1], size[0])
+    assert refusal(data, image_size=224) == (
+        f"the image, {size[0]} x {size[1]}, is too long and narrow"
+    )
+
+
+def mutated(data, random):
+    """A copy with some bytes changed, and often cut short, or with a part doubled or lost."""
+    values = np.frombuffer(data, dtype=np.uint8).copy()
+    # headers are where the damage shows
+    reach = len(values) if random.random() < 0.5 else min(64, len(values))
+    places = random.integers(0, reach, random.integers(0, 9))
+    values[places] = random.integers(0, 256, len(places))
+    first, second = sorted(random.integers(0, len(values) + 1, 2))
+    match random.integers(0, 5):
+        case 0:
+            values = values[:second]
+        case 1:
+            values = np.delete(values, np.s_[first : min(second, first + 9)])
+        case 2:
+            values = np.concatenate([values[:second], values[first:]])
+    return values.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's about odd files, as in the worker
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_mutated_file_is_a_picture_or_undecodable(kind):
+    random = np.random.default_rng(7)
+    good = [
+        encoded(noise(seed, mode=mode), kind, **options)
+        for seed, mode in enumerate(["RGB", "L"])
+        for options in ([{}, {"compression": "tiff_lzw"}] if kind == "TIFF" else [{}])
+    ]
+    inputs = [image_input(max_pixels=10_000), image_input(max_pixels=10_000, image_size=8)]
+    decoded, refusals = 0, []
+    for number in range(400):
+        data = mutated(good[number % len(good)], random)
+        try:
+            channels = inputs[number % 2].decode(data).shape[0]
+        except Undecodable as error:
+            refusals.append(str(error))
+        else:
+            assert channels == 3
+            decoded += 1
+    assert all(refusals)
+    # the mutations are neither all fatal nor all harmless
+    assert min(decoded, len(refusals)) > 10
+
+
+def test_a_refusal_does_not_spoil_the_next_picture():
+    inputs = image_input()
+    with pytest.raises(Undecodable):
+        inputs.decode(b"junk")
+    assert inputs.decode(valid_file("PNG")).shape == (3, 16, 16)

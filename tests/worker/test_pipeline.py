@@ -1,0 +1,78 @@
+"""The worker's loop over one connection: every item is answered in its place."""
+
+import threading
+from multiprocessing.connection import Pipe
+
+import numpy as np
+import pytest
+from odd_programs import Moody, load
+from PIL import Image
+from support.images import encoded
+
+from euclidesdb_server.frames import receive_message, send_message
+from euclidesdb_server.worker.pipeline import Pipeline
+
+BLACK = encoded(Image.new("RGB", (8, 8)))
+
+
+def grey(value):
+    return encoded(Image.new("RGB", (8, 8), (value,) * 3))
+
+
+@pytest.fixture
+def program(tmp_path):
+    return load(tmp_path, Moody())
+
+
+@pytest.fixture
+def connection(program):
+    ours, theirs = Pipe()
+    thread = threading.Thread(target=Pipeline(theirs, program).run)
+    thread.start()
+    yield ours
+    ours.close()
+    thread.join(30)
+    theirs.close()
+    assert not thread.is_alive()
+
+
+def run(connection, number, parts):
+    send_message(connection, {"type": "run", "batch": number}, parts)
+    header, (features, predictions) = receive_message(connection)
+    assert (header["type"], header["batch"]) == ("done", number)
+    assert len(features) == len(predictions)
+    return header["errors"], np.frombuffer(features, "<f4").reshape(-1, 3)
+
+
+def test_each_error_stands_in_the_place_of_its_item(connection):
+    errors, features = run(connection, 7, [grey(1), b"junk", BLACK, grey(2), b""])
+    kinds = [error and error["kind"] for error in errors]
+    assert kinds == [None, "undecodable", "failed", None, "undecodable"]
+    assert errors[2]["message"].startswith("model 'tiny' failed on this item: ")
+    assert "no light" in errors[2]["message"]
+    np.testing.assert_allclose(features[:, 0] * 255, [1, 2], rtol=1e-5)
+
+
+def test_a_batch_of_nothing_good_has_no_rows(connection):
+    errors, features = run(connection, 1, [b"junk", BLACK])
+    assert [error["kind"] for error in errors] == ["undecodable", "failed"]
+    assert features.shape == (0, 3)
+
+
+def test_batches_sent_ahead_are_answered_in_order(connection):
+    for number in range(3):
+        send_message(connection, {"type": "run", "batch": number}, [grey(number + 1)])
+    for number in range(3):
+        header, (features, _) = receive_message(connection)
+        assert header["batch"] == number
+        assert np.frombuffer(features, "<f4")[0] * 255 == pytest.approx(number + 1)
+
+
+def test_a_reader_that_fails_ends_the_worker(connection, program):
+    class OutOfMemory:
+        def decode(self, _data):
+            raise MemoryError
+
+    program.inputs = OutOfMemory()
+    send_message(connection, {"type": "run", "batch": 1}, [grey(1)])
+    # the fixture sees the pipeline end, though nobody answered
