@@ -37,7 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 RAW = """
 import sys, time, torch
-program, threads, seconds, batch = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+program, seconds = sys.argv[1], float(sys.argv[3])
+threads, batch = int(sys.argv[2]), int(sys.argv[4])
 shape = [int(length) for length in sys.argv[5:]]
 torch.set_num_threads(threads)
 module = torch.jit.load(program).eval()

@@ -147,6 +147,7 @@ def model_info(message: pb.Model) -> ModelInfo:
         metric=message.metric,
         items=message.items,
         labels=tuple(message.labels),
+        adopted=message.adopted,
     )
 
 

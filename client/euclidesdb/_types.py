@@ -116,6 +116,7 @@ class ModelInfo:
     input: the kind of item it takes ("image").
     items: the number of items with a vector of this version.
     labels: class names of the predictions, where known.
+    adopted: its space began with vectors taken over from a database of EuclidesDB (C++).
     """
 
     name: str
@@ -129,3 +130,4 @@ class ModelInfo:
     metric: str
     items: int
     labels: tuple[str, ...]
+    adopted: bool

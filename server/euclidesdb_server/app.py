@@ -17,11 +17,11 @@ from euclidesdb_server.config import Config, ModelsConfig
 from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import create_engine
-from euclidesdb_server.errors import ConfigError, DataFolderError, StartupError
-from euclidesdb_server.models import ModelRegistry, ServedModel
+from euclidesdb_server.errors import ConfigError, StartupError
+from euclidesdb_server.models import ModelRegistry, ServedModel, configured_folders
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.spaces import Compactor, ModelSpace
-from euclidesdb_server.store import FeatureStore
+from euclidesdb_server.store import FeatureStore, ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.types import ModelState
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,10 @@ class Server:
             create_engine(name, config.engines[name], file=config.file)
         with ExitStack() as opened:
             folder = config.database.db_path
-            _check_data_folder(folder)
-            self._store = FeatureStore(folder / STORE_FOLDER, sync=config.database.sync)
+            store = folder / STORE_FOLDER
+            if holds_euclidesdb(folder) and not store.exists():
+                migrate(folder, store, _versions(config.models))
+            self._store = FeatureStore(store, sync=config.database.sync)
             opened.callback(self._store.close)
             models = ModelRegistry(config.models)
             opened.callback(models.close)
@@ -92,17 +94,18 @@ class Server:
     def _open_spaces(
         self, models: ModelRegistry, engine: SearchEngine, root: Path
     ) -> dict[str, ModelSpace]:
+        """A space per model, and per name that EuclidesDB knew and nothing serves now."""
+        records = {
+            space.model: space
+            for space in self._store.spaces()
+            if space.adopted and space.model not in models.served
+        }
+        for name, model in models.served.items():
+            if self._has_space(name, model):
+                version = (model.folder.fingerprint, model.folder.conf.feature_dim)
+                records[name] = self._store.open_space(name, *version)
         return {
-            name: ModelSpace(
-                self._store.open_space(
-                    name, model.folder.fingerprint, model.folder.conf.feature_dim
-                ),
-                engine,
-                self._store,
-                root,
-            )
-            for name, model in models.served.items()
-            if self._has_space(name, model)
+            name: ModelSpace(record, engine, self._store, root) for name, record in records.items()
         }
 
     def _has_space(self, name: str, model: ServedModel) -> bool:
@@ -114,12 +117,11 @@ class Server:
         return model.state[0] is not ModelState.QUARANTINED or version in known
 
 
-def _check_data_folder(folder: Path) -> None:
-    if (folder / "CURRENT").exists():
-        raise DataFolderError(
-            f"{folder} is the LevelDB of another program (of EuclidesDB, perhaps, whose databases "
-            "this version cannot read yet): it is left alone; name another [database] db_path"
-        )
+def _versions(config: ModelsConfig) -> dict[str, ModelVersion]:
+    return {
+        name: ModelVersion(folder.fingerprint, folder.conf.feature_dim)
+        for name, folder in configured_folders(config).items()
+    }
 
 
 def _check_threads(config: Config, models: ModelRegistry) -> None:

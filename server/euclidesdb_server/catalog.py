@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from typing import Final
 
 import numpy as np
 
@@ -27,11 +29,17 @@ from euclidesdb_server.types import (
     Vector,
 )
 
+NO_MODEL: Final = (
+    "no model of this name is configured; vectors taken over from EuclidesDB can be searched "
+    "by vector and by id"
+)
+
 
 class Catalog:
     """Looks up models and spaces; runs models. Thread-safe.
 
-    spaces: by model name; a model that was never ready may have none.
+    spaces: by model name; a model that was never ready may have none, and there may be some of
+    names that no model has: those can be searched by vector and by id.
     """
 
     def __init__(self, models: ModelRegistry, spaces: Mapping[str, ModelSpace]) -> None:
@@ -108,23 +116,40 @@ class Catalog:
             for name, reason in self._models.broken.items()
         ]
         served = [self._status(name) for name in self._models.served]
-        return tuple(sorted(broken + served, key=lambda status: status.name))
+        kept = [
+            self._with_space(ModelStatus(name=name, state=ModelState.QUARANTINED, reason=NO_MODEL))
+            for name in self._spaces
+            if name not in self._models.served
+        ]
+        return tuple(sorted(broken + served + kept, key=lambda status: status.name))
 
     def _status(self, name: str) -> ModelStatus:
         model = self._models.served[name]
         state, reason = model.state
         conf = model.folder.conf
-        space = self._spaces.get(name)
-        return ModelStatus(
-            name=name,
-            state=state,
-            reason=reason,
-            input=conf.input,
-            feature_dim=conf.feature_dim,
-            prediction_dim=conf.prediction_dim,
-            fingerprint=model.folder.fingerprint,
-            engine="" if space is None else space.engine.name,
-            metric="" if space is None else str(space.engine.metric),
-            items=0 if space is None else len(space),
-            labels=conf.label_names(),
+        return self._with_space(
+            ModelStatus(
+                name=name,
+                state=state,
+                reason=reason,
+                input=conf.input,
+                feature_dim=conf.feature_dim,
+                prediction_dim=conf.prediction_dim,
+                fingerprint=model.folder.fingerprint,
+                labels=conf.label_names(),
+            )
+        )
+
+    def _with_space(self, status: ModelStatus) -> ModelStatus:
+        space = self._spaces.get(status.name)
+        if space is None:
+            return status
+        return dataclasses.replace(
+            status,
+            feature_dim=space.record.feature_dim,
+            fingerprint=space.record.fingerprint,
+            engine=space.engine.name,
+            metric=str(space.engine.metric),
+            items=len(space),
+            adopted=space.record.adopted,
         )

@@ -144,7 +144,7 @@ class FeatureDatabase:
         payload_label, digest = before.payload_label, before.payload_digest
         if request.payload is not None:
             digest = _digest(request.payload)
-            if digest != before.payload_digest:
+            if before.payload_digest and digest != before.payload_digest:
                 # what other models said was of another payload
                 labels, payload_label = {}, None
             if self._keep_payloads and payload_label is None:

@@ -154,6 +154,7 @@ class ModelStatus:
     metric: str = ""
     items: int = 0
     labels: tuple[str, ...] = ()
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-import euclidesdb
 import pytest
 from scripted_server import ScriptedServer
+
+import euclidesdb
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import grpc
+
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1 import database_pb2_grpc as pb_grpc
 

@@ -1,8 +1,9 @@
 """What each method sends, and what it makes of the reply."""
 
-import euclidesdb
 import numpy as np
 import pytest
+
+import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
@@ -254,6 +255,7 @@ def test_models_lists_what_the_server_has(db, server):
         metric="l2",
         items=3,
         labels=["zero", "one"],
+        adopted=True,
     )
     server.script("ListModels", pb.ListModelsReply(models=[full, pb.Model(name="n", state=77)]))
     digits, newer = db.models()
@@ -269,6 +271,7 @@ def test_models_lists_what_the_server_has(db, server):
         metric="l2",
         items=3,
         labels=("zero", "one"),
+        adopted=True,
     )
     assert newer.state == "unknown"
 

@@ -4,13 +4,14 @@ import socket
 import threading
 import time
 
-import euclidesdb
 import grpc
 import pytest
+from scripted_server import Fault, ScriptedServer, Silence
+
+import euclidesdb
 from euclidesdb import _errors
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server import errors as server_errors
-from scripted_server import Fault, ScriptedServer, Silence
 
 Status = grpc.StatusCode
 

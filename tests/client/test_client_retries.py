@@ -2,11 +2,12 @@
 
 import threading
 
-import euclidesdb
 import grpc
 import pytest
-from euclidesdb_protos.v1 import database_pb2 as pb
 from scripted_server import Fault, ScriptedServer
+
+import euclidesdb
+from euclidesdb_protos.v1 import database_pb2 as pb
 
 UNAVAILABLE = Fault(grpc.StatusCode.UNAVAILABLE)
 

@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
+from support.images import noise
+from support.servers import start_server
+
 from euclidesdb_server.config import SECTIONS, load_config
 from euclidesdb_server.engines.registry import create_engine, engine_names
 from euclidesdb_server.models.conf import ModelConf
-from support.images import noise
-from support.servers import start_server
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     except euclidesdb.EuclidesDBError as error:
         print(f"euclidesdb: {options.address}: {error}", file=sys.stderr)
         return 1
-    print(COLUMNS.format("model", "state", "feature_dim", "items", "engine", "metric", "reason"))
+    print(COLUMNS.format("model", "state", "feature_dim", "items", "engine", "metric", "remark"))
     for model in models:
         print(
             COLUMNS.format(
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
                 model.items,
                 model.engine,
                 model.metric,
-                model.reason,
+                model.reason or ("adopted from EuclidesDB" if model.adopted else ""),
             ).rstrip()
         )
     return 0 if any(model.state == "ready" for model in models) else 1

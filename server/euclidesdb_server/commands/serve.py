@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from euclidesdb_server.errors import ShuttingDown, StartupError
+from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
 
 if TYPE_CHECKING:
     from euclidesdb_server.config import Config
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         server = Server(config, stop_wanted, strict=options.strict)
     except ShuttingDown:
         return 0
-    except StartupError as error:
+    except (StartupError, StorageError) as error:
         print(f"euclidesdb: {error}", file=sys.stderr)
         return 1
     with server:

@@ -209,4 +209,5 @@ def _model_message(status: ModelStatus) -> pb.Model:
         metric=status.metric,
         items=status.items,
         labels=status.labels,
+        adopted=status.adopted,
     )

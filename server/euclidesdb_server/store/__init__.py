@@ -3,7 +3,17 @@
 The one place that imports plyvel. Everything else on disk can be rebuilt from this.
 """
 
+from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.store.reader import ItemRecord, StoreReader
 from euclidesdb_server.store.store import FeatureStore, ItemWrite, SpaceRecord
 
-__all__ = ["FeatureStore", "ItemRecord", "ItemWrite", "SpaceRecord", "StoreReader"]
+__all__ = [
+    "FeatureStore",
+    "ItemRecord",
+    "ItemWrite",
+    "ModelVersion",
+    "SpaceRecord",
+    "StoreReader",
+    "holds_euclidesdb",
+    "migrate",
+]

@@ -22,6 +22,7 @@ import plyvel
 from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageError
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.faults import storage_errors
+from euclidesdb_server.store.former import FormerLabels
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.reader import FLOAT32, ItemRecord, StoreReader, unpack
 from euclidesdb_server.types import Embedding, Payload
@@ -40,12 +41,16 @@ LEVELDB_OPTIONS: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class SpaceRecord:
-    """A model space: the vectors of one version of one model."""
+    """A model space: the vectors of one version of one model.
+
+    adopted: they were made by EuclidesDB (C++), which kept no version of its models.
+    """
 
     number: int
     model: str
     fingerprint: str
     feature_dim: int
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ class FeatureStore(StoreReader):
             raise
         self.labels = LabelSequence(first, self._reserve_labels)
         self._spaces_lock = threading.Lock()
+        self._former = FormerLabels()
 
     def spaces(self) -> list[SpaceRecord]:
         """Every space there ever was, in order of creation."""
@@ -100,17 +106,19 @@ class FeatureStore(StoreReader):
             except KeyError as error:
                 raise CorruptRecord(f"a record names space {number}, which is not") from error
 
-    def open_space(self, model: str, fingerprint: str, feature_dim: int) -> SpaceRecord:
+    def open_space(
+        self, model: str, fingerprint: str, feature_dim: int, *, adopted: bool = False
+    ) -> SpaceRecord:
         """The space of a model version; made where it is new."""
         with self._spaces_lock:
             for space in self._spaces.values():
                 if (space.model, space.fingerprint) == (model, fingerprint):
                     return space
             number = max(self._spaces, default=0) + 1
-            value = msgpack.packb([model, fingerprint, feature_dim])
+            value = msgpack.packb([model, fingerprint, feature_dim, adopted])
             with storage_errors(f"making the space of {model!r}"):
                 self._database.put(keys.space_key(number), value, sync=True)
-            space = SpaceRecord(number, model, fingerprint, feature_dim)
+            space = SpaceRecord(number, model, fingerprint, feature_dim, adopted)
             self._spaces[number] = space
             return space
 
@@ -128,7 +136,7 @@ class FeatureStore(StoreReader):
             value = msgpack.packb([write.payload.kind, write.payload.data])
             batch.put(keys.payload_key(write.label), value)
         if write.before is not None:
-            _bury(batch, write.before, write.after)
+            self._bury(batch, write.item_id, write.before, write.after)
         with storage_errors(f"writing item {write.item_id!r}"):
             batch.write()
 
@@ -136,9 +144,17 @@ class FeatureStore(StoreReader):
         """Remove an item with all that is stored of it, atomically."""
         batch = self._batch()
         batch.delete(keys.item_key(item_id))
-        _bury(batch, before, ItemRecord())
+        self._bury(batch, item_id, before, ItemRecord())
         with storage_errors(f"removing item {item_id!r}"):
             batch.write()
+
+    def id_of_row(self, label: int) -> str | None:
+        """The id of the item whose row a search has seen, rewritten or removed since or not.
+
+        None where that was too long ago (`FormerLabels`).
+        """
+        found = self.item_id(label)
+        return self._former.item_id(label) if found is None else found
 
     def forget_burials(self, space: int, labels: Iterable[int]) -> None:
         """Drop burial records that no segment needs any more.
@@ -179,6 +195,20 @@ class FeatureStore(StoreReader):
         with storage_errors("writing"):
             return self._database.write_batch(sync=self._sync)
 
+    def _bury(self, batch: Any, item_id: str, before: ItemRecord, after: ItemRecord) -> None:
+        """Delete what `before` has and `after` has not, and say so to segments that hold it."""
+        for space, label in before.labels.items():
+            if after.labels.get(space) != label:
+                batch.delete(keys.row_key(keys.VECTOR, space, label))
+                batch.delete(keys.row_key(keys.PREDICTIONS, space, label))
+                batch.put(keys.row_key(keys.BURIAL, space, label), b"")
+        if before.payload_label is not None and before.payload_label != after.payload_label:
+            batch.delete(keys.payload_key(before.payload_label))
+        gone = before.all_labels() - after.all_labels()
+        self._former.remember(item_id, gone)
+        for label in gone:
+            batch.delete(keys.label_key(label))
+
     def _reserve_labels(self, end: int) -> None:
         with storage_errors("reserving labels"):
             self._database.put(keys.LABELS_RESERVED, keys.pack_label(end), sync=True)
@@ -199,21 +229,8 @@ class FeatureStore(StoreReader):
     def _read_spaces(self) -> Iterator[SpaceRecord]:
         for key, value in self.prefix(keys.SPACE):
             number = keys.space_of(key)
-            model, fingerprint, feature_dim = unpack(value, f"the record of space {number}", 3)
-            yield SpaceRecord(number, model, fingerprint, feature_dim)
-
-
-def _bury(batch: Any, before: ItemRecord, after: ItemRecord) -> None:
-    """Delete what `before` has and `after` has not, and say so to segments that hold it."""
-    for space, label in before.labels.items():
-        if after.labels.get(space) != label:
-            batch.delete(keys.row_key(keys.VECTOR, space, label))
-            batch.delete(keys.row_key(keys.PREDICTIONS, space, label))
-            batch.put(keys.row_key(keys.BURIAL, space, label), b"")
-    if before.payload_label is not None and before.payload_label != after.payload_label:
-        batch.delete(keys.payload_key(before.payload_label))
-    for label in before.all_labels() - after.all_labels():
-        batch.delete(keys.label_key(label))
+            fields = unpack(value, f"the record of space {number}", 4)
+            yield SpaceRecord(number, *fields)
 
 
 def _packed(vector: Any) -> bytes:

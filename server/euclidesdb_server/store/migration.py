@@ -1,0 +1,186 @@
+"""Takes over a database written by EuclidesDB (C++): its ids, metadata and vectors.
+
+EuclidesDB's LevelDB lies in the data folder itself. It has one record under
+`__euclidesdb_metadata`, and one per item: the key a native-endian int32, the value an `ItemData`
+(euclidesproto.proto). It is read from a copy (tables are hard links), because opening a LevelDB
+changes it: the original is not touched, and may be deleted once the migration has succeeded.
+
+The store is written beside it under another name and renamed when it is whole, so a migration
+that is interrupted simply starts again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import plyvel
+from google.protobuf.message import DecodeError
+
+from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
+from euclidesdb_server.errors import DataFolderError, StorageError
+from euclidesdb_server.store import keys
+from euclidesdb_server.store.reader import ItemRecord
+from euclidesdb_server.store.store import FeatureStore, ItemWrite, SpaceRecord
+from euclidesdb_server.types import Embedding
+
+log = logging.getLogger(__name__)
+
+DATABASE_VERSION: Final = 1
+INT32: Final = struct.Struct("=i")
+UNKNOWN_FINGERPRINT: Final = "euclidesdb-{dim}"
+"""Of vectors whose model is not configured, or has another length now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """What EuclidesDB's vectors of a model are taken to be of: the model of that name now."""
+
+    fingerprint: str
+    feature_dim: int
+
+
+def holds_euclidesdb(folder: Path) -> bool:
+    """Whether there is a LevelDB in the folder itself, as EuclidesDB has it."""
+    return (folder / "CURRENT").is_file()
+
+
+def migrate(source: Path, target: Path, versions: Mapping[str, ModelVersion]) -> None:
+    """Write the EuclidesDB database in `source` as a store at `target`, which does not exist.
+
+    versions: the models configured, by name. EuclidesDB had one version per name, so its vectors
+    are adopted as that model's where their length is its feature_dim.
+
+    Raises DataFolderError where `source` is something else, is in use, or is damaged; nothing
+    has changed then.
+    """
+    unfinished = target.with_name(target.name + ".migrating")
+    copy = target.with_name(target.name + ".original")
+    for leftover in (unfinished, copy):
+        shutil.rmtree(leftover, ignore_errors=True)
+    log.info("taking over the EuclidesDB database in %s", source)
+    try:
+        with _lock(source), _open_copy(source, copy) as original:
+            count = _write_items(_items(original, source), unfinished, versions)
+    except (plyvel.Error, OSError, StorageError) as error:
+        raise DataFolderError(f"the EuclidesDB database in {source}: {error}") from error
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+    unfinished.rename(target)
+    _sync_folder(target.parent)
+    log.info("took over %d items; EuclidesDB's own files in %s are as they were", count, source)
+
+
+def _write_items(
+    items: Iterator[pb.ItemData], folder: Path, versions: Mapping[str, ModelVersion]
+) -> int:
+    count = 0
+    # one sync, at the end: until the rename, none of this counts
+    with FeatureStore(folder, sync=False) as store:
+        for item in items:
+            count += 1
+            embeddings = {
+                _space(store, vectors, versions).number: Embedding(
+                    np.array(vectors.features, np.float32),
+                    np.array(vectors.predictions, np.float32) if vectors.predictions else None,
+                )
+                for vectors in item.vectors
+                if vectors.features
+            }
+            with store.labels.take() as label:
+                after = ItemRecord(metadata=item.metadata, labels=dict.fromkeys(embeddings, label))
+                store.write(ItemWrite(str(item.item_id), label, None, after, embeddings))
+    return count
+
+
+def _space(
+    store: FeatureStore, vectors: pb.ItemVectors, versions: Mapping[str, ModelVersion]
+) -> SpaceRecord:
+    dim = len(vectors.features)
+    version = versions.get(vectors.model)
+    if version is not None and version.feature_dim == dim:
+        fingerprint = version.fingerprint
+    else:
+        fingerprint = UNKNOWN_FINGERPRINT.format(dim=dim)
+    return store.open_space(vectors.model, fingerprint, dim, adopted=True)
+
+
+def _items(original: Any, source: Path) -> Iterator[pb.ItemData]:
+    metadata = original.get(keys.EUCLIDESDB_METADATA, verify_checksums=True)
+    if metadata is None:
+        raise DataFolderError(
+            f"{source} is the LevelDB of another program: it is left alone; name another "
+            "[database] db_path"
+        )
+    version = _parsed(pb.EuclidesDBMetadata(), metadata, "its metadata").database_version
+    if version != DATABASE_VERSION:
+        raise DataFolderError(
+            f"{source} has EuclidesDB's database version {version}; "
+            f"version {DATABASE_VERSION} can be taken over"
+        )
+    for key, value in original.iterator(verify_checksums=True):
+        if key != keys.EUCLIDESDB_METADATA:
+            if len(key) != INT32.size:
+                raise DataFolderError(f"{source}: {key!r} is no key of EuclidesDB's")
+            item_id = INT32.unpack(key)[0]
+            item = _parsed(pb.ItemData(), value, f"item {item_id}")
+            item.item_id = item_id
+            yield item
+
+
+def _parsed(message: Any, value: bytes, what: str) -> Any:
+    try:
+        message.ParseFromString(value)
+    except DecodeError as error:
+        raise DataFolderError(f"{what} in EuclidesDB's database cannot be parsed") from error
+    return message
+
+
+@contextmanager
+def _lock(source: Path) -> Iterator[None]:
+    """Hold LevelDB's own lock, so that EuclidesDB does not write meanwhile."""
+    with (source / "LOCK").open("a") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataFolderError(f"{source} is in use by another process") from error
+        yield
+
+
+@contextmanager
+def _open_copy(source: Path, copy: Path) -> Iterator[Any]:
+    copy.mkdir()
+    for file in source.iterdir():
+        if file.suffix in (".ldb", ".sst"):  # never written again
+            _link_or_copy(file, copy / file.name)
+        elif file.is_file() and file.name != "LOCK":
+            shutil.copyfile(file, copy / file.name)
+    database = plyvel.DB(str(copy), create_if_missing=False, paranoid_checks=True)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(file, target)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,102 @@
+"""LabelSequence: ascending, reserved before use, and honest about what is settled."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+
+import pytest
+
+from euclidesdb_server.errors import DiskFull
+from euclidesdb_server.store.labels import RUN, LabelSequence
+
+
+def test_labels_ascend_from_the_first_and_are_reserved_before_they_are_given():
+    reserved = [10]
+    labels = LabelSequence(10, reserved.append)
+    for expected in range(10, 10 + 2 * RUN):
+        with labels.take() as label:
+            assert label == expected < reserved[-1]
+    assert len(reserved) == 3  # one write per run
+
+
+def test_before_the_first_label_all_below_is_settled():
+    assert LabelSequence(10, lambda _: None).settled() == 9
+
+
+def test_writes_that_finish_out_of_order_settle_when_the_oldest_does():
+    labels = LabelSequence(1, lambda _: None)
+    with ExitStack() as first, ExitStack() as second, ExitStack() as third:
+        for stack in (first, second, third):
+            stack.enter_context(labels.take())
+        assert labels.settled() == 0
+        second.close()
+        assert labels.settled() == 0
+        first.close()
+        assert labels.settled() == 2
+        third.close()
+        assert labels.settled() == 3
+
+
+def test_a_failed_write_stays_unsettled_for_good():
+    labels = LabelSequence(1, lambda _: None)
+    with labels.take():
+        pass
+    with pytest.raises(DiskFull), labels.take():
+        raise DiskFull("full")
+    with labels.take() as later:
+        pass
+    assert (later, labels.settled()) == (3, 1)
+
+
+def test_waiting_for_writes_waits_for_those_under_way():
+    labels = LabelSequence(1, lambda _: None)
+    passed = threading.Event()
+    waiting = threading.Thread(target=lambda: (labels.wait_for_writes(), passed.set()))
+    with labels.take():
+        waiting.start()
+        assert not passed.wait(0.1)
+    assert passed.wait(30)
+    waiting.join()
+
+
+def test_waiting_for_writes_does_not_wait_for_one_that_failed():
+    labels = LabelSequence(1, lambda _: None)
+    with pytest.raises(DiskFull), labels.take():
+        raise DiskFull("full")
+    labels.wait_for_writes()
+
+
+def test_a_label_that_could_not_be_reserved_is_not_given():
+    reserved = []
+
+    def reserve(end: int) -> None:
+        reserved.append(end)
+        if len(reserved) == 1:
+            raise DiskFull("full")
+
+    labels = LabelSequence(1, reserve)
+    with pytest.raises(DiskFull), labels.take():
+        pytest.fail("a label that is not reserved was given")
+    assert labels.settled() == 0
+    with labels.take() as label:
+        assert label == 1
+    assert reserved == [1 + RUN, 1 + RUN]
+
+
+def test_threads_never_share_a_label():
+    labels = LabelSequence(1, lambda _: None)
+    taken: list[int] = []
+
+    def work() -> None:
+        for _ in range(500):
+            with labels.take() as label:
+                taken.append(label)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == [*range(1, 4001)]
+    assert labels.settled() == 4000
