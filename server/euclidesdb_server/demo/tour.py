@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +48,6 @@ and this model.conf into a folder, say models/mine:
 and serve it:  euclidesdb serve --models models"""
 
 Argument = TypeVar("Argument")
-Result = TypeVar("Result")
 Answer = euclidesdb.Neighbors
 
 
@@ -273,11 +272,11 @@ def _attributes(digit: Digit) -> dict[str, int | str]:
 
 
 def _from_many_threads(
-    work: Callable[[Argument], Result], arguments: Sequence[Argument], *, title: str
+    work: Callable[[Argument], object], arguments: Sequence[Argument], *, title: str
 ) -> None:
     """Do `work` for each argument, with a progress bar; the first error ends it."""
     with ThreadPoolExecutor(THREADS, thread_name_prefix="demo") as threads:
-        done: Iterable[Result] = threads.map(work, arguments)
+        done = threads.map(work, arguments)
         try:
             for _ in tqdm(
                 done, desc=title, total=len(arguments), unit=" items", leave=False, disable=None
