@@ -96,6 +96,54 @@ class Embedding(_message.Message):
     predictions: Array
     def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., vector: _Optional[_Union[Array, _Mapping]] = ..., predictions: _Optional[_Union[Array, _Mapping]] = ...) -> None: ...
 
+class Refusal(_message.Message):
+    __slots__ = ("position", "code", "reason", "message")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    code: int
+    reason: str
+    message: str
+    def __init__(self, position: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class AddItemsRequest(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[AddItemRequest]
+    def __init__(self, items: _Optional[_Iterable[_Union[AddItemRequest, _Mapping]]] = ...) -> None: ...
+
+class AddItemsReply(_message.Message):
+    __slots__ = ("items", "refused")
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[AddItemReply]
+    refused: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, items: _Optional[_Iterable[_Union[AddItemReply, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
+class AddVectorsRequest(_message.Message):
+    __slots__ = ("model", "fingerprint", "ids", "vectors", "attributes_json", "metadata")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    vectors: Array
+    attributes_json: _containers.RepeatedScalarFieldContainer[str]
+    metadata: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., vectors: _Optional[_Union[Array, _Mapping]] = ..., attributes_json: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class AddVectorsReply(_message.Message):
+    __slots__ = ("refused",)
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    refused: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
 class GetItemRequest(_message.Message):
     __slots__ = ("id", "include_vectors", "include_predictions", "include_payload")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -149,20 +197,22 @@ class Query(_message.Message):
     def __init__(self, payload: _Optional[_Union[Payload, _Mapping]] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., id: _Optional[str] = ...) -> None: ...
 
 class FindSimilarRequest(_message.Message):
-    __slots__ = ("query", "models", "top_k", "include_self", "include_attributes", "include_metadata")
+    __slots__ = ("query", "models", "top_k", "include_self", "include_attributes", "include_metadata", "max_distance")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_SELF_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_METADATA_FIELD_NUMBER: _ClassVar[int]
+    MAX_DISTANCE_FIELD_NUMBER: _ClassVar[int]
     query: Query
     models: _containers.RepeatedScalarFieldContainer[str]
     top_k: int
     include_self: bool
     include_attributes: bool
     include_metadata: bool
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ...) -> None: ...
+    max_distance: float
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ..., max_distance: _Optional[float] = ...) -> None: ...
 
 class FindSimilarReply(_message.Message):
     __slots__ = ("answers",)
@@ -194,6 +244,62 @@ class Neighbor(_message.Message):
     metadata: bytes
     def __init__(self, id: _Optional[str] = ..., distance: _Optional[float] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ...) -> None: ...
 
+class VectorQueries(_message.Message):
+    __slots__ = ("values", "fingerprint")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    values: Array
+    fingerprint: str
+    def __init__(self, values: _Optional[_Union[Array, _Mapping]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+
+class FindSimilarBatchRequest(_message.Message):
+    __slots__ = ("queries", "vectors", "models", "top_k", "include_self", "include_attributes", "include_metadata", "max_distance")
+    QUERIES_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_SELF_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_METADATA_FIELD_NUMBER: _ClassVar[int]
+    MAX_DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    queries: _containers.RepeatedCompositeFieldContainer[Query]
+    vectors: VectorQueries
+    models: _containers.RepeatedScalarFieldContainer[str]
+    top_k: int
+    include_self: bool
+    include_attributes: bool
+    include_metadata: bool
+    max_distance: float
+    def __init__(self, queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ..., vectors: _Optional[_Union[VectorQueries, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ..., max_distance: _Optional[float] = ...) -> None: ...
+
+class FindSimilarBatchReply(_message.Message):
+    __slots__ = ("answers",)
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[BatchAnswer]
+    def __init__(self, answers: _Optional[_Iterable[_Union[BatchAnswer, _Mapping]]] = ...) -> None: ...
+
+class BatchAnswer(_message.Message):
+    __slots__ = ("model", "fingerprint", "metric", "counts", "ids", "distances", "attributes_json", "metadata", "refused")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    DISTANCES_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    metric: str
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    distances: _containers.RepeatedScalarFieldContainer[float]
+    attributes_json: _containers.RepeatedScalarFieldContainer[str]
+    metadata: _containers.RepeatedScalarFieldContainer[bytes]
+    refused: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., metric: _Optional[str] = ..., counts: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[str]] = ..., distances: _Optional[_Iterable[float]] = ..., attributes_json: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Iterable[bytes]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
 class ListModelsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -205,7 +311,7 @@ class ListModelsReply(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "state", "reason", "input", "feature_dim", "prediction_dim", "fingerprint", "engine", "metric", "items", "labels", "adopted")
+    __slots__ = ("name", "state", "reason", "input", "feature_dim", "prediction_dim", "fingerprint", "engine", "metric", "items", "labels", "adopted", "index")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +324,7 @@ class Model(_message.Message):
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     ADOPTED_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: ModelState
     reason: str
@@ -230,4 +337,21 @@ class Model(_message.Message):
     items: int
     labels: _containers.RepeatedScalarFieldContainer[str]
     adopted: bool
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., reason: _Optional[str] = ..., input: _Optional[str] = ..., feature_dim: _Optional[int] = ..., prediction_dim: _Optional[int] = ..., fingerprint: _Optional[str] = ..., engine: _Optional[str] = ..., metric: _Optional[str] = ..., items: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., adopted: _Optional[bool] = ...) -> None: ...
+    index: Index
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., reason: _Optional[str] = ..., input: _Optional[str] = ..., feature_dim: _Optional[int] = ..., prediction_dim: _Optional[int] = ..., fingerprint: _Optional[str] = ..., engine: _Optional[str] = ..., metric: _Optional[str] = ..., items: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., adopted: _Optional[bool] = ..., index: _Optional[_Union[Index, _Mapping]] = ...) -> None: ...
+
+class Index(_message.Message):
+    __slots__ = ("description", "sealed_rows", "fresh_rows", "building", "recall", "recall_samples")
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    SEALED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    FRESH_ROWS_FIELD_NUMBER: _ClassVar[int]
+    BUILDING_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
+    RECALL_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    description: str
+    sealed_rows: int
+    fresh_rows: int
+    building: bool
+    recall: float
+    recall_samples: int
+    def __init__(self, description: _Optional[str] = ..., sealed_rows: _Optional[int] = ..., fresh_rows: _Optional[int] = ..., building: _Optional[bool] = ..., recall: _Optional[float] = ..., recall_samples: _Optional[int] = ...) -> None: ...

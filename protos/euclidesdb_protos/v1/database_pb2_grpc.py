@@ -39,6 +39,16 @@ class FeatureDatabaseStub:
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemReply.FromString,
                 _registered_method=True)
+        self.AddItems = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/AddItems',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemsReply.FromString,
+                _registered_method=True)
+        self.AddVectors = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/AddVectors',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddVectorsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddVectorsReply.FromString,
+                _registered_method=True)
         self.GetItem = channel.unary_unary(
                 '/euclidesdb.v1.FeatureDatabase/GetItem',
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetItemRequest.SerializeToString,
@@ -54,6 +64,11 @@ class FeatureDatabaseStub:
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarReply.FromString,
                 _registered_method=True)
+        self.FindSimilarBatch = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/FindSimilarBatch',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarBatchRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarBatchReply.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/euclidesdb.v1.FeatureDatabase/ListModels',
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsRequest.SerializeToString,
@@ -67,6 +82,20 @@ class FeatureDatabaseServicer:
     def AddItem(self, request, context):
         """Embeds an item with each named model, stores it durably, makes it searchable.
         When the reply arrives the item is on disk and in the next search.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddItems(self, request, context):
+        """Adds many items, each as AddItem would: each is added or refused on its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddVectors(self, request, context):
+        """Adds many ready-made vectors of one model: AddItems by columns, for bulk loads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +122,13 @@ class FeatureDatabaseServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindSimilarBatch(self, request, context):
+        """Answers many queries at once, each as FindSimilar would, or refuses it on its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models served, and those that could not be loaded with the reason.
         """
@@ -108,6 +144,16 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemReply.SerializeToString,
             ),
+            'AddItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddItems,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemsReply.SerializeToString,
+            ),
+            'AddVectors': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddVectors,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddVectorsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddVectorsReply.SerializeToString,
+            ),
             'GetItem': grpc.unary_unary_rpc_method_handler(
                     servicer.GetItem,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetItemRequest.FromString,
@@ -122,6 +168,11 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     servicer.FindSimilar,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarReply.SerializeToString,
+            ),
+            'FindSimilarBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindSimilarBatch,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarBatchRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarBatchReply.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -156,6 +207,60 @@ class FeatureDatabase:
             '/euclidesdb.v1.FeatureDatabase/AddItem',
             euclidesdb__protos_dot_v1_dot_database__pb2.AddItemRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.AddItemReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/AddItems',
+            euclidesdb__protos_dot_v1_dot_database__pb2.AddItemsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.AddItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddVectors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/AddVectors',
+            euclidesdb__protos_dot_v1_dot_database__pb2.AddVectorsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.AddVectorsReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -237,6 +342,33 @@ class FeatureDatabase:
             '/euclidesdb.v1.FeatureDatabase/FindSimilar',
             euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindSimilarBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/FindSimilarBatch',
+            euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarBatchRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.FindSimilarBatchReply.FromString,
             options,
             channel_credentials,
             insecure,
