@@ -3,6 +3,7 @@
 #   make demo         the main job on real data; writes demo.png
 #   make test         the tests
 #   make lint         format, lint, types, import rules, generated stubs
+#   make proof        the long tests: kills, power cuts, full disks, damage (an hour or so)
 #   make bench        measurements, each beside its physical limit
 #   make docker-test  builds the image and runs it (needs docker)
 
@@ -17,7 +18,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 
-.PHONY: demo test lint bench docker-test clean
+.PHONY: demo test lint proof bench docker-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/euclidesdb demo
@@ -32,7 +33,13 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
 
+proof: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/proofs --long
+
 bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/storage.py
+	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/restart.py
 	$(BIN)/python benchmarks/embedding.py
 
 docker-test:

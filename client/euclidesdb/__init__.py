@@ -12,8 +12,10 @@ Needs grpcio, protobuf and numpy; no model, index or image library is imported.
 
 from importlib import metadata as _metadata
 
+from euclidesdb._answers import Answer
 from euclidesdb._client import Client
 from euclidesdb._errors import (
+    AddsInterrupted,
     Cancelled,
     ClientClosed,
     CorruptRecord,
@@ -29,6 +31,7 @@ from euclidesdb._errors import (
     NotAllowed,
     NotFound,
     Overloaded,
+    Refused,
     ResourceExhausted,
     ServerError,
     ShuttingDown,
@@ -38,7 +41,16 @@ from euclidesdb._errors import (
     UnknownItem,
     UnknownModel,
 )
-from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, Neighbor, Neighbors
+from euclidesdb._types import (
+    Embedding,
+    IndexInfo,
+    Item,
+    ModelInfo,
+    ModelVector,
+    Neighbor,
+    Neighbors,
+    NewItem,
+)
 
 try:
     __version__ = _metadata.version("euclidesdb")
@@ -46,6 +58,8 @@ except _metadata.PackageNotFoundError:  # run from a checkout
     __version__ = "0+unknown"
 
 __all__ = [
+    "AddsInterrupted",
+    "Answer",
     "Cancelled",
     "Client",
     "ClientClosed",
@@ -56,6 +70,7 @@ __all__ = [
     "DiskFull",
     "Embedding",
     "EuclidesDBError",
+    "IndexInfo",
     "InvalidRequest",
     "Item",
     "MessageTooLarge",
@@ -65,9 +80,11 @@ __all__ = [
     "ModelVector",
     "Neighbor",
     "Neighbors",
+    "NewItem",
     "NotAllowed",
     "NotFound",
     "Overloaded",
+    "Refused",
     "ResourceExhausted",
     "ServerError",
     "ShuttingDown",

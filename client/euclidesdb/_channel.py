@@ -9,7 +9,7 @@ import grpc
 
 # Only calls that change nothing are repeated. When the reply of an add or a remove is lost, nobody
 # can tell whether it was applied; to send it again could undo what another writer did in between.
-_RETRIED = ("GetItem", "FindSimilar", "ListModels")
+_RETRIED = ("GetItem", "FindSimilar", "FindSimilarBatch", "ListModels")
 # At most 4 attempts within about 2 s (pauses of 0.2, 0.6 and 1.2 s): a restart is bridged, and a
 # server that is stopping or a model in quarantine, which answer UNAVAILABLE too, are told soon.
 _SERVICE_CONFIG = {

@@ -1,28 +1,27 @@
 """`Client`: one method per call of the v1 protocol, and nothing of its own but good manners.
 
-It turns arguments into messages, errors into its own tree, and asks for the models where a
-search names none. It keeps no state but the channel.
+It turns arguments into messages, errors into its own tree, many items into calls of bounded size,
+and asks for the models where a search names none. It keeps no state but the connection.
 """
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self
 
 import numpy.typing as npt
 
 from euclidesdb import _convert as convert
-from euclidesdb._channel import open_channel
-from euclidesdb._errors import ClientClosed, ModelUnavailable, UnknownItem, translated
-from euclidesdb._images import Image, encoded_image
-from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, Neighbors
+from euclidesdb import _searches as searches
+from euclidesdb._adds import Adding
+from euclidesdb._answers import Answer, answers_of
+from euclidesdb._batches import VectorColumns, add_request, item_batches
+from euclidesdb._connection import Connection
+from euclidesdb._errors import Refused
+from euclidesdb._images import Image
+from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, Neighbors, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
-from euclidesdb_protos.v1 import database_pb2_grpc as pb_grpc
-
-_Reply = TypeVar("_Reply")
 
 
 class Client:
@@ -31,18 +30,16 @@ class Client:
     target: "host:port", or any other name that gRPC resolves. Nothing is sent before the first
         call, so a wrong target shows there.
     timeout: seconds a call may take, retries included; None: as long as it takes. Each method
-        takes its own.
+        takes its own. `add_many`, `add_vectors` and `find_similar_many` may make several calls:
+        theirs holds for each of them, and where they are given none it is ten times this one,
+        as each does the work of many.
 
     Every method may raise the errors of `EuclidesDBError`'s tree, and ValueError or TypeError
     for arguments that cannot be sent.
     """
 
     def __init__(self, target: str, *, timeout: float | None = 30.0) -> None:
-        _deadline(timeout)
-        self._timeout = timeout
-        self._closed = False
-        self._channel = open_channel(target)
-        self._stub: Any = cast("Any", pb_grpc.FeatureDatabaseStub)(self._channel)
+        self._connection = Connection(target, timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -57,8 +54,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; calls in progress end with Cancelled. May be called again."""
-        self._closed = True
-        self._channel.close()
+        self._connection.close()
 
     def add(
         self,
@@ -89,23 +85,78 @@ class Client:
         Raises UndecodableInput, DimensionMismatch, StaleSpace, UnknownModel, ModelUnavailable,
         ModelFailed, Overloaded, DiskFull.
         """
-        request = pb.AddItemRequest(
-            id=convert.text("id", id),
-            models=convert.names("models", models),
-            include_vectors=include_vectors,
-            include_predictions=include_predictions,
+        request = add_request(NewItem(id, image, models, vectors, attributes, metadata))
+        request.include_vectors = include_vectors
+        request.include_predictions = include_predictions
+        connection = self._connection
+        reply: pb.AddItemReply = connection.call(
+            connection.stub.AddItem, request, connection.until(timeout)
         )
-        if image is not None:
-            request.payload.image = encoded_image(image)
-        for model, vector in (vectors or {}).items():
-            name = convert.text("a name in vectors", model)
-            request.vectors[name].CopyFrom(convert.vector_message(vector))
-        if attributes is not None:
-            request.attributes_json = convert.attributes_json(attributes)
-        if metadata is not None:
-            request.metadata = convert.opaque("metadata", metadata)
-        reply: pb.AddItemReply = self._call(self._stub.AddItem, request, self._until(timeout))
         return tuple(map(convert.embedding, reply.embeddings))
+
+    def add_many(
+        self,
+        items: Iterable[NewItem],
+        *,
+        bytes_per_call: int = 8 << 20,
+        timeout: float | None = None,
+    ) -> tuple[Refused, ...]:
+        """Add items, each as `add` would, and return those that were refused; () is all's well.
+
+        When this returns, every item is on disk and in the next search, or among the refused,
+        each with the error that `add` would have raised for it: of the server (UndecodableInput)
+        or here (FileNotFoundError for its image). Items of one id are added in the order given.
+
+        items: any iterable, millions from a generator too: a few hundred are held at a time.
+        bytes_per_call: how much is sent at once; the server takes 64 MiB by default. An item
+            that is larger goes alone.
+        timeout: seconds for each call of at most 128 items; None: ten times the client's.
+
+        Nothing is sent twice. Raises AddsInterrupted, which says what is on disk and where to go
+        on, where a call failed as a whole (the server went away) or `items` itself raised.
+        """
+        connection = self._connection
+        seconds = connection.seconds_for_many(timeout)
+        adding = Adding(connection, connection.stub.AddItems, seconds)
+        return adding.run(item_batches(items, bytes_per_call, adding.refuse))
+
+    def add_vectors(
+        self,
+        ids: Iterable[str],
+        vectors: npt.ArrayLike,
+        *,
+        model: str,
+        fingerprint: str | None = None,
+        attributes: Sequence[Mapping[str, Any]] | None = None,
+        metadata: Sequence[bytes] | None = None,
+        bytes_per_call: int = 4 << 20,
+        timeout: float | None = None,
+    ) -> tuple[Refused, ...]:
+        """Add ready-made vectors of one model by columns, and return those that were refused.
+
+        `add_many` for bulk loads: the same promises, a fraction of the work.
+
+        vectors: real numbers of shape (ids, feature_dim); of a memory-mapped array a few
+            megabytes are read at a time. Row i is the vector of the i-th id.
+        fingerprint: the model version that made them, where known.
+        attributes, metadata: one per id; None keeps what is stored.
+        timeout: seconds for each call of at most 4,096 vectors; None: ten times the client's.
+
+        Raises ValueError or TypeError, before anything is sent, for columns that do not fit
+        together or cannot be sent; AddsInterrupted as `add_many` does.
+        """
+        columns = VectorColumns(
+            ids,
+            vectors,
+            model=model,
+            fingerprint=fingerprint,
+            attributes=attributes,
+            metadata=metadata,
+        )
+        connection = self._connection
+        seconds = connection.seconds_for_many(timeout)
+        adding = Adding(connection, connection.stub.AddVectors, seconds)
+        return adding.run(columns.batches(bytes_per_call))
 
     def get(
         self,
@@ -123,7 +174,10 @@ class Client:
             include_predictions=include_predictions,
             include_payload=include_payload,
         )
-        reply: pb.GetItemReply = self._call(self._stub.GetItem, request, self._until(timeout))
+        connection = self._connection
+        reply: pb.GetItemReply = connection.call(
+            connection.stub.GetItem, request, connection.until(timeout)
+        )
         return convert.item(reply.item)
 
     def remove(self, id: str, *, timeout: float | None = None) -> None:  # noqa: A002  as above
@@ -132,7 +186,8 @@ class Client:
         Never retried: after Unavailable, DeadlineExceeded or Cancelled it may have been applied.
         """
         request = pb.RemoveItemRequest(id=convert.text("id", id))
-        self._call(self._stub.RemoveItem, request, self._until(timeout))
+        connection = self._connection
+        connection.call(connection.stub.RemoveItem, request, connection.until(timeout))
 
     def find_similar(
         self,
@@ -144,6 +199,7 @@ class Client:
         model: str | None = None,
         models: Sequence[str] | None = None,
         top_k: int = 10,
+        max_distance: float | None = None,
         include_self: bool = False,
         include_attributes: bool = False,
         include_metadata: bool = False,
@@ -158,43 +214,28 @@ class Client:
         model, models: the spaces to search. Where neither is given, an image is searched with
             every model that is ready and takes images, and a stored item in every space served
             that has it; the client asks the server for these first. A vector needs one named.
+        max_distance: only items at most this far away, in the model's metric.
         include_self: by id, answer with the item itself, too.
 
         Returns the answers by model name, in the order asked.
         Raises UnknownModel, UnknownItem, UndecodableInput, DimensionMismatch, StaleSpace,
         ModelUnavailable, ModelFailed, Overloaded.
         """
-        if sum(given is not None for given in (image, id, vector)) != 1:
-            raise ValueError("give exactly one of image, id and vector")
-        if model is not None and models is not None:
-            raise ValueError("give model or models, not both")
-        if fingerprint is not None and (vector is None or isinstance(vector, ModelVector)):
-            raise ValueError("fingerprint goes with a vector, and a ModelVector has its own")
-
         request = pb.FindSimilarRequest(
             top_k=convert.int32("top_k", top_k),
             include_self=include_self,
             include_attributes=include_attributes,
             include_metadata=include_metadata,
+            max_distance=convert.number("max_distance", max_distance),
         )
-        if image is not None:
-            request.query.payload.image = encoded_image(image)
-        elif id is not None:
-            request.query.id = convert.text("id", id)
-        elif isinstance(vector, ModelVector):
-            request.query.vector.CopyFrom(convert.vector_message(vector))
-        elif vector is not None:
-            versioned = ModelVector(vector, fingerprint)
-            request.query.vector.CopyFrom(convert.vector_message(versioned))
-
-        until = self._until(timeout)
-        if model is not None:
-            request.models.append(convert.text("model", model))
-        elif models is not None:
-            request.models.extend(convert.names("models", models))
-        else:
-            request.models.extend(self._models_to_search(request.query, until))
-        reply: pb.FindSimilarReply = self._call(self._stub.FindSimilar, request, until)
+        searches.write_query(request.query, image, id, vector, fingerprint)
+        names = searches.named_models(model, models)
+        connection = self._connection
+        until = connection.until(timeout)
+        if names is None:
+            names = searches.models_to_search(connection, request.query, until)
+        request.models.extend(names)
+        reply: pb.FindSimilarReply = connection.call(connection.stub.FindSimilar, request, until)
         return {
             answer.model: convert.neighbors(
                 answer,
@@ -204,66 +245,67 @@ class Client:
             for answer in reply.answers
         }
 
+    def find_similar_many(
+        self,
+        *,
+        images: Iterable[Image] | None = None,
+        ids: Iterable[str] | None = None,
+        vectors: npt.ArrayLike | None = None,
+        fingerprint: str | None = None,
+        model: str | None = None,
+        models: Sequence[str] | None = None,
+        top_k: int = 10,
+        max_distance: float | None = None,
+        include_self: bool = False,
+        include_attributes: bool = False,
+        include_metadata: bool = False,
+        timeout: float | None = None,
+    ) -> tuple[Answer, ...]:
+        """Answer many queries at once, each as `find_similar` would, in the order given.
+
+        Give exactly one of `images`, `ids` and `vectors`; the rest means what it means there.
+
+        vectors: real numbers of shape (queries, feature_dim), for exactly one model.
+        model, models: may be left out for images only.
+        timeout: seconds for each call of at most 1,024 vectors or ids, or 64 images; None: ten
+            times the client's.
+
+        Each answer is a mapping of `Neighbors` by model. Where a query was refused, looking its
+        answer up raises what `find_similar` would have raised for it, and its `error` is that:
+
+            for photo, answer in zip(photos, db.find_similar_many(images=photos, model="m")):
+                print(photo, answer.error or answer["m"].ids)
+
+        Raises what `find_similar` raises where a call fails as a whole.
+        """
+        if sum([images is not None, ids is not None, vectors is not None]) != 1:
+            raise ValueError("give exactly one of images, ids and vectors")
+        if fingerprint is not None and vectors is None:
+            raise ValueError("fingerprint goes with vectors")
+        names = searches.named_models(model, models)
+        connection = self._connection
+        seconds = connection.seconds_for_many(timeout)
+        if names is None:
+            if images is None:
+                raise ValueError("ids and vectors need their models: name them with model=")
+            served = searches.served_models(connection, connection.until(timeout))
+            names = searches.ready_for_images(served)
+        conditions = pb.FindSimilarBatchRequest(
+            models=names,
+            top_k=convert.int32("top_k", top_k),
+            include_self=include_self,
+            include_attributes=include_attributes,
+            include_metadata=include_metadata,
+            max_distance=convert.number("max_distance", max_distance),
+        )
+        answers: list[Answer] = []
+        for queries, request in searches.batches(conditions, images, ids, vectors, fingerprint):
+            until = connection.until(seconds)
+            reply = connection.call(connection.stub.FindSimilarBatch, request, until)
+            answers.extend(answers_of(reply, queries, conditions))
+        return tuple(answers)
+
     def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """The models served, and those that could not be loaded with the reason."""
-        return self._models(self._until(timeout))
-
-    def _models(self, until: float | None) -> tuple[ModelInfo, ...]:
-        reply: pb.ListModelsReply = self._call(self._stub.ListModels, pb.ListModelsRequest(), until)
-        return tuple(map(convert.model_info, reply.models))
-
-    def _models_to_search(self, query: pb.Query, until: float | None) -> list[str]:
-        """The models of a search that names none."""
-        if query.HasField("vector"):
-            raise ValueError("a vector belongs to one model's space: name it with model=")
-        served = self._models(until)
-        if query.HasField("payload"):
-            ready = [
-                info.name for info in served if info.state == "ready" and info.input == "image"
-            ]
-            if not ready:
-                states = ", ".join(f"{info.name} ({info.state})" for info in served) or "none"
-                raise ModelUnavailable(
-                    f"no model that takes images is ready; the server has: {states}",
-                    reason="model_unavailable",
-                )
-            return ready
-        reply: pb.GetItemReply = self._call(
-            self._stub.GetItem, pb.GetItemRequest(id=query.id), until
-        )
-        # An item may have vectors of versions that are no longer served.
-        has = {(embedding.model, embedding.fingerprint) for embedding in reply.item.embeddings}
-        current = [info.name for info in served if (info.name, info.fingerprint) in has]
-        if not current:
-            raise UnknownItem(
-                f"item {query.id!r} has no vector of a model version served now",
-                reason="unknown_item",
-            )
-        return current
-
-    def _until(self, timeout: float | None) -> float | None:
-        return _deadline(self._timeout if timeout is None else timeout)
-
-    def _call(self, method: Callable[..., _Reply], request: object, until: float | None) -> _Reply:
-        """Make one call that ends at `until` on the monotonic clock."""
-        if self._closed:
-            raise ClientClosed("this client is closed; open another", reason="client_closed")
-        # Negative where the calls before this one used it up: gRPC then ends this one at once.
-        timeout = None if until is None else until - time.monotonic()
-        try:
-            with translated(lambda: self._closed):
-                return method(request, timeout=timeout)
-        except ValueError as error:
-            if not self._closed:
-                raise
-            # gRPC's word for a channel that another thread has closed just now
-            raise ClientClosed("this client was closed", reason="client_closed") from error
-
-
-def _deadline(timeout: float | None) -> float | None:
-    """When on the monotonic clock a timeout that starts now is over; None: never."""
-    if timeout is None or timeout == math.inf:
-        return None
-    if not timeout > 0:
-        raise ValueError(f"timeout must be a positive number of seconds or None, not {timeout!r}")
-    return time.monotonic() + timeout
+        connection = self._connection
+        return searches.served_models(connection, connection.until(timeout))

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from euclidesdb._errors import ServerError
-from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, Neighbors, Vector
+from euclidesdb._types import Embedding, IndexInfo, Item, ModelInfo, ModelVector, Neighbors, Vector
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 _INT32 = range(-(2**31), 2**31)
+_FLOAT32 = np.dtype("<f4")
 _STATES = {
     pb.MODEL_STATE_LOADING: "loading",
     pb.MODEL_STATE_READY: "ready",
@@ -42,7 +43,14 @@ def names(name: str, values: Iterable[str]) -> list[str]:
     """`values` as a list of checked texts; a lone str, which iterates by letters, is refused."""
     if isinstance(values, str):
         raise TypeError(f"{name} must be a sequence of names: [{values!r}], not {values!r}")
-    return [text(f"a name in {name}", value) for value in values]
+    checked = list(values)
+    try:
+        "".join(checked).encode()  # a million are checked at once, in a tenth of the time
+    except (TypeError, UnicodeEncodeError):
+        for value in checked:
+            text(f"a name in {name}", value)
+        raise
+    return checked
 
 
 def int32(name: str, value: int) -> int:
@@ -75,21 +83,54 @@ def attributes_json(attributes: Mapping[str, Any]) -> str:
     return text("attributes", written)
 
 
-def vector_message(value: npt.ArrayLike | ModelVector) -> pb.Vector:
-    """A vector of shape (dim,) as the server takes it: little-endian float32."""
-    if not isinstance(value, ModelVector):
-        value = ModelVector(value)
-    array = np.asarray(value.values)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"a vector must hold real numbers, not {array.dtype}")
+def number(name: str, value: float | None) -> float | None:
+    """`value`, checked to be a real number or None."""
+    if value is None or isinstance(value, float | int | np.floating | np.integer):
+        return value
+    raise TypeError(f"{name} must be a number, not {type(value).__name__}: {value!r}")
+
+
+def write_vector(
+    message: pb.Vector, value: npt.ArrayLike | ModelVector, fingerprint: str | None = None
+) -> None:
+    """Put a vector of shape (dim,) into `message`; a ModelVector brings its own fingerprint."""
+    if isinstance(value, ModelVector):
+        fingerprint = value.fingerprint
+        value = value.values
+    array = real_array("a vector", value)
     if array.ndim != 1:
         raise ValueError(f"a vector must have the shape (dim,), not {array.shape}")
-    with np.errstate(over="ignore"):  # becomes an infinity, which the server refuses
-        data = array.astype("<f4").tobytes()
-    return pb.Vector(
-        values=pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=array.shape, data=data),
-        fingerprint="" if value.fingerprint is None else text("fingerprint", value.fingerprint),
-    )
+    write_array(message.values, array)
+    if fingerprint is not None:
+        message.fingerprint = text("fingerprint", fingerprint)
+
+
+def matrix(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """`value` as an array of shape (n, dim) of real numbers; a memory-mapped one is not read."""
+    array = real_array(name, value)
+    if array.shape == (0,):  # an empty list
+        array = array.reshape(0, 0)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have the shape (n, dim), not {array.shape}")
+    return array
+
+
+def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """`value` as an array of real numbers, of any of numpy's types for them."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+    return array
+
+
+def write_array(message: pb.Array, array: npt.NDArray[Any]) -> None:
+    """Put an array of real numbers into `message` as the server takes it."""
+    if array.dtype != _FLOAT32:
+        with np.errstate(over="ignore"):  # becomes an infinity, which the server refuses
+            array = array.astype(_FLOAT32)
+    message.data_type = pb.DATA_TYPE_FLOAT32
+    message.shape.extend(array.shape)
+    message.data = array.tobytes()
 
 
 def embedding(message: pb.Embedding) -> Embedding:
@@ -106,7 +147,7 @@ def item(message: pb.Item) -> Item:
     """The value of an Item message."""
     return Item(
         id=message.id,
-        attributes=_attributes(message.attributes_json),
+        attributes=parsed_attributes(message.attributes_json),
         metadata=message.metadata,
         embeddings=tuple(map(embedding, message.embeddings)),
         image=message.payload.image if message.payload.HasField("image") else None,
@@ -117,19 +158,20 @@ def neighbors(
     message: pb.ModelAnswer, *, include_attributes: bool, include_metadata: bool
 ) -> Neighbors:
     """The value of a ModelAnswer message; the flags are those of the request."""
-    found = message.neighbors
+    # Lists, not generators: every search comes by here.
+    found = list(message.neighbors)
     distances = np.array([neighbor.distance for neighbor in found], dtype=np.float32)
     distances.setflags(write=False)
     return Neighbors(
-        model=message.model,
-        fingerprint=message.fingerprint,
-        metric=message.metric,
-        ids=tuple(neighbor.id for neighbor in found),
-        distances=distances,
-        attributes=tuple(_attributes(neighbor.attributes_json) for neighbor in found)
+        message.model,
+        message.fingerprint,
+        message.metric,
+        tuple([neighbor.id for neighbor in found]),
+        distances,
+        tuple([parsed_attributes(neighbor.attributes_json) for neighbor in found])
         if include_attributes
         else None,
-        metadata=tuple(neighbor.metadata for neighbor in found) if include_metadata else None,
+        tuple([neighbor.metadata for neighbor in found]) if include_metadata else None,
     )
 
 
@@ -148,10 +190,23 @@ def model_info(message: pb.Model) -> ModelInfo:
         items=message.items,
         labels=tuple(message.labels),
         adopted=message.adopted,
+        index=_index_info(message.index) if message.HasField("index") else None,
     )
 
 
-def _attributes(written: str) -> Mapping[str, Any]:
+def _index_info(message: pb.Index) -> IndexInfo:
+    return IndexInfo(
+        description=message.description,
+        sealed_rows=message.sealed_rows,
+        fresh_rows=message.fresh_rows,
+        building=message.building,
+        recall=message.recall if message.HasField("recall") else None,
+        recall_samples=message.recall_samples,
+    )
+
+
+def parsed_attributes(written: str) -> Mapping[str, Any]:
+    """The JSON object of an answer; what is unset is an empty one."""
     attributes: Mapping[str, Any] = json.loads(written) if written else {}
     return attributes
 

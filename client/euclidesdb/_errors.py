@@ -22,21 +22,24 @@
     │   └── CorruptRecord        a stored record fails its checksum
     ├── Cancelled                the client was closed during the call
     ├── ClientClosed             the client was closed before the call
+    ├── AddsInterrupted          add_many or add_vectors ended early; says what is on disk
     └── ServerError              the server failed in another way; its log says how
 
 Arguments that cannot be sent at all raise ValueError or TypeError before anything is sent.
 
 The server names each of its errors by a stable reason; where the transport itself failed
-there is none, and the gRPC status decides. `translated` is the one place that knows both.
+there is none, and the gRPC status decides. One table knows both: for the error of a call
+(`translated`), and for an item or query that a call of many refuses (`refusal_error`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
+
+from euclidesdb_protos.v1 import database_pb2 as pb
 
 REASON_KEY: Final = "euclidesdb-reason"
 """Trailing metadata that carries the server's reason; servers depend on it, so it never changes."""
@@ -138,6 +141,43 @@ class ClientClosed(EuclidesDBError):
     """The client was closed before the call; nothing was sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An item of `add_many` or `add_vectors` that was not added.
+
+    position: of the item among those given, from 0.
+    error: what `add` would have raised for it alone.
+    """
+
+    position: int
+    id: str
+    error: Exception
+
+
+class AddsInterrupted(EuclidesDBError):
+    """`add_many` or `add_vectors` ended early; `__cause__` is why, and gives the `reason`.
+
+    refused: the items known to be refused, by position.
+    unknown: position and id of the items of calls whose reply was lost; each may be on disk.
+    resume_at: every item before this position is on disk or refused, so adding those from here
+        on completes the work. Of the items after it some may be on disk, too; to add them again
+        is safe unless someone else has changed them since.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        reason: str,
+        refused: tuple[Refused, ...],
+        unknown: tuple[tuple[int, str], ...],
+        resume_at: int,
+    ) -> None:
+        super().__init__(message, reason)
+        self.refused = refused
+        self.unknown = unknown
+        self.resume_at = resume_at
+
+
 class ServerError(EuclidesDBError):
     """The server failed in a way that has no class of its own; its log says how."""
 
@@ -181,26 +221,30 @@ BY_STATUS: Final[dict[grpc.StatusCode, type[EuclidesDBError]]] = {
 }
 
 
-@contextmanager
-def translated(closed: Callable[[], bool]) -> Iterator[None]:
-    """Raise the error of this module that stands for any gRPC error raised inside.
+_STATUS_OF_CODE: Final = {status.value[0]: status for status in grpc.StatusCode}
+
+
+def translated(error: grpc.RpcError, *, closed: bool) -> EuclidesDBError:
+    """The error that stands for one of gRPC.
 
     closed: whether the client has been closed, which cancels its calls.
     """
-    try:
-        yield
-    except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.CANCELLED and closed():
-            raise Cancelled("the client was closed during the call", "cancelled") from error
-        raise _translate(error) from error
-
-
-def _translate(error: grpc.RpcError) -> EuclidesDBError:
     status = error.code()
-    message = error.details() or f"the call failed with {status.name}"
+    if status is grpc.StatusCode.CANCELLED and closed:
+        return Cancelled("the client was closed during the call", "cancelled")
     trailing = error.trailing_metadata() or ()
     reasons = [str(entry.value) for entry in trailing if entry.key == REASON_KEY]
-    reason = reasons[0] if reasons else ""
+    return _error_of(status, reasons[0] if reasons else "", error.details() or "")
+
+
+def refusal_error(refusal: pb.Refusal) -> EuclidesDBError:
+    """The error that the refused item or query would have raised alone."""
+    status = _STATUS_OF_CODE.get(refusal.code, grpc.StatusCode.UNKNOWN)
+    return _error_of(status, refusal.reason, refusal.message)
+
+
+def _error_of(status: grpc.StatusCode, reason: str, message: str) -> EuclidesDBError:
+    message = message or f"the call failed with {status.name}"
     kind = BY_REASON.get(reason) or BY_STATUS.get(status, ServerError)
     # gRPC's own refusal has no reason; only its text sets it apart from other limits.
     if kind is ResourceExhausted and not reason and "message larger than max" in message:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from euclidesdb._images import Image
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 """float32, shape (dim,), read-only."""
@@ -27,6 +29,18 @@ class ModelVector:
 
     values: npt.ArrayLike
     fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewItem:
+    """An item for `Client.add_many`; the fields are the arguments of `Client.add`."""
+
+    id: str
+    image: Image | None = None
+    models: Sequence[str] = ()
+    vectors: Mapping[str, npt.ArrayLike | ModelVector] | None = None
+    attributes: Mapping[str, Any] | None = None
+    metadata: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +95,8 @@ class Neighbors:
 
     metric: how distance is measured: "l2" (not squared), "cosine" (1 - similarity),
         "inner_product" (negated), "l1", "normalized_l2", ...; smaller is nearer in all of them.
-    ids, distances: k of each, where k is top_k or as many items as the space has.
+    ids, distances: k of each, where k is top_k or as many items as the space has (within
+        max_distance, where that was given).
     attributes, metadata: k of each; None where not asked for.
     """
 
@@ -108,6 +123,25 @@ class Neighbors:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """The live index of a model's space.
+
+    description: what is built ("HNSW32", "Flat (100 rows are too few for IVF256)").
+    sealed_rows: rows in it. fresh_rows: rows added since, which are searched exactly.
+    building: whether the next one is being built, or waits to be.
+    recall: the share of the true nearest among the answers to sampled queries, from 0 to 1;
+        None where none has been sampled yet. recall_samples: the queries it rests on.
+    """
+
+    description: str
+    sealed_rows: int
+    fresh_rows: int
+    building: bool
+    recall: float | None
+    recall_samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """A model that the server has.
 
@@ -117,6 +151,7 @@ class ModelInfo:
     items: the number of items with a vector of this version.
     labels: class names of the predictions, where known.
     adopted: its space began with vectors taken over from a database of EuclidesDB (C++).
+    index: the index of its space; None where it has none.
     """
 
     name: str
@@ -131,3 +166,4 @@ class ModelInfo:
     items: int
     labels: tuple[str, ...]
     adopted: bool
+    index: IndexInfo | None = None

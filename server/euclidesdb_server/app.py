@@ -15,12 +15,11 @@ from typing import Final, Self
 from euclidesdb_server.catalog import Catalog
 from euclidesdb_server.config import Config, ModelsConfig
 from euclidesdb_server.database import FeatureDatabase
-from euclidesdb_server.engines import SearchEngine
-from euclidesdb_server.engines.registry import create_engine
+from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ConfigError, StartupError
-from euclidesdb_server.models import ModelRegistry, ServedModel, configured_folders
+from euclidesdb_server.models import Model, ModelConf, ModelRegistry, configured_folders
 from euclidesdb_server.rpc.server import RpcServer
-from euclidesdb_server.spaces import Compactor, ModelSpace
+from euclidesdb_server.spaces import Compactor, ModelSpace, RecallSampler
 from euclidesdb_server.store import FeatureStore, ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.types import ModelState
 
@@ -45,26 +44,22 @@ class Server:
         Set meanwhile, it ends the wait for the models, and ShuttingDown is raised.
         strict: a model that cannot be served is an error. Raises StartupError.
         """
-        engine = create_engine(
-            config.server.search_engine,
-            config.engines.get(config.server.search_engine, {}),
-            file=config.file,
-        )
-        for name in config.engines:  # a section is checked whether its engine is in use or not
-            create_engine(name, config.engines[name], file=config.file)
+        engines = Engines(config.server.search_engine, config.engines, config.file)
         with ExitStack() as opened:
             folder = config.database.db_path
             store = folder / STORE_FOLDER
             if holds_euclidesdb(folder) and not store.exists():
-                migrate(folder, store, _versions(config.models))
+                migrate(folder, store, _versions(config.models, engines))
             self._store = FeatureStore(store, sync=config.database.sync)
             opened.callback(self._store.close)
-            models = ModelRegistry(config.models)
+            models = ModelRegistry(config.models, engines)
             opened.callback(models.close)
             _check_threads(config, models)
             models.wait_until_settled(stop_wanted)
             _report_problems(models, config.models, strict=strict)
-            spaces = self._open_spaces(models, engine, folder / SEGMENTS_FOLDER)
+            sampler = RecallSampler(config.index.recall_interval)
+            opened.callback(sampler.close)
+            spaces = self._open_spaces(models, engines, folder / SEGMENTS_FOLDER, sampler)
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
             for space in spaces.values():
@@ -92,7 +87,7 @@ class Server:
         self.close()
 
     def _open_spaces(
-        self, models: ModelRegistry, engine: SearchEngine, root: Path
+        self, models: ModelRegistry, engines: Engines, root: Path, sampler: RecallSampler
     ) -> dict[str, ModelSpace]:
         """A space per model, and per name that EuclidesDB knew and nothing serves now."""
         records = {
@@ -104,11 +99,13 @@ class Server:
             if self._has_space(name, model):
                 version = (model.folder.fingerprint, model.folder.conf.feature_dim)
                 records[name] = self._store.open_space(name, *version)
+        used = {name: model.folder.engine for name, model in models.served.items()}
         return {
-            name: ModelSpace(record, engine, self._store, root) for name, record in records.items()
+            name: ModelSpace(record, used.get(name, engines.default), self._store, root, sampler)
+            for name, record in records.items()
         }
 
-    def _has_space(self, name: str, model: ServedModel) -> bool:
+    def _has_space(self, name: str, model: Model) -> bool:
         """Whether the model proved that it is what its model.conf says, now or before."""
         version = (name, model.folder.fingerprint, model.folder.conf.feature_dim)
         known = {
@@ -117,17 +114,18 @@ class Server:
         return model.state[0] is not ModelState.QUARANTINED or version in known
 
 
-def _versions(config: ModelsConfig) -> dict[str, ModelVersion]:
+def _versions(config: ModelsConfig, engines: Engines) -> dict[str, ModelVersion]:
     return {
         name: ModelVersion(folder.fingerprint, folder.conf.feature_dim)
-        for name, folder in configured_folders(config).items()
+        for name, folder in configured_folders(config, engines).items()
     }
 
 
 def _check_threads(config: Config, models: ModelRegistry) -> None:
     """A call that waits for its model holds a thread: too few, and batches cannot fill."""
     for name, model in models.served.items():
-        needed = 2 * model.folder.conf.max_batch_size
+        conf = model.folder.conf
+        needed = 2 * conf.max_batch_size if isinstance(conf, ModelConf) else 0
         if config.server.threads < needed:
             raise ConfigError(
                 f"{config.file or 'options'}: [server] threads = {config.server.threads} should be "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from euclidesdb_server.errors import InvalidRequest
-from euclidesdb_server.types import AddRequest
+from euclidesdb_server.types import AddRequest, AddVectorsRequest
 
 LONGEST_ID: Final = 512
 
@@ -32,7 +32,7 @@ def check_add(request: AddRequest) -> None:
     if both := sorted(set(request.models) & set(request.vectors)):
         raise InvalidRequest(f"models {both} are to embed the payload, and have a vector too")
     if request.attributes_json is not None:
-        _check_attributes(request.attributes_json)
+        check_attributes(request.attributes_json)
 
 
 def distinct(models: Sequence[str]) -> list[str]:
@@ -42,7 +42,21 @@ def distinct(models: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(models))
 
 
-def _check_attributes(attributes_json: str) -> None:
+def check_columns(request: AddVectorsRequest) -> None:
+    """Raise InvalidRequest unless the columns are as long as one another."""
+    wanted = len(request.ids)
+    lengths = {"vectors": len(request.vectors.values)}
+    if request.attributes_json is not None:
+        lengths["attributes_json"] = len(request.attributes_json)
+    if request.metadata is not None:
+        lengths["metadata"] = len(request.metadata)
+    for name, length in lengths.items():
+        if length != wanted:
+            raise InvalidRequest(f"{name} has {length} rows for {wanted} ids")
+
+
+def check_attributes(attributes_json: str) -> None:
+    """Raise InvalidRequest unless it is a JSON object."""
     try:
         attributes = json.loads(attributes_json, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

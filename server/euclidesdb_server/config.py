@@ -66,12 +66,16 @@ class DatabaseConfig:
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig:
-    """Section [index] (ours): when fresh rows are built into a segment."""
+    """Section [index] (ours): when and how fresh rows are built into a segment."""
 
     compact_rows: Annotated[int, Ge(1)] = 10_000
     """Never with fewer fresh and buried rows than this."""
     compact_share: Annotated[float, Gt(0), Le(1)] = 0.1
     """Nor before they exceed this share of the segment."""
+    build_threads: Annotated[int, Ge(1)] = 1
+    """Threads that build a segment, at low priority."""
+    recall_interval: Annotated[float, Ge(0)] = 10.0
+    """Seconds between two queries of a space that are answered exactly, too; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

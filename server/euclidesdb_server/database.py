@@ -2,23 +2,24 @@
 
 Promises: when `add` returns, the item is on disk and in the next search; when `remove` returns
 it is in none. Calls may come from any number of threads; writes of one item happen one after
-the other. Nothing is written, and nothing changes, for a call that raises.
+the other. Nothing is written, and nothing changes, for an item that is refused.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Mapping
+import dataclasses
+from collections.abc import Sequence
 
 from euclidesdb_server.catalog import Catalog
-from euclidesdb_server.checks import check_add, check_id
-from euclidesdb_server.errors import UnknownItem
+from euclidesdb_server.checks import check_add, check_attributes, check_columns, check_id
+from euclidesdb_server.embedded import NewItem, VectorItems
+from euclidesdb_server.errors import DatabaseError, UnknownItem
 from euclidesdb_server.finding import Finder
-from euclidesdb_server.locks import ItemLocks
-from euclidesdb_server.spaces import Compactor, ModelSpace
-from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite, StoreReader
+from euclidesdb_server.spaces import Compactor
+from euclidesdb_server.store import FeatureStore, StoreReader
 from euclidesdb_server.types import (
     AddRequest,
+    AddVectorsRequest,
     Call,
     Embedding,
     FindRequest,
@@ -28,6 +29,7 @@ from euclidesdb_server.types import (
     Payload,
     StoredEmbedding,
 )
+from euclidesdb_server.writing import Writer
 
 
 class FeatureDatabase:
@@ -46,8 +48,7 @@ class FeatureDatabase:
         self._catalog = catalog
         self._compactor = compactor
         self._finder = Finder(store, catalog, max_top_k=max_top_k)
-        self._keep_payloads = keep_payloads
-        self._locks = ItemLocks()
+        self._writer = Writer(store, catalog, compactor, keep_payloads=keep_payloads)
 
     def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
         """Embed and store an item; replaces what the item had of the models named.
@@ -56,21 +57,57 @@ class FeatureDatabase:
         Returns what was written. Raises InvalidRequest, UnknownModel, ModelUnavailable,
         ModelFailed, Overloaded, DeadlineExceeded or StorageError, and then wrote nothing.
         """
-        check_add(request)
-        embeddings = {
-            self._catalog.space(name): Embedding(self._catalog.checked(name, vector), None)
-            for name, vector in request.vectors.items()
-        }
-        if request.payload is not None:
-            said = self._catalog.embed(request.payload, request.models, call)
-            embeddings |= {self._catalog.space(name): found for name, found in said.items()}
-        self._write(request, embeddings)
-        return tuple(
-            StoredEmbedding(
-                space.record.model, space.record.fingerprint, found.vector, found.predictions
-            )
-            for space, found in embeddings.items()
-        )
+        (outcome,) = self.add_many([request], call)
+        if isinstance(outcome, DatabaseError):
+            raise outcome
+        return outcome
+
+    def add_many(
+        self, requests: Sequence[AddRequest], call: Call
+    ) -> list[tuple[StoredEmbedding, ...] | DatabaseError]:
+        """Add items, in order, each on its own: of each, what was written, or why nothing was."""
+        outcomes: list[tuple[StoredEmbedding, ...] | DatabaseError] = []
+        written: list[int] = []
+        items: list[NewItem] = []
+        for position, prepared in enumerate(self._embedded(requests, call)):
+            if isinstance(prepared, DatabaseError):
+                outcomes.append(prepared)
+                continue
+            outcomes.append(_as_stored(prepared))
+            written.append(position)
+            items.append(prepared)
+        for position, failure in zip(written, self._writer.write(items), strict=True):
+            if failure is not None:
+                outcomes[position] = failure
+        return outcomes
+
+    def add_vectors(self, request: AddVectorsRequest) -> list[tuple[int, DatabaseError]]:
+        """Add ready-made vectors, in order, each on its own.
+
+        Returns the positions that were refused, ascending, and why. Raises InvalidRequest,
+        UnknownModel, ModelUnavailable, StaleSpace, DimensionMismatch where none can be added.
+        """
+        check_columns(request)
+        space, refused = self._catalog.checked_many(request.model, request.vectors)
+        for position, item_id in enumerate(request.ids):
+            try:
+                check_id(item_id)
+                if request.attributes_json is not None:
+                    check_attributes(request.attributes_json[position])
+            except DatabaseError as error:
+                refused[position] = error
+        accepted = [row for row in range(len(request.ids)) if row not in refused]
+        items = VectorItems(
+            space,
+            request.ids,
+            request.vectors.values,
+            request.attributes_json,
+            request.metadata,
+        ).only(accepted)
+        for position, failure in zip(accepted, self._writer.write_vectors(items), strict=True):
+            if failure is not None:
+                refused[position] = failure
+        return sorted(refused.items())
 
     def get(self, item_id: str, *, include_arrays: bool, include_payload: bool) -> Item:
         """A stored item; its vectors and predictions, and its payload, where asked for.
@@ -79,7 +116,9 @@ class FeatureDatabase:
         """
         check_id(item_id)
         with self._store.snapshot() as reader:
-            record = _known(item_id, reader.item(item_id))
+            record = reader.item(item_id)
+            if record is None:
+                raise UnknownItem(f"no item {item_id!r}")
             embeddings = tuple(
                 self._stored_embedding(reader, number, label, include_arrays=include_arrays)
                 for number, label in sorted(record.labels.items())
@@ -95,16 +134,14 @@ class FeatureDatabase:
         Raises InvalidRequest, UnknownItem.
         """
         check_id(item_id)
-        with self._locks.of(item_id):
-            record = _known(item_id, self._store.item(item_id))
-            self._store.remove(item_id, record)
-            self._bury(record.labels)
+        self._writer.remove(item_id)
 
     def find_similar(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
-        """The items nearest to the query in the space of each model, in the models' order.
+        """The items nearest to each query in the space of each model, in the models' order.
 
-        Raises InvalidRequest, UnknownModel, UnknownItem, ModelUnavailable, ModelFailed,
-        Overloaded or DeadlineExceeded.
+        A query may be refused on its own: its answer is the exception then. Raises
+        InvalidRequest, UnknownModel, ModelUnavailable or DeadlineExceeded where none can be
+        answered.
         """
         return self._finder.find(request, call)
 
@@ -117,51 +154,38 @@ class FeatureDatabase:
         for space in self._catalog.spaces():
             self._compactor.request(space)
 
-    def _write(self, request: AddRequest, embeddings: Mapping[ModelSpace, Embedding]) -> None:
-        by_number = {space.record.number: found for space, found in embeddings.items()}
-        with self._locks.of(request.id):
-            before = self._store.item(request.id)
-            with self._store.labels.take() as label:
-                after = self._record(request, before or ItemRecord(), label, by_number)
-                payload = request.payload if after.payload_label == label else None
-                self._store.write(ItemWrite(request.id, label, before, after, by_number, payload))
-                # it is on disk: what follows only makes it visible, and does not fail
-                replaced = {} if before is None else dict(before.labels)
-                for space, found in embeddings.items():
-                    space.publish(
-                        label, found.vector, replaces=replaced.pop(space.record.number, None)
-                    )
-                    self._compactor.consider(space)
-                self._bury(
-                    {number: old for number, old in replaced.items() if number not in after.labels}
+    def _embedded(
+        self, requests: Sequence[AddRequest], call: Call
+    ) -> list[NewItem | DatabaseError]:
+        """The items, their payloads run through the models; or why one is refused."""
+        prepared: list[NewItem | DatabaseError] = []
+        to_embed: list[tuple[Payload, Sequence[str]]] = []
+        for request in requests:
+            try:
+                check_add(request)
+                given = {
+                    self._catalog.space(name): Embedding(self._catalog.checked(name, vector), None)
+                    for name, vector in request.vectors.items()
+                }
+                for name in request.models:
+                    self._catalog.space(name)  # raises now what would be in vain later
+                if request.payload is not None:
+                    to_embed.append((request.payload, request.models))
+            except DatabaseError as error:
+                prepared.append(error)
+                continue
+            prepared.append(
+                NewItem(
+                    request.id, given, request.payload, request.attributes_json, request.metadata
                 )
-
-    def _record(
-        self, request: AddRequest, before: ItemRecord, label: int, written: Collection[int]
-    ) -> ItemRecord:
-        """The item's record after the write. written: the spaces that get a vector."""
-        labels = dict(before.labels)
-        payload_label, digest = before.payload_label, before.payload_digest
-        if request.payload is not None:
-            digest = _digest(request.payload)
-            if before.payload_digest and digest != before.payload_digest:
-                # what other models said was of another payload
-                labels, payload_label = {}, None
-            if self._keep_payloads and payload_label is None:
-                payload_label = label
-        return ItemRecord(
-            before.attributes_json if request.attributes_json is None else request.attributes_json,
-            before.metadata if request.metadata is None else request.metadata,
-            labels | dict.fromkeys(written, label),
-            payload_label,
-            digest,
-        )
-
-    def _bury(self, labels: Mapping[int, int]) -> None:
-        for number, label in labels.items():
-            if space := self._catalog.numbered(number):
-                space.bury(label)
-                self._compactor.consider(space)
+            )
+        said = iter(self._catalog.embed_many(to_embed, call))
+        return [
+            _with_embeddings(item, next(said), self._catalog)
+            if isinstance(item, NewItem) and item.payload is not None
+            else item
+            for item in prepared
+        ]
 
     def _stored_embedding(
         self, reader: StoreReader, number: int, label: int, *, include_arrays: bool
@@ -173,11 +197,19 @@ class FeatureDatabase:
         return StoredEmbedding(space.model, space.fingerprint, found.vector, found.predictions)
 
 
-def _known(item_id: str, record: ItemRecord | None) -> ItemRecord:
-    if record is None:
-        raise UnknownItem(f"no item {item_id!r}")
-    return record
+def _with_embeddings(
+    item: NewItem, said: dict[str, Embedding] | DatabaseError, catalog: Catalog
+) -> NewItem | DatabaseError:
+    if isinstance(said, DatabaseError):
+        return said
+    found = {catalog.space(name): embedding for name, embedding in said.items()}
+    return dataclasses.replace(item, embeddings={**item.embeddings, **found})
 
 
-def _digest(payload: Payload) -> bytes:
-    return hashlib.sha256(payload.kind.encode() + b"\0" + payload.data).digest()
+def _as_stored(item: NewItem) -> tuple[StoredEmbedding, ...]:
+    return tuple(
+        StoredEmbedding(
+            space.record.model, space.record.fingerprint, found.vector, found.predictions
+        )
+        for space, found in item.embeddings.items()
+    )

@@ -29,6 +29,7 @@ Each has a stable `reason`: clients depend on its text, so it never changes.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -138,6 +139,12 @@ class CorruptRecord(StorageError):
     """A stored record fails its checksum or cannot be parsed."""
 
     reason = "corrupt_record"
+
+
+def disk_error(error: OSError, doing: str) -> StorageError:
+    """The error for one of the file system's; `doing` says what was under way."""
+    kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+    return kind(f"{doing}: {error}")
 
 
 class StartupError(DatabaseError):

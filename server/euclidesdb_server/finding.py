@@ -1,23 +1,56 @@
-"""Finder: from a query to the items most like it."""
+"""Finder: from queries to the items most like them.
+
+All queries of a call are answered in one search of each space; what an answer must be beside
+near (conditions) is seen to afterwards, query by query, and more is looked for where too
+little is left.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from euclidesdb_server.catalog import Catalog
 from euclidesdb_server.checks import check_id, distinct
-from euclidesdb_server.errors import InvalidRequest, UnknownItem
+from euclidesdb_server.errors import DatabaseError, InvalidRequest, UnknownItem
 from euclidesdb_server.spaces import ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.types import (
     Call,
+    Conditions,
+    Embedding,
     FindRequest,
+    Matrix,
     MetricKind,
     ModelAnswer,
     ModelVector,
-    Neighbor,
+    ModelVectors,
+    Neighbors,
+    Payload,
+    Query,
     Vector,
 )
+
+MOST_NEIGHBORS: Final = 1_000_000
+"""In the answers to one call, for each model: they are held in memory."""
+
+
+@dataclass(slots=True)
+class _SpaceQueries:
+    """The queries of a search in one space.
+
+    vectors: of those that can be asked, in order, shape (n, feature_dim). refused: why others
+    cannot, by position among all. item_ids: of the stored items that they are about; None where
+    none is.
+    """
+
+    vectors: Matrix
+    refused: dict[int, DatabaseError]
+    item_ids: list[str | None] | None = None
 
 
 class Finder:
@@ -30,45 +63,81 @@ class Finder:
 
     def find(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
         """An answer per model, in the request's order; see `FeatureDatabase.find_similar`."""
-        if not 1 <= request.top_k <= self._max_top_k:
-            raise InvalidRequest(f"top_k = {request.top_k} should be 1 to {self._max_top_k}")
+        conditions, queries = request.conditions, request.queries
         models = distinct(request.models)
-        if isinstance(request.query, str):
-            return tuple(self._find_by_id(request, request.query, name) for name in models)
-        if isinstance(request.query, ModelVector):
-            if len(models) > 1:
-                raise InvalidRequest(f"a vector is of one model, not of {len(models)}: {models}")
-            queries = {models[0]: self._catalog.checked(models[0], request.query)}
+        spaces = [self._catalog.space(name) for name in models]
+        if isinstance(queries, ModelVectors):
+            self._check(conditions, len(queries.values))
+            resolved = [self._by_columns(queries, models)]
         else:
-            embeddings = self._catalog.embed(request.query, models, call)
-            queries = {name: found.vector for name, found in embeddings.items()}
-        return tuple(self._find_by_vector(request, name, queries[name]) for name in models)
+            self._check(conditions, len(queries))
+            resolved = self._resolved(queries, spaces, call)
+        return tuple(
+            _answer(space, self._search(space, wanted, conditions))
+            for space, wanted in zip(spaces, resolved, strict=True)
+        )
 
-    def _find_by_vector(self, request: FindRequest, model: str, query: Vector) -> ModelAnswer:
-        space = self._catalog.space(model)
-        return _answer(space, self._neighbors(request, space, query, request.top_k))
+    def _check(self, conditions: Conditions, queries: int) -> None:
+        top_k = conditions.top_k
+        if not 1 <= top_k <= self._max_top_k:
+            raise InvalidRequest(f"top_k = {top_k} should be 1 to {self._max_top_k}")
+        if conditions.max_distance is not None and math.isnan(conditions.max_distance):
+            raise InvalidRequest("max_distance = nan is no number")
+        if queries * top_k > MOST_NEIGHBORS:
+            raise InvalidRequest(
+                f"{queries} queries with top_k = {top_k} ask for more than "
+                f"{MOST_NEIGHBORS:,} neighbors: ask in several calls"
+            )
 
-    def _find_by_id(self, request: FindRequest, item_id: str, model: str) -> ModelAnswer:
-        """Neighbours of a stored item: it is left out, or put before others as near."""
-        check_id(item_id)
-        space = self._catalog.space(model)
-        query = self._stored_vector(item_id, space)
-        neighbors = self._neighbors(request, space, query, request.top_k + 1)
-        others = [neighbor for neighbor in neighbors if neighbor.id != item_id]
-        if request.include_self:
-            distance = space.distance(query, query)
-            place = 0
-            if space.engine.metric.kind is MetricKind.INNER_PRODUCT:
-                # a longer vector may well be nearer than the item itself
-                place = sum(neighbor.distance < distance for neighbor in others)
-            elif others:
-                # an approximate engine may round an equal vector to below that
-                distance = min(distance, others[0].distance)
-            itself = self._neighbor(request, item_id, distance)
-            others[place:place] = [] if itself is None else [itself]
-        return _answer(space, others[: request.top_k])
+    def _by_columns(self, vectors: ModelVectors, models: Sequence[str]) -> _SpaceQueries:
+        _check_single(models)
+        _, unusable = self._catalog.checked_many(models[0], vectors)
+        values = vectors.values
+        if unusable:
+            values = np.delete(values, [*unusable], axis=0)
+        return _SpaceQueries(values, unusable)
+
+    def _resolved(
+        self, queries: Sequence[Query], spaces: Sequence[ModelSpace], call: Call
+    ) -> list[_SpaceQueries]:
+        """For each space, each query as a vector there, or why there is none."""
+        models = [space.record.model for space in spaces]
+        payloads = [(query, models) for query in queries if isinstance(query, Payload)]
+        said = self._catalog.embed_many(payloads, call) if payloads else []
+        return [self._in_space(space, queries, said, models) for space in spaces]
+
+    def _in_space(
+        self,
+        space: ModelSpace,
+        queries: Sequence[Query],
+        said: Sequence[Mapping[str, Embedding] | DatabaseError],
+        models: Sequence[str],
+    ) -> _SpaceQueries:
+        """said: what the models say of the payloads among the queries."""
+        embedded = iter(said)
+        vectors: list[Vector] = []
+        item_ids: list[str | None] = []
+        refused: dict[int, DatabaseError] = {}
+        for position, query in enumerate(queries):
+            try:
+                match query:
+                    case ModelVector():
+                        _check_single(models)
+                        vectors.append(self._catalog.checked(space.record.model, query))
+                    case Payload():
+                        vectors.append(_embedded(next(embedded), space))
+                    case str():
+                        vectors.append(self._stored_vector(query, space))
+                item_ids.append(query if isinstance(query, str) else None)
+            except DatabaseError as error:
+                refused[position] = error
+        matrix = (
+            np.stack(vectors) if vectors else np.empty((0, space.record.feature_dim), np.float32)
+        )
+        return _SpaceQueries(matrix, refused, item_ids if any(item_ids) else None)
 
     def _stored_vector(self, item_id: str, space: ModelSpace) -> Vector:
+        check_id(item_id)
         with self._store.snapshot() as reader:
             record = reader.item(item_id)
             if record is None:
@@ -79,49 +148,136 @@ class Finder:
             raise UnknownItem(f"item {item_id!r} has no vector of model {space.record.model!r}")
         return found.vector
 
-    def _neighbors(
-        self, request: FindRequest, space: ModelSpace, query: Vector, most: int
-    ) -> list[Neighbor]:
-        """Up to `most` items of the nearest rows, as many as there are.
+    def _search(
+        self, space: ModelSpace, queries: _SpaceQueries, conditions: Conditions
+    ) -> list[Neighbors | Exception]:
+        """The answer to each query, or why there is none."""
+        # the item that a query is about is among the nearest, and is left out
+        looked_at = conditions.top_k + (queries.item_ids is not None)
+        found = space.search(queries.vectors, looked_at)
+        distances: list[list[float]] = found.distances.tolist()
+        answers: list[Neighbors | Exception]
+        if queries.item_ids is None and conditions.demands_nothing_more:
+            answers = [*map(Neighbors, found.ids, distances)]
+        else:
+            search = _Search(self._store, space, conditions, looked_at)
+            item_ids = queries.item_ids or [None] * len(distances)
+            answers = [*map(search.answer, queries.vectors, item_ids, found.ids, distances)]
+        for position, error in queries.refused.items():  # ascending
+            answers.insert(position, error)
+        return answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Makes answers of what a space found, of the `looked_at` nearest rows, or all there are."""
+
+    store: FeatureStore
+    space: ModelSpace
+    conditions: Conditions
+    looked_at: int
+
+    def answer(
+        self,
+        vector: Vector,
+        item_id: str | None,
+        ids: Sequence[str],
+        distances: Sequence[float],
+    ) -> Neighbors:
+        """The nearest that fulfil the conditions: top_k, or as many as there are.
+
+        vector: the query. item_id: of the stored item that it is about.
 
         The rows are those of one moment: an item that is rewritten meanwhile is found where it
         was, and never missed or found twice.
         """
-        looked_at = most
+        looked_at = self.looked_at
         while True:
-            distances, labels = space.search(query[np.newaxis], looked_at)
-            ids = [self._store.id_of_row(label) for label in labels[0].tolist()]
-            neighbors = [
-                found
-                for item_id, distance in zip(ids, distances[0].tolist(), strict=True)
-                if item_id is not None
-                and (request.accepts is None or request.accepts(item_id))
-                and (found := self._neighbor(request, item_id, distance)) is not None
-            ]
-            if len(neighbors) >= most or len(ids) < looked_at:
-                return neighbors[:most]
+            neighbors = self._acceptable(vector, item_id, ids, distances)
+            enough = len(neighbors) >= self.conditions.top_k or len(ids) < looked_at
+            if enough or self._too_far(distances):
+                return _first(neighbors, self.conditions.top_k)
             looked_at *= 4  # some were not acceptable: look further
+            found = self.space.search(vector[np.newaxis], looked_at)
+            ids, distances = found.ids[0], found.distances[0].tolist()
 
-    def _neighbor(self, request: FindRequest, item_id: str, distance: float) -> Neighbor | None:
-        """An answer with what was asked for; None where the item is gone meanwhile."""
-        if not request.include_attributes and not request.include_metadata:
-            return Neighbor(item_id, distance)
-        record = self._store.item(item_id)
-        if record is None:
-            return None
-        return Neighbor(
-            item_id,
-            distance,
-            record.attributes_json if request.include_attributes else None,
-            record.metadata if request.include_metadata else None,
+    def _too_far(self, distances: Sequence[float]) -> bool:
+        """Whether all that are further are too far away."""
+        limit = self.conditions.max_distance
+        return limit is not None and bool(distances) and distances[-1] > limit
+
+    def _acceptable(
+        self, vector: Vector, item_id: str | None, ids: Sequence[str], distances: Sequence[float]
+    ) -> Neighbors:
+        conditions = self.conditions
+        pairs = list(zip(ids, distances, strict=True))
+        if item_id is not None:
+            pairs = [pair for pair in pairs if pair[0] != item_id]
+            if conditions.include_self:
+                pairs = self._with_itself(item_id, vector, pairs)
+        if conditions.max_distance is not None:
+            pairs = [pair for pair in pairs if pair[1] <= conditions.max_distance]
+        if conditions.accepts is not None:
+            pairs = [pair for pair in pairs if conditions.accepts(pair[0])]
+        if conditions.include_attributes or conditions.include_metadata:
+            return self._with_records(pairs)
+        return Neighbors([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+    def _with_itself(
+        self, item_id: str, vector: Vector, others: list[tuple[str, float]]
+    ) -> list[tuple[str, float]]:
+        """The item itself put before others as near as it."""
+        distance = self.space.distance(vector, vector)
+        place = 0
+        if self.space.engine.metric.kind is MetricKind.INNER_PRODUCT:
+            # others may well be nearer to it than it is itself
+            place = sum(other[1] < distance for other in others)
+        return [*others[:place], (item_id, distance), *others[place:]]
+
+    def _with_records(self, pairs: Sequence[tuple[str, float]]) -> Neighbors:
+        """With what was asked for; without items that are gone meanwhile."""
+        conditions = self.conditions
+        found = [
+            (*pair, record) for pair in pairs if (record := self.store.item(pair[0])) is not None
+        ]
+        return Neighbors(
+            [item_id for item_id, _, _ in found],
+            [distance for _, distance, _ in found],
+            [record.attributes_json for _, _, record in found]
+            if conditions.include_attributes
+            else None,
+            [record.metadata for _, _, record in found] if conditions.include_metadata else None,
         )
 
 
-def _answer(space: ModelSpace, neighbors: list[Neighbor]) -> ModelAnswer:
+def _embedded(said: Mapping[str, Embedding] | DatabaseError, space: ModelSpace) -> Vector:
+    if isinstance(said, DatabaseError):
+        raise said
+    return said[space.record.model].vector
+
+
+def _first(neighbors: Neighbors, count: int) -> Neighbors:
+    if len(neighbors) <= count:
+        return neighbors
+    attributes, metadata = neighbors.attributes_json, neighbors.metadata
+    return Neighbors(
+        neighbors.ids[:count],
+        neighbors.distances[:count],
+        None if attributes is None else attributes[:count],
+        None if metadata is None else metadata[:count],
+    )
+
+
+def _check_single(models: Sequence[str]) -> None:
+    if len(models) > 1:
+        raise InvalidRequest(f"a vector is of one model, not of {len(models)}: {[*models]}")
+
+
+def _answer(space: ModelSpace, found: list[Neighbors | Exception]) -> ModelAnswer:
     return ModelAnswer(
         space.record.model,
         space.record.fingerprint,
         space.engine.name,
         space.engine.metric,
-        tuple(neighbors),
+        found,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 STRIPES: Final = 1024
@@ -14,6 +16,18 @@ class ItemLocks:
     def __init__(self) -> None:
         self._locks = tuple(threading.Lock() for _ in range(STRIPES))
 
-    def of(self, item_id: str) -> threading.Lock:
-        """The lock to hold while reading and rewriting that item."""
-        return self._locks[hash(item_id) % STRIPES]
+    @contextmanager
+    def of(self, *ids: str) -> Iterator[None]:
+        """Hold the locks of these items while reading and rewriting them."""
+        held = self._in_order(ids)
+        for lock in held:
+            lock.acquire()
+        try:
+            yield
+        finally:
+            for lock in held:
+                lock.release()
+
+    def _in_order(self, ids: Iterable[str]) -> list[threading.Lock]:
+        # all take them in the same order, so nobody waits in a circle
+        return [self._locks[stripe] for stripe in sorted({hash(each) % STRIPES for each in ids})]

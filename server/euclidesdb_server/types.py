@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
@@ -71,10 +71,29 @@ class RowMask:
     __slots__ = ("bits", "count", "size")
 
     def __init__(self, allowed: npt.NDArray[np.bool_]) -> None:
-        self.size = len(allowed)
-        self.bits = np.packbits(allowed, bitorder="little")
-        self.bits.setflags(write=False)
-        self.count = int(np.count_nonzero(allowed))
+        bits = np.packbits(allowed, bitorder="little")
+        self._set(bits, len(allowed), int(np.count_nonzero(allowed)))
+
+    @classmethod
+    def packed(cls, bits: npt.NDArray[np.uint8], size: int, count: int) -> RowMask:
+        """The mask of `size` rows whose `bits`, `count` of them set, are given. Takes a copy.
+
+        Bits past the last row must be 0.
+        """
+        mask = cls.__new__(cls)
+        mask._set(bits[: (size + 7) // 8].copy(), size, count)
+        return mask
+
+    def _set(self, bits: npt.NDArray[np.uint8], size: int, count: int) -> None:
+        bits.setflags(write=False)
+        self.bits = bits
+        self.size = size
+        self.count = count
+
+    def allows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether each of `rows`, of any shape and all within the mask, may be returned."""
+        bits: npt.NDArray[np.uint8] = self.bits[rows >> 3] >> (rows & 7).astype(np.uint8)
+        return (bits & 1).view(np.bool_)
 
     def as_bool(self) -> npt.NDArray[np.bool_]:
         """Bool, shape (size,): True where the row may be returned."""
@@ -110,8 +129,16 @@ class ModelVector:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelVectors:
+    """Ready-made vectors, shape (n, dim), and the fingerprint of what made them where known."""
+
+    values: Matrix
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbor:
-    """One answer of a search. `attributes_json` and `metadata` are None where not asked for."""
+    """One item of an answer. `attributes_json` and `metadata` are None where not asked for."""
 
     id: str
     distance: float
@@ -120,14 +147,51 @@ class Neighbor:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbors:
+    """The answer to one query, nearest first, by columns; iterating gives `Neighbor`s.
+
+    attributes_json, metadata: None where not asked for.
+    """
+
+    ids: Sequence[str]
+    distances: Sequence[float]
+    attributes_json: Sequence[str] | None = None
+    metadata: Sequence[bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Neighbor]:
+        nothing = (None,) * len(self.ids)
+        yield from map(
+            Neighbor,
+            self.ids,
+            self.distances,
+            nothing if self.attributes_json is None else self.attributes_json,
+            nothing if self.metadata is None else self.metadata,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """A search's answer in one model space, nearest first."""
+    """The answers to the queries of one search in one model space.
+
+    found: of each query; an exception where it was refused.
+    """
 
     model: str
     fingerprint: str
     engine: str
     metric: Metric
-    neighbors: tuple[Neighbor, ...]
+    found: Sequence[Neighbors | Exception]
+
+    @property
+    def neighbors(self) -> Neighbors:
+        """The answer to the first query. Raises what it was refused with."""
+        first = self.found[0]
+        if isinstance(first, Exception):
+            raise first
+        return first
 
 
 class ModelState(StrEnum):
@@ -137,6 +201,22 @@ class ModelState(StrEnum):
     READY = "ready"
     RESTARTING = "restarting"
     QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """How the live index of a space stands.
+
+    recall: the share of the true nearest among the answers to the sampled queries; None where
+    none was measured yet.
+    """
+
+    description: str
+    sealed_rows: int
+    fresh_rows: int
+    building: bool
+    recall: float | None
+    recall_samples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +235,7 @@ class ModelStatus:
     items: int = 0
     labels: tuple[str, ...] = ()
     adopted: bool = False
+    index: IndexStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,16 +285,53 @@ class AddRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class FindRequest:
-    """A search by payload, by ready-made vector (exactly one model) or by stored id.
+class AddVectorsRequest:
+    """Ready-made vectors of one model to add, one for each id.
 
+    attributes_json, metadata: None: keep what is stored; else one for each id.
+    """
+
+    model: str
+    ids: Sequence[str]
+    vectors: ModelVectors
+    attributes_json: Sequence[str] | None = None
+    metadata: Sequence[bytes] | None = None
+
+
+Query: TypeAlias = Payload | ModelVector | str
+"""What to find similar items of: a raw item, a vector (of exactly one model), or a stored id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What is asked of each answer.
+
+    max_distance: only items at most so far away; None: any.
     accepts: only ids for which this is true are answers, and still top_k where so many exist.
     """
 
-    query: Payload | ModelVector | str
-    models: tuple[str, ...]
     top_k: int
     include_self: bool = False
     include_attributes: bool = False
     include_metadata: bool = False
+    max_distance: float | None = None
     accepts: Callable[[str], bool] | None = None
+
+    @property
+    def demands_nothing_more(self) -> bool:
+        """Whether the nearest rows, by id and distance, are all there is to an answer."""
+        return (
+            self.max_distance is None
+            and self.accepts is None
+            and not self.include_attributes
+            and not self.include_metadata
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FindRequest:
+    """A search of one or many queries in the space of each model."""
+
+    queries: Sequence[Query] | ModelVectors
+    models: tuple[str, ...]
+    conditions: Conditions

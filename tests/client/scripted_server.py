@@ -31,11 +31,12 @@ class Silence:
 
     def __init__(self) -> None:
         self.reached = threading.Event()
+        self.left = threading.Event()
 
 
 class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
-    """Each method takes the next step of its script: a reply, a function from the request to one,
-    a Fault, or Silence. The last step stays; a method without a script gives an empty reply.
+    """Each method takes the next step of its script: a reply, a Fault, Silence, or a function from
+    the request to one of these. The last step stays; without a script every call goes well.
     """
 
     def __init__(self, port: int = 0, max_message_bytes: int = 64 << 20) -> None:
@@ -75,6 +76,14 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
     def AddItem(self, request, context):  # noqa: N802  gRPC's name
         return self._answer("AddItem", request, context) or pb.AddItemReply()
 
+    def AddItems(self, request, context):  # noqa: N802  gRPC's name
+        return self._answer("AddItems", request, context) or pb.AddItemsReply(
+            items=[pb.AddItemReply() for _ in request.items]
+        )
+
+    def AddVectors(self, request, context):  # noqa: N802  gRPC's name
+        return self._answer("AddVectors", request, context) or pb.AddVectorsReply()
+
     def GetItem(self, request, context):  # noqa: N802  gRPC's name
         return self._answer("GetItem", request, context) or pb.GetItemReply()
 
@@ -83,6 +92,9 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
 
     def FindSimilar(self, request, context):  # noqa: N802  gRPC's name
         return self._answer("FindSimilar", request, context) or pb.FindSimilarReply()
+
+    def FindSimilarBatch(self, request, context):  # noqa: N802  gRPC's name
+        return self._answer("FindSimilarBatch", request, context) or pb.FindSimilarBatchReply()
 
     def ListModels(self, request, context):  # noqa: N802  gRPC's name
         return self._answer("ListModels", request, context) or pb.ListModelsReply()
@@ -93,6 +105,8 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
             self.seconds_left[method] = context.time_remaining()
             steps = self._scripts.get(method, [None])
             step = steps.pop(0) if len(steps) > 1 else steps[0]
+        if callable(step):
+            step = step(request)
         if isinstance(step, Fault):
             if step.reason is not None:
                 context.set_trailing_metadata((("euclidesdb-reason", step.reason),))
@@ -102,5 +116,6 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
             if context.add_callback(gone.set):
                 step.reached.set()
                 gone.wait()
+                step.left.set()
             context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
-        return step(request) if callable(step) else step
+        return step

@@ -162,6 +162,16 @@ def test_find_similar_asks_by_image_id_or_vector(db, server, asked, query):
     ]
 
 
+def test_find_similar_sends_the_farthest_distance_only_where_it_is_given(db, server):
+    db.find_similar(id="a", model="m", max_distance=0)
+    db.find_similar(id="a", model="m", max_distance=np.float32(0.5))
+    db.find_similar(id="a", model="m")
+    first, second, third = server.requests["FindSimilar"]
+    assert (first.HasField("max_distance"), first.max_distance) == (True, 0)
+    assert second.max_distance == 0.5
+    assert not third.HasField("max_distance")
+
+
 def test_answers_come_by_model_in_the_order_asked(db, server):
     server.script(
         "FindSimilar",
@@ -256,6 +266,14 @@ def test_models_lists_what_the_server_has(db, server):
         items=3,
         labels=["zero", "one"],
         adopted=True,
+        index=pb.Index(
+            description="HNSW32",
+            sealed_rows=2,
+            fresh_rows=1,
+            building=True,
+            recall=0.75,
+            recall_samples=40,
+        ),
     )
     server.script("ListModels", pb.ListModelsReply(models=[full, pb.Model(name="n", state=77)]))
     digits, newer = db.models()
@@ -272,8 +290,23 @@ def test_models_lists_what_the_server_has(db, server):
         items=3,
         labels=("zero", "one"),
         adopted=True,
+        index=euclidesdb.IndexInfo(
+            description="HNSW32",
+            sealed_rows=2,
+            fresh_rows=1,
+            building=True,
+            recall=0.75,
+            recall_samples=40,
+        ),
     )
-    assert newer.state == "unknown"
+    assert (newer.state, newer.index) == ("unknown", None)
+
+
+def test_a_recall_that_nobody_has_measured_is_none(db, server):
+    served = [pb.Model(name="m", index=pb.Index(description="Flat"))]
+    server.script("ListModels", pb.ListModelsReply(models=served))
+    (info,) = db.models()
+    assert info.index == euclidesdb.IndexInfo("Flat", 0, 0, False, None, 0)
 
 
 def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, server):
@@ -307,6 +340,42 @@ def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, ser
         (lambda db: db.find_similar(id="a", fingerprint="f"), ValueError, "with a vector"),
         (lambda db: db.find_similar(id="a", top_k=2**31), ValueError, "2147483648"),
         (lambda db: db.find_similar(id="a", top_k=1.5), TypeError, "1.5"),
+        (lambda db: db.find_similar(id="a", max_distance="far"), TypeError, "'far'"),
+        (lambda db: db.find_similar_many(model="m"), ValueError, "exactly one of"),
+        (lambda db: db.find_similar_many(ids=["a"], images=[b""]), ValueError, "exactly one of"),
+        (lambda db: db.find_similar_many(ids=["a"]), ValueError, "name them with model="),
+        (lambda db: db.find_similar_many(vectors=[[1]]), ValueError, "name them with model="),
+        (lambda db: db.find_similar_many(ids="abc", model="m"), TypeError, r"\['abc'\]"),
+        (lambda db: db.find_similar_many(ids=["a", 5], model="m"), TypeError, "not int: 5"),
+        (lambda db: db.find_similar_many(vectors=[1], model="m"), ValueError, r"not \(1,\)"),
+        (
+            lambda db: db.find_similar_many(ids=["a"], fingerprint="f", model="m"),
+            ValueError,
+            "with vectors",
+        ),
+        (lambda db: db.add_vectors("ab", [[1], [2]], model="m"), TypeError, r"\['ab'\]"),
+        (lambda db: db.add_vectors(["a", 5], [[1], [2]], model="m"), TypeError, "not int: 5"),
+        (lambda db: db.add_vectors(["a", b"b"], [[1], [2]], model="m"), TypeError, "not bytes"),
+        (lambda db: db.add_vectors(["\ud800"], [[1]], model="m"), ValueError, "valid Unicode"),
+        (lambda db: db.add_vectors(["a"], [1], model="m"), ValueError, r"\(n, dim\), not \(1,\)"),
+        (
+            lambda db: db.add_vectors(["a"], [[1], [2]], model="m"),
+            ValueError,
+            "one per id: 1, not 2",
+        ),
+        (lambda db: db.add_vectors(["a"], [["1"]], model="m"), TypeError, "real numbers"),
+        (lambda db: db.add_vectors(["a"], [[1]], model=5), TypeError, "model must be a str"),
+        (
+            lambda db: db.add_vectors(["a"], [[1]], model="m", attributes=[]),
+            ValueError,
+            "attributes must be one per id: 1, not 0",
+        ),
+        (
+            lambda db: db.add_vectors(["a"], [[1]], model="m", metadata=[b"", b""]),
+            ValueError,
+            "metadata must be one per id: 1, not 2",
+        ),
+        (lambda db: db.add_many([], timeout=0), ValueError, "positive number of seconds"),
         (lambda db: db.get("a", timeout=0), ValueError, "positive number of seconds"),
         (lambda _: euclidesdb.Client("x:1", timeout=-1), ValueError, "positive number"),
     ],

@@ -106,15 +106,42 @@ def test_a_reason_of_a_newer_server_falls_back_to_the_status_and_is_kept(db, ser
         lambda db: db.get("a"),
         lambda db: db.remove("a"),
         lambda db: db.find_similar(id="a", model="m"),
+        lambda db: db.find_similar_many(ids=["a"], model="m"),
         lambda db: db.models(),
     ],
-    ids=["add", "get", "remove", "find_similar", "models"],
+    ids=["add", "get", "remove", "find_similar", "find_similar_many", "models"],
 )
 def test_no_call_leaks_an_error_of_grpc(db, server, call):
-    for method in ("AddItem", "GetItem", "RemoveItem", "FindSimilar", "ListModels"):
+    methods = ("AddItem", "GetItem", "RemoveItem", "FindSimilar", "FindSimilarBatch", "ListModels")
+    for method in methods:
         server.script(method, Fault(Status.DATA_LOSS, "corrupt_record"))
     with pytest.raises(euclidesdb.CorruptRecord):
         call(db)
+
+
+@pytest.mark.parametrize(("reason", "status", "kind"), ANSWERS)
+def test_an_item_refused_among_many_gets_the_error_that_it_would_get_alone(
+    db, server, reason, status, kind
+):
+    refusal = pb.Refusal(code=status.value[0], reason=reason, message="the item is odd")
+    server.script("AddItems", pb.AddItemsReply(items=[pb.AddItemReply()], refused=[refusal]))
+    (refused,) = db.add_many([euclidesdb.NewItem("a")])
+    assert type(refused.error) is kind
+    assert (refused.error.reason, str(refused.error)) == (reason, "the item is odd")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "reason"),
+    [
+        (Status.NOT_FOUND.value[0], euclidesdb.NotFound, "phase_of_the_moon"),
+        (99, euclidesdb.ServerError, "phase_of_the_moon"),
+    ],
+)
+def test_a_refusal_of_a_newer_server_falls_back_to_its_code(db, server, code, kind, reason):
+    refusal = pb.Refusal(code=code, reason=reason)
+    server.script("AddVectors", pb.AddVectorsReply(refused=[refusal]))
+    (refused,) = db.add_vectors(["a"], [[1]], model="m")
+    assert (type(refused.error), refused.error.reason) == (kind, reason)
 
 
 def test_a_message_over_the_servers_limit_is_message_too_large():

@@ -16,6 +16,11 @@ UNAVAILABLE = Fault(grpc.StatusCode.UNAVAILABLE)
     ("method", "call", "reply"),
     [
         ("FindSimilar", lambda db: db.find_similar(id="a", model="m"), pb.FindSimilarReply()),
+        (
+            "FindSimilarBatch",
+            lambda db: db.find_similar_many(ids=["a"], model="m"),
+            pb.FindSimilarBatchReply(),
+        ),
         ("GetItem", lambda db: db.get("a"), pb.GetItemReply()),
         ("ListModels", lambda db: db.models(), pb.ListModelsReply()),
     ],
@@ -35,12 +40,18 @@ def test_a_read_is_given_up_after_four_attempts(db, server):
 
 @pytest.mark.parametrize(
     ("method", "call"),
-    [("AddItem", lambda db: db.add("a")), ("RemoveItem", lambda db: db.remove("a"))],
+    [
+        ("AddItem", lambda db: db.add("a")),
+        ("RemoveItem", lambda db: db.remove("a")),
+        ("AddItems", lambda db: db.add_many([euclidesdb.NewItem("a")])),
+        ("AddVectors", lambda db: db.add_vectors(["a"], [[1]], model="m")),
+    ],
 )
 def test_a_write_is_never_repeated(db, server, method, call):
     server.script(method, UNAVAILABLE, None)
-    with pytest.raises(euclidesdb.Unavailable):
+    with pytest.raises((euclidesdb.Unavailable, euclidesdb.AddsInterrupted)) as raised:
         call(db)
+    assert raised.value.reason == "unavailable"
     assert server.calls(method) == 1
 
 

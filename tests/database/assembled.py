@@ -15,10 +15,21 @@ from euclidesdb_server.config import IndexConfig, ModelsConfig
 from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.exact import ExactEngine
+from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.models import ModelRegistry
 from euclidesdb_server.spaces import Compactor, ModelSpace
 from euclidesdb_server.store import FeatureStore
-from euclidesdb_server.types import AddRequest, FindRequest, Item, ModelVector, Neighbor, Payload
+from euclidesdb_server.types import (
+    AddRequest,
+    AddVectorsRequest,
+    Conditions,
+    FindRequest,
+    Item,
+    ModelVector,
+    ModelVectors,
+    Neighbor,
+    Payload,
+)
 
 EMBEDDERS = {"color": 12, "grey": 4}
 """The models of the fixture `registry`, with the length of their features."""
@@ -64,8 +75,9 @@ class Database:
         keep_payloads: bool = True,
         max_top_k: int = 1000,
         fingerprint: str = "version 1",
+        sync: bool = False,
     ) -> None:
-        self.store = FeatureStore(folder / "leveldb", sync=False)
+        self.store = FeatureStore(folder / "leveldb", sync=sync)
         self.spaces = {
             name: ModelSpace(
                 self.store.open_space(name, self._fingerprint(models, name, fingerprint), dim),
@@ -96,6 +108,13 @@ class Database:
         made = {name: ModelVector(vector(*values)) for name, values in vectors.items()}
         return self.features.add(AddRequest(item_id, vectors=made, **(texts or {})), CALL)
 
+    def add_vectors(
+        self, model: str, ids: list[str], vectors: object, **columns: object
+    ) -> dict[int, DatabaseError]:
+        """Add by columns; why some are refused, by position."""
+        made = ModelVectors(np.array(vectors, np.float32))
+        return dict(self.features.add_vectors(AddVectorsRequest(model, ids, made, **columns)))
+
     def add_picture(self, item_id: str, seed: int, *models: str, **others: object):
         """Add the picture of that seed, embedded with the models."""
         return self.features.add(AddRequest(item_id, picture(seed), models, **others), CALL)
@@ -110,9 +129,9 @@ class Database:
         """Neighbours of a stored id, a payload, or the numbers of a vector."""
         if isinstance(query, list):
             query = ModelVector(np.array(query, np.float32))
-        request = FindRequest(query, (model,), top_k, **options)
+        request = FindRequest([query], (model,), Conditions(top_k, **options))
         (answer,) = self.features.find_similar(request, CALL)
-        return answer.neighbors
+        return tuple(answer.neighbors)
 
     def ids(self, query: object, model: str, top_k: int = 100, **options) -> list[str]:
         return [neighbor.id for neighbor in self.near(query, model, top_k, **options)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from assembled import OFTEN, Database, no_models
+from support.stores import stored_rows
 
 from euclidesdb_server.errors import UnknownItem
 
@@ -133,9 +134,7 @@ def test_afterwards_searches_and_store_agree_also_after_a_restart(tmp_path, data
 
     def check(checked: Database) -> list[tuple[str, float]]:
         found = [(n.id, n.distance) for n in checked.near([0, 0], "one", 1000)]
-        stored = {
-            checked.store.item_id(label) for label, _ in checked.store.vectors(number, after=0)
-        }
+        stored = {item_id for item_id, _ in stored_rows(checked.store, number, 2).values()}
         assert {item_id for item_id, _ in found} == stored
         assert len(checked.spaces["one"]) == len(stored)
         for item_id in stored:

@@ -14,7 +14,7 @@ from euclidesdb_server.errors import (
     UnknownItem,
     UnknownModel,
 )
-from euclidesdb_server.types import L2, FindRequest, ModelVector
+from euclidesdb_server.types import L2, Conditions, FindRequest, ModelVector
 
 
 @pytest.fixture(params=["fresh", "sealed", "both"])
@@ -108,7 +108,8 @@ def test_attributes_and_metadata_come_where_asked_for(database):
 def test_a_stored_id_is_searched_in_every_model_in_the_order_asked(database):
     database.add("a", one=[1, 2], two=[1, 2, 3])
     database.add("b", one=[1, 3], two=[1, 2, 4])
-    answers = database.features.find_similar(FindRequest("a", ("two", "one", "two"), 5), CALL)
+    request = FindRequest(["a"], ("two", "one", "two"), Conditions(5))
+    answers = database.features.find_similar(request, CALL)
     assert [answer.model for answer in answers] == ["two", "one"]
     assert [[n.id for n in answer.neighbors] for answer in answers] == [["b"], ["b"]]
     assert {(answer.fingerprint, answer.engine, answer.metric) for answer in answers} == {
@@ -135,12 +136,13 @@ def test_a_stored_id_is_searched_in_every_model_in_the_order_asked(database):
 )
 def test_a_search_that_makes_no_sense_says_why(database, query, models, top_k, error, says):
     database.add("a", one=[1, 2])
+    request = FindRequest([query], models, Conditions(top_k))
     with pytest.raises(error, match=says):
-        database.features.find_similar(FindRequest(query, models, top_k), CALL)
+        database.features.find_similar(request, CALL)[0].neighbors  # noqa: B018  raises
 
 
 def test_a_vector_of_the_version_served_is_taken(database):
     database.add("a", one=[1, 2])
-    request = FindRequest(ModelVector(vector(1, 2), "version 1"), ("one",), 1)
+    request = FindRequest([ModelVector(vector(1, 2), "version 1")], ("one",), Conditions(1))
     (answer,) = database.features.find_similar(request, CALL)
-    assert answer.neighbors[0].id == "a"
+    assert answer.neighbors.ids == ["a"]

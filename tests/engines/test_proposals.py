@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from engine_cases import ROWS, clustered, near
 
-from euclidesdb_server.engines.distances import search_matrix
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.engines.proposals import Demand, RankedProposals
+from euclidesdb_server.engines.scan import MatrixScan, search_matrix
 from euclidesdb_server.types import L2, RowMask
 
 VECTORS = clustered(ROWS, L2)
@@ -25,7 +25,7 @@ class Scripted:
     def propose(self, queries, demand):
         self.asked.append((len(queries), demand.widening))
         rows = np.arange(ROWS) if demand.widening >= self.enough else np.array([5, -1, 5])
-        return [rows for _ in queries]
+        return np.tile(rows, (len(queries), 1))
 
 
 def every_other_row():
@@ -46,7 +46,7 @@ def every_other_row():
 )
 def test_an_index_that_proposes_too_few_is_asked_further(enough, mask, asked):
     index = Scripted(enough)
-    answer = RankedProposals(index, VECTORS, L2).search(QUERIES, 10, mask)
+    answer = RankedProposals(index, MatrixScan(VECTORS, L2), rerank=1).search(QUERIES, 10, mask)
     assert index.asked == [(4, widening) for widening in asked]
     expected = search_matrix(QUERIES, VECTORS, 10, mask, L2)
     np.testing.assert_array_equal(answer[1], expected[1])
@@ -56,11 +56,13 @@ def test_an_index_that_proposes_too_few_is_asked_further(enough, mask, asked):
 def test_only_the_queries_left_short_are_asked_again():
     class OneShort(Scripted):
         def propose(self, queries, demand):
-            first, *others = super().propose(queries, demand)
-            return [first, *(np.arange(ROWS) for _ in others)]
+            few = super().propose(queries, demand)
+            rows = np.tile(np.arange(ROWS), (len(queries), 1))
+            rows[0] = np.resize(few[0], ROWS)
+            return rows
 
     index = OneShort(5)
-    _, rows = RankedProposals(index, VECTORS, L2).search(QUERIES, 10, None)
+    _, rows = RankedProposals(index, MatrixScan(VECTORS, L2), rerank=1).search(QUERIES, 10, None)
     assert index.asked == [(4, 1), (1, 8)]
     np.testing.assert_array_equal(rows, search_matrix(QUERIES, VECTORS, 10, None, L2)[1])
 
@@ -70,7 +72,7 @@ def test_few_rows_are_compared_without_the_index(share):
     allowed = np.zeros(ROWS, bool)
     allowed[: round(share * ROWS)] = True
     index = Scripted(1)
-    RankedProposals(index, VECTORS, L2).search(QUERIES, 10, RowMask(allowed))
+    RankedProposals(index, MatrixScan(VECTORS, L2), rerank=1).search(QUERIES, 10, RowMask(allowed))
     assert index.asked == []
 
 

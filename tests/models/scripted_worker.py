@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.frames import receive_message, send_message
 from euclidesdb_server.models.conf import ModelConf, ModelFolder
@@ -129,7 +130,7 @@ def serve(script: Script, *, rest: float = 60.0, **conf: Any) -> ServedModel:
         "name": "scripted", "filename": "none", "feature_dim": FEATURE_DIM, "prediction_dim": 0,
         "max_wait_ms": 0.0, "inference_timeout": 60.0,
     }  # fmt: skip
-    folder = ModelFolder(ModelConf(**keys | conf), Path("none"), "fingerprint")
+    folder = ModelFolder(ModelConf(**keys | conf), Path("none"), "fingerprint", ExactEngine())
     return ServedModel(folder, script.start, rest=rest)
 
 

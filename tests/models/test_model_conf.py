@@ -73,7 +73,7 @@ def test_a_malformed_value_is_quoted(tmp_path, key, value):
 
 def test_the_section_is_model(tmp_path):
     message = refusal(write(tmp_path, section="modell"))
-    assert message.endswith("should have one section, [model]: it has ['modell']")
+    assert message.endswith("has no section [model]: it has ['modell']")
 
 
 def test_a_missing_program_is_named(tmp_path):

@@ -13,7 +13,7 @@ from support.servers import start_server
 
 from euclidesdb_server.config import SECTIONS, load_config
 from euclidesdb_server.engines.registry import create_engine, engine_names
-from euclidesdb_server.models.conf import ModelConf
+from euclidesdb_server.models.conf import ModelConf, VectorsConf, read_model_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +28,9 @@ def documented_keys() -> set[str]:
     return {key for row in rows for key in re.findall(r"`([a-z_]+)`", row.rsplit("|", 3)[0])}
 
 
-@pytest.mark.parametrize("kind", [*SECTIONS.values(), ModelConf], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [*SECTIONS.values(), ModelConf, VectorsConf], ids=lambda kind: kind.__name__
+)
 def test_every_setting_stands_in_the_readme(kind):
     assert {field.name for field in dataclasses.fields(kind)} <= documented_keys()
 
@@ -49,18 +51,31 @@ def test_the_readmes_configuration_is_one(tmp_path):
 
 
 def test_the_readmes_model_conf_names_only_keys_there_are():
-    (sample,) = [block for block in code_blocks("ini") if "[model]" in block]
+    sample, _ = [block for block in code_blocks("ini") if "[model]" in block]
     parser = configparser.ConfigParser()
     parser.read_string(sample)
     assert set(parser["model"]) <= {field.name for field in dataclasses.fields(ModelConf)}
 
 
-def test_the_readmes_client_sample_runs(tmp_path, monkeypatch, capsys):
-    (sample,) = code_blocks("python")
-    noise(0, size=8, mode="L").save(tmp_path / "shoe.png")
+def test_the_readmes_space_of_vectors_is_one(tmp_path):
+    _, sample = [block for block in code_blocks("ini") if "[model]" in block]
+    (tmp_path / "model.conf").write_text(sample)
+    folder = read_model_folder(tmp_path)
+    assert (folder.conf.name, folder.conf.feature_dim) == ("products", 384)
+    assert (folder.engine.name, folder.engine.build_options["index_type"]) == ("faiss", "HNSW32")
+
+
+def test_the_readmes_client_samples_run(tmp_path, monkeypatch, capsys):
+    single, many = code_blocks("python")
+    for name in ("shoe.png", "boot.png"):
+        noise(0, size=8, mode="L").save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     with start_server(
         tmp_path / "data", ROOT / "models", models_config={"names": "digits"}
     ) as server:
-        exec(sample.replace("localhost:50000", server.address), {})
-    assert capsys.readouterr().out == "sku-1 0.0 {'brand': 'acme'}\n"
+        exec(single.replace("localhost:50000", server.address), {})
+        assert capsys.readouterr().out == "sku-1 0.0 {'brand': 'acme'}\n"
+        exec(many.replace("localhost:50000", server.address), {})
+    refused, *answers = capsys.readouterr().out.splitlines()
+    assert refused.startswith("nowhere.png FileNotFoundError(")
+    assert [answer.split(",")[0] for answer in answers] == [f"('v{row}'" for row in range(100)]

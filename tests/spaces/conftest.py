@@ -41,24 +41,23 @@ class Place:
         """Write and publish a row; returns its label."""
         number = self.space.record.number
         before = self.store.item(name)
-        replaces = None if before is None else before.labels.get(number)
+        replaces = [] if before is None else [before.labels[number]]
         label = write_item(self.store, name, {number: embedding(*values)}).labels[number]
-        self.space.publish(label, vector(*values), replaces=replaces)
+        self.space.publish([label], [name], vector(*values)[None], replaces=replaces)
         return label
 
     def remove(self, name: str) -> None:
         record = self.store.item(name)
         assert record is not None
         self.store.remove(name, record)
-        self.space.bury(record.labels[self.space.record.number])
+        self.space.bury([record.labels[self.space.record.number]])
 
-    def found(self, *query: float, k: int = 100) -> list[tuple[str | None, float]]:
-        """Names and distances of the nearest rows; None: a row whose item is gone."""
-        distances, labels = self.space.search(vector(*query)[None], k)
-        names = [self.store.item_id(label) for label in labels[0].tolist()]
-        return list(zip(names, distances[0].tolist(), strict=True))
+    def found(self, *query: float, k: int = 100) -> list[tuple[str, float]]:
+        """Names and distances of the nearest rows."""
+        found = self.space.search(vector(*query)[None], k)
+        return list(zip(found.ids[0], found.distances[0].tolist(), strict=True))
 
-    def names(self, *query: float, k: int = 100) -> list[str | None]:
+    def names(self, *query: float, k: int = 100) -> list[str]:
         return [name for name, _ in self.found(*(query or (0, 0)), k=k)]
 
     @property

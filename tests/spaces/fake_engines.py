@@ -15,11 +15,27 @@ PATIENCE = 30.0
 """Seconds after which a test that waits for a build has failed."""
 
 
+class _Unsavable:
+    """A segment whose files cannot be written to the end."""
+
+    def __init__(self, segment: Segment, failure: Exception) -> None:
+        self._segment = segment
+        self._failure = failure
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._segment, name)
+
+    def save(self, folder: Path) -> None:
+        self._segment.save(folder)
+        raise self._failure
+
+
 class GatedEngine:
     """`ExactEngine`, but `build` waits for the gate, which is open at first.
 
-    builds: how many were begun. failure: what `build` raises instead of building. A build of
-    no rows is none of these: a space makes one when it is opened, to see that it can.
+    builds: how many were begun. failure: what `build` raises instead of building.
+    save_failure: what saving raises, half done. A build of no rows is none of these: a space
+    makes one when it is opened, to see that it can.
     """
 
     name = "gated"
@@ -32,6 +48,7 @@ class GatedEngine:
         self._begun = threading.Semaphore(0)
         self.builds = 0
         self.failure: Exception | None = None
+        self.save_failure: Exception | None = None
 
     @property
     def metric(self) -> Metric:
@@ -41,7 +58,7 @@ class GatedEngine:
     def build_options(self) -> Mapping[str, Any]:
         return self._options
 
-    def build(self, vectors: Matrix) -> Segment:
+    def build(self, vectors: Matrix, *, threads: int = 1) -> Segment:  # noqa: ARG002
         if len(vectors) == 0:
             return self._exact.build(vectors)
         self.builds += 1
@@ -49,7 +66,8 @@ class GatedEngine:
         assert self._gate.wait(PATIENCE), "the test never opened the gate"
         if self.failure is not None:
             raise self.failure
-        return self._exact.build(vectors)
+        built = self._exact.build(vectors)
+        return built if self.save_failure is None else _Unsavable(built, self.save_failure)
 
     def load(self, folder: Path) -> Segment:
         return self._exact.load(folder)

@@ -96,15 +96,19 @@ def test_writes_during_a_build_do_not_ask_for_another(place, compactor):
     assert place.engine.builds == 1
 
 
-def test_a_build_that_fails_is_logged_and_the_next_request_builds(place, compactor, caplog):
+def test_a_build_that_fails_is_logged_and_a_request_builds_again(place, compactor, caplog):
     fill(place, 1, 3)
     place.engine.failure = OSError(28, "No space left on device")
     compactor.consider(place.space)
     assert compactor.wait_idle(PATIENCE)
     assert "No space left on device" in caplog.text
     assert place.names() == ["1", "2", "3"]
+    builds = place.engine.builds
+    compactor.consider(place.space)  # as the next write does: a full disk must not be hammered
+    assert compactor.wait_idle(PATIENCE)
+    assert place.engine.builds == builds
     place.engine.failure = None
-    compactor.consider(place.space)
+    compactor.request(place.space)
     assert compactor.wait_idle(PATIENCE)
     assert place.space.backlog() == (0, 3)
 

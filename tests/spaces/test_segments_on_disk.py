@@ -119,7 +119,8 @@ def test_a_manifest_that_fails_its_checksum_is_not_believed(sealed):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 2),
+        ("format", 1),
+        ("format", 3),
         ("space", 7),
         ("model", "another"),
         ("fingerprint", "another"),

@@ -9,7 +9,7 @@ import pytest
 from fake_engines import PATIENCE
 from support.stores import embedding, vector
 
-from euclidesdb_server.errors import StorageError
+from euclidesdb_server.errors import DiskFull, StorageError
 from euclidesdb_server.store import ItemRecord, ItemWrite
 
 
@@ -94,7 +94,7 @@ def test_a_row_being_replaced_is_found_until_its_replacement_is(busy):
     """A snapshot may miss the old row while the new one is not published yet."""
     number = busy.space.record.number
     before = busy.store.item("sealed 1")
-    with busy.store.labels.take() as label:
+    with busy.store.labels.take() as (label,):
         after = ItemRecord(labels={number: label})
         write = ItemWrite("sealed 1", label, before, after, {number: embedding(9, 0)})
         busy.store.write(write)
@@ -102,7 +102,9 @@ def test_a_row_being_replaced_is_found_until_its_replacement_is(busy):
         compaction.start()
         compaction.join(0.3)  # it would be through by now, if it did not wait for this write
         assert len(busy.found(0, 0)) == 4
-        busy.space.publish(label, vector(9, 0), replaces=before.labels[number])
+        busy.space.publish(
+            [label], ["sealed 1"], vector(9, 0)[None], replaces=[before.labels[number]]
+        )
         assert busy.names() == ["sealed 2", "fresh 3", "fresh 4", "sealed 1"]
     compaction.join(PATIENCE)
     assert not compaction.is_alive()
@@ -113,12 +115,12 @@ def test_a_row_whose_label_is_unsettled_is_not_covered_by_a_segment(place):
     place.add("before", 1, 0)
     number = place.space.record.number
     with ExitStack() as slow:
-        early = slow.enter_context(place.store.labels.take())
+        (early,) = slow.enter_context(place.store.labels.take())
         place.add("later", 2, 0)
         with place.compacting():  # `early` is under way when the rows are taken
             after = ItemRecord(labels={number: early})
             place.store.write(ItemWrite("slow", early, None, after, {number: embedding(0, 0)}))
-            place.space.publish(early, vector(0, 0), replaces=None)
+            place.space.publish([early], ["slow"], vector(0, 0)[None])
             slow.close()
     assert place.space.backlog() == (2, 1)
     assert place.names() == ["slow", "before", "later"]
@@ -179,10 +181,19 @@ def test_a_build_that_fails_leaves_searching_as_before(busy):
     assert busy.space.backlog() == (0, 4)
 
 
-def test_a_segment_that_cannot_be_written_leaves_searching_as_before(busy):
-    (busy.segments / "2.tmp").write_text("a file where the folder should go")
-    with pytest.raises(OSError, match=r"2\.tmp"):
+def test_a_segment_that_cannot_be_written_leaves_searching_as_before_and_no_remains(busy):
+    generations = busy.generations()
+    busy.engine.save_failure = OSError(28, "No space left on device")
+    with pytest.raises(DiskFull, match="No space left"):
         busy.space.compact()
+    assert busy.generations() == generations
     assert busy.names() == ["sealed 1", "sealed 2", "fresh 3", "fresh 4"]
     busy.add("new", 0, 0)
     assert busy.names() == ["new", "sealed 1", "sealed 2", "fresh 3", "fresh 4"]
+
+
+def test_a_file_where_a_segment_should_go_is_in_nobodys_way(busy):
+    (busy.segments / "2.tmp").write_text("a file where the folder should go")
+    busy.space.compact()
+    assert busy.space.backlog() == (0, 4)
+    assert busy.generations() == ["2"]

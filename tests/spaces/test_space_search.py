@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_engines import GatedEngine
 
-from euclidesdb_server.engines.distances import search_matrix
+from euclidesdb_server.engines.scan import search_matrix
 from euclidesdb_server.types import L2
 
 
@@ -60,15 +60,15 @@ def test_a_replaced_row_never_shows_twice_and_never_not_at_all_between(place):
     place.add("a", 2, 0)
     after = place.space._current_view()
     assert before.sealed_allowed is None
-    assert (len(before.fresh_labels), after.sealed_allowed.count) == (0, 0)
-    assert len(after.fresh_labels) == 1
+    assert (len(before.fresh.vectors), after.sealed_allowed.count) == (0, 0)
+    assert len(after.fresh.vectors) == 1
 
 
 def test_burying_what_is_not_there_changes_nothing(place):
     place.add("a", 1, 0)
     place.space.compact()
     place.add("b", 2, 0)
-    place.space.bury(4711)
+    place.space.bury([4711])
     assert place.names() == ["a", "b"]
     assert len(place.space) == 2
 
@@ -121,12 +121,10 @@ def test_many_queries_at_once_get_each_their_own_answer(place):
         if index == 40:
             place.space.compact()
     queries = random.integers(-5, 6, (9, 2)).astype(np.float32)
-    distances, labels = place.space.search(queries, 7)
+    found = place.space.search(queries, 7)
     expected_distances, expected_rows = search_matrix(queries, rows, 7, None, L2)
-    assert distances.tolist() == expected_distances.tolist()
-    assert [[int(place.store.item_id(label)) for label in row] for row in labels.tolist()] == (
-        expected_rows.tolist()
-    )
+    assert found.distances.tolist() == expected_distances.tolist()
+    assert [[int(name) for name in names] for names in found.ids] == expected_rows.tolist()
 
 
 def test_rows_and_queries_are_normalized_where_the_metric_is_cosine(place):

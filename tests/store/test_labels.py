@@ -15,7 +15,7 @@ def test_labels_ascend_from_the_first_and_are_reserved_before_they_are_given():
     reserved = [10]
     labels = LabelSequence(10, reserved.append)
     for expected in range(10, 10 + 2 * RUN):
-        with labels.take() as label:
+        with labels.take() as (label,):
             assert label == expected < reserved[-1]
     assert len(reserved) == 3  # one write per run
 
@@ -38,15 +38,32 @@ def test_writes_that_finish_out_of_order_settle_when_the_oldest_does():
         assert labels.settled() == 3
 
 
-def test_a_failed_write_stays_unsettled_for_good():
+def test_a_failed_write_stays_unsettled_until_it_is_resolved():
     labels = LabelSequence(1, lambda _: None)
     with labels.take():
         pass
-    with pytest.raises(DiskFull), labels.take():
+    with pytest.raises(DiskFull), labels.take(2):
         raise DiskFull("full")
-    with labels.take() as later:
+    with labels.take() as (later,):
         pass
-    assert (later, labels.settled()) == (3, 1)
+    assert (later, labels.settled()) == (4, 1)
+    labels.resolve([2])
+    assert labels.settled() == 2
+    labels.resolve([3])
+    assert labels.settled() == 4
+
+
+def test_many_labels_are_taken_at_once_across_reserved_runs():
+    reserved = [1]
+    labels = LabelSequence(1, reserved.append)
+    taken = []
+    for count in (1, RUN, 3 * RUN, 2):
+        with labels.take(count) as run:
+            assert len(run) == count
+            assert run[-1] < reserved[-1]
+            assert labels.settled() == run[0] - 1
+            taken += run
+    assert taken == [*range(1, len(taken) + 1)]
 
 
 def test_waiting_for_writes_waits_for_those_under_way():
@@ -79,9 +96,9 @@ def test_a_label_that_could_not_be_reserved_is_not_given():
     with pytest.raises(DiskFull), labels.take():
         pytest.fail("a label that is not reserved was given")
     assert labels.settled() == 0
-    with labels.take() as label:
+    with labels.take() as (label,):
         assert label == 1
-    assert reserved == [1 + RUN, 1 + RUN]
+    assert reserved == [2 + RUN, 2 + RUN]
 
 
 def test_threads_never_share_a_label():
@@ -90,7 +107,7 @@ def test_threads_never_share_a_label():
 
     def work() -> None:
         for _ in range(500):
-            with labels.take() as label:
+            with labels.take() as (label,):
                 taken.append(label)
 
     threads = [threading.Thread(target=work) for _ in range(8)]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import plyvel
 import pytest
+from support.stores import stored_rows
 
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from euclidesdb_server.errors import DataFolderError
@@ -71,7 +72,7 @@ def test_many_items_in_tables_of_several_levels_are_kept(tmp_path):
     assert list(tmp_path.glob("*.ldb"))
     migrate(tmp_path, tmp_path / "leveldb", VERSIONS)
     with FeatureStore(tmp_path / "leveldb") as store:
-        assert sum(1 for _ in store.vectors(1, after=0)) == 3000
+        assert len(stored_rows(store, 1, 3)) == 3000
 
 
 def test_the_original_is_not_touched(tmp_path):

@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 import plyvel
 import pytest
-from support.stores import copy_of_crashed, embedding, write_item
+from support.stores import copy_of_crashed, embedding, stored_rows, write_item
 
 from euclidesdb_server.errors import CorruptRecord, DataFolderError
 from euclidesdb_server.store import FeatureStore, keys
@@ -39,9 +39,7 @@ def fill(folder: Path) -> None:
 def check_all_items(store: FeatureStore) -> None:
     """Read every item both ways; AssertionError for a wrong or missing one."""
     number = store.open_space("model", "fingerprint", DIM).number
-    found = {}
-    for label, row in store.vectors(number, after=0):
-        found[store.item_id(label)] = row.tolist()
+    found = dict(stored_rows(store, number, DIM).values())
     assert found == {f"item {index}": row.tolist() for index, row in enumerate(VECTORS)}
     for index, row in enumerate(VECTORS):
         record = store.item(f"item {index}")
@@ -179,7 +177,7 @@ def test_labels_are_never_reused_after_a_crash(tmp_path):
     with FeatureStore(tmp_path / "live") as store:
         number = store.open_space("model", "fingerprint", 1).number
         for index in range(5000):  # more than one run of reserved labels
-            with store.labels.take() as greatest:
+            with store.labels.take() as (greatest,):
                 assert greatest == index + 1
         crashed = copy_of_crashed(tmp_path / "live", tmp_path / "crashed")
     with FeatureStore(crashed) as store:

@@ -7,9 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from support.stores import copy_of_crashed, embedding, vector, write_item
+from support.stores import copy_of_crashed, embedding, stored_rows, vector, write_item
 
 from euclidesdb_server.errors import CorruptRecord, ShuttingDown
 from euclidesdb_server.store import FeatureStore, StoreReader
@@ -33,7 +32,7 @@ def everything(reader: StoreReader) -> dict[bytes, bytes]:
 
 
 def rows(reader: StoreReader, number: int) -> dict[int, list[float]]:
-    return {label: row.tolist() for label, row in reader.vectors(number, after=0)}
+    return {label: row for label, (_, row) in stored_rows(reader, number, 2).items()}
 
 
 def test_what_is_written_is_read_back_after_reopening(tmp_path):
@@ -133,10 +132,11 @@ def test_vectors_are_read_in_the_order_of_their_labels_from_any_label_on(store):
     number, neighbor = space(store), space(store, "neighbor")
     for index in range(300):  # beyond one byte of the label
         write_item(store, f"{index}", {number: embedding(index, 0), neighbor: embedding(9, 9)})
-    labels = [label for label, _ in store.vectors(number, after=0)]
+    labels = [*stored_rows(store, number, 2)]
     assert labels == sorted(labels)
     assert len(labels) == 300
-    assert [row[0] for _, row in store.vectors(number, after=labels[254])] == [*range(255, 300)]
+    rest = stored_rows(store, number, 2, after=labels[254]).values()
+    assert [*rest] == [(f"{index}", [index, 0]) for index in range(255, 300)]
 
 
 def test_a_snapshot_stays_as_it_was(store):
@@ -201,4 +201,4 @@ def test_an_unsynced_store_keeps_its_writes_over_a_close(tmp_path):
         number = space(store)
         write_item(store, "a", {number: embedding(1, 2)})
     with FeatureStore(tmp_path) as store:
-        assert np.array_equal([row for _, row in store.vectors(number, after=0)], [[1, 2]])
+        assert rows(store, number) == {1: [1, 2]}

@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite
+from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite, StoreReader
+from euclidesdb_server.store.keys import GREATEST_LABEL
 from euclidesdb_server.types import Embedding, Payload, Vector
 
 
@@ -32,7 +34,7 @@ def write_item(
 ) -> ItemRecord:
     """Write an item's vectors in some spaces, keeping those of the others; returns its record."""
     before = store.item(item_id)
-    with store.labels.take() as label:
+    with store.labels.take() as (label,):
         kept = before or ItemRecord()
         after = ItemRecord(
             attributes_json,
@@ -43,6 +45,16 @@ def write_item(
         )
         store.write(ItemWrite(item_id, label, before, after, embeddings, payload))
     return after
+
+
+def stored_rows(store: StoreReader, number: int, dim: int, after: int = 0) -> dict[int, Any]:
+    """Every row of a space with a greater label: its id and its numbers, by label."""
+    pieces = store.rows(number, dim, after=after, up_to=GREATEST_LABEL)
+    return {
+        label: (item_id, row.tolist())
+        for piece in pieces
+        for label, item_id, row in zip(piece.labels.tolist(), piece.ids, piece.vectors, strict=True)
+    }
 
 
 def copy_of_crashed(folder: Path, copy: Path) -> Path:

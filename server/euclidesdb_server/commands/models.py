@@ -7,7 +7,7 @@ import sys
 
 import euclidesdb
 
-COLUMNS = "{:20} {:12} {:>12} {:>8}  {:12} {:16} {}"
+COLUMNS = "{:20} {:12} {:>12} {:>9}  {:12} {:14} {:>7}  {:24} {}"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -18,7 +18,19 @@ def run(options: argparse.Namespace) -> int:
     except euclidesdb.EuclidesDBError as error:
         print(f"euclidesdb: {options.address}: {error}", file=sys.stderr)
         return 1
-    print(COLUMNS.format("model", "state", "feature_dim", "items", "engine", "metric", "remark"))
+    print(
+        COLUMNS.format(
+            "model",
+            "state",
+            "feature_dim",
+            "items",
+            "engine",
+            "metric",
+            "recall",
+            "index",
+            "remark",
+        )
+    )
     for model in models:
         print(
             COLUMNS.format(
@@ -28,7 +40,21 @@ def run(options: argparse.Namespace) -> int:
                 model.items,
                 model.engine,
                 model.metric,
+                _recall(model.index),
+                _index(model.index),
                 model.reason or ("adopted from EuclidesDB" if model.adopted else ""),
             ).rstrip()
         )
     return 0 if any(model.state == "ready" for model in models) else 1
+
+
+def _recall(index: euclidesdb.IndexInfo | None) -> str:
+    return "" if index is None or index.recall is None else f"{index.recall:.3f}"
+
+
+def _index(index: euclidesdb.IndexInfo | None) -> str:
+    if index is None:
+        return ""
+    fresh = f" + {index.fresh_rows:,} fresh" if index.fresh_rows else ""
+    building = ", building" if index.building else ""
+    return f"{index.description}{fresh}{building}"

@@ -22,18 +22,23 @@ class ServerProcess:
 
     data: its data folder; made where there is none, kept over restarts.
     models: the models folder; None: the shipped models.
+    config: a configuration file for all the rest.
     log: the file that all its output goes to.
 
     Used from one thread. Leaving the `with` block kills what still runs.
     """
 
-    def __init__(self, *, data: Path, log: Path, models: Path | None = None) -> None:
+    def __init__(
+        self, *, data: Path, log: Path, models: Path | None = None, config: Path | None = None
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self._port: int = probe.getsockname()[1]
         self.address = f"127.0.0.1:{self._port}"
         self._options = ["--address", self.address, "--data", str(data)]
         if models is not None:
             self._options += ["--models", str(models)]
+        if config is not None:
+            self._options += ["--config", str(config)]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -62,6 +67,13 @@ class ServerProcess:
             if time.monotonic() - started > timeout:
                 raise self.failure(f"the server did not answer within {timeout:.0f} s")
         return time.monotonic() - started
+
+    @property
+    def pid(self) -> int:
+        """The number of the process, which runs."""
+        if self._process is None:
+            raise ServerFailed("the server does not run")
+        return self._process.pid
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would: it cannot tidy up."""

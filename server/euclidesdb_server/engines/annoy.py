@@ -1,7 +1,8 @@
 """The annoy engine: a forest of random projection trees, memory-mapped from disk.
 
 annoy proposes rows, `distances` measures them: so its `angular` distance, sqrt(2 (1 - cos)),
-never shows, and `cosine` is what it is in every engine. The same rows give the same trees.
+never shows, and `cosine` is what it is in every engine. The same rows
+give the same trees where one thread grows them.
 
 Saved: `trees.annoy`, in annoy's own format, and the vectors as `vectors.py` describes (annoy
 keeps its copy inside the tree file, where it cannot be read in bulk).
@@ -13,7 +14,7 @@ varied length found 78 % of the nearest ten (annoy 1.17.3), where the other two 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ from annotated_types import Ge
 from annoy import AnnoyIndex
 
 from euclidesdb_server.engines.proposals import Demand, RankedProposals
+from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.engines.vectors import load_vectors, save_vectors
 from euclidesdb_server.types import Distances, Matrix, Metric, MetricKind, RowMask, Rows
 
@@ -46,6 +48,8 @@ class AnnoyOptions:
     search_k: Annotated[int, Ge(0)] = 0
     """Tree nodes to look at in a search; 0: annoy's default, the number of rows asked for
     times the number of trees."""
+    rerank: Annotated[int, Ge(0)] = 0
+    """Ask the trees for so many times the rows wanted, and choose by distance; 0: once."""
     metric: Literal["cosine", "l2"] = "cosine"
     """How vectors are compared."""
 
@@ -53,27 +57,45 @@ class AnnoyOptions:
 class AnnoySegment:
     """A forest, and the rows it was grown from."""
 
-    def __init__(self, forest: AnnoyIndex, vectors: Matrix, metric: Metric, search_k: int) -> None:
+    exact = False
+
+    def __init__(
+        self, forest: AnnoyIndex, vectors: Matrix, metric: Metric, options: AnnoyOptions
+    ) -> None:
         self._forest = forest
-        self._vectors = vectors
-        self._metric = metric
-        self._search_k = search_k
+        self._scan = MatrixScan(vectors, metric)
+        self._search_k = options.search_k
+        self._rerank = options.rerank or 1
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`; approximate. annoy takes no mask: it is asked for more instead."""
-        return RankedProposals(self, self._vectors, self._metric).search(queries, k, allowed)
+        return RankedProposals(self, self._scan, self._rerank).search(queries, k, allowed)
 
-    def propose(self, queries: Matrix, demand: Demand) -> Iterator[Rows]:
-        """The rows annoy finds, nearest first."""
-        count = min(math.ceil(demand.k * demand.widening), len(self._vectors))
+    def search_exactly(
+        self, queries: Matrix, k: int, allowed: RowMask | None
+    ) -> tuple[Distances, Rows]:
+        """As `Segment.search_exactly`."""
+        return self._scan.search(queries, k, allowed)
+
+    @property
+    def about(self) -> str:
+        """The number of trees."""
+        trees = self._forest.get_n_trees()
+        return "1 tree" if trees == 1 else f"{trees} trees"
+
+    def propose(self, queries: Matrix, demand: Demand) -> Rows:
+        """The rows annoy finds."""
+        count = min(math.ceil(demand.count * demand.widening), len(self._scan.vectors))
         search_k = math.ceil(self._search_k * demand.widening) or -1
-        for query in queries:
+        rows = np.full((len(queries), count), -1, np.int64)
+        for position, query in enumerate(queries):
             found = self._forest.get_nns_by_vector(query.tolist(), count, search_k)
-            yield np.array(found, np.int64)
+            rows[position, : len(found)] = found
+        return rows
 
     def save(self, folder: Path) -> None:
         """As `Segment.save`; from then on the forest is the file, mapped."""
-        save_vectors(folder, self._vectors)
+        save_vectors(folder, self._scan.vectors)
         self._forest.save(str(folder / _FOREST_FILE))
 
 
@@ -101,8 +123,8 @@ class AnnoyEngine:
             "trees": options.trees,
         }
 
-    def build(self, vectors: Matrix) -> AnnoySegment:
-        """As `SearchEngine.build`."""
+    def build(self, vectors: Matrix, *, threads: int = 1) -> AnnoySegment:
+        """As `SearchEngine.build`. Only one thread grows the same trees each time."""
         dim = vectors.shape[1]
         forest = self._forest(dim)
         forest.set_seed(_SEED)
@@ -110,8 +132,7 @@ class AnnoyEngine:
             block = vectors[start : start + _ROWS_AT_A_TIME].tolist()
             for row, values in enumerate(block, start):
                 forest.add_item(row, values)
-        # One thread: the same trees on any machine, and cores left for those who search.
-        forest.build(self._options.trees or self._options.tree_factor * dim, n_jobs=1)
+        forest.build(self._options.trees or self._options.tree_factor * dim, n_jobs=threads)
         return self._segment(forest, vectors)
 
     def load(self, folder: Path) -> AnnoySegment:
@@ -125,4 +146,4 @@ class AnnoyEngine:
         return AnnoyIndex(dim, _ANNOY_METRIC[self._options.metric])
 
     def _segment(self, forest: AnnoyIndex, vectors: Matrix) -> AnnoySegment:
-        return AnnoySegment(forest, vectors, self.metric, self._options.search_k)
+        return AnnoySegment(forest, vectors, self.metric, self._options)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from euclidesdb_server.engines.distances import search_matrix
+from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.engines.vectors import load_vectors, save_vectors
 from euclidesdb_server.types import Distances, Matrix, Metric, MetricKind, RowMask, Rows
 
@@ -27,17 +27,21 @@ class ExactOptions:
 class ExactSegment:
     """A matrix, all of whose rows are compared with each query."""
 
+    about = "all rows"
+    exact = True
+
     def __init__(self, vectors: Matrix, metric: Metric) -> None:
-        self._vectors = vectors
-        self._metric = metric
+        self._scan = MatrixScan(vectors, metric)
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`; exact, ties at the kth place included."""
-        return search_matrix(queries, self._vectors, k, allowed, self._metric)
+        return self._scan.search(queries, k, allowed)
+
+    search_exactly = search
 
     def save(self, folder: Path) -> None:
         """As `Segment.save`."""
-        save_vectors(folder, self._vectors)
+        save_vectors(folder, self._scan.vectors)
 
 
 class ExactEngine:
@@ -59,7 +63,7 @@ class ExactEngine:
         """Only whether the saved rows are normalized: any metric can search them."""
         return {"normalized": self.metric.normalizes}
 
-    def build(self, vectors: Matrix) -> ExactSegment:
+    def build(self, vectors: Matrix, *, threads: int = 1) -> ExactSegment:  # noqa: ARG002  # nothing to build
         """As `SearchEngine.build`."""
         return ExactSegment(vectors, self.metric)
 

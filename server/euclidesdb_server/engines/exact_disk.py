@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge
 
-from euclidesdb_server.engines.distances import rows_per_block, search_blocks, search_matrix
+from euclidesdb_server.engines.distances import rows_per_block
+from euclidesdb_server.engines.scan import search_blocks, search_matrix
 from euclidesdb_server.engines.vectors import read_shape, save_vectors, vectors_path
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.types import L2, Distances, Matrix, Metric, MetricKind, RowMask, Rows
@@ -90,6 +91,9 @@ class VectorFile:
 class ExactDiskSegment:
     """The given matrix until it is saved, its file from then on."""
 
+    about = "all rows, read from disk"
+    exact = True
+
     def __init__(self, source: Matrix | VectorFile, metric: Metric) -> None:
         self._source = source
         self._metric = metric
@@ -103,6 +107,8 @@ class ExactDiskSegment:
         if isinstance(source, VectorFile):
             return search_blocks(queries, source.blocks(allowed), k, allowed, self._metric)
         return search_matrix(queries, source, k, allowed, self._metric)
+
+    search_exactly = search
 
     def save(self, folder: Path) -> None:
         """As `Segment.save`; lets go of the matrix. `folder` may be renamed afterwards."""
@@ -135,7 +141,7 @@ class ExactDiskEngine:
         """Only whether the saved rows are normalized: any p can search them."""
         return {"normalized": self.metric.normalizes}
 
-    def build(self, vectors: Matrix) -> ExactDiskSegment:
+    def build(self, vectors: Matrix, *, threads: int = 1) -> ExactDiskSegment:  # noqa: ARG002  # nothing to build
         """As `SearchEngine.build`; holds the matrix until `save`."""
         return ExactDiskSegment(vectors, self.metric)
 

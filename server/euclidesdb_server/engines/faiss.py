@@ -17,7 +17,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,7 @@ import numpy as np
 from annotated_types import Ge
 
 from euclidesdb_server.engines.proposals import Demand, RankedProposals
+from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.engines.vectors import load_vectors, save_vectors
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.types import Distances, Matrix, Metric, MetricKind, RowMask, Rows
@@ -41,7 +43,7 @@ _FLAT = "Flat"
 # From an index that keeps less than the rows, this many times what is wanted: the best are
 # chosen by true distance. On 6,000 clustered rows of 32, the recall of the nearest ten rose so:
 # PQ8x4 from 0.25 to 0.64, LSH from 0.29 to 0.65, SQ4 from 0.72 to 0.998.
-_OVERSAMPLING = 4
+_RERANK = 4
 
 # What faiss says where an index could never take rows, however many. All else that training
 # or adding may raise is for want of rows, or of variety in them.
@@ -60,45 +62,64 @@ class FaissOptions:
     """Inverted lists to look at in a search of an `IVF` index; 0: faiss's default (1)."""
     ef_search: Annotated[int, Ge(0)] = 0
     """Candidates to keep in a search of an `HNSW` index; 0: faiss's default (16)."""
+    rerank: Annotated[int, Ge(0)] = 0
+    """Ask the index for so many times the rows wanted, and choose by distance; 0: 4 times where
+    the index keeps less than the rows, else once."""
 
 
 class FaissSegment:
     """A faiss index, and the rows it was built from."""
 
     def __init__(
-        self, index: faiss.Index, index_type: str, vectors: Matrix | None, metric: Metric
+        self,
+        index: faiss.Index,
+        index_type: str,
+        vectors: Matrix | None,
+        metric: Metric,
+        *,
+        about: str,
+        rerank: int,
     ) -> None:
-        """`vectors` None: the index holds them (see `_rows_held`)."""
+        """`vectors` None: the index holds them (see `_rows_held`). rerank 0: the default."""
+        self.about = about
+        self.exact = isinstance(index, faiss.IndexFlat)
         self._index = index
         self._index_type = index_type
-        self._metric = metric
         held = _rows_held(index)
         self._holds_rows = held is not None
-        exact_inside = self._holds_rows and not isinstance(index, faiss.IndexRefine)
-        self._oversampling = 1 if exact_inside else _OVERSAMPLING
         rows = vectors if held is None else held
         if rows is None:
             raise ValueError(f"index {index_type!r} does not hold its rows: pass them")
-        self._vectors: Matrix = rows
-        self._takes_parameters = _takes_parameters(index)
+        self._scan = MatrixScan(rows, metric)
+        uncompressed = self._holds_rows and not isinstance(index, faiss.IndexRefine)
+        self._rerank = rerank or (1 if uncompressed else _RERANK)
+        self._selects = _compares_all(index) and _takes(index, _untyped.IDSelectorAll())
+        self._widens = not self._selects and _takes(index, None)
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`; as near to exact as the index type is."""
-        return RankedProposals(self, self._vectors, self._metric).search(queries, k, allowed)
+        if self.exact:
+            return self.search_exactly(queries, k, allowed)
+        return RankedProposals(self, self._scan, self._rerank).search(queries, k, allowed)
 
-    def propose(self, queries: Matrix, demand: Demand) -> Iterable[Rows]:
-        """What the index finds, nearest first, -1 where it finds too few."""
-        count = demand.k * self._oversampling
-        if self._takes_parameters:
-            selector = None
-            if demand.allowed is not None:
-                # Holds the bits by pointer: both must live until the search is done.
-                selector = _untyped.IDSelectorBitmap(demand.allowed.bits)
-            parameters = _parameters(self._index, selector, demand.widening)
-        else:
-            count = math.ceil(count * demand.widening)
-            parameters = None
-        count = min(count, len(self._vectors))
+    def search_exactly(
+        self, queries: Matrix, k: int, allowed: RowMask | None
+    ) -> tuple[Distances, Rows]:
+        """As `Segment.search_exactly`."""
+        return self._scan.search(queries, k, allowed)
+
+    def propose(self, queries: Matrix, demand: Demand) -> Rows:
+        """What the index finds, -1 where it finds too few."""
+        count = demand.count
+        parameters = None
+        if self._selects and demand.allowed is not None:
+            # Holds the bits by pointer: both must live until the search is done.
+            selector = _untyped.IDSelectorBitmap(demand.allowed.bits)
+            parameters = _parameters(self._index, selector, 1)
+        elif demand.widening > 1:
+            count = min(math.ceil(count * demand.widening), len(self._scan.vectors))
+            if self._widens:
+                parameters = _parameters(self._index, None, demand.widening)
         rows: Rows = self._index.search(queries, count, params=parameters)[1]
         return rows
 
@@ -108,7 +129,7 @@ class FaissSegment:
         about = json.dumps({"index_type": self._index_type})
         (folder / "index.json").write_text(about, "utf-8")
         if not self._holds_rows:
-            save_vectors(folder, self._vectors)
+            save_vectors(folder, self._scan.vectors)
 
 
 class FaissEngine:
@@ -130,7 +151,7 @@ class FaissEngine:
         """What shapes the index; the others only steer a search."""
         return {"metric": self._options.metric, "index_type": self._options.index_type}
 
-    def build(self, vectors: Matrix) -> FaissSegment:
+    def build(self, vectors: Matrix, *, threads: int = 1) -> FaissSegment:
         """As `SearchEngine.build`.
 
         Raises ConfigError where `index_type` is none that faiss knows, cannot work with this
@@ -141,8 +162,9 @@ class FaissEngine:
         if len(vectors) == 0:
             index_type, index = _FLAT, self._create(_FLAT, vectors.shape[1])
         try:
-            index.train(vectors)
-            index.add(vectors)
+            with _threads(threads):
+                index.train(vectors)
+                index.add(vectors)
         except RuntimeError as error:
             if any(message in str(error) for message in _NEVER_ADDS):
                 raise self._config_error(error) from error
@@ -174,7 +196,22 @@ class FaissEngine:
                 part.nprobe = self._options.nprobe
             if isinstance(part, faiss.IndexHNSW) and self._options.ef_search:
                 part.hnsw.efSearch = self._options.ef_search
-        return FaissSegment(index, index_type, vectors, self.metric)
+        return FaissSegment(
+            index,
+            index_type,
+            vectors,
+            self.metric,
+            about=self._about(index_type, index.ntotal),
+            rerank=self._options.rerank,
+        )
+
+    def _about(self, index_type: str, rows: int) -> str:
+        wanted = self._options.index_type
+        if index_type == wanted:
+            return wanted
+        if rows == 0:
+            return f"{index_type} (no rows yet)"
+        return f"{index_type} ({rows} rows are too few for {wanted})"
 
     def _create(self, index_type: str, dim: int) -> faiss.Index:
         # Rows arrive at unit length under `cosine`, so their inner product is the similarity.
@@ -200,6 +237,17 @@ class FaissEngine:
         return ConfigError(
             f"[faiss] index_type = {self._options.index_type!r} cannot be used{where}: {why}"
         )
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Lets faiss use so many threads in calls from this thread; those from others use theirs."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _parts(index: faiss.Index) -> Iterator[faiss.Index]:
@@ -238,11 +286,18 @@ def _rows_held(index: faiss.Index) -> Matrix | None:
     return view
 
 
-def _takes_parameters(index: faiss.Index) -> bool:
-    """Whether a search of the index can be restricted. No class says; a search tells."""
+def _compares_all(index: faiss.Index) -> bool:
+    """Whether a search of the index compares with all it holds, compressed as that may be."""
+    *_, innermost = _parts(index)
+    return isinstance(innermost, faiss.IndexFlatCodes) and not any(
+        isinstance(part, faiss.IndexHNSW | faiss.IndexIVF) for part in _parts(index)
+    )
+
+
+def _takes(index: faiss.Index, selector: faiss.IDSelector | None) -> bool:
+    """Whether a search of the index takes parameters. No class says; a search tells."""
     if index.ntotal == 0:
         return False
-    selector = faiss.IDSelectorAll()
     try:
         index.search(np.zeros((1, index.d), np.float32), 1, params=_parameters(index, selector, 1))
     except RuntimeError:

@@ -12,6 +12,14 @@ from euclidesdb_server.types import Distances, Matrix, Metric, RowMask, Rows
 class Segment(Protocol):
     """An immutable index of rows 0..n-1. Searched from many threads at once."""
 
+    @property
+    def about(self) -> str:
+        """What it is, for people: "HNSW32", "30 trees", "all rows"."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether `search` always finds the true nearest, as `search_exactly` does."""
+
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; rows at equal distance ascend.
 
@@ -24,6 +32,11 @@ class Segment(Protocol):
         `distances.py` in the engine's metric, from the rows as they were given: an index that
         approximates or compresses may miss rows, but never misstates a distance.
         """
+
+    def search_exactly(
+        self, queries: Matrix, k: int, allowed: RowMask | None
+    ) -> tuple[Distances, Rows]:
+        """As `search`, by comparing with every allowed row: what recall is measured against."""
 
     def save(self, folder: Path) -> None:
         """Write what `SearchEngine.load` needs into `folder`, which exists and is empty.
@@ -47,9 +60,11 @@ class SearchEngine(Protocol):
     def build_options(self) -> Mapping[str, Any]:
         """The options (JSON values) that shape a segment: one saved under others is rebuilt."""
 
-    def build(self, vectors: Matrix) -> Segment:
+    def build(self, vectors: Matrix, *, threads: int = 1) -> Segment:
         """Index `vectors`: rows 0..n-1, n may be 0, scaled to unit length where the metric
         normalizes. The matrix is the segment's own from now on: nobody changes it.
+
+        threads: at least 1; how many the build may use. Searches meanwhile are not affected.
 
         Raises ConfigError where the options cannot work with this dimension.
         """

@@ -18,6 +18,45 @@ from euclidesdb_server.settings import parse_section
 GROUP = "euclidesdb.engines"
 
 
+class Engines:
+    """The search engines as configured. sections: by engine, its section of `file`."""
+
+    def __init__(
+        self,
+        name: str = "exact",
+        sections: Mapping[str, Mapping[str, str]] | None = None,
+        file: Path | None = None,
+    ) -> None:
+        """Raises ConfigError, for sections of engines that are not in use, too."""
+        self._name = name
+        self._sections = sections or {}
+        self.default = create_engine(name, self._sections.get(name, {}), file=file)
+        for other, section in self._sections.items():
+            create_engine(other, section, file=file)
+
+    def of_model(
+        self, name: str, sections: Mapping[str, Mapping[str, str]], file: Path
+    ) -> SearchEngine:
+        """The engine of a model whose model.conf is `file`.
+
+        name: of its engine; empty: the default. sections: of its model.conf, by engine; what
+        they say goes before what the server's configuration says. Raises ConfigError.
+        """
+        known = engine_names()
+        for section in sections:
+            if section not in known:
+                raise ConfigError(
+                    f"{file} has an unknown section [{section}]; besides [model] there may be "
+                    + ", ".join(f"[{other}]" for other in known)
+                )
+            create_engine(section, sections[section], file=file)  # says what is wrong there
+        name = name or self._name
+        if not sections and name == self._name:
+            return self.default
+        merged = {**self._sections.get(name, {}), **sections.get(name, {})}
+        return create_engine(name, merged, file=file)
+
+
 def engine_names() -> list[str]:
     """The names of the search engines that are installed."""
     return sorted({entry.name for entry in entry_points(group=GROUP)})

@@ -3,7 +3,8 @@
 Nothing here imports torch, Pillow or a tokenizer: those live in the worker process.
 """
 
+from euclidesdb_server.models.conf import ModelConf
+from euclidesdb_server.models.protocol import Model
 from euclidesdb_server.models.registry import ModelRegistry, configured_folders
-from euclidesdb_server.models.served import ServedModel
 
-__all__ = ["ModelRegistry", "ServedModel", "configured_folders"]
+__all__ = ["Model", "ModelConf", "ModelRegistry", "configured_folders"]

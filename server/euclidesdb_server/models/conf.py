@@ -1,6 +1,7 @@
 """A model folder: its model.conf, and the fingerprint of what it makes of an item.
 
-EuclidesDB's keys are `name, filename, prediction_dim, feature_dim`; the others are ours.
+EuclidesDB's keys are `name, filename, prediction_dim, feature_dim`; the others are ours. A
+section named after a search engine sets options of that engine for this model alone.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from annotated_types import Ge, Gt
 
+from euclidesdb_server.engines import SearchEngine
+from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ConfigError, ModelLoadError
 from euclidesdb_server.settings import parse_section, read_ini
 
@@ -29,6 +32,8 @@ class ModelConf:
     prediction_dim: Annotated[int, Ge(0)]
     feature_dim: Annotated[int, Ge(1)]
     input: Literal["image"] = "image"
+    search_engine: str = ""
+    """The engine that searches this model's space; empty: that of the server."""
     image_mode: Literal["RGB", "L"] = "RGB"
     image_size: Annotated[int, Ge(0)] = 0
     """Pixels: resize the shorter side, cut this square from the centre; 0: the image's own size."""
@@ -60,26 +65,70 @@ class ModelConf:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorsConf:
+    """Section [model] of a model.conf with `input = vector`: no program, ready-made vectors."""
+
+    name: str
+    feature_dim: Annotated[int, Ge(1)]
+    input: Literal["vector"]
+    version: str = ""
+    """Names the version of what makes the vectors; another one begins a new space."""
+    search_engine: str = ""
+    """As `ModelConf.search_engine`."""
+
+    prediction_dim: ClassVar[int] = 0
+
+    def label_names(self) -> tuple[str, ...]:
+        """None: nothing is predicted."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model folder that makes sense so far: whether its program works is for the worker."""
+    """A model folder that makes sense so far: whether its program works is for the worker.
+
+    engine: that searches its space, with this model's options.
+    """
 
     conf: ModelConf
     program: Path
     fingerprint: str
+    engine: SearchEngine
 
 
-def read_model_folder(folder: Path) -> ModelFolder:
-    """Read model.conf and fingerprint the program. Raises ModelLoadError."""
+@dataclass(frozen=True, slots=True)
+class VectorsFolder:
+    """The folder of a space of ready-made vectors."""
+
+    conf: VectorsConf
+    fingerprint: str
+    engine: SearchEngine
+
+
+def read_model_folder(folder: Path, engines: Engines | None = None) -> ModelFolder | VectorsFolder:
+    """Read model.conf and fingerprint the program.
+
+    engines: the server's; None: the default one. Raises ModelLoadError.
+    """
     file = folder / MODEL_CONF
     try:
         if not file.is_file():
             raise ModelLoadError(f"{folder} has no {MODEL_CONF}")
         sections = read_ini(file)
-        if set(sections) != {"model"}:
-            raise ModelLoadError(f"{file} should have one section, [model]: it has {[*sections]}")
-        conf = parse_section(ModelConf, sections["model"], file=file, name="model")
+        model = sections.pop("model", None)
+        if model is None:
+            raise ModelLoadError(f"{file} has no section [model]: it has {[*sections]}")
+        conf: ModelConf | VectorsConf
+        if model.get("input") == "vector":
+            conf = parse_section(VectorsConf, model, file=file, name="model")
+        else:
+            conf = parse_section(ModelConf, model, file=file, name="model")
+        engine = (engines or Engines()).of_model(conf.search_engine, sections, file)
     except ConfigError as error:
         raise ModelLoadError(str(error)) from error
+    _check_name(conf.name, file)
+    if isinstance(conf, VectorsConf):
+        return VectorsFolder(conf, _vectors_fingerprint(conf), engine)
     _check(conf, file)
     program = folder / conf.filename
     try:
@@ -88,14 +137,22 @@ def read_model_folder(folder: Path) -> ModelFolder:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     except OSError as error:
         raise ModelLoadError(f"{file}: [model] filename: cannot read {program}: {error}") from error
-    return ModelFolder(conf, program, digest.hexdigest()[:32])
+    return ModelFolder(conf, program, digest.hexdigest()[:32], engine)
+
+
+def _vectors_fingerprint(conf: VectorsConf) -> str:
+    told = {"input": conf.input, "feature_dim": conf.feature_dim, "version": conf.version}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _check_name(name: str, file: Path) -> None:
+    if not name or len(name.encode()) > LONGEST_NAME:
+        raise ModelLoadError(
+            f"{file}: [model] name = {name!r} should have 1 to {LONGEST_NAME} bytes"
+        )
 
 
 def _check(conf: ModelConf, file: Path) -> None:
-    if not conf.name or len(conf.name.encode()) > LONGEST_NAME:
-        raise ModelLoadError(
-            f"{file}: [model] name = {conf.name!r} should have 1 to {LONGEST_NAME} bytes"
-        )
     labels = conf.label_names()
     if labels and len(labels) != conf.prediction_dim:
         raise ModelLoadError(

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from euclidesdb_server.config import ModelsConfig
+from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import (
     ConfigError,
     ModelLoadError,
@@ -20,7 +21,9 @@ from euclidesdb_server.errors import (
     ShuttingDown,
     UnknownModel,
 )
-from euclidesdb_server.models.conf import ModelFolder, read_model_folder
+from euclidesdb_server.models.conf import ModelFolder, VectorsFolder, read_model_folder
+from euclidesdb_server.models.protocol import Model
+from euclidesdb_server.models.ready_made import ReadyMadeVectors
 from euclidesdb_server.models.served import ServedModel
 from euclidesdb_server.models.worker_process import WorkerProcess
 from euclidesdb_server.types import ModelState
@@ -30,6 +33,8 @@ STOP_INTERVAL: Final = 0.1
 
 log = logging.getLogger(__name__)
 
+Folder: TypeAlias = ModelFolder | VectorsFolder
+
 
 class ModelRegistry:
     """The models of one server. `close` is idempotent.
@@ -38,25 +43,15 @@ class ModelRegistry:
     be served. Both are fixed once the registry is made.
     """
 
-    def __init__(self, config: ModelsConfig) -> None:
-        """Start every model. Raises ConfigError."""
-        folders, self._broken = _read_folders(config)
-        threads = config.worker_threads or max(
-            1, len(os.sched_getaffinity(0)) // max(1, len(folders))
-        )
-        self._served = {
-            folder.conf.name: ServedModel(
-                folder,
-                functools.partial(
-                    WorkerProcess,
-                    folder,
-                    threads=threads,
-                    max_image_pixels=config.max_image_pixels,
-                    start_timeout=config.start_timeout,
-                ),
-            )
-            for folder in folders
-        }
+    def __init__(self, config: ModelsConfig, engines: Engines | None = None) -> None:
+        """Start every model.
+
+        engines: what the configuration says of search engines; None: nothing. Raises ConfigError.
+        """
+        folders, self._broken = _read_folders(config, engines or Engines())
+        programs = sum(isinstance(folder, ModelFolder) for folder in folders)
+        threads = config.worker_threads or max(1, len(os.sched_getaffinity(0)) // max(1, programs))
+        self._served = {folder.conf.name: _served(folder, config, threads) for folder in folders}
 
     def wait_until_settled(self, stop_wanted: threading.Event) -> None:
         """Wait until each model is ready, or quarantined. Raises ShuttingDown on `stop_wanted`."""
@@ -68,7 +63,7 @@ class ModelRegistry:
                 log.info("model %r is ready: %s", name, model.folder.fingerprint)
 
     @property
-    def served(self) -> Mapping[str, ServedModel]:
+    def served(self) -> Mapping[str, Model]:
         """The models by name, quarantined ones included."""
         return MappingProxyType(self._served)
 
@@ -77,7 +72,7 @@ class ModelRegistry:
         """Why each folder that could not even be read is not served, by folder name."""
         return MappingProxyType(self._broken)
 
-    def get(self, name: str) -> ServedModel:
+    def get(self, name: str) -> Model:
         """The model of that name.
 
         Raises UnknownModel naming the known ones, ModelUnavailable for a broken folder.
@@ -105,20 +100,33 @@ class ModelRegistry:
         """End every worker; all at once, as one that hangs takes its time."""
         if self._served:
             with ThreadPoolExecutor(len(self._served), thread_name_prefix="close") as threads:
-                list(threads.map(ServedModel.close, self._served.values()))
+                list(threads.map(lambda model: model.close(), self._served.values()))
 
 
-def configured_folders(config: ModelsConfig) -> dict[str, ModelFolder]:
+def configured_folders(config: ModelsConfig, engines: Engines) -> dict[str, Folder]:
     """The folders that make sense, by model name; nothing is started. Raises ConfigError."""
-    return {folder.conf.name: folder for folder in _read_folders(config)[0]}
+    return {folder.conf.name: folder for folder in _read_folders(config, engines)[0]}
 
 
-def _read_folders(config: ModelsConfig) -> tuple[list[ModelFolder], dict[str, str]]:
-    folders: dict[str, ModelFolder] = {}
+def _served(folder: Folder, config: ModelsConfig, threads: int) -> Model:
+    if isinstance(folder, VectorsFolder):
+        return ReadyMadeVectors(folder)
+    start = functools.partial(
+        WorkerProcess,
+        folder,
+        threads=threads,
+        max_image_pixels=config.max_image_pixels,
+        start_timeout=config.start_timeout,
+    )
+    return ServedModel(folder, start)
+
+
+def _read_folders(config: ModelsConfig, engines: Engines) -> tuple[list[Folder], dict[str, str]]:
+    folders: dict[str, Folder] = {}
     broken: dict[str, str] = {}
     for entry in _entries(config):
         try:
-            folder = read_model_folder(entry)
+            folder = read_model_folder(entry, engines)
             if folder.conf.name in folders:
                 raise ModelLoadError(f"{entry}: another folder has a model {folder.conf.name!r}")
             folders[folder.conf.name] = folder

@@ -49,7 +49,7 @@ ITEM_ERRORS: Final[dict[str, type[DatabaseError]]] = {
 
 
 class ServedModel:
-    """One model folder being served. Thread-safe. `close` is idempotent."""
+    """A `Model` with a program, run by a worker."""
 
     def __init__(
         self,
@@ -86,11 +86,7 @@ class ServedModel:
         return self._settled.wait(timeout)
 
     def embed(self, payload: Payload) -> Future[Embedding]:
-        """Queue an item for the model. Cancelling the future before its turn spares the work.
-
-        Raises InvalidRequest for a kind of input that the model does not take, Overloaded,
-        ModelUnavailable, ShuttingDown. The future raises UndecodableInput or ModelFailed.
-        """
+        """As `Model.embed`."""
         if payload.kind != self.folder.conf.input:
             raise InvalidRequest(
                 f"model {self.folder.conf.name!r} takes {self.folder.conf.input!r}, "

@@ -21,6 +21,7 @@ from euclidesdb_server.errors import InvalidRequest, NotAllowed
 from euclidesdb_server.rpc.call import GrpcCall
 from euclidesdb_server.types import (
     AddRequest,
+    Conditions,
     FindRequest,
     MetricKind,
     ModelAnswer,
@@ -74,10 +75,9 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
     ) -> pb.FindSimilarImageReply:
         """See the proto."""
         find = FindRequest(
-            query=Payload("image", request.image_data),
-            models=tuple(request.models),
-            top_k=request.top_k,
-            accepts=is_int32,
+            [Payload("image", request.image_data)],
+            tuple(request.models),
+            Conditions(request.top_k, accepts=is_int32),
         )
         return self._find(find, context)
 
@@ -86,11 +86,9 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
     ) -> pb.FindSimilarImageReply:
         """See the proto."""
         find = FindRequest(
-            query=str(request.image_id),
-            models=tuple(request.models),
-            top_k=request.top_k,
-            include_self=True,
-            accepts=is_int32,
+            [str(request.image_id)],
+            tuple(request.models),
+            Conditions(request.top_k, include_self=True, accepts=is_int32),
         )
         return self._find(find, context)
 
@@ -150,10 +148,11 @@ def euclidesdb_distance(distance: float, answer: ModelAnswer) -> float:
 
 
 def _results_message(answer: ModelAnswer) -> pb.SearchResults:
+    neighbors = answer.neighbors
     return pb.SearchResults(
         model=answer.model,
-        top_k_ids=[int(neighbor.id) for neighbor in answer.neighbors],
-        distances=[euclidesdb_distance(neighbor.distance, answer) for neighbor in answer.neighbors],
+        top_k_ids=[int(item_id) for item_id in neighbors.ids],
+        distances=[euclidesdb_distance(distance, answer) for distance in neighbors.distances],
     )
 
 

@@ -5,6 +5,7 @@ the background. Knows labels and vectors; ids, models and gRPC are other parts' 
 """
 
 from euclidesdb_server.spaces.compactor import Compactor
+from euclidesdb_server.spaces.recall import RecallSampler
 from euclidesdb_server.spaces.space import ModelSpace
 
-__all__ = ["Compactor", "ModelSpace"]
+__all__ = ["Compactor", "ModelSpace", "RecallSampler"]

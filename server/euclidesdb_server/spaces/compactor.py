@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Final
 
 from euclidesdb_server.config import IndexConfig
-from euclidesdb_server.errors import ShuttingDown
+from euclidesdb_server.errors import ShuttingDown, StorageError
+from euclidesdb_server.priority import give_way
 from euclidesdb_server.spaces.space import ModelSpace
 
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT: Final = 10.0
 """Seconds to wait for a build under way; it is lost and made again after the next start."""
+RETRY_INTERVAL: Final = 10.0
+"""Seconds that a space rests after a failed build, unless one is requested."""
 
 
 class Compactor:
-    """Compacts spaces in the background, one after the other. Thread-safe.
+    """Compacts spaces in one thread of low priority, one after the other. Thread-safe.
 
-    A build that fails is logged; searches go on exactly, and the next write asks again.
+    A build that fails is logged; searches go on, and a later write asks again.
     """
 
     def __init__(self, config: IndexConfig) -> None:
@@ -27,6 +31,7 @@ class Compactor:
         self._condition = threading.Condition()
         self._wanted: dict[int, ModelSpace] = {}
         self._building: ModelSpace | None = None
+        self._resting: dict[int, float] = {}
         self._closed = False
         # a daemon: a build that runs in C++ must not keep the process from ending
         self._thread = threading.Thread(target=self._run, name="compactor", daemon=True)
@@ -38,7 +43,8 @@ class Compactor:
             return  # its backlog shrinks when that build is taken into use
         backlog, sealed = space.backlog()
         limit = max(self._config.compact_rows, self._config.compact_share * sealed)
-        if backlog >= limit:
+        rested = time.monotonic() >= self._resting.get(space.record.number, 0.0)
+        if backlog >= limit and rested:
             self.request(space)
 
     def request(self, space: ModelSpace) -> None:
@@ -63,17 +69,28 @@ class Compactor:
         self._thread.join(CLOSE_TIMEOUT)
 
     def _run(self) -> None:
+        give_way()
         while (space := self._next()) is not None:
             try:
-                space.compact()
+                space.compact(threads=self._config.build_threads)
+                self._resting.pop(space.record.number, None)
             except ShuttingDown:
                 log.info("space %d: build given up: the server is stopping", space.record.number)
+            except StorageError as error:
+                self._rest(space)
+                log.error(
+                    "space %d: the segment could not be built: %s", space.record.number, error
+                )
             except Exception:  # the outermost loop of this thread
+                self._rest(space)
                 log.exception("space %d: the segment could not be built", space.record.number)
             finally:
                 with self._condition:
                     self._building = None
                     self._condition.notify_all()
+
+    def _rest(self, space: ModelSpace) -> None:
+        self._resting[space.record.number] = time.monotonic() + RETRY_INTERVAL
 
     def _next(self) -> ModelSpace | None:
         with self._condition:

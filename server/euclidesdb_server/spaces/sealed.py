@@ -8,6 +8,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +16,13 @@ from typing import Any, Final
 import numpy as np
 
 from euclidesdb_server.engines import SearchEngine, Segment
+from euclidesdb_server.errors import disk_error
+from euclidesdb_server.spaces.ids import Ids
 from euclidesdb_server.types import Labels
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
 LABELS: Final = "labels.i64"
 CHUNK: Final = 1 << 20
@@ -27,12 +30,17 @@ CHUNK: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A segment in use. labels: of its rows, ascending. up_to_label: what it covers."""
+    """A segment in use. up_to_label: what it covers.
+
+    labels: of its rows, ascending, shape (rows,); ids: of the items that they were given to.
+    folder: where it lies; None where its rows wait in memory for their first build.
+    """
 
     segment: Segment
     labels: Labels
+    ids: Ids
     up_to_label: int
-    folder: Path
+    folder: Path | None
 
     def row_of(self, label: int) -> int | None:
         """The row of a label; None where the segment does not hold it."""
@@ -57,8 +65,11 @@ class SegmentFolder:
         }
         self._identity = json.loads(json.dumps(described))
 
-    def load(self) -> Sealed | None:
+    def load(self, newest_label: int) -> Sealed | None:
         """The newest segment that is whole and fits the configuration; deletes all others.
+
+        newest_label: the greatest that the store has given out: a segment that knows a greater
+        one is of another store, or of a later state of it.
 
         Never raises for what it finds there: a segment can be rebuilt, so one that cannot be
         used is logged with the reason and deleted.
@@ -68,45 +79,62 @@ class SegmentFolder:
             if sealed is None:
                 try:
                     sealed = self._open(folder)
-                    continue
+                    if sealed.up_to_label <= newest_label:
+                        continue
+                    sealed = None
+                    raise ValueError("it is newer than the store")
                 except Exception as error:  # an engine may raise anything on a damaged file
                     log.warning("segment %s is not used and will be rebuilt: %s", folder, error)
-            shutil.rmtree(folder, ignore_errors=True)
+            _delete(folder)
         return sealed
 
-    def write(self, segment: Segment, labels: Labels, up_to_label: int) -> Sealed:
-        """Save a segment durably and open it from disk. Raises OSError."""
+    def write(self, segment: Segment, labels: Labels, ids: Ids, up_to_label: int) -> Sealed:
+        """Save a segment durably and open it from disk.
+
+        Raises DiskFull, StorageError; nothing is left of it then.
+        """
         newest = max((int(folder.name) for folder in self._finished()), default=0)
         final = self._root / str(newest + 1)
         unfinished = final.with_suffix(".tmp")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        segment.save(unfinished)
-        labels.astype("<i8").tofile(unfinished / LABELS)
-        manifest = {
-            "format": FORMAT_VERSION,
-            **self._identity,
-            "rows": len(labels),
-            "up_to_label": up_to_label,
-            "files": {
-                file.name: {"bytes": file.stat().st_size, "crc32": _checksum(file)}
-                for file in sorted(unfinished.iterdir())
-            },
-        }
-        manifest["crc32"] = _manifest_checksum(manifest)
-        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        for file in unfinished.iterdir():
-            _sync(file)
-        _sync(unfinished)
-        unfinished.rename(final)
-        _sync(self._root)
-        return self._open(final)
+        _delete(unfinished)
+        try:
+            unfinished.mkdir(parents=True)
+            segment.save(unfinished)
+            labels.astype("<i8").tofile(unfinished / LABELS)
+            ids.save(unfinished)
+            self._write_manifest(unfinished, len(labels), up_to_label)
+            for file in unfinished.iterdir():
+                _sync(file)
+            _sync(unfinished)
+            unfinished.rename(final)
+            _sync(self._root)
+            return self._open(final)
+        except BaseException as error:
+            _delete(unfinished)
+            _delete(final)
+            if isinstance(error, OSError):
+                raise disk_error(error, f"writing segment {final}") from error
+            raise
 
-    def drop_all_but(self, kept: Path) -> None:
+    def drop_all_but(self, kept: Path | None) -> None:
         """Delete every other segment. Searches that still use one keep its memory maps."""
         for folder in self._generations():
             if folder != kept:
-                shutil.rmtree(folder, ignore_errors=True)
+                _delete(folder)
+
+    def _write_manifest(self, folder: Path, rows: int, up_to_label: int) -> None:
+        manifest = {
+            "format": FORMAT_VERSION,
+            **self._identity,
+            "rows": rows,
+            "up_to_label": up_to_label,
+            "files": {
+                file.name: {"bytes": file.stat().st_size, "crc32": _checksum(file)}
+                for file in sorted(folder.iterdir())
+            },
+        }
+        manifest["crc32"] = _manifest_checksum(manifest)
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
     def _open(self, folder: Path) -> Sealed:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -120,7 +148,11 @@ class SegmentFolder:
             if file.stat().st_size != told["bytes"] or _checksum(file) != told["crc32"]:
                 raise ValueError(f"{file} fails its checksum")
         labels = np.fromfile(folder / LABELS, "<i8").astype(np.int64, copy=False)
-        return Sealed(self._engine.load(folder), labels, manifest["up_to_label"], folder)
+        ids = Ids.load(folder)
+        if not len(labels) == len(ids) == manifest["rows"]:
+            raise ValueError(f"{len(labels)} labels and {len(ids)} ids of {manifest['rows']} rows")
+        segment = self._engine.load(folder)
+        return Sealed(segment, labels, ids, manifest["up_to_label"], folder)
 
     def _generations(self) -> list[Path]:
         """Every folder, newest first, then leftovers."""
@@ -133,6 +165,13 @@ class SegmentFolder:
         if not self._root.is_dir():
             return []
         return [entry for entry in self._root.iterdir() if entry.name.isdecimal()]
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder, or what lies where one should be; what cannot be deleted stays."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 def _checksum(file: Path) -> int:

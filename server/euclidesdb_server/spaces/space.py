@@ -1,7 +1,7 @@
 """ModelSpace: the vectors of one model version, searchable at every moment.
 
 A space is an immutable *sealed* segment plus *fresh* rows, searched exactly, minus *buried*
-labels. A search asks both and merges by distance. A row is in the next search once `publish`
+labels. A search asks both and merges by distance. Rows are in the next search once `publish`
 returns, and in none after `bury` returns; nothing ever waits for a build.
 """
 
@@ -9,47 +9,58 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from euclidesdb_server.engines import SearchEngine
-from euclidesdb_server.engines.distances import distances, normalized, search_matrix
+from euclidesdb_server.engines.distances import distances, normalized
 from euclidesdb_server.spaces.fresh import FreshRows
+from euclidesdb_server.spaces.ids import Ids
+from euclidesdb_server.spaces.recall import RecallMeter, RecallSampler
 from euclidesdb_server.spaces.sealed import Sealed, SegmentFolder
-from euclidesdb_server.store import FeatureStore, SpaceRecord
-from euclidesdb_server.types import Distances, Labels, Matrix, RowMask, Vector
+from euclidesdb_server.spaces.unbuilt import UnbuiltRows
+from euclidesdb_server.spaces.view import View
+from euclidesdb_server.store import FeatureStore, SpaceRecord, StoreReader
+from euclidesdb_server.types import Distances, IndexStatus, Labels, Matrix, RowMask, Vector
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """What one search sees: all of it taken at one moment."""
+class Found:
+    """The answers to q queries. distances: shape (q, m). ids: q lists of m."""
 
-    sealed: Sealed | None
-    sealed_allowed: RowMask | None
-    fresh_vectors: Matrix
-    fresh_labels: Labels
-    fresh_allowed: RowMask | None
+    distances: Distances
+    ids: list[list[str]]
 
 
 class ModelSpace:
     """One model space. Thread-safe; `compact` is for one thread at a time."""
 
     def __init__(
-        self, record: SpaceRecord, engine: SearchEngine, store: FeatureStore, root: Path
+        self,
+        record: SpaceRecord,
+        engine: SearchEngine,
+        store: FeatureStore,
+        root: Path,
+        sampler: RecallSampler | None = None,
     ) -> None:
         """Open the space: its segment under `root` where one fits, the rest from the store.
 
-        Raises ConfigError where the engine's options cannot work with vectors of this length.
+        sampler: measures the recall of some searches.
+
+        Raises ConfigError where the engine's options cannot work with vectors of this length,
+        CorruptRecord where the store cannot be read.
         """
         engine.build(np.empty((0, record.feature_dim), np.float32))  # says so now, not in a build
         self.record = record
         self.engine = engine
         self._store = store
+        self._sampler = sampler
+        self._recall = RecallMeter()
         self._folder = SegmentFolder(
             root / str(record.number),
             engine,
@@ -61,85 +72,110 @@ class ModelSpace:
             },
         )
         self._lock = threading.Lock()
-        self._view: _View | None = None
+        self._view: View | None = None
         self._buried_while_building: list[int] | None = None
-        self._sealed = self._folder.load()
-        self._dead = self._dead_rows(self._sealed)
-        self._dead_count = int(np.count_nonzero(self._dead))
         self._fresh = FreshRows(record.feature_dim)
-        after = 0 if self._sealed is None else self._sealed.up_to_label
-        for label, vector in store.vectors(record.number, after=after):
-            self._fresh.append(label, self._prepared(vector))
+        newest = store.labels.settled()
+        self._take_into_use(self._folder.load(newest) or self._unbuilt(newest))
+        for label in store.burials(record.number).tolist():
+            self._bury_sealed(label)
+        rows = store.rows(
+            record.number, record.feature_dim, after=self._sealed.up_to_label, up_to=newest
+        )
+        for piece in rows:
+            self._fresh.append(piece.labels.tolist(), piece.ids, self._prepared(piece.vectors))
 
     def __len__(self) -> int:
         """Rows that a search can return."""
         with self._lock:
-            sealed = 0 if self._sealed is None else len(self._sealed.labels) - self._dead_count
-            return sealed + self._fresh.alive
+            return self._sealed_alive + self._fresh.alive
 
-    def search(self, queries: Matrix, k: int) -> tuple[Distances, Labels]:
+    def search(self, queries: Matrix, k: int) -> Found:
         """The rows nearest to each query, nearest first; at equal distance the older first.
 
-        queries: shape (q, dim). Returns distances and labels, each of shape
-        (q, min(k, rows)).
+        queries: shape (q, feature_dim). Answers have min(k, rows) each.
         """
-        queries = np.ascontiguousarray(queries, np.float32)
-        if self.engine.metric.normalizes:
-            queries = normalized(queries)
-        view = self._current_view()
-        near, rows = search_matrix(
-            queries, view.fresh_vectors, k, view.fresh_allowed, self.engine.metric
-        )
-        labels = view.fresh_labels[rows]
-        if view.sealed is None:
-            return near, labels
-        sealed_near, sealed_rows = view.sealed.segment.search(queries, k, view.sealed_allowed)
-        near = np.concatenate([sealed_near, near], axis=1)
-        labels = np.concatenate([view.sealed.labels[sealed_rows], labels], axis=1)
-        # stable: sealed rows are older than fresh ones, and each side is in order of age
-        order = np.argsort(near, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(near, order, 1), np.take_along_axis(labels, order, 1)
+        queries = self._prepared(np.ascontiguousarray(queries, np.float32))
+        with self._lock:
+            view = self._current_view()
+        near, rows = view.search(queries, k)
+        self._sample(view, queries[:1], k, near[:1])
+        ids = view.ids(rows.ravel())
+        width = rows.shape[1]
+        return Found(near, [ids[row * width : (row + 1) * width] for row in range(len(rows))])
 
     def distance(self, query: Vector, vector: Vector) -> float:
         """The distance of two vectors in this space."""
-        prepared = self._prepared(vector)[np.newaxis]
-        return float(distances(self._prepared(query), prepared, self.engine.metric)[0])
+        prepared = self._prepared(np.stack([query, vector]))
+        return float(distances(prepared[0], prepared[1:], self.engine.metric)[0])
 
-    def publish(self, label: int, vector: Vector, *, replaces: int | None) -> None:
-        """Make a row searchable, and the one that it replaces gone, in one step."""
+    def publish(
+        self,
+        labels: Sequence[int],
+        ids: Sequence[str],
+        vectors: Matrix,
+        *,
+        replaces: Iterable[int] = (),
+    ) -> None:
+        """Make rows searchable, and those that they replace gone, in one step.
+
+        vectors: shape (len(labels), feature_dim).
+        """
+        prepared = self._prepared(vectors)
         with self._lock:
             self._view = None
-            self._fresh.append(label, self._prepared(vector))
-            if replaces is not None:
-                self._bury(replaces)
+            self._fresh.append(labels, ids, prepared)
+            for label in replaces:
+                self._bury(label)
 
-    def bury(self, label: int) -> None:
-        """Take a row out of every search from now on."""
+    def bury(self, labels: Iterable[int]) -> None:
+        """Take rows out of every search from now on."""
         with self._lock:
             self._view = None
-            self._bury(label)
+            for label in labels:
+                self._bury(label)
 
     def backlog(self) -> tuple[int, int]:
         """Rows that the segment lacks or holds in vain, and rows in the segment."""
         with self._lock:
-            sealed = 0 if self._sealed is None else len(self._sealed.labels)
-            return len(self._fresh) + self._dead_count, sealed
+            rows = len(self._sealed.labels)
+            if self._sealed.folder is None:
+                return rows + len(self._fresh), 0
+            return len(self._fresh) + rows - self._sealed_alive, rows
 
-    def compact(self) -> None:
+    def status(self) -> IndexStatus:
+        """How the index stands."""
+        recall, samples = self._recall.reading()
+        with self._lock:
+            return IndexStatus(
+                description=self._sealed.segment.about,
+                sealed_rows=len(self._sealed.labels),
+                fresh_rows=len(self._fresh),
+                building=self._buried_while_building is not None,
+                recall=1.0 if self._sealed.segment.exact else recall,
+                recall_samples=samples,
+            )
+
+    def compact(self, *, threads: int = 1) -> None:
         """Build, save and take into use a segment of all rows there are now.
 
-        Raises OSError or DatabaseError where that fails; searches then go on as before.
+        threads: how many the build may use.
+
+        Raises DatabaseError where that fails; searches then go on as before.
         """
         # In this order: what is settled is published and stored; burials from here on are
         # kept for the new segment; what the snapshot shows up to that label goes into it.
         up_to_label = self._store.labels.settled()
+        # a segment on disk must not know more than the store does after a power cut
+        self._store.sync()
         with self._lock:
             self._buried_while_building = []
         try:
-            labels, vectors = self._stored_rows(up_to_label)
-            built = self.engine.build(vectors)
+            with self._store.snapshot() as snapshot:
+                labels, ids, vectors = self._stored_rows(snapshot, up_to_label)
+            built = self.engine.build(vectors, threads=threads)
             del vectors
-            sealed = self._folder.write(built, labels, up_to_label)
+            sealed = self._folder.write(built, labels, ids, up_to_label)
             del built
             # A write that is stored and not yet published has taken its old row out of the
             # snapshot: until the new one is published, searches need the segment there is.
@@ -151,22 +187,35 @@ class ModelSpace:
         self._folder.drop_all_but(sealed.folder)
         self._forget_burials(sealed)
         log.info(
-            "space %d (%s): segment of %d rows up to label %d",
-            self.record.number, self.record.model, len(labels), up_to_label,
+            "space %d (%s): segment of %d rows up to label %d: %s",
+            self.record.number, self.record.model, len(labels), up_to_label, sealed.segment.about,
         )  # fmt: skip
 
-    def _current_view(self) -> _View:
-        with self._lock:
-            if self._view is None:
-                alive = self._fresh.alive_rows()
-                self._view = _View(
-                    self._sealed,
-                    RowMask(~self._dead) if self._dead_count else None,
-                    self._fresh.vectors(),
-                    self._fresh.labels(),
-                    None if alive is None else RowMask(alive),
-                )
-            return self._view
+    def _sample(self, view: View, query: Matrix, k: int, answered: Distances) -> None:
+        sampler, number = self._sampler, self.record.number
+        if (
+            sampler is None
+            or view.sealed.segment.exact
+            or not answered.size
+            or not sampler.due(number)
+        ):
+            return
+
+        def measure() -> tuple[int, int]:
+            exact, _ = view.search(query, k, exactly=True)
+            # by distance, so that an answer which ties with the last of the true ones counts
+            return int(np.count_nonzero(answered <= exact[0, -1])), exact.size
+
+        sampler.offer(number, self._recall, measure)
+
+    def _current_view(self) -> View:
+        if self._view is None:
+            rows = len(self._sealed.labels)
+            allowed = None
+            if self._sealed_alive < rows:
+                allowed = RowMask.packed(self._alive_bits, rows, self._sealed_alive)
+            self._view = View(self._sealed, allowed, self._fresh.view(), self.engine.metric)
+        return self._view
 
     def _bury(self, label: int) -> None:
         if self._buried_while_building is not None:
@@ -175,47 +224,53 @@ class ModelSpace:
             self._bury_sealed(label)
 
     def _bury_sealed(self, label: int) -> None:
-        row = None if self._sealed is None else self._sealed.row_of(label)
-        if row is not None and not self._dead[row]:
-            self._dead[row] = True
-            self._dead_count += 1
+        row = self._sealed.row_of(label)
+        if row is not None and self._alive_bits[row >> 3] & (1 << (row & 7)):
+            self._alive_bits[row >> 3] &= ~np.uint8(1 << (row & 7))
+            self._sealed_alive -= 1
+
+    def _take_into_use(self, sealed: Sealed) -> None:
+        self._view = None
+        self._sealed = sealed
+        self._sealed_alive = len(sealed.labels)
+        self._alive_bits = np.packbits(np.ones(len(sealed.labels), np.bool_), bitorder="little")
 
     def _swap(self, sealed: Sealed) -> None:
         with self._lock:
-            self._view = None
-            self._sealed = sealed
-            self._dead = np.zeros(len(sealed.labels), np.bool_)
-            self._dead_count = 0
+            self._take_into_use(sealed)
             for label in self._buried_while_building or ():
                 self._bury_sealed(label)
             self._fresh = self._fresh.after(sealed.up_to_label)
 
-    def _stored_rows(self, up_to_label: int) -> tuple[Labels, Matrix]:
-        view = self._current_view()
-        most = len(view.fresh_labels) + (0 if view.sealed is None else len(view.sealed.labels))
-        labels = np.empty(most, np.int64)
-        vectors = np.empty((most, self.record.feature_dim), np.float32)
-        count = 0
-        with self._store.snapshot() as snapshot:
-            for label, vector in snapshot.vectors(self.record.number, after=0):
-                if label > up_to_label:
-                    break
-                labels[count], vectors[count] = label, self._prepared(vector)
-                count += 1
-        return labels[:count], vectors[:count]
+    def _stored_rows(self, reader: StoreReader, up_to_label: int) -> tuple[Labels, Ids, Matrix]:
+        """The rows that are stored up to a label, as an engine takes them."""
+        labels: list[Labels] = []
+        ids: list[str] = []
+        vectors = np.empty((0, self.record.feature_dim), np.float32)
+        for piece in reader.rows(
+            self.record.number, self.record.feature_dim, after=0, up_to=up_to_label
+        ):
+            start = len(ids)
+            labels.append(piece.labels)
+            ids += piece.ids
+            if len(ids) > len(vectors):
+                # in place, which for large blocks moves no bytes
+                vectors.resize((len(ids) + len(ids) // 2, vectors.shape[1]), refcheck=False)
+            vectors[start : len(ids)] = self._prepared(piece.vectors)
+        vectors.resize((len(ids), vectors.shape[1]), refcheck=False)
+        return np.concatenate([np.empty(0, np.int64), *labels]), Ids.of(ids), vectors
 
-    def _dead_rows(self, sealed: Sealed | None) -> npt.NDArray[np.bool_]:
-        if sealed is None:
-            return np.zeros(0, np.bool_)
-        return np.isin(sealed.labels, self._store.burials(self.record.number))
+    def _unbuilt(self, up_to_label: int) -> Sealed:
+        """All stored rows, in memory, until their first segment is built."""
+        labels, ids, vectors = self._stored_rows(self._store, up_to_label)
+        return Sealed(
+            UnbuiltRows(vectors, self.engine.metric), labels, ids, up_to_label, folder=None
+        )
 
     def _forget_burials(self, sealed: Sealed) -> None:
         recorded = self._store.burials(self.record.number)
         unneeded = recorded[~np.isin(recorded, sealed.labels)]
         self._store.forget_burials(self.record.number, unneeded.tolist())
 
-    def _prepared(self, vector: Vector) -> Vector:
-        if not self.engine.metric.normalizes:
-            return vector
-        prepared: Vector = normalized(vector[np.newaxis])[0]
-        return prepared
+    def _prepared(self, vectors: Matrix) -> Matrix:
+        return normalized(vectors) if self.engine.metric.normalizes else vectors

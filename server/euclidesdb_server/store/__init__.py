@@ -4,16 +4,18 @@ The one place that imports plyvel. Everything else on disk can be rebuilt from t
 """
 
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
-from euclidesdb_server.store.reader import ItemRecord, StoreReader
-from euclidesdb_server.store.store import FeatureStore, ItemWrite, SpaceRecord
+from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader
+from euclidesdb_server.store.store import FeatureStore, ItemWrite, NewItems, SpaceRecord
 
 __all__ = [
     "FeatureStore",
     "ItemRecord",
     "ItemWrite",
     "ModelVersion",
+    "NewItems",
     "SpaceRecord",
     "StoreReader",
+    "StoredRows",
     "holds_euclidesdb",
     "migrate",
 ]

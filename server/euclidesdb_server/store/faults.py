@@ -6,12 +6,22 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import plyvel
 
-from euclidesdb_server.errors import CorruptRecord, DiskFull, ShuttingDown, StorageError
+from euclidesdb_server.errors import (
+    CorruptRecord,
+    DatabaseError,
+    DiskFull,
+    ShuttingDown,
+    StorageError,
+)
 
-NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+NO_SPACE: Final = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+
+LEVELDB_ERRORS: Final = (plyvel.Error, RuntimeError)
+"""What plyvel raises; it says "Database is closed" with a bare RuntimeError."""
 
 
 @contextmanager
@@ -19,19 +29,28 @@ def storage_errors(doing: str) -> Iterator[None]:
     """Raise our error for one of plyvel's; `doing` says what was under way."""
     try:
         yield
-    except plyvel.CorruptionError as error:
-        raise CorruptRecord(f"{doing}: the store is damaged: {_text(error)}") from error
-    except plyvel.Error as error:
-        text = _text(error)
-        if any(reason in text for reason in NO_SPACE):
-            raise DiskFull(f"{doing}: no room on disk: {text}") from error
-        raise StorageError(f"{doing}: {text}") from error
-    except RuntimeError as error:
-        # plyvel says "Database is closed" with a bare RuntimeError
-        raise ShuttingDown(f"{doing}: the store is closed") from error
+    except LEVELDB_ERRORS as error:
+        raise translated(error, doing) from error
 
 
-def _text(error: plyvel.Error) -> str:
+def translated(error: Exception, doing: str) -> DatabaseError:
+    """Our error for one of LEVELDB_ERRORS."""
+    if isinstance(error, plyvel.Error):
+        return storage_error(error, doing)
+    return ShuttingDown(f"{doing}: the store was closed meanwhile; try again")
+
+
+def storage_error(error: plyvel.Error, doing: str) -> StorageError:
+    """Our error for one of LevelDB's own."""
+    text = _text(error)
+    if isinstance(error, plyvel.CorruptionError):
+        return CorruptRecord(f"{doing}: the store is damaged: {text}")
+    if any(reason in text for reason in NO_SPACE):
+        return DiskFull(f"{doing}: no room on disk: {text}")
+    return StorageError(f"{doing}: {text}")
+
+
+def _text(error: Exception) -> str:
     parts = (
         part.decode(errors="replace") if isinstance(part, bytes) else str(part)
         for part in error.args

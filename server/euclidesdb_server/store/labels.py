@@ -7,7 +7,7 @@ what was left of a run.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -26,28 +26,34 @@ class LabelSequence:
         self._next = self._reserved = first
         self._reserve = reserve
         self._under_way: set[int] = set()
-        self._failed: set[int] = set()
+        self._in_doubt: set[int] = set()
 
     @contextmanager
-    def take(self) -> Iterator[int]:
-        """The next label, for the write made in this block.
+    def take(self, count: int = 1) -> Iterator[range]:
+        """The next labels, for the writes made in this block.
 
-        A write that fails leaves its label unsettled for good: LevelDB cannot tell whether it
-        will be there after a restart, so no segment may claim to cover it.
+        Where the block fails, they stay in doubt until `resolve`: LevelDB cannot tell whether
+        they will be there after a restart, so no segment may claim to cover them.
         """
         with self._condition:
-            if self._next == self._reserved:
-                self._reserve(self._next + RUN)
-                self._reserved = self._next + RUN
-            label = self._next
-            self._next += 1
-            self._under_way.add(label)
+            if self._next + count > self._reserved:
+                end = self._next + count + RUN
+                self._reserve(end)
+                self._reserved = end
+            labels = range(self._next, self._next + count)
+            self._next += count
+            self._under_way.update(labels)
         try:
-            yield label
+            yield labels
         except BaseException:
-            self._end(label, failed=True)
+            self._end(labels, failed=True)
             raise
-        self._end(label, failed=False)
+        self._end(labels, failed=False)
+
+    def resolve(self, labels: Iterable[int]) -> None:
+        """It is known now, and published, whether these labels in doubt were written."""
+        with self._condition:
+            self._in_doubt.difference_update(labels)
 
     def settled(self) -> int:
         """The greatest label such that it and all below are written and published, or unused.
@@ -56,7 +62,7 @@ class LabelSequence:
         *before* it takes its rows.
         """
         with self._condition:
-            return min(self._under_way | self._failed, default=self._next) - 1
+            return min(self._under_way | self._in_doubt, default=self._next) - 1
 
     def wait_for_writes(self) -> None:
         """Wait until every write that is under way now is published, or has failed."""
@@ -64,9 +70,9 @@ class LabelSequence:
             now = set(self._under_way)
             self._condition.wait_for(lambda: now.isdisjoint(self._under_way))
 
-    def _end(self, label: int, *, failed: bool) -> None:
+    def _end(self, labels: range, *, failed: bool) -> None:
         with self._condition:
-            self._under_way.discard(label)
+            self._under_way.difference_update(labels)
             if failed:
-                self._failed.add(label)
+                self._in_doubt.update(labels)
             self._condition.notify_all()

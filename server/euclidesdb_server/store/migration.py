@@ -96,7 +96,7 @@ def _write_items(
                 for vectors in item.vectors
                 if vectors.features
             }
-            with store.labels.take() as label:
+            with store.labels.take() as (label,):
                 after = ItemRecord(metadata=item.metadata, labels=dict.fromkeys(embeddings, label))
                 store.write(ItemWrite(str(item.item_id), label, None, after, embeddings))
     return count

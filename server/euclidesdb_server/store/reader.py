@@ -1,24 +1,27 @@
 """Reading the store: records out of bytes, checksums verified, damage named.
 
-A StoreReader reads either the live database or one snapshot of it. It is as thread-safe as
-LevelDB: any number of threads may share one.
+A StoreReader reads either the live database or one snapshot of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 import numpy as np
 
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
-from euclidesdb_server.store.faults import storage_errors
-from euclidesdb_server.types import Embedding, Labels, Payload, Vector
+from euclidesdb_server.store.leveldb import Readable
+from euclidesdb_server.types import Embedding, Labels, Matrix, Payload, Vector
 
 FLOAT32 = np.dtype("<f4")
+LONGEST_KEY: Final = 1024
+"""Bytes: more than any key has."""
+SPARSE: Final = 8
+"""Reading over so many labels costs as much as looking up one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,23 @@ def unpack(value: bytes, what: str, length: int) -> list[Any]:
     return fields
 
 
-class StoreReader:
-    """Reads from `source`: a plyvel DB, or a snapshot of one."""
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Rows of one space: their labels, ascending, ids, and vectors, float32 (n, feature_dim)."""
 
-    def __init__(self, source: Any) -> None:
+    labels: Labels
+    ids: list[str]
+    vectors: Matrix
+
+
+class StoreReader:
+    """Reads from `source`: the live database, or one moment of it.
+
+    Any number of threads may share one. Every method raises CorruptRecord where what is stored
+    cannot be what was written, StorageError, and ShuttingDown once the source is closed.
+    """
+
+    def __init__(self, source: Readable) -> None:
         self._source = source
 
     def item(self, item_id: str) -> ItemRecord | None:
@@ -83,13 +99,17 @@ class StoreReader:
         value = self._get(keys.item_key(item_id))
         return None if value is None else unpack_item(value, f"the record of item {item_id!r}")
 
+    def items(self, ids: Sequence[str]) -> list[ItemRecord | None]:
+        """The records of many items."""
+        values = self._source.get_many([keys.item_key(item_id) for item_id in ids])
+        return [
+            None if value is None else unpack_item(value, f"the record of item {item_id!r}")
+            for item_id, value in zip(ids, values, strict=True)
+        ]
+
     def item_id(self, label: int) -> str | None:
         """The id of the item that `label` refers to; None where the label is buried."""
-        value = self._get(keys.label_key(label))
-        try:
-            return None if value is None else value.decode()
-        except UnicodeDecodeError as error:
-            raise CorruptRecord(f"the id of label {label} is not UTF-8: {error}") from error
+        return _text(label, self._get(keys.label_key(label)))
 
     def embedding(self, space: int, label: int) -> Embedding | None:
         """The vector and predictions of a label in a space."""
@@ -110,47 +130,55 @@ class StoreReader:
         kind, data = unpack(value, f"the payload of label {label}", 2)
         return Payload(kind, data)
 
-    def vectors(self, space: int, *, after: int) -> Iterator[tuple[int, Vector]]:
-        """Label and vector of every row of a space with a label greater than `after`."""
-        for key, value in self._range(keys.VECTOR, space, after):
-            label = keys.label_of(key)
-            yield label, _floats(value, space, label)
+    def rows(self, space: int, dim: int, *, after: int, up_to: int) -> Iterator[StoredRows]:
+        """The rows of a space with labels greater than `after`, up to `up_to`, in pieces."""
+        first, last = (keys.row_key(keys.VECTOR, space, label) for label in (after + 1, up_to))
+        for found in self._source.scan(first, last):
+            labels = [keys.label_of(key) for key, _ in found]
+            for label, (_, value) in zip(labels, found, strict=True):
+                if len(value) != dim * FLOAT32.itemsize:
+                    raise CorruptRecord(
+                        f"label {label} in space {space}: {len(value)} bytes are no vector of "
+                        f"{dim} float32"
+                    )
+            vectors = np.frombuffer(b"".join([value for _, value in found]), FLOAT32)
+            yield StoredRows(
+                np.array(labels, np.int64),
+                self._ids(space, labels),
+                vectors.reshape(len(labels), dim),
+            )
 
     def burials(self, space: int) -> Labels:
         """The labels of a space that are buried and still recorded, ascending; int64 (n,)."""
-        found = [keys.label_of(key) for key, _ in self._range(keys.BURIAL, space, -1)]
+        first, last = (
+            keys.row_key(keys.BURIAL, space, label) for label in (0, keys.GREATEST_LABEL)
+        )
+        found = [keys.label_of(key) for rows in self._source.scan(first, last) for key, _ in rows]
         return np.array(found, dtype=np.int64)
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every key that starts with `prefix`, in order, with its value."""
-        for key, value in self._scan(prefix):
-            if not key.startswith(prefix):
-                return
-            yield key, value
+        for rows in self._source.scan(prefix, (prefix or b"\xff") + b"\xff" * LONGEST_KEY):
+            yield from rows
 
-    def _range(self, kind: bytes, space: int, after: int) -> Iterator[tuple[bytes, bytes]]:
-        last = keys.row_key(kind, space, keys.GREATEST_LABEL)
-        for key, value in self._scan(keys.row_key(kind, space, after + 1)):
-            if key > last:
-                return
-            yield key, value
-
-    def _scan(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
-        # plyvel's other iterator ends at a damaged block as if nothing came after it
-        with storage_errors("reading"):
-            iterator = self._source.raw_iterator(verify_checksums=True, fill_cache=False)
-            try:
-                iterator.seek(first)
-                while iterator.valid():
-                    yield iterator.item()
-                    iterator.next()
-            finally:
-                iterator.close()
+    def _ids(self, space: int, labels: list[int]) -> list[str]:
+        """The ids of the items that the labels of rows refer to."""
+        wanted = [keys.label_key(label) for label in labels]
+        if labels[-1] - labels[0] < SPARSE * len(labels):
+            scan = self._source.scan(wanted[0], wanted[-1])
+            known: dict[bytes, bytes | None] = {key: value for rows in scan for key, value in rows}
+        else:  # most labels between are of other spaces
+            known = dict(zip(wanted, self._source.get_many(wanted), strict=True))
+        ids = []
+        for label, key in zip(labels, wanted, strict=True):
+            item_id = _text(label, known.get(key))
+            if item_id is None:
+                raise CorruptRecord(f"label {label} in space {space} has no item")
+            ids.append(item_id)
+        return ids
 
     def _get(self, key: bytes) -> bytes | None:
-        with storage_errors("reading"):
-            value: bytes | None = self._source.get(key, verify_checksums=True)
-            return value
+        return self._source.get(key)
 
 
 def _floats(value: bytes, space: int, label: int) -> Vector:
@@ -159,3 +187,10 @@ def _floats(value: bytes, space: int, label: int) -> Vector:
             f"label {label} in space {space}: {len(value)} bytes are no float32 vector"
         )
     return np.frombuffer(value, FLOAT32)
+
+
+def _text(label: int, value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError as error:
+        raise CorruptRecord(f"the id of label {label} is not UTF-8: {error}") from error

@@ -1,0 +1,135 @@
+"""What the benchmarks of search and storage share: vectors, a server of them, prepared calls.
+
+Clustered vectors of 128 numbers, in a space of ready-made vectors (no model runs). The server
+is a process of its own, and so is what it is compared with, one after the other; the client
+that loads them sends prepared bytes, the same to both.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+import euclidesdb
+from euclidesdb_protos.legacy import euclidesproto_pb2 as legacy
+from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server.demo.server_process import ServerProcess
+
+DIM = 128
+SERVICE = "/euclidesdb.v1.FeatureDatabase/"
+MODEL = "[model]\nname = vectors\ninput = vector\nfeature_dim = {dim}\n"
+CONFIG = """
+[models]
+dir_path = models
+[database]
+db_path = data
+[server]
+search_engine = {engine}
+[faiss]
+index_type = HNSW32
+[index]
+compact_rows = {compact_rows}
+recall_interval = 0
+"""
+
+Floats = npt.NDArray[np.float32]
+
+
+def clustered(rows: int, seed: int = 0) -> Floats:
+    """Vectors in a thousand clusters, as features of real items lie."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(1).standard_normal((1000, DIM)).astype(np.float32)
+    made = np.empty((rows, DIM), np.float32)
+    for start in range(0, rows, 100_000):
+        stop = min(start + 100_000, rows)
+        noise = generator.standard_normal((stop - start, DIM), np.float32)
+        made[start:stop] = centres[generator.integers(0, 1000, stop - start)] + 0.5 * noise
+    return made
+
+
+@contextmanager
+def serving(folder: Path, engine: str, compact_rows: int = 10_000) -> Iterator[ServerProcess]:
+    """A server of one space of vectors in `folder`, whose data is kept."""
+    model = folder / "models" / "vectors"
+    model.mkdir(parents=True, exist_ok=True)
+    (model / "model.conf").write_text(MODEL.format(dim=DIM))
+    config = folder / "euclidesdb.conf"
+    config.write_text(CONFIG.format(engine=engine, compact_rows=compact_rows))
+    with ServerProcess(data=folder / "data", log=folder / "log", config=config) as server:
+        server.start()
+        yield server
+        server.stop()
+
+
+def load(server: ServerProcess, vectors: Floats, *, first: int = 0) -> None:
+    """Add the vectors, and wait until they are sealed."""
+    with euclidesdb.Client(server.address, timeout=600) as client:
+        ids = [f"item-{first + row}" for row in range(len(vectors))]
+        refused = client.add_vectors(ids, vectors, model="vectors")
+        if refused:
+            raise SystemExit(f"refused: {refused[0]}")
+    seal(server)
+
+
+def seal(server: ServerProcess) -> None:
+    """Have everything built into a segment, and wait for it."""
+    with euclidesdb.Client(server.address) as client, grpc.insecure_channel(server.address) as raw:
+        refresh = raw.unary_unary("/euclidesproto.Similar/Shutdown")
+        while True:
+            index = client.models()[0].index
+            if (
+                index is not None
+                and not index.building
+                and index.fresh_rows == 0
+                and "not built" not in index.description
+            ):
+                return
+            if not index.building:
+                refresh(legacy.ShutdownRequest(shutdown_type=1).SerializeToString())
+            time.sleep(0.1)
+
+
+def call_again(
+    address: str, method: str, requests: Sequence[bytes], *, callers: int, seconds: float
+) -> list[float]:
+    """Make prepared calls from several threads; the seconds that each call took."""
+    numbers = itertools.count()
+    took: list[float] = []
+    with grpc.insecure_channel(
+        address, options=[("grpc.max_receive_message_length", -1)]
+    ) as channel:
+        call = channel.unary_unary(SERVICE + method)
+        call(requests[0])
+        end = time.perf_counter() + seconds
+
+        def work() -> None:
+            while (started := time.perf_counter()) < end:
+                call(requests[next(numbers) % len(requests)])
+                took.append(time.perf_counter() - started)
+
+        threads = [threading.Thread(target=work, name=f"caller-{n}") for n in range(callers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return took
+
+
+def array(values: Floats) -> pb.Array:
+    """As the protocol carries it."""
+    return pb.Array(
+        data_type=pb.DATA_TYPE_FLOAT32, shape=values.shape, data=values.astype("<f4").tobytes()
+    )
+
+
+def row(what: str, measured: str, ratio: str, wanted: str) -> None:
+    """Print one line of the table."""
+    print(f"| {what} | {measured} | {ratio} | {wanted} |", flush=True)

@@ -1,0 +1,133 @@
+"""Bounds on the distances of many rows to many queries, by one matrix product.
+
+|x|² + |q|² - 2xq costs a fraction of `distances`, but cancels, and rounds otherwise. So it
+never is a distance here: it says which rows cannot be among the nearest, all rounding errors
+counted at their worst, and `distances` measures those left.
+
+The error of a sum of n float32 products, in whatever order, is at most n·u·Σ|xᵢqᵢ| to first
+order (Higham, Accuracy and Stability of Numerical Algorithms, 3.1; u = 2⁻²⁴), and Σ|xᵢqᵢ| is at
+most |x||q| <= (|x|² + |q|²) / 2. The errors below add up those of the product here and of the
+distance there; their tenth and their constants cover second orders and single operations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from euclidesdb_server.engines.distances import aligned, row_dots, rows_per_block
+from euclidesdb_server.types import Matrix, Metric, MetricKind, Vector
+
+_UNIT = 2.0**-24
+
+# In longer vectors, second orders would count.
+_LONGEST = 1 << 14
+
+# No sum or product on the way exceeds float32 where squared lengths are below this.
+_LARGEST_SQUARE = np.float32(1e37)
+
+# What a product may lose to underflow, even where the processor flushes to zero.
+_UNDERFLOW = 2.0**-120
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bounds on the scores of pairs. A score is the squared distance under `l2`, else the distance.
+
+    low: shape (queries, rows), NaN where nothing is known. The score of a pair is within
+        [low + base - slack, low + spread + base + slack].
+    spread: shape (rows,); None: 0. base, slack: shape (queries,), NaN where nothing is known.
+    """
+
+    low: npt.NDArray[np.float32]
+    spread: Vector | None
+    base: npt.NDArray[np.float64]
+    slack: npt.NDArray[np.float64]
+    squared: bool
+
+    def limit(self, kth: Vector) -> Vector:
+        """Pairs whose `low` is above this are farther than `kth`, a distance for each query."""
+        distance = kth.astype(np.float64)
+        score = distance * distance if self.squared else distance
+        return _rounded_up(score - self.base + self.slack)
+
+    def limit_of_kth(self, k: int) -> Vector:
+        """Pairs whose `low` is above this are farther than k others of the query."""
+        high = self.low if self.spread is None else self.low + self.spread
+        kth: Vector = np.partition(high, k - 1, axis=1)[:, k - 1]
+        return _rounded_up(kth + 2 * self.slack)
+
+
+class Bounder:
+    """Makes the bounds for a few queries, shape (q, dim), under a metric that `can_bound`."""
+
+    def __init__(self, queries: Matrix, metric: Metric) -> None:
+        dim = queries.shape[1]
+        self._kind = metric.kind
+        squares = squared_lengths(queries).astype(np.float64)
+        squares[~(squares < _LARGEST_SQUARE)] = np.nan
+        self._squares = squares
+        self._underflow = dim * _UNDERFLOW
+        if metric.kind is MetricKind.L2:
+            # |x|² and |q|²: n each. 2xq: n. The distance, squared: 2 (n + 5). The sums: 3.
+            self._error = 1.1 * (4 * dim + 64) * _UNIT
+            with np.errstate(over="ignore"):
+                self._queries = queries * np.float32(-2)
+        else:
+            # xq, here and there: n each. How far unit vectors and 1 - xq are off: a few.
+            self._error = 1.1 * (2 * dim + 64) * _UNIT
+            self._queries = -queries
+
+    def bounds(self, rows: Matrix, squares: Vector | None) -> Bounds:
+        """The bounds for each query and each of `rows`, shape (n, dim).
+
+        squares: `squared_lengths(rows)`, where the bounds need them.
+        """
+        low = np.matmul(self._queries, rows.T, dtype=np.float32)
+        if squares is None:
+            slack = np.full(len(low), self._error + self._underflow)
+            return Bounds(low, None, np.ones(len(low)), slack, squared=False)
+        unknown = ~(squares < _LARGEST_SQUARE)
+        known = squares
+        if unknown.any():
+            low[:, unknown] = np.nan
+            known = np.where(unknown, np.float32(0), squares)
+        if self._kind is MetricKind.L2:
+            low += known * np.float32(1 - self._error)
+            slack = self._squares * self._error + self._underflow
+            spread = known * np.float32(2 * self._error)
+            return Bounds(low, spread, self._squares, slack, squared=True)
+        # Squares that vanished may be of vectors that count beside long ones.
+        longest = float(known.max(initial=0)) + self._underflow
+        lengths = np.sqrt((self._squares + self._underflow) * longest)
+        slack = lengths * self._error + self._underflow
+        return Bounds(low, None, np.zeros(len(low)), slack, squared=False)
+
+
+def can_bound(metric: Metric, dim: int) -> bool:
+    """Whether there are bounds for this metric and dimension."""
+    return metric.kind is not MetricKind.LP and dim <= _LONGEST
+
+
+def needs_squares(metric: Metric, dim: int) -> bool:
+    """Whether the bounds for this metric and dimension need the rows' squared lengths."""
+    return can_bound(metric, dim) and metric.kind is not MetricKind.COSINE
+
+
+def squared_lengths(rows: Matrix) -> Vector:
+    """|x|² of each row, inf where float32 cannot hold it."""
+    result = np.empty(len(rows), np.float32)
+    step = rows_per_block(rows.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(rows), step):
+            block = aligned(rows[start : start + step])
+            result[start : start + step] = row_dots(block, block)
+    return result
+
+
+def _rounded_up(values: npt.NDArray[np.float64]) -> Vector:
+    with np.errstate(over="ignore"):
+        result: Vector = np.nextafter(values.astype(np.float32), np.float32(np.inf))
+    return result

@@ -1,0 +1,238 @@
+"""The nearest rows found by comparing with all of them, block by block.
+
+A matrix product bounds the distances of a block to all queries at once (`bounds.py`), and
+only the rows that may be among the k nearest are measured. Answers are to the bit those of
+measuring every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from euclidesdb_server.engines.bounds import Bounder, can_bound, needs_squares, squared_lengths
+from euclidesdb_server.engines.distances import (
+    aligned,
+    distances,
+    pair_distances,
+    rows_at,
+    rows_per_block,
+)
+from euclidesdb_server.types import Distances, Matrix, Metric, RowMask, Rows, Vector
+
+# Pairs of a query and a row that are bounded or measured at a time: 2 MiB as float32.
+_PAIRS = 512 << 10
+_MOST_QUERIES = 1024
+
+# So few pairs are measured in the time that bounds and bookkeeping take, 0.15 ms.
+_FEW_PAIRS = 1024
+
+
+class MatrixScan:
+    """The rows of one matrix, and how they are compared; searched from many threads at once."""
+
+    def __init__(self, vectors: Matrix, metric: Metric) -> None:
+        self.vectors = vectors
+        self.metric = metric
+        self._squares: Vector | None = None
+
+    def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
+        """As `Segment.search_exactly`."""
+        available = len(self.vectors) if allowed is None else allowed.count
+        if (
+            self._squares is None
+            and available * 2 > len(self.vectors)
+            and needs_squares(self.metric, self.vectors.shape[1])
+        ):
+            # Half the time of a single query. They take as much as one dimension of the rows.
+            self._squares = squared_lengths(self.vectors)
+        return search_matrix(queries, self.vectors, k, allowed, self.metric, squares=self._squares)
+
+
+def search_matrix(
+    queries: Matrix,
+    rows: Matrix,
+    k: int,
+    allowed: RowMask | None,
+    metric: Metric,
+    *,
+    squares: Vector | None = None,
+) -> tuple[Distances, Rows]:
+    """`Segment.search` by comparing with all the rows allowed. squares: as `search_blocks`."""
+    available = len(rows) if allowed is None else allowed.count
+    if 0 < available * len(queries) <= _FEW_PAIRS:
+        return _search_few(queries, rows, k, allowed, metric)
+    blocks = _matrix_blocks(rows, allowed)
+    return search_blocks(queries, blocks, k, allowed, metric, squares=squares)
+
+
+def search_blocks(
+    queries: Matrix,
+    blocks: Iterable[tuple[Rows, Matrix]],
+    k: int,
+    allowed: RowMask | None,
+    metric: Metric,
+    *,
+    squares: Vector | None = None,
+) -> tuple[Distances, Rows]:
+    """The k nearest allowed rows of all `blocks`, in memory that grows with k, not with the rows.
+
+    blocks: row numbers, shape (m,), with their vectors, shape (m, dim); row numbers ascend
+        within a block and from one to the next. All allowed rows are among them; a block
+        is done with when the next is asked for.
+    squares: `squared_lengths` of all rows, by number, where they are kept; a search of few
+        queries spends half its time on them.
+    """
+    dim = queries.shape[1]
+    at_a_time = min(_MOST_QUERIES, max(1, _PAIRS // rows_per_block(dim)))
+    scans = [
+        _Scan(queries[start : start + at_a_time], k, metric)
+        for start in range(0, len(queries), at_a_time)
+    ]
+    with_squares = needs_squares(metric, dim)
+    mask = None if allowed is None else allowed.as_bool()
+    seen = 0
+    for numbers, vectors in blocks:
+        keep = None if mask is None else mask[numbers]
+        count = len(numbers) if keep is None else int(np.count_nonzero(keep))
+        if count == 0:
+            continue
+        seen += count
+        block_squares = None
+        if with_squares:
+            block_squares = squared_lengths(vectors) if squares is None else squares[numbers]
+        for scan in scans:
+            scan.offer(numbers, vectors, block_squares, keep if count < len(numbers) else None)
+    shape = (len(queries), min(k, seen))
+    found = np.empty(shape, np.float32), np.empty(shape, np.int64)
+    for position, scan in enumerate(scans):
+        part = slice(position * at_a_time, (position + 1) * at_a_time)
+        found[0][part], found[1][part] = scan.nearest()
+    return found
+
+
+def _search_few(
+    queries: Matrix, rows: Matrix, k: int, allowed: RowMask | None, metric: Metric
+) -> tuple[Distances, Rows]:
+    numbers = np.arange(len(rows)) if allowed is None else allowed.rows()
+    if len(queries) == 1:
+        picked = rows if allowed is None else rows_at(rows, numbers)
+        measured = distances(queries[0], picked, metric)[None]
+    else:
+        of = np.repeat(np.arange(len(queries)), len(numbers))
+        pairs = pair_distances(queries, of, rows, np.tile(numbers, len(queries)), metric)
+        measured = pairs.reshape(len(queries), -1)
+    chosen = np.argsort(measured, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(measured, chosen, 1), numbers[chosen]
+
+
+def _matrix_blocks(rows: Matrix, allowed: RowMask | None) -> Iterator[tuple[Rows, Matrix]]:
+    step = rows_per_block(rows.shape[1])
+    if allowed is not None and allowed.count * 2 < len(rows):
+        # Few: copying them out costs less than measuring those between.
+        numbers = allowed.rows()
+        for start in range(0, len(numbers), step):
+            picked = numbers[start : start + step]
+            yield picked, rows_at(rows, picked)
+    else:
+        for start in range(0, len(rows), step):
+            block = aligned(rows[start : start + step])
+            yield np.arange(start, start + len(block)), block
+
+
+_Keep: TypeAlias = npt.NDArray[np.bool_] | None
+# Positions of queries and of rows, and the distances of these pairs.
+_Found: TypeAlias = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Vector]
+
+
+class _Scan:
+    """The k nearest of the rows offered so far to a few queries."""
+
+    def __init__(self, queries: Matrix, k: int, metric: Metric) -> None:
+        self._queries = queries
+        self._k = k
+        self._metric = metric
+        self._bounder = Bounder(queries, metric) if can_bound(metric, queries.shape[1]) else None
+        self._kth = np.full(len(queries), np.inf, np.float32)
+        self._seen = 0
+        # Pairs that may be of the answer; those of a query in ascending order of rows, but for
+        # the first part, which is the answer so far.
+        self._parts: list[tuple[npt.NDArray[np.uint16], Vector, Rows]] = []
+        self._pending = 0
+
+    def offer(
+        self,
+        numbers: Rows,
+        vectors: Matrix,
+        squares: Vector | None,
+        keep: _Keep,
+    ) -> None:
+        """Take rows that come after those offered before. keep: which of them count; None: all."""
+        found = self._bounded(vectors, squares, keep)
+        if found is None:
+            found = self._measured(vectors, keep)
+        of, columns, measured = found
+        self._seen += len(vectors) if keep is None else int(np.count_nonzero(keep))
+        self._parts.append((of.astype(np.uint16), measured, numbers[columns]))
+        self._pending += len(of)
+        if self._pending >= len(self._queries) * self._k:
+            self._prune()
+
+    def nearest(self) -> tuple[Distances, Rows]:
+        """Distances and rows, each of shape (queries, min(k, rows offered))."""
+        self._prune()
+        shape = (len(self._queries), min(self._k, self._seen))
+        if not self._parts:
+            return np.empty(shape, np.float32), np.empty(shape, np.int64)
+        _, measured, rows = self._parts[0]
+        return measured.reshape(shape), rows.reshape(shape)
+
+    def _prune(self) -> None:
+        if not self._parts:
+            return
+        of, measured, rows = map(np.concatenate, zip(*self._parts, strict=True))
+        order = np.lexsort((measured, of))  # stable, so rows at equal distance ascend
+        starts = np.searchsorted(of[order], np.arange(len(self._queries)))
+        count = min(self._k, self._seen)
+        chosen = order[starts[:, None] + np.arange(count)].reshape(-1)
+        self._parts = [(of[chosen], measured[chosen], rows[chosen])]
+        self._pending = 0
+        if count == self._k:
+            self._kth = measured[chosen][count - 1 :: count]
+
+    def _bounded(self, vectors: Matrix, squares: Vector | None, keep: _Keep) -> _Found | None:
+        """The pairs that may be of the answer, by bounds; None where these tell too little."""
+        if self._bounder is None:
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            bounds = self._bounder.bounds(vectors, squares)
+            near = self._near(bounds.low, bounds.limit(self._kth), bounds.limit_of_kth, keep)
+        if np.count_nonzero(near) * 2 > near.size:
+            return None
+        of, columns = np.divmod(np.flatnonzero(near), len(vectors))
+        return of, columns, pair_distances(self._queries, of, vectors, columns, self._metric)
+
+    def _measured(self, vectors: Matrix, keep: _Keep) -> _Found:
+        """The pairs that may be of the answer, by the distances of all."""
+        values = np.stack([distances(query, vectors, self._metric) for query in self._queries])
+        near = self._near(values, self._kth, lambda k: np.partition(values, k - 1)[:, k - 1], keep)
+        pairs = np.flatnonzero(near)
+        return *np.divmod(pairs, len(vectors)), values.reshape(-1)[pairs]
+
+    def _near(
+        self,
+        values: npt.NDArray[np.float32],
+        limit: Vector,
+        limit_of_kth: Callable[[int], Vector],
+        keep: _Keep,
+    ) -> npt.NDArray[np.bool_]:
+        """Which values are within the limit so far and, where those are many, that of the kth."""
+        if keep is not None:
+            values[:, ~keep] = np.inf
+        near = ~(values > limit[:, None])
+        if values.shape[1] > self._k and np.count_nonzero(near) > 4 * self._k * len(values):
+            near = ~(values > np.fmin(limit, limit_of_kth(self._k))[:, None])
+        return near if keep is None else near & keep

@@ -1,0 +1,34 @@
+"""What the rest of the server knows of a model."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Protocol
+
+from euclidesdb_server.models.conf import ModelFolder, VectorsFolder
+from euclidesdb_server.types import Embedding, ModelState, Payload
+
+
+class Model(Protocol):
+    """One model folder being served. Thread-safe. `close` is idempotent."""
+
+    @property
+    def folder(self) -> ModelFolder | VectorsFolder:
+        """What it is."""
+
+    @property
+    def state(self) -> tuple[ModelState, str]:
+        """Where it stands, and why it is not ready."""
+
+    def wait_until_settled(self, timeout: float | None = None) -> bool:
+        """Wait until it was ready once, or is quarantined; False if `timeout` passed."""
+
+    def embed(self, payload: Payload) -> Future[Embedding]:
+        """Queue an item. Cancelling the future before its turn spares the work.
+
+        Raises InvalidRequest for a kind of input that the model does not take, Overloaded,
+        ModelUnavailable, ShuttingDown. The future raises UndecodableInput or ModelFailed.
+        """
+
+    def close(self) -> None:
+        """Answer what is being worked on, refuse the rest."""

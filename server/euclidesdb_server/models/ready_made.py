@@ -1,0 +1,31 @@
+"""ReadyMadeVectors: a model that is none; its users bring the vectors."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+from euclidesdb_server.errors import InvalidRequest
+from euclidesdb_server.models.conf import VectorsFolder
+from euclidesdb_server.types import Embedding, ModelState, Payload
+
+
+class ReadyMadeVectors:
+    """A `Model` without a program, and so without a worker."""
+
+    state = (ModelState.READY, "")
+
+    def __init__(self, folder: VectorsFolder) -> None:
+        self.folder = folder
+
+    def wait_until_settled(self, timeout: float | None = None) -> bool:  # noqa: ARG002
+        """It is ready as it stands."""
+        return True
+
+    def embed(self, payload: Payload) -> Future[Embedding]:
+        """Raises InvalidRequest: there is nothing to run."""
+        raise InvalidRequest(
+            f"model {self.folder.conf.name!r} takes ready-made vectors, not {payload.kind!r}"
+        )
+
+    def close(self) -> None:
+        """Nothing runs."""

@@ -1,0 +1,240 @@
+"""Writer: from embedded items to durable, searchable ones.
+
+An item is written in one LevelDB batch, and published when that is on disk. Many items go in
+batches of some hundreds: each batch is there as a whole, or not at all.
+
+Where a write fails, nobody knows whether it is on disk. It stays in doubt, and nothing is
+written, until the store has recovered: then what is there is published, and the rest is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from euclidesdb_server.catalog import Catalog
+from euclidesdb_server.embedded import NewItem, VectorItems, batches_of
+from euclidesdb_server.errors import DatabaseError, ShuttingDown, StorageError, UnknownItem
+from euclidesdb_server.locks import ItemLocks
+from euclidesdb_server.spaces import Compactor
+from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite, NewItems
+from euclidesdb_server.types import Payload, Vector
+
+log = logging.getLogger(__name__)
+
+_Batch = TypeVar("_Batch")
+
+
+@dataclass(frozen=True, slots=True)
+class _InDoubt:
+    """Writes, or the removal of an item with that record, that failed."""
+
+    labels: Sequence[int] = ()
+    writes: Sequence[ItemWrite] = ()
+    new: NewItems | None = None
+    removed: tuple[str, ItemRecord] | None = None
+
+
+class Writer:
+    """Writes and removes items. Thread-safe; writes of one item happen one after the other.
+
+    keep_payloads: store raw items, too.
+    """
+
+    def __init__(
+        self, store: FeatureStore, catalog: Catalog, compactor: Compactor, *, keep_payloads: bool
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._compactor = compactor
+        self._keep_payloads = keep_payloads
+        self._locks = ItemLocks()
+        self._recovery = threading.Lock()
+        self._in_doubt: list[_InDoubt] = []
+
+    def write(self, items: Sequence[NewItem]) -> list[DatabaseError | None]:
+        """Write items, in order; of each, why it is not written, or None where it is."""
+        failures: list[DatabaseError | None] = []
+        for batch in batches_of(items):
+            failures += self._outcome(self._write, batch, len(batch))
+        return failures
+
+    def write_vectors(self, items: VectorItems) -> list[DatabaseError | None]:
+        """As `write`; several times faster for those that are new."""
+        failures: list[DatabaseError | None] = []
+        for batch in items.batches():
+            failures += self._outcome(self._write_vectors, batch, len(batch.ids))
+        return failures
+
+    def remove(self, item_id: str) -> None:
+        """Remove an item from the store and from every space.
+
+        Raises UnknownItem, StorageError, ShuttingDown.
+        """
+        self._recover()
+        with self._locks.of(item_id):
+            record = self._store.item(item_id)
+            if record is None:
+                raise UnknownItem(f"no item {item_id!r}")
+            try:
+                self._store.remove(item_id, record)
+            except StorageError:
+                self._note(_InDoubt(removed=(item_id, record)))
+                raise
+            self._bury(record.labels)
+
+    def _outcome(
+        self, write: Callable[[_Batch], None], batch: _Batch, count: int
+    ) -> list[DatabaseError | None]:
+        try:
+            self._recover()
+            write(batch)
+        except (StorageError, ShuttingDown) as error:
+            return [error] * count
+        return [None] * count
+
+    def _write(self, items: Sequence[NewItem]) -> None:
+        """Write items of different ids in one batch. Raises StorageError, ShuttingDown."""
+        ids = [item.id for item in items]
+        with self._locks.of(*ids):
+            before = self._store.items(ids)
+            labels, writes = range(0), list[ItemWrite]()
+            try:
+                with self._store.labels.take(len(items)) as labels:
+                    writes += map(self._item_write, items, labels, before)
+                    self._store.write(*writes)
+                    # it is on disk: what follows only makes it visible, and does not fail
+                    self._publish(writes)
+            except Exception:
+                self._note(_InDoubt(labels, writes))
+                raise
+
+    def _write_vectors(self, items: VectorItems) -> None:
+        """As `_write`: new items by columns, those that replace others one by one."""
+        with self._locks.of(*items.ids):
+            before = self._store.items(items.ids)
+            known = [row for row, record in enumerate(before) if record is not None]
+            others = items.but(known)
+            labels, writes, new = range(0), list[ItemWrite](), None
+            try:
+                with self._store.labels.take(len(items.ids)) as labels:
+                    replacing = [items.item(row) for row in known]
+                    writes += map(
+                        self._item_write, replacing, labels, [before[row] for row in known]
+                    )
+                    if others.ids:
+                        new = others.as_new(labels[len(known) :])
+                    self._store.write(*writes, new=new)
+                    self._publish(writes, new)
+            except Exception:
+                self._note(_InDoubt(labels, writes, new))
+                raise
+
+    def _item_write(self, item: NewItem, label: int, before: ItemRecord | None) -> ItemWrite:
+        by_number = {space.record.number: found for space, found in item.embeddings.items()}
+        after = self._record(item, before or ItemRecord(), label, by_number)
+        payload = item.payload if after.payload_label == label else None
+        return ItemWrite(item.id, label, before, after, by_number, payload)
+
+    def _record(
+        self, item: NewItem, before: ItemRecord, label: int, written: Collection[int]
+    ) -> ItemRecord:
+        """The item's record after the write. written: the spaces that get a vector."""
+        labels = dict(before.labels)
+        payload_label, digest = before.payload_label, before.payload_digest
+        if item.payload is not None:
+            digest = _digest(item.payload)
+            if before.payload_digest and digest != before.payload_digest:
+                # what other models said was of another payload
+                labels, payload_label = {}, None
+            if self._keep_payloads and payload_label is None:
+                payload_label = label
+        return ItemRecord(
+            before.attributes_json if item.attributes_json is None else item.attributes_json,
+            before.metadata if item.metadata is None else item.metadata,
+            labels | dict.fromkeys(written, label),
+            payload_label,
+            digest,
+        )
+
+    def _publish(self, writes: Sequence[ItemWrite], new: NewItems | None = None) -> None:
+        """Make what is stored searchable, and what it replaced gone."""
+        if new is not None and (space := self._catalog.numbered(new.space)) is not None:
+            space.publish(new.labels, new.ids, new.vectors)
+            self._compactor.consider(space)
+        rows: dict[int, list[tuple[int, str, Vector]]] = defaultdict(list)
+        replaced: dict[int, list[int]] = defaultdict(list)
+        for write in writes:
+            for number, found in write.embeddings.items():
+                rows[number].append((write.label, write.item_id, found.vector))
+            for number, label in {} if write.before is None else write.before.labels.items():
+                if write.after.labels.get(number) != label:
+                    replaced[number].append(label)
+        for number in rows.keys() | replaced.keys():
+            space = self._catalog.numbered(number)
+            if space is not None:  # an empty one is false
+                if written := rows.get(number):
+                    labels, ids, vectors = zip(*written, strict=True)
+                    space.publish(labels, ids, np.stack(vectors), replaces=replaced[number])
+                else:
+                    space.bury(replaced[number])
+                self._compactor.consider(space)
+
+    def _bury(self, labels: Mapping[int, int]) -> None:
+        for number, label in labels.items():
+            space = self._catalog.numbered(number)
+            if space is not None:
+                space.bury([label])
+                self._compactor.consider(space)
+
+    def _note(self, doubt: _InDoubt) -> None:
+        """Remember a failed write; the locks of its items are held."""
+        with self._recovery:
+            if self._store.failure is None:
+                self._resolve(doubt)  # the store has recovered since it failed
+            else:
+                self._in_doubt.append(doubt)
+
+    def _recover(self) -> None:
+        """Where writing has failed, take it up again. Raises StorageError while that cannot be."""
+        if self._store.failure is None:
+            return
+        with self._recovery:
+            self._store.recover(self._resolve_all)
+
+    def _resolve_all(self) -> None:
+        while self._in_doubt:
+            self._resolve(self._in_doubt[-1])
+            self._in_doubt.pop()
+        log.info("the store has recovered: writing goes on")
+
+    def _resolve(self, doubt: _InDoubt) -> None:
+        """Publish what turned out to be on disk; the store has recovered since it failed."""
+        there = [
+            write
+            for write in doubt.writes
+            if (found := self._store.item(write.item_id)) and write.label in found.all_labels()
+        ]
+        new = doubt.new
+        if new is not None:
+            # one batch: all of them are there, or none
+            written = self._store.item_id(new.labels[0]) == new.ids[0]
+            self._publish(there, new if written else None)
+        else:
+            self._publish(there)
+        self._store.labels.resolve(doubt.labels)
+        if doubt.removed is not None:
+            item_id, record = doubt.removed
+            if self._store.item(item_id) is None:
+                self._bury(record.labels)
+
+
+def _digest(payload: Payload) -> bytes:
+    return hashlib.sha256(payload.kind.encode() + b"\0" + payload.data).digest()

@@ -1,0 +1,230 @@
+"""Many queries in a call: what is sent, how answers and refusals come back."""
+
+import grpc
+import numpy as np
+import pytest
+from scripted_server import Fault, Silence
+
+import euclidesdb
+from euclidesdb_protos.v1 import database_pb2 as pb
+
+
+def echo(request):
+    """Answers each query by id or image with itself, each vector with its first number."""
+    if request.HasField("vectors"):
+        values = np.frombuffer(request.vectors.values.data, "<f4")
+        keys = [
+            str(int(first)) for first in values.reshape(tuple(request.vectors.values.shape))[:, 0]
+        ]
+    else:
+        keys = [query.id or query.payload.image.decode() for query in request.queries]
+    counts = [1] * len(keys)
+    return pb.FindSimilarBatchReply(
+        answers=[
+            pb.BatchAnswer(model=name, counts=counts, ids=keys, distances=[0.5] * len(keys))
+            for name in request.models
+        ]
+    )
+
+
+UNKNOWN = pb.Refusal(position=1, code=5, reason="unknown_item", message="no item 'b'")
+
+
+def test_many_ids_are_asked_in_one_call(db, server):
+    db.find_similar_many(
+        ids=iter(["a", "ü"]),
+        models=["m", "n"],
+        top_k=3,
+        max_distance=0.5,
+        include_self=True,
+        include_attributes=True,
+        include_metadata=True,
+    )
+    assert server.requests["FindSimilarBatch"] == [
+        pb.FindSimilarBatchRequest(
+            queries=[pb.Query(id="a"), pb.Query(id="ü")],
+            models=["m", "n"],
+            top_k=3,
+            max_distance=0.5,
+            include_self=True,
+            include_attributes=True,
+            include_metadata=True,
+        )
+    ]
+
+
+def test_many_vectors_are_asked_as_a_matrix(db, server):
+    db.find_similar_many(vectors=[[1, 2], [3, 4], [5, 6]], model="m", fingerprint="f1")
+    data = np.array([[1, 2], [3, 4], [5, 6]], "<f4").tobytes()
+    array = pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=[3, 2], data=data)
+    assert server.requests["FindSimilarBatch"] == [
+        pb.FindSimilarBatchRequest(
+            vectors=pb.VectorQueries(values=array, fingerprint="f1"), models=["m"], top_k=10
+        )
+    ]
+
+
+def test_many_images_are_asked_with_each_model_that_is_ready(db, server):
+    served = [
+        pb.Model(name="b", state=pb.MODEL_STATE_READY, input="image"),
+        pb.Model(name="broken", state=pb.MODEL_STATE_QUARANTINED, input="image"),
+        pb.Model(name="a", state=pb.MODEL_STATE_READY, input="image"),
+    ]
+    server.script("ListModels", pb.ListModelsReply(models=served))
+    server.script("FindSimilarBatch", echo)
+    answers = db.find_similar_many(images=[b"one", bytearray(b"two")])
+    assert [list(answer) for answer in answers] == [["b", "a"], ["b", "a"]]
+    assert [answer["a"].ids for answer in answers] == [("one",), ("two",)]
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [{"ids": []}, {"images": iter(())}, {"vectors": []}, {"vectors": np.empty((0, 7))}],
+    ids=["ids", "images", "list of vectors", "matrix"],
+)
+def test_no_queries_need_no_call(db, server, queries):
+    assert db.find_similar_many(**queries, model="m") == ()
+    assert not any(server.requests.values())
+
+
+@pytest.mark.parametrize(
+    ("queries", "sizes"),
+    [
+        ({"ids": [str(number) for number in range(2100)]}, [1024, 1024, 52]),
+        ({"images": (str(number).encode() for number in range(130))}, [64, 64, 2]),
+        ({"vectors": np.arange(2100)[:, None]}, [1024, 1024, 52]),
+    ],
+    ids=["ids", "images", "vectors"],
+)
+def test_more_queries_than_a_call_takes_are_answered_in_order(db, server, queries, sizes):
+    server.script("FindSimilarBatch", echo)
+    answers = db.find_similar_many(**queries, model="m")
+    found = [answer["m"].ids[0] for answer in answers]
+    assert found == [str(number) for number in range(sum(sizes))]
+    replies = map(echo, server.requests["FindSimilarBatch"])
+    assert [len(reply.answers[0].counts) for reply in replies] == sizes
+
+
+def test_large_queries_make_smaller_calls(db, server):
+    server.script("FindSimilarBatch", echo)
+    db.find_similar_many(images=[b"x" * (3 << 20)] * 5, model="m")
+    db.find_similar_many(vectors=np.ones((250, 20_000), np.float32), model="m")
+    assert [
+        len(request.queries) or request.vectors.values.shape[0]
+        for request in server.requests["FindSimilarBatch"]
+    ] == [2, 2, 1, 104, 104, 42]
+
+
+def test_a_large_top_k_makes_smaller_calls(db, server):
+    server.script("FindSimilarBatch", echo)
+    db.find_similar_many(vectors=np.ones((450, 1)), model="m", top_k=1000)
+    assert [request.vectors.values.shape[0] for request in server.requests["FindSimilarBatch"]] == [
+        200,
+        200,
+        50,
+    ]
+
+
+def test_each_query_gets_its_own_rows_of_the_columns(db, server):
+    answer = pb.BatchAnswer(
+        model="m",
+        fingerprint="f1",
+        metric="l2",
+        counts=[2, 0, 1],
+        ids=["a", "b", "c"],
+        distances=[0.5, 1.5, 2.5],
+        attributes_json=["{}", '{"size": 40}', "{}"],
+        metadata=[b"x", b"", b"z"],
+    )
+    server.script("FindSimilarBatch", pb.FindSimilarBatchReply(answers=[answer]))
+    first, second, third = (
+        each["m"]
+        for each in db.find_similar_many(
+            ids=["p", "q", "r"], model="m", include_attributes=True, include_metadata=True
+        )
+    )
+    assert (first.model, first.fingerprint, first.metric) == ("m", "f1", "l2")
+    assert list(first) == [
+        euclidesdb.Neighbor("a", 0.5, {}, b"x"),
+        euclidesdb.Neighbor("b", 1.5, {"size": 40}, b""),
+    ]
+    assert (len(second), list(second)) == (0, [])
+    assert list(third) == [euclidesdb.Neighbor("c", 2.5, {}, b"z")]
+    assert (third.distances.dtype, third.distances.flags.writeable) == (np.float32, False)
+
+
+def test_what_was_not_asked_for_is_none_in_each_answer(db, server):
+    server.script("FindSimilarBatch", echo)
+    (answer,) = db.find_similar_many(ids=["a"], model="m")
+    assert (answer["m"].attributes, answer["m"].metadata) == (None, None)
+
+
+def test_a_refused_query_raises_when_looked_at_and_the_others_answer(db, server):
+    reply = echo(pb.FindSimilarBatchRequest(models=["m"], queries=[pb.Query(id="a")] * 2))
+    reply.answers[0].counts[:] = [1, 0, 1]
+    reply.answers[0].refused.append(UNKNOWN)
+    server.script("FindSimilarBatch", reply)
+    first, second, third = db.find_similar_many(ids=["a", "b", "c"], model="m")
+    assert [first.error, third.error] == [None, None]
+    assert len(first["m"]) == len(third["m"]) == 1
+    assert type(second.error) is euclidesdb.UnknownItem
+    assert "no item 'b'" in repr(second)
+    with pytest.raises(euclidesdb.UnknownItem, match="no item 'b'"):
+        second["m"]
+
+
+def test_a_query_refused_by_one_model_is_answered_by_the_other(db, server):
+    reply = echo(pb.FindSimilarBatchRequest(models=["m", "n"], queries=[pb.Query(id="a")]))
+    reply.answers[1].CopyFrom(pb.BatchAnswer(model="n", counts=[0], refused=[UNKNOWN]))
+    reply.answers[1].refused[0].position = 0
+    server.script("FindSimilarBatch", reply)
+    (answer,) = db.find_similar_many(ids=["a"], models=["m", "n"])
+    assert answer["m"].ids == ("a",)
+    assert type(answer.error) is euclidesdb.UnknownItem
+    with pytest.raises(euclidesdb.UnknownItem):
+        answer["n"]
+    with pytest.raises(KeyError, match="other"):
+        answer["other"]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"counts": [1], "ids": ["a"], "distances": [1]},
+        {"counts": [1, 1, 0], "ids": ["a", "b"], "distances": [1, 2]},
+        {"counts": [1, 1], "ids": ["a"], "distances": [1, 2]},
+        {"counts": [1, 1], "ids": ["a", "b"], "distances": [1]},
+    ],
+    ids=["a count too few", "a count too many", "ids", "distances"],
+)
+def test_columns_that_contradict_one_another_are_a_server_error(db, server, columns):
+    answer = pb.BatchAnswer(model="m", **columns)
+    server.script("FindSimilarBatch", pb.FindSimilarBatchReply(answers=[answer]))
+    with pytest.raises(euclidesdb.ServerError, match="for 2 queries"):
+        db.find_similar_many(ids=["a", "b"], model="m")
+
+
+def test_attributes_that_were_asked_for_and_are_missing_are_a_server_error(db, server):
+    server.script("FindSimilarBatch", echo)
+    with pytest.raises(euclidesdb.ServerError):
+        db.find_similar_many(ids=["a"], model="m", include_attributes=True)
+    with pytest.raises(euclidesdb.ServerError):
+        db.find_similar_many(ids=["a"], model="m", include_metadata=True)
+
+
+def test_a_call_that_fails_as_a_whole_raises_its_error(db, server):
+    fault = Fault(grpc.StatusCode.NOT_FOUND, "unknown_model", "no model 'm'")
+    server.script("FindSimilarBatch", fault)
+    with pytest.raises(euclidesdb.UnknownModel, match="no model 'm'"):
+        db.find_similar_many(vectors=[[1]], model="m")
+
+
+def test_a_silent_server_is_left_when_the_timeout_of_the_call_passes(db, server):
+    server.script("FindSimilarBatch", Silence())
+    with pytest.raises(euclidesdb.DeadlineExceeded):
+        db.find_similar_many(ids=["a"], model="m", timeout=0.2)
+
+
+def test_an_image_that_is_not_there_is_named(db, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
+        db.find_similar_many(images=[b"", tmp_path / "nowhere.png"], model="m")

@@ -1,0 +1,249 @@
+"""A scan answers to the bit as if it had measured every row, whatever the numbers are like."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from euclidesdb_server.engines.bounds import Bounder, can_bound, needs_squares, squared_lengths
+from euclidesdb_server.engines.distances import distances, normalized
+from euclidesdb_server.engines.scan import MatrixScan, search_matrix
+from euclidesdb_server.types import COSINE, INNER_PRODUCT, L2, Metric, MetricKind, RowMask
+
+L1 = Metric(MetricKind.LP, p=1)
+LINF = Metric(MetricKind.LP, p=np.inf)
+METRICS = [L2, COSINE, INNER_PRODUCT, L1, LINF]
+
+# Few values, so that duplicates and ties are common.
+coarse = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0])
+
+
+def assert_a_stable_sort(answer, queries, vectors, k, allowed, metric):
+    """`answer` is what sorting all distances gives, equal ones in the order of rows."""
+    found, rows = answer
+    candidates = np.arange(len(vectors)) if allowed is None else np.flatnonzero(allowed)
+    assert found.shape == rows.shape == (len(queries), min(k, len(candidates)))
+    for query, query_found, query_rows in zip(queries, found, rows, strict=True):
+        measured = distances(query, vectors, metric)[candidates]
+        order = np.argsort(measured, kind="stable")[:k]
+        np.testing.assert_array_equal(query_rows, candidates[order])
+        np.testing.assert_array_equal(query_found, measured[order])
+
+
+@st.composite
+def searches(draw):
+    rows, dim = draw(st.integers(0, 60)), draw(st.integers(1, 5))
+    vectors = draw(arrays(np.float32, (rows, dim), elements=coarse))
+    # Up to 40, so that there are searches on either side of the few pairs measured at once.
+    queries = draw(arrays(np.float32, (draw(st.integers(0, 40)), dim), elements=coarse))
+    allowed = draw(st.none() | arrays(bool, rows))
+    metric = draw(st.sampled_from(METRICS))
+    if metric.normalizes:
+        vectors, queries = normalized(vectors), normalized(queries)
+    return queries, vectors, draw(st.integers(1, 70)), allowed, metric
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(searches())
+def test_a_search_is_a_stable_sort_of_all_distances(search):
+    queries, vectors, k, allowed, metric = search
+    mask = None if allowed is None else RowMask(allowed)
+    answer = search_matrix(queries, vectors, k, mask, metric)
+    assert_a_stable_sort(answer, queries, vectors, k, allowed, metric)
+
+
+def spread(random, rows, dim):
+    return random.standard_normal((rows, dim))
+
+
+def far_from_the_origin(random, rows, dim):
+    """What cancels: differences in the last digits of large numbers."""
+    return 1000 + random.standard_normal((rows, dim)) * 1e-3
+
+
+def nearly_tied(random, rows, dim):
+    """All on one sphere around a row, but for the last digits."""
+    around = random.standard_normal((rows, dim))
+    around /= np.linalg.norm(around, axis=1, keepdims=True)
+    around[0] = 0
+    return 30 + around * (1 + 1e-7 * random.standard_normal((rows, 1)))
+
+
+def tied(random, rows, dim):
+    return random.integers(-1, 2, (rows, dim))
+
+
+def of_all_magnitudes(random, rows, dim):
+    """From 1e-44 to 3e38: squares that vanish and that overflow, beside ordinary ones."""
+    scale = 10.0 ** random.uniform(-44, 38, (rows, 1))
+    return random.uniform(-3, 3, (rows, dim)) * scale
+
+
+def tiny(random, rows, dim):
+    return random.standard_normal((rows, dim)) * 1e-30
+
+
+def huge(random, rows, dim):
+    return random.standard_normal((rows, dim)) * 1e30
+
+
+def at_the_limit(random, rows, dim):
+    """Their squared lengths are about what float32 can hold."""
+    vectors = spread(random, rows, dim)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) * 1.8e19
+
+
+def mostly_zero(random, rows, dim):
+    return random.standard_normal((rows, dim)) * (random.random((rows, 1)) < 0.3)
+
+
+def ever_nearer(random, rows, dim):
+    """Each row nearer to the queries, the last rows, than all before it."""
+    return random.standard_normal((1, dim)) * np.linspace(9, 1, rows)[:, None]
+
+
+def one_outlier(random, rows, dim):
+    vectors = random.standard_normal((rows, dim))
+    vectors[rows // 2] = 1e20
+    return vectors
+
+
+KINDS = [
+    spread,
+    far_from_the_origin,
+    nearly_tied,
+    tied,
+    of_all_magnitudes,
+    tiny,
+    huge,
+    at_the_limit,
+    mostly_zero,
+    ever_nearer,
+    one_outlier,
+]
+
+
+def prepared(kind, rows, dim, metric, seed=0):
+    """Rows of that kind, and queries that are rows, near rows and zero."""
+    random = np.random.default_rng(seed)
+    vectors = np.clip(kind(random, rows, dim), -3e38, 3e38).astype(np.float32)
+    queries = np.concatenate((vectors[[0, rows // 2, -1]], vectors[1:4] * 1.01, vectors[:1] * 0))
+    queries = np.ascontiguousarray(queries, np.float32)
+    if metric.normalizes:
+        vectors, queries = normalized(vectors), normalized(queries)
+    return vectors, queries
+
+
+@pytest.mark.parametrize("metric", [L2, COSINE, INNER_PRODUCT], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dim", [2, 33])
+@pytest.mark.parametrize("share", [None, 0.6])
+def test_bounds_lose_no_row_of_the_answer(metric, kind, dim, share):
+    rows = 10_000  # more than a block
+    vectors, queries = prepared(kind, rows, dim, metric)
+    allowed = None if share is None else np.random.default_rng(1).random(rows) < share
+    mask = None if allowed is None else RowMask(allowed)
+    for k in (1, 10, 700):
+        answer = search_matrix(queries, vectors, k, mask, metric)
+        assert_a_stable_sort(answer, queries, vectors, k, allowed, metric)
+
+
+@pytest.mark.parametrize("metric", [L2, COSINE, INNER_PRODUCT], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dim", [1, 3, 128, 700])
+def test_every_distance_is_within_its_bounds(metric, kind, dim):
+    vectors, queries = prepared(kind, 500, dim, metric)
+    squares = squared_lengths(vectors) if needs_squares(metric, dim) else None
+    with np.errstate(over="ignore", invalid="ignore"):
+        bounds = Bounder(queries, metric).bounds(vectors, squares)
+        measured = np.stack([distances(query, vectors, metric) for query in queries])
+        score = measured.astype(np.float64) ** (2 if metric is L2 else 1)
+        score -= bounds.base[:, None]
+        low = bounds.low - bounds.slack[:, None]
+        high = bounds.low + bounds.slack[:, None]
+        if bounds.spread is not None:
+            high += bounds.spread
+    assert not (score < low).any()
+    assert not (score > high).any()
+    if kind is spread:
+        assert np.isfinite(low).all()
+
+
+@pytest.mark.parametrize("metric", [L2, COSINE, INNER_PRODUCT], ids=str)
+def test_bounds_leave_few_rows_to_measure(metric):
+    vectors, queries = prepared(spread, 5000, 64, metric)
+    squares = squared_lengths(vectors) if needs_squares(metric, 64) else None
+    bounds = Bounder(queries[3:6], metric).bounds(vectors, squares)
+    assert (bounds.low <= bounds.limit_of_kth(10)[:, None]).sum(axis=1).max() <= 15
+
+
+def test_there_are_no_bounds_for_p_norms_and_very_long_vectors():
+    assert not can_bound(L1, 8)
+    assert not can_bound(L2, 100_000)
+    vectors, queries = prepared(spread, 30, 40_000, L2)
+    answer = search_matrix(np.repeat(queries, 6, axis=0), vectors, 3, None, L2)
+    assert_a_stable_sort(answer, np.repeat(queries, 6, axis=0), vectors, 3, None, L2)
+
+
+@pytest.mark.parametrize("metric", [L2, COSINE, INNER_PRODUCT], ids=str)
+def test_a_row_that_is_no_number_costs_no_other_its_place(metric):
+    vectors, queries = prepared(spread, 9000, 8, metric)
+    broken = vectors.copy()
+    broken[17], broken[8500] = np.nan, np.inf
+    _, rows = search_matrix(queries[:3], broken, 10, None, metric)
+    allowed = np.ones(9000, bool)
+    allowed[[17, 8500]] = False
+    _, expected = search_matrix(queries[:3], vectors, 10, RowMask(allowed), metric)
+    for found, wanted in zip(rows, expected, strict=True):
+        real = found[~np.isin(found, [17, 8500])]
+        np.testing.assert_array_equal(real, wanted[: len(real)])
+        assert len(real) >= 8
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=str)
+def test_rows_need_no_alignment(metric):
+    """Rows in a file that faiss wrote begin at any byte."""
+    vectors, queries = prepared(spread, 3000, 33, metric)
+    memory = np.empty(vectors.nbytes + 3, np.uint8)
+    unaligned = memory[3:].view(np.float32).reshape(vectors.shape)
+    unaligned[:] = vectors
+    assert not unaligned.flags.aligned
+    for mask in (None, RowMask(np.arange(3000) % 5 == 0)):
+        for many in (queries, queries[:1]):
+            expected = search_matrix(many, vectors, 10, mask, metric)
+            for answer in (
+                search_matrix(many, unaligned, 10, mask, metric),
+                MatrixScan(unaligned, metric).search(many, 10, mask),
+            ):
+                np.testing.assert_array_equal(answer[0], expected[0])
+                np.testing.assert_array_equal(answer[1], expected[1])
+
+
+@pytest.mark.parametrize("k", [1, 10, 2000, 29_999, 30_000])
+def test_the_nearest_of_many_blocks_are_a_stable_sort(k):
+    """30,000 rows of 512 make 15 blocks; coarse values make ties across them."""
+    random = np.random.default_rng(4)
+    vectors = np.zeros((30_000, 512), np.float32)
+    vectors[:, 0] = random.integers(0, 50, 30_000)
+    query = np.zeros((1, 512), np.float32)
+    found, rows = search_matrix(query, vectors, k, None, L2)
+    np.testing.assert_array_equal(rows[0], np.argsort(vectors[:, 0], kind="stable")[:k])
+    np.testing.assert_array_equal(found[0], vectors[rows[0], 0])
+
+
+@pytest.mark.parametrize("kind", [spread, far_from_the_origin, ever_nearer])
+def test_a_scan_of_many_queries_holds_blocks_and_not_the_rows(kind):
+    vectors, _ = prepared(kind, 60_000, 128, L2)  # 31 MB; all pairs would take 24 MB a float
+    queries = vectors[:100].copy()
+    tracemalloc.start()
+    try:
+        search_matrix(queries, vectors, 10, None, L2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 24 << 20
