@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -29,14 +29,20 @@ def failed_start(*arguments: str | Path) -> tuple[int, str]:
 class ServerProcess:
     """A server process; killed on leaving the `with` block, should it still run.
 
-    log: the file that gets its standard error.
+    log: the file that gets its standard error. environment: None: that of the tests.
     """
 
-    def __init__(self, *arguments: str | Path, log: Path) -> None:
+    def __init__(
+        self, *arguments: str | Path, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._log = log
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                serve_command(*arguments), stdout=subprocess.PIPE, stderr=stream, text=True
+                serve_command(*arguments),
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+                env=environment,
             )
         self._workers: list[psutil.Process] = []
 
@@ -52,7 +58,8 @@ class ServerProcess:
         line = self._process.stdout.readline()
         assert line.startswith(SERVING), f"it said {line!r}\n{self._log.read_text()}"
         self.workers()
-        return line.removeprefix(SERVING).strip()
+        self.address_told = line.removeprefix(SERVING).strip()
+        return self.address_told
 
     def workers(self) -> list[psutil.Process]:
         """Every process that it has started so far."""

@@ -28,8 +28,9 @@ _FEW_ROWS = 256
 _INDEX_COST = 5
 _MOST_INDEX_COST = 80
 
-# How many times further an index is asked where it proposed too few.
+# How many times further an index is asked where it proposed too few, and how often.
 _FURTHER = 4
+_TRIES = 3
 
 # Proposals for all queries that are ranked at a time: 8 MiB of row numbers.
 _PROPOSALS = 1 << 20
@@ -87,12 +88,15 @@ class RankedProposals:
             count = min(k * self.rerank, total)
         else:
             enough = min(k * self.rerank, available)
-            # Twice the standard deviation of how many of so many rows are allowed ones.
-            count = min(enough + 2 * math.isqrt(enough) + 2, available)
+            # Of as many rows as hold `enough` allowed ones on average, twice the deviation more.
+            deviation = math.sqrt(enough * (1 - available / total))
+            count = min(math.ceil(enough + 2 * deviation) + 1, available)
         demand = Demand(count, allowed, total / available)
         found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         short = np.arange(len(queries))
-        while len(short) and _index_pays(len(short), demand, available):
+        for _ in range(_TRIES):
+            if not len(short) or not _index_pays(len(short), demand, available):
+                break
             short = self._search_short(queries, short, demand, enough, found)
             demand = replace(demand, widening=demand.widening * _FURTHER)
         if len(short):

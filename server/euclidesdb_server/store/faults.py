@@ -42,7 +42,7 @@ def translated(error: Exception, doing: str) -> DatabaseError:
 
 def storage_error(error: plyvel.Error, doing: str) -> StorageError:
     """Our error for one of LevelDB's own."""
-    text = _text(error)
+    text = storage_text(error)
     if isinstance(error, plyvel.CorruptionError):
         return CorruptRecord(f"{doing}: the store is damaged: {text}")
     if any(reason in text for reason in NO_SPACE):
@@ -50,7 +50,8 @@ def storage_error(error: plyvel.Error, doing: str) -> StorageError:
     return StorageError(f"{doing}: {text}")
 
 
-def _text(error: Exception) -> str:
+def storage_text(error: Exception) -> str:
+    """What LevelDB says, in words."""
     parts = (
         part.decode(errors="replace") if isinstance(part, bytes) else str(part)
         for part in error.args

@@ -33,9 +33,11 @@ from euclidesdb_server.store.faults import (
     LEVELDB_ERRORS,
     storage_error,
     storage_errors,
+    storage_text,
     translated,
 )
 from euclidesdb_server.store.gate import Gate
+from euclidesdb_server.store.torn import cut_torn_ends
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "write_buffer_size": 16 << 20,
@@ -336,9 +338,17 @@ def _scan(
 def _open(folder: Path) -> Any:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return plyvel.DB(str(folder), create_if_missing=True, **OPTIONS)
+        try:
+            return plyvel.DB(str(folder), create_if_missing=True, **OPTIONS)
+        except plyvel.CorruptionError:
+            if not cut_torn_ends(folder, folder.with_name(folder.name + ".torn")):
+                raise
+            return plyvel.DB(str(folder), create_if_missing=True, **OPTIONS)
     except plyvel.CorruptionError as error:
-        raise DataFolderError(f"the store in {folder} is damaged: {error}") from error
+        raise DataFolderError(
+            f"the store in {folder} is damaged: {storage_text(error)}; "
+            "`euclidesdb verify` says what is, and can repair it"
+        ) from error
     except (plyvel.Error, OSError) as error:
         text = str(error)
         if "IO error: lock " in text:

@@ -1,0 +1,128 @@
+"""The faults that the proofs rest on really happen, under every library that writes our files."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.disk_faults import DiskFaults, power_cut
+
+WRITERS = {
+    "python": "with open(root + '/a', 'wb') as file: file.write(b'x' * 5000)",
+    "os": (
+        "import os; file = os.open(root + '/a', os.O_WRONLY | os.O_CREAT); "
+        "[os.write(file, b'x' * 5000) for _ in range(2)]"
+    ),
+    "numpy": "import numpy; numpy.zeros(5000).tofile(root + '/a')",
+    "faiss": "import faiss; faiss.write_index(faiss.IndexFlatL2(8), root + '/a')",
+    "leveldb": (
+        "import plyvel; db = plyvel.DB(root, create_if_missing=True); "
+        "[db.put(b'%d' % i, b'x' * 100, sync=True) for i in range(100)]"
+    ),
+}
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> DiskFaults:
+    return DiskFaults(tmp_path / "root", tmp_path / "control", traced=True)
+
+
+def run(faults: DiskFaults, program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"root = {str(faults.root)!r}\n{program}"],
+        env=faults.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_felt_by_every_library_that_writes(faults, writer):
+    faults.fill()
+    failed = run(faults, WRITERS[writer])
+    assert failed.returncode == 1
+    assert any(text in failed.stderr for text in ("No space left", "requested and", "write error"))
+    faults.make_room()
+    shutil.rmtree(faults.root)
+    faults.root.mkdir()
+    assert run(faults, WRITERS[writer]).returncode == 0
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_process_is_killed_in_the_call_that_was_named(faults, writer):
+    faults.kill_in(2)
+    assert run(faults, WRITERS[writer]).returncode == -signal.SIGKILL
+    assert faults["calls"] == 2
+
+
+def test_other_files_are_left_alone(faults, tmp_path):
+    faults.fill()
+    faults["kill_at"] = 1
+    assert run(faults, f"open({str(tmp_path / 'other')!r}, 'wb').write(b'x')").returncode == 0
+
+
+PROGRAM = """
+import os
+def write(name, data, sync):
+    file = os.open(root + "/" + name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(file, data)
+    if sync:
+        os.fsync(file)
+    return file
+synced = write("synced", b"a" * 9000, True)
+os.write(synced, b"b" * 9000)
+write("unsynced", b"c" * 9000, False)
+write("renamed.tmp", b"d", True)
+os.rename(root + "/renamed.tmp", root + "/renamed")
+os.unlink(root + "/old")
+if {sync_folder}:
+    os.fsync(os.open(root, os.O_RDONLY))
+os.kill(os.getpid(), 9)
+"""
+
+
+def cuts(faults: DiskFaults, tmp_path: Path, *, sync_folder: bool) -> list[dict[str, bytes]]:
+    """What forty power cuts at the end of the program leave."""
+    (faults.root / "old").write_bytes(b"old")
+    before = tmp_path / "before"
+    shutil.copytree(faults.root, before)
+    run(faults, PROGRAM.replace("{sync_folder}", str(sync_folder)))
+    states = []
+    for seed in range(40):
+        after = tmp_path / f"after-{seed}"
+        power_cut(faults, before, after, random.Random(seed))
+        states.append({path.name: path.read_bytes() for path in after.iterdir()})
+    return states
+
+
+def test_a_power_cut_takes_what_was_not_synced_and_nothing_else(faults, tmp_path):
+    states = cuts(faults, tmp_path, sync_folder=False)
+    for state in states:
+        assert state["synced"].startswith(b"a" * 9000)
+        assert ("renamed" in state) != ("renamed.tmp" in state)
+        assert state.get("old", b"old") == b"old"
+        # names change in order
+        assert "old" in state or "renamed" in state
+        assert state.get("renamed", b"d") == b"d"
+    assert len({state["synced"] for state in states}) > 3
+    assert {"old" in state for state in states} == {True, False}
+    assert {"renamed" in state for state in states} == {True, False}
+    assert {"unsynced" in state for state in states} == {True, False}
+    assert any(state["synced"].strip(b"ab") for state in states), "no block was torn"
+
+
+def test_what_a_synced_folder_names_survives(faults, tmp_path):
+    for state in cuts(faults, tmp_path, sync_folder=True):
+        assert {"synced", "unsynced", "renamed"} == state.keys()
+
+
+def test_the_shim_needs_no_more_than_a_compiler():
+    assert shutil.which(os.environ.get("CC", "cc"))
