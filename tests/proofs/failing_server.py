@@ -49,9 +49,7 @@ class FailingServer:
 
     def start(self) -> ServerProcess:
         """A server process; it may die before it serves."""
-        return ServerProcess(
-            "-c", self._conf, log=self.log, environment=self.faults.environment
-        )
+        return ServerProcess("-c", self._conf, log=self.log, environment=self.faults.environment)
 
 
 def after_some_calls(chance: random.Random) -> int:

@@ -130,7 +130,7 @@ def test_a_segment_that_finds_no_room_leaves_nothing_behind_and_is_built_later(f
         assert [*segments.glob("*")] == []
         server.faults.make_room()
         refresh(request)
-        wait_for(lambda: (segments / "1" / "manifest.json").is_file(), "a build with room")
+        wait_for((segments / "1" / "manifest.json").is_file, "a build with room")
     ledger.check(client)
 
 
@@ -151,7 +151,7 @@ def test_writers_on_a_disk_that_fills_up_and_empties_lose_nothing(tmp_path, roun
                     server.faults.fill()
                     time.sleep(chance.uniform(0.0, 0.3))
                     server.faults.make_room()
-                wait_for(lambda: takes_writes(client), "a write after there was room again")  # noqa: B023
+                wait_for(lambda: takes_writes(client), "a write after there was room again")
                 for writer in writers:
                     writer.stop()
                 client.remove("probe")

@@ -22,11 +22,11 @@ from euclidesdb_server.types import Distances, Matrix, RowMask, Rows
 # So few rows are compared one by one in any case.
 _FEW_ROWS = 256
 
-# What a row costs an index that must look at it, in rows of a scan. 100,000 rows of 128: half a
-# microsecond for each candidate of a graph; of a scan 50 to 100 ns for one query, 6 ns where a
-# hundred share the matrix product.
-_INDEX_COST = 5
-_MOST_INDEX_COST = 80
+# What a row costs an index that must look at it, in rows of a scan. 100,000 rows of 128, one
+# query: half a microsecond for each candidate of a graph, and 50 ns for each row of a scan (100 ns
+# where few are allowed). That a batch shares a scan's matrix product is left out: a query is to
+# have the same answer alone and in a batch.
+_INDEX_COST = 10
 
 # How many times further an index is asked where it proposed too few, and how often.
 _FURTHER = 4
@@ -95,7 +95,7 @@ class RankedProposals:
         found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         short = np.arange(len(queries))
         for _ in range(_TRIES):
-            if not len(short) or not _index_pays(len(short), demand, available):
+            if not len(short) or demand.count * demand.widening * _INDEX_COST >= available:
                 break
             short = self._search_short(queries, short, demand, enough, found)
             demand = replace(demand, widening=demand.widening * _FURTHER)
@@ -146,9 +146,3 @@ class RankedProposals:
         order = np.argsort(measured, axis=1, kind="stable")[:, :k]
         order += np.arange(len(order))[:, None] * proposed.shape[1]
         return measured.take(order), proposed.take(order), np.count_nonzero(counts, axis=1)
-
-
-def _index_pays(queries: int, demand: Demand, available: int) -> bool:
-    """Whether asking the index costs less than comparing with all rows available."""
-    cost = min(_INDEX_COST * queries, _MOST_INDEX_COST)
-    return demand.count * demand.widening * cost < available

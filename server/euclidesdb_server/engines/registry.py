@@ -11,6 +11,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from euclidesdb_server.engines.protocol import SearchEngine
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.settings import parse_section
@@ -35,14 +37,21 @@ class Engines:
             create_engine(other, section, file=file)
 
     def of_model(
-        self, name: str, sections: Mapping[str, Mapping[str, str]], file: Path
+        self, name: str, sections: Mapping[str, Mapping[str, str]], file: Path, *, feature_dim: int
     ) -> SearchEngine:
         """The engine of a model whose model.conf is `file`.
 
         name: of its engine; empty: the default. sections: of its model.conf, by engine; what
-        they say goes before what the server's configuration says. Raises ConfigError.
+        they say goes before what the server's configuration says.
+
+        Raises ConfigError, for an engine of its own that cannot work with vectors of
+        `feature_dim`, too.
         """
         known = engine_names()
+        if name and name not in known:
+            raise ConfigError(
+                f"{file}: [model] search_engine = {name!r} is none of {', '.join(known)}"
+            )
         for section in sections:
             if section not in known:
                 raise ConfigError(
@@ -54,7 +63,12 @@ class Engines:
         if not sections and name == self._name:
             return self.default
         merged = {**self._sections.get(name, {}), **sections.get(name, {})}
-        return create_engine(name, merged, file=file)
+        engine = create_engine(name, merged, file=file)
+        try:
+            engine.build(np.empty((0, feature_dim), np.float32))
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error}") from error
+        return engine
 
 
 def engine_names() -> list[str]:

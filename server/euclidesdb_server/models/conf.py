@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -118,12 +119,10 @@ def read_model_folder(folder: Path, engines: Engines | None = None) -> ModelFold
         model = sections.pop("model", None)
         if model is None:
             raise ModelLoadError(f"{file} has no section [model]: it has {[*sections]}")
-        conf: ModelConf | VectorsConf
-        if model.get("input") == "vector":
-            conf = parse_section(VectorsConf, model, file=file, name="model")
-        else:
-            conf = parse_section(ModelConf, model, file=file, name="model")
-        engine = (engines or Engines()).of_model(conf.search_engine, sections, file)
+        conf = _parse(model, file)
+        engine = (engines or Engines()).of_model(
+            conf.search_engine, sections, file, feature_dim=conf.feature_dim
+        )
     except ConfigError as error:
         raise ModelLoadError(str(error)) from error
     _check_name(conf.name, file)
@@ -138,6 +137,20 @@ def read_model_folder(folder: Path, engines: Engines | None = None) -> ModelFold
     except OSError as error:
         raise ModelLoadError(f"{file}: [model] filename: cannot read {program}: {error}") from error
     return ModelFolder(conf, program, digest.hexdigest()[:32], engine)
+
+
+def _parse(section: Mapping[str, str], file: Path) -> ModelConf | VectorsConf:
+    kinds = {"image": ModelConf, "vector": VectorsConf}
+    taken = section.get("input", "image")
+    if taken not in kinds:
+        raise ModelLoadError(f"{file}: [model] input = {taken!r}: should be {' or '.join(kinds)}")
+    keys = {kind: {key.name for key in fields(conf)} for kind, conf in kinds.items()}
+    for key in section.keys() - keys[taken]:
+        if any(key in others for others in keys.values()):
+            raise ModelLoadError(f"{file}: [model] {key} makes no sense with input = {taken}")
+    if taken == "vector":
+        return parse_section(VectorsConf, section, file=file, name="model")
+    return parse_section(ModelConf, section, file=file, name="model")
 
 
 def _vectors_fingerprint(conf: VectorsConf) -> str:

@@ -89,12 +89,12 @@ class ModelRegistry:
 
     def problems(self) -> list[str]:
         """Why models are not ready, one sentence each; empty where all are."""
-        quarantined = [
-            model.state[1]
-            for model in self._served.values()
-            if model.state[0] is ModelState.QUARANTINED
+        standings = {name: model.state for name, model in self._served.items()}
+        return [f"folder {name!r}: {reason}" for name, reason in self._broken.items()] + [
+            f"model {name!r}: {reason}"
+            for name, (state, reason) in standings.items()
+            if state is ModelState.QUARANTINED
         ]
-        return [f"folder {name!r}: {reason}" for name, reason in self._broken.items()] + quarantined
 
     def close(self) -> None:
         """End every worker; all at once, as one that hangs takes its time."""

@@ -128,7 +128,8 @@ class ServedModel:
             try:
                 return self._start(self._closing.is_set)
             except (ModelLoadError, OSError) as error:
-                log.warning("start %d of %d failed: %s", chance, chances, error)
+                name = self.folder.conf.name
+                log.warning("start %d of %d of model %r failed: %s", chance, chances, name, error)
                 if chance == chances and not self._closing.is_set():
                     self._quarantine(str(error))
         return None

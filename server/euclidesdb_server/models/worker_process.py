@@ -57,7 +57,6 @@ class WorkerProcess:
 
         Raises ModelLoadError with the worker's reason.
         """
-        self._name = folder.conf.name
         ours, theirs = Pipe(duplex=True)
         limit_silence(ours, folder.conf.inference_timeout)
         self._connection: Connection[Any, Any] = ours
@@ -127,15 +126,11 @@ class WorkerProcess:
             send_message(self._connection, load)
             while not self.poll(GIVE_UP_INTERVAL):
                 if give_up():
-                    raise ModelLoadError(f"model {self._name!r}: the server is stopping")
+                    raise ModelLoadError("the server is stopping")
                 if time.monotonic() > deadline:
-                    raise ModelLoadError(
-                        f"model {self._name!r} did not load in {start_timeout:g} s"
-                    )
+                    raise ModelLoadError(f"it did not load in {start_timeout:g} s")
             header, _ = self.receive()
         except (EOFError, OSError, ProtocolError) as error:
-            raise ModelLoadError(
-                f"the worker of model {self._name!r} died while it loaded: {self.end(DYING)}"
-            ) from error
+            raise ModelLoadError(f"its worker died while it loaded: {self.end(DYING)}") from error
         if header.get("type") != "ready":
-            raise ModelLoadError(f"model {self._name!r}: {header.get('reason', header)}")
+            raise ModelLoadError(str(header.get("reason", header)))

@@ -1,0 +1,126 @@
+"""LevelDB with group commit, and the gate that lets it be exchanged."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from euclidesdb_server.errors import ShuttingDown
+from euclidesdb_server.store.gate import Gate
+from euclidesdb_server.store.leveldb import SCAN_ROWS, LevelDB
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[LevelDB]:
+    made = LevelDB(tmp_path / "leveldb", sync=True)
+    yield made
+    made.close()
+
+
+def put(database: LevelDB, key: bytes, value: bytes = b"") -> None:
+    batch = database.batch()
+    batch.put(key, value)
+    database.write(batch, "putting")
+
+
+def test_writers_that_wait_go_to_disk_together(database, monkeypatch):
+    """The first one is held on its way; the others wait behind it, and go in one group."""
+    groups: list[int] = []
+    held, begun = threading.Event(), threading.Event()
+    commit = database._commit
+
+    def slow_commit(group: list[object]) -> object:
+        groups.append(len(group))
+        begun.set()
+        assert held.wait(30)
+        return commit(group)
+
+    monkeypatch.setattr(database, "_commit", slow_commit)
+    threads = [
+        threading.Thread(target=put, args=(database, b"%d" % number)) for number in range(20)
+    ]
+    threads[0].start()
+    assert begun.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(database._waiting) < 19:
+        threading.Event().wait(0.001)
+    held.set()
+    for thread in threads:
+        thread.join()
+    assert groups == [1, 19]
+    assert all(database.get(b"%d" % number) == b"" for number in range(20))
+
+
+def test_a_group_is_bounded_and_everyone_behind_it_has_a_turn(database, monkeypatch):
+    monkeypatch.setattr("euclidesdb_server.store.leveldb.GROUP_BYTES", 1000)
+    threads = [
+        threading.Thread(target=put, args=(database, b"%d" % number, bytes(600)))
+        for number in range(50)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum(len(rows) for rows in database.scan(b"0", b"9" * 9)) == 50
+
+
+def test_a_scan_goes_on_over_every_piece_and_stops_at_its_end(database):
+    keys = [b"k%06d" % number for number in range(2 * SCAN_ROWS + 5)]
+    batch = database.batch()
+    for key in [*keys, b"l"]:
+        batch.put(key, key)
+    database.write(batch, "filling")
+    found = [key for rows in database.scan(b"k", b"k999999") for key, _ in rows]
+    assert found == keys
+    assert [len(rows) for rows in database.scan(keys[0], keys[SCAN_ROWS - 1])] == [SCAN_ROWS]
+    assert [*database.scan(b"m", b"n")] == []
+
+
+def test_whoever_uses_it_after_it_is_closed_is_told(database):
+    scan = database.scan(b"a", b"z")
+    snapshot = database.snapshot()
+    put(database, b"k")
+    database.close()
+    database.close()
+    for use in (
+        lambda: database.get(b"k"),
+        lambda: put(database, b"k"),
+        lambda: snapshot.get(b"k"),
+        lambda: next(scan),
+        database.snapshot,
+    ):
+        with pytest.raises(ShuttingDown, match="closed"):
+            use()
+
+
+def test_a_gate_lets_many_in_and_one_alone():
+    gate = Gate()
+    inside, alone, leave = threading.Event(), threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with gate:
+            inside.set()
+            assert leave.wait(30)
+
+    def be_alone() -> None:
+        with gate.alone():
+            alone.set()
+
+    first = threading.Thread(target=stay)
+    first.start()
+    assert inside.wait(30)
+    with gate:
+        pass  # a second one comes and goes meanwhile
+    second = threading.Thread(target=be_alone)
+    second.start()
+    assert not alone.wait(0.05)
+    leave.set()
+    assert alone.wait(30)
+    for thread in (first, second):
+        thread.join()
+    with gate:
+        pass
