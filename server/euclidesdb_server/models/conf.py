@@ -140,17 +140,15 @@ def read_model_folder(folder: Path, engines: Engines | None = None) -> ModelFold
 
 
 def _parse(section: Mapping[str, str], file: Path) -> ModelConf | VectorsConf:
-    kinds = {"image": ModelConf, "vector": VectorsConf}
-    taken = section.get("input", "image")
-    if taken not in kinds:
-        raise ModelLoadError(f"{file}: [model] input = {taken!r}: should be {' or '.join(kinds)}")
-    keys = {kind: {key.name for key in fields(conf)} for kind, conf in kinds.items()}
-    for key in section.keys() - keys[taken]:
-        if any(key in others for others in keys.values()):
-            raise ModelLoadError(f"{file}: [model] {key} makes no sense with input = {taken}")
-    if taken == "vector":
-        return parse_section(VectorsConf, section, file=file, name="model")
-    return parse_section(ModelConf, section, file=file, name="model")
+    kinds: dict[str, type[ModelConf | VectorsConf]] = {"image": ModelConf, "vector": VectorsConf}
+    takes = section.get("input", "image")
+    if takes not in kinds:
+        raise ModelLoadError(f"{file}: [model] input = {takes!r}: should be {' or '.join(kinds)}")
+    keys = {name: {field.name for field in fields(kind)} for name, kind in kinds.items()}
+    for key in section:
+        if key not in keys[takes] and key in set().union(*keys.values()):
+            raise ModelLoadError(f"{file}: [model] {key} makes no sense with input = {takes}")
+    return parse_section(kinds[takes], section, file=file, name="model")
 
 
 def _vectors_fingerprint(conf: VectorsConf) -> str:

@@ -60,4 +60,4 @@ class Ids:
         """Write both files into `folder`."""
         text = self._text
         (folder / TEXT).write_bytes(text.encode() if isinstance(text, str) else text)
-        self._offsets.astype("<i8", copy=False).tofile(folder / OFFSETS)
+        (folder / OFFSETS).write_bytes(self._offsets.astype("<i8", copy=False).data)

@@ -100,7 +100,7 @@ class SegmentFolder:
         try:
             unfinished.mkdir(parents=True)
             segment.save(unfinished)
-            labels.astype("<i8").tofile(unfinished / LABELS)
+            (unfinished / LABELS).write_bytes(labels.astype("<i8").data)
             ids.save(unfinished)
             self._write_manifest(unfinished, len(labels), up_to_label)
             for file in unfinished.iterdir():
