@@ -44,6 +44,18 @@ class VectorItems:
     attributes_json: Sequence[str] | None = None
     metadata: Sequence[bytes] | None = None
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice) -> VectorItems:
+        return VectorItems(
+            self.space,
+            self.ids[rows],
+            self.vectors[rows],
+            None if self.attributes_json is None else self.attributes_json[rows],
+            None if self.metadata is None else self.metadata[rows],
+        )
+
     def item(self, row: int) -> NewItem:
         """One of them."""
         return NewItem(
@@ -79,20 +91,11 @@ class VectorItems:
         most = max(1, min(MOST_ITEMS, MOST_BYTES // max(1, self.vectors[:1].nbytes)))
         for row, item_id in enumerate(self.ids):
             if row - start == most or item_id in seen:
-                yield self._slice(start, row)
+                yield self[start:row]
                 start, seen = row, set()
             seen.add(item_id)
         if seen:
-            yield self._slice(start, len(self.ids))
-
-    def _slice(self, start: int, stop: int) -> VectorItems:
-        return VectorItems(
-            self.space,
-            self.ids[start:stop],
-            self.vectors[start:stop],
-            None if self.attributes_json is None else self.attributes_json[start:stop],
-            None if self.metadata is None else self.metadata[start:stop],
-        )
+            yield self[start:]
 
     def _taken(self, rows: Sequence[int]) -> VectorItems:
         return VectorItems(

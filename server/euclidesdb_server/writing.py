@@ -21,7 +21,13 @@ import numpy as np
 
 from euclidesdb_server.catalog import Catalog
 from euclidesdb_server.embedded import NewItem, VectorItems, batches_of
-from euclidesdb_server.errors import DatabaseError, ShuttingDown, StorageError, UnknownItem
+from euclidesdb_server.errors import (
+    CorruptRecord,
+    DatabaseError,
+    ShuttingDown,
+    StorageError,
+    UnknownItem,
+)
 from euclidesdb_server.locks import ItemLocks
 from euclidesdb_server.spaces import Compactor
 from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite, NewItems
@@ -29,7 +35,7 @@ from euclidesdb_server.types import Payload, Vector
 
 log = logging.getLogger(__name__)
 
-_Batch = TypeVar("_Batch")
+_Batch = TypeVar("_Batch", Sequence[NewItem], VectorItems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +69,14 @@ class Writer:
         """Write items, in order; of each, why it is not written, or None where it is."""
         failures: list[DatabaseError | None] = []
         for batch in batches_of(items):
-            failures += self._outcome(self._write, batch, len(batch))
+            failures += self._outcomes(self._write, batch)
         return failures
 
     def write_vectors(self, items: VectorItems) -> list[DatabaseError | None]:
         """As `write`; several times faster for those that are new."""
         failures: list[DatabaseError | None] = []
         for batch in items.batches():
-            failures += self._outcome(self._write_vectors, batch, len(batch.ids))
+            failures += self._outcomes(self._write_vectors, batch)
         return failures
 
     def remove(self, item_id: str) -> None:
@@ -90,15 +96,21 @@ class Writer:
                 raise
             self._bury(record.labels)
 
-    def _outcome(
-        self, write: Callable[[_Batch], None], batch: _Batch, count: int
+    def _outcomes(
+        self, write: Callable[[_Batch], None], batch: _Batch
     ) -> list[DatabaseError | None]:
+        """Of each item of a batch, why it is not written, or None where it is."""
         try:
             self._recover()
             write(batch)
         except (StorageError, ShuttingDown) as error:
-            return [error] * count
-        return [None] * count
+            if isinstance(error, CorruptRecord) and len(batch) > 1:
+                # what one item had before cannot be read: that is no matter of the others
+                middle = len(batch) // 2
+                first = self._outcomes(write, batch[:middle])
+                return first + self._outcomes(write, batch[middle:])
+            return [error] * len(batch)
+        return [None] * len(batch)
 
     def _write(self, items: Sequence[NewItem]) -> None:
         """Write items of different ids in one batch. Raises StorageError, ShuttingDown."""

@@ -9,12 +9,14 @@ from support.stores import vector
 
 from euclidesdb_server import embedded
 from euclidesdb_server.errors import (
+    CorruptRecord,
     DimensionMismatch,
     InvalidRequest,
     StaleSpace,
     UnknownItem,
     UnknownModel,
 )
+from euclidesdb_server.store import keys
 from euclidesdb_server.types import (
     AddRequest,
     AddVectorsRequest,
@@ -133,6 +135,21 @@ def test_bulk_writes_are_cut_into_batches_and_lose_nothing(database, monkeypatch
     assert len(outcomes) == count
     assert {neighbor.distance for neighbor in database.near([5, 0], "one", 1000)} == {0.0}
     assert len(database.spaces["one"]) == 40
+
+
+def test_an_item_whose_record_is_damaged_fails_alone(database):
+    ids = [f"item {number}" for number in range(20)]
+    assert database.add_vectors("one", ids, [[n, 0] for n in range(20)]) == {}
+    batch = database.store._leveldb.batch()
+    batch.put(keys.item_key("item 13"), b"\xc1")
+    database.store._leveldb.write(batch, "damaging")
+    refused = database.add_vectors("one", ids, [[n, 1] for n in range(20)])
+    assert {position: type(error) for position, error in refused.items()} == {13: CorruptRecord}
+    outcomes = database.features.add_many([request(item_id, 0, 2) for item_id in ids], CALL)
+    assert [isinstance(outcome, CorruptRecord) for outcome in outcomes] == [
+        item_id == "item 13" for item_id in ids
+    ]
+    assert database.vectors("item 12") == {"one": [0, 2]}
 
 
 def test_bulk_writes_are_there_after_a_restart(tmp_path, database):
