@@ -14,15 +14,35 @@ def vectors():
     return normalized(np.random.default_rng(0).standard_normal((1500, 16), np.float32))
 
 
-def saved_forest(engine, vectors, folder):
+def saved_forest(engine, vectors, folder, threads=1):
     folder.mkdir()
-    engine.build(vectors).save(folder)
+    engine.build(vectors, threads=threads).save(folder)
     return (folder / "trees.annoy").read_bytes()
 
 
 def test_the_same_rows_grow_the_same_forest(vectors, tmp_path):
     first = saved_forest(AnnoyEngine(), vectors, tmp_path / "first")
     assert saved_forest(AnnoyEngine(), vectors, tmp_path / "second") == first
+
+
+def test_more_threads_grow_other_trees_but_as_many(vectors, tmp_path):
+    engine = AnnoyEngine(AnnoyOptions(trees=20))
+    forests = [saved_forest(engine, vectors, tmp_path / str(n), threads=n) for n in (1, 2)]
+    assert forests[0] != forests[1]
+    assert engine.build(vectors, threads=2).about == engine.build(vectors).about == "20 trees"
+    assert AnnoyEngine(AnnoyOptions(trees=1)).build(vectors).about == "1 tree"
+
+
+def test_rerank_asks_the_trees_for_more(vectors):
+    queries = normalized(np.random.default_rng(1).standard_normal((50, 16), np.float32))
+    total = [
+        AnnoyEngine(AnnoyOptions(trees=4, rerank=rerank))
+        .build(vectors)
+        .search(queries, 10, None)[0]
+        .sum()
+        for rerank in (0, 1, 8)
+    ]
+    assert total[2] < total[0] == total[1]
 
 
 def test_trees_are_counted_by_dimension_unless_given(vectors, tmp_path):

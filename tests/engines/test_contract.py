@@ -86,6 +86,27 @@ def test_distances_are_to_the_bit_those_of_the_definition(segment, queries, vect
         np.testing.assert_array_equal(query_distances, expected)
 
 
+@pytest.mark.parametrize("share", [None, 0.5, 0.005])
+def test_an_exact_search_is_a_stable_sort_of_all_distances(
+    segment, queries, vectors, engine, share
+):
+    allowed = np.ones(ROWS, bool) if share is None else mask_of(share)
+    mask = None if share is None else RowMask(allowed)
+    found, rows = segment.search_exactly(queries[:5], 50, mask)
+    for query, query_distances, query_rows in zip(queries, found, rows, strict=False):
+        measured = np.where(allowed, distances(query, vectors, engine.metric), np.nan)
+        expected = np.argsort(measured, kind="stable")[: len(query_rows)]
+        np.testing.assert_array_equal(query_rows, expected)
+        np.testing.assert_array_equal(query_distances, measured[expected])
+    if segment.exact:
+        np.testing.assert_array_equal(segment.search(queries[:5], 50, mask)[1], rows)
+
+
+def test_a_segment_says_what_it_is(segment, case):
+    assert segment.about
+    assert segment.exact == case.exact
+
+
 def test_equal_distances_come_in_row_order(segment, queries):
     found, rows = segment.search(queries, 200, None)
     tied = np.diff(found, axis=1) == 0

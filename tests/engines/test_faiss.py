@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import weakref
 
+import faiss
 import numpy as np
 import pytest
 
 from euclidesdb_server.engines.distances import normalized
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.errors import ConfigError
+from euclidesdb_server.types import RowMask
 
 
 def engine(index_type="Flat", **options):
@@ -42,6 +46,7 @@ def test_l2_is_the_distance_and_not_its_square():
         ("LSH", "inner_product"),
         ("IDMap,Flat", "l2"),
         ("IDMap2,HNSW16", "cosine"),
+        ("ZnLattice2x3_4", "l2"),
     ],
 )
 def test_an_index_type_that_cannot_work_is_a_configuration_error(vectors, rows, index_type, metric):
@@ -59,14 +64,29 @@ def test_too_few_rows_to_train_on_make_a_flat_segment(vectors, tmp_path, caplog,
         segment = engine(index_type).build(few)
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert f"faiss cannot build {index_type} of 9 rows" in caplog.text
+    assert segment.about == f"Flat (9 rows are too few for {index_type})"
+    assert segment.exact
     assert segment.search(few[:1], 20, None)[1][0, 0] == 0
     segment.save(tmp_path)
     assert json.loads((tmp_path / "index.json").read_text()) == {"index_type": "Flat"}
+    assert engine(index_type).load(tmp_path).about == segment.about
+
+
+@pytest.mark.parametrize(
+    ("index_type", "lists"), [("IVF64,Flat", 64), ("IVF64_HNSW32,SQ8", 64), ("IMI2x4,Flat", 256)]
+)
+def test_rows_are_not_spread_over_more_lists_than_there_are(vectors, index_type, lists):
+    few, enough = vectors[: lists - 1], vectors[:lists]
+    about = f"Flat ({lists - 1} rows are too few for {index_type})"
+    assert engine(index_type).build(few).about == about
+    assert engine(index_type).build(enough).about == index_type
 
 
 def test_an_empty_segment_is_flat_and_no_news(vectors, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        engine("IVF256,Flat").build(vectors[:0]).save(tmp_path)
+        empty = engine("IVF256,Flat").build(vectors[:0])
+        empty.save(tmp_path)
+    assert empty.about == "Flat (no rows yet)"
     assert not caplog.records
     assert json.loads((tmp_path / "index.json").read_text()) == {"index_type": "Flat"}
 
@@ -108,6 +128,96 @@ def test_looking_further_finds_more_and_rebuilds_nothing(vectors, tmp_path, inde
         for configured in (narrow, wide)
     ]
     assert total[1] < total[0]
+
+
+@pytest.mark.parametrize(
+    "index_type",
+    [
+        "HNSW16",
+        "HNSW16_SQ8",
+        "HNSW16_PQ4",
+        "IVF16,Flat",
+        "IVF16_HNSW8,Flat",
+        "IVF16,SQ8,RFlat",
+        "IVF16(PCA8,Flat),PQ8x4",
+        "IVF16,PQ8x4fs",
+        "IVF16,PQ8+8",
+        "IVF16,RaBitQ",
+        "IMI2x4,PQ8x4",
+        "PCA8,IVF16,PQ8x4",
+        "PCAR8,SQ8",
+        "OPQ4_8,IVF4,PQ4x4",
+        "ITQ16,LSH",
+        "RR12,SQfp16",
+        "L2norm,Flat",
+        "Pad24,HNSW16",
+        "NSG16,Flat",
+        "PQ8x4",
+        "PQ8x4fs",
+        "RQ2x4",
+        "RaBitQ",
+        "SQ4",
+    ],
+)
+def test_any_string_of_the_factory_makes_a_segment(vectors, tmp_path, capfd, index_type):
+    rows = vectors[:900]
+    segment = engine(index_type).build(rows)
+    assert segment.about == index_type
+    assert not segment.exact
+    segment.save(tmp_path)
+    loaded = engine(index_type).load(tmp_path)
+    assert loaded.about == index_type
+    masks = [None, RowMask(np.arange(900) % 2 == 0), RowMask(np.arange(900) % 100 < 40)]
+    for mask in masks:
+        found, answers = segment.search(rows[:30], 10, mask)
+        assert found.shape == (30, 10)
+        truth, _ = segment.search_exactly(rows[:30], 10, mask)
+        assert (found <= truth[:, -1:]).mean() > 0.3
+        np.testing.assert_array_equal(loaded.search(rows[:30], 10, mask)[1], answers)
+    if not index_type.startswith("OPQ"):  # it trains a codec of its own
+        assert "WARNING" not in capfd.readouterr().err
+
+
+def test_flat_keeps_the_order_that_rounding_would_lose():
+    """faiss takes |x|² + |q|² - 2xq for the distance where the queries are many."""
+    random = np.random.default_rng(0)
+    vectors = (1000 + random.standard_normal((2000, 8)) * 1e-2).astype(np.float32)
+    segment = engine().build(vectors)
+    assert segment.exact
+    _, rows = segment.search(vectors[:100], 10, None)
+    np.testing.assert_array_equal(rows, segment.search_exactly(vectors[:100], 10, None)[1])
+    np.testing.assert_array_equal(rows[:, 0], np.arange(100))
+
+
+@pytest.mark.parametrize(("index_type", "kept"), [("Flat", False), ("HNSW8", False), ("SQ8", True)])
+def test_rows_that_the_index_holds_are_not_held_twice(index_type, kept):
+    rows = np.random.default_rng(0).standard_normal((500, 8), np.float32)
+    alive = weakref.ref(rows)
+    segment = engine(index_type).build(rows)
+    del rows
+    gc.collect()
+    assert (alive() is not None) is kept
+    assert segment.search_exactly(np.zeros((1, 8), np.float32), 3, None)[1].shape == (1, 3)
+
+
+def test_a_build_leaves_the_number_of_threads_alone(vectors):
+    before = faiss.omp_get_max_threads()
+    engine("HNSW8").build(vectors, threads=before + 1)
+    assert faiss.omp_get_max_threads() == before
+    with pytest.raises(ConfigError):
+        engine("IDMap,Flat").build(vectors, threads=before + 1)
+    assert faiss.omp_get_max_threads() == before
+
+
+def test_rerank_looks_at_more_and_rebuilds_nothing(vectors, tmp_path):
+    engine("PQ8x4").build(vectors).save(tmp_path)
+    queries = np.random.default_rng(1).standard_normal((50, 16), np.float32)
+    total = [
+        engine("PQ8x4", rerank=rerank).load(tmp_path).search(queries, 10, None)[0].sum()
+        for rerank in (1, 0, 4, 16)
+    ]
+    assert engine("PQ8x4", rerank=16).build_options == engine("PQ8x4").build_options
+    assert total[0] > total[1] == total[2] > total[3]
 
 
 def test_other_metrics_or_types_are_built_anew():

@@ -17,8 +17,14 @@ from euclidesdb_server.engines.faiss import FaissEngine
         (ExactEngine, {"metric": "cosine"}),
         (ExactDiskEngine, {"pnorm": "1.5", "normalize": "true"}),
         (ExactDiskEngine, {"pnorm": "inf"}),
-        (FaissEngine, {"metric": "inner_product", "index_type": "IVF4,Flat", "nprobe": "2"}),
-        (AnnoyEngine, {"tree_factor": "3", "trees": "0", "search_k": "100", "metric": "l2"}),
+        (
+            FaissEngine,
+            {"metric": "inner_product", "index_type": "IVF4,Flat", "nprobe": "2", "rerank": "3"},
+        ),
+        (
+            AnnoyEngine,
+            {"tree_factor": "3", "trees": "0", "search_k": "100", "metric": "l2", "rerank": "2"},
+        ),
     ],
 )
 def test_strings_become_options(engine, section):
@@ -37,6 +43,7 @@ def test_strings_become_options(engine, section):
         (ExactDiskEngine, {"pnorm": "0.5"}),
         (ExactDiskEngine, {"pnorm": "nan"}),
         (FaissEngine, {"nprobe": "-1"}),
+        (FaissEngine, {"rerank": "-1"}),
         (AnnoyEngine, {"tree_factor": "0"}),
         (AnnoyEngine, {"metric": "inner_product"}),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from engine_cases import ROWS, clustered, near
 
+from euclidesdb_server.engines import proposals
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.engines.proposals import Demand, RankedProposals
 from euclidesdb_server.engines.scan import MatrixScan, search_matrix
@@ -38,10 +39,12 @@ def every_other_row():
     ("enough", "mask", "asked"),
     [
         (1, None, [1]),
-        (20, None, [1, 8, 64]),
-        (np.inf, None, [1, 8, 64]),
+        (16, None, [1, 4, 16]),
+        (np.inf, None, [1, 4, 16]),
         (1, every_other_row(), [2]),
-        (np.inf, every_other_row(), [2, 16, 128]),
+        (8, every_other_row(), [2, 8]),
+        # Farther, it would have to look at more rows than a scan does in the same time.
+        (np.inf, every_other_row(), [2, 8]),
     ],
 )
 def test_an_index_that_proposes_too_few_is_asked_further(enough, mask, asked):
@@ -61,9 +64,9 @@ def test_only_the_queries_left_short_are_asked_again():
             rows[0] = np.resize(few[0], ROWS)
             return rows
 
-    index = OneShort(5)
+    index = OneShort(4)
     _, rows = RankedProposals(index, MatrixScan(VECTORS, L2), rerank=1).search(QUERIES, 10, None)
-    assert index.asked == [(4, 1), (1, 8)]
+    assert index.asked == [(4, 1), (1, 4)]
     np.testing.assert_array_equal(rows, search_matrix(QUERIES, VECTORS, 10, None, L2)[1])
 
 
@@ -76,14 +79,56 @@ def test_few_rows_are_compared_without_the_index(share):
     assert index.asked == []
 
 
-@pytest.mark.parametrize(
-    "index_type", ["Flat", "HNSW16", "IVF16,SQ8", "PCA16,IVF16,Flat", "IVF16,PQ8x4,RFlat"]
-)
-def test_faiss_is_handed_the_mask_and_finds_enough_by_itself(index_type):
+def test_rows_that_tie_come_in_order_whatever_the_order_of_proposals():
+    same = np.repeat(VECTORS[:1], ROWS, axis=0)
+
+    class Backwards:
+        def propose(self, queries, _demand):
+            return np.tile(np.arange(ROWS)[::-1], (len(queries), 1))
+
+    found, rows = RankedProposals(Backwards(), MatrixScan(same, L2), rerank=1).search(
+        QUERIES, 10, every_other_row()
+    )
+    np.testing.assert_array_equal(rows, [np.arange(0, 20, 2)] * 4)
+    assert (found == found[:, :1]).all()
+
+
+def test_rows_at_infinite_distance_are_found_and_padding_is_not():
+    far = VECTORS.copy()
+    far[:20] = 3e38
+
+    class Few:
+        def propose(self, queries, _demand):
+            return np.tile(np.concatenate((np.arange(20), np.full(30, -1))), (len(queries), 1))
+
+    queries = -far[:2]
+    found, rows = RankedProposals(Few(), MatrixScan(far, L2), rerank=1).search(queries, 10, None)
+    assert np.isinf(found).all()
+    np.testing.assert_array_equal(rows, [np.arange(10)] * 2)
+
+
+def test_many_queries_are_asked_for_in_parts(monkeypatch):
+    monkeypatch.setattr(proposals, "_PROPOSALS", 64)
+    index = Scripted(1)
+    _, rows = RankedProposals(index, MatrixScan(VECTORS, L2), rerank=2).search(QUERIES, 10, None)
+    assert index.asked == [(3, 1), (1, 1)]
+    np.testing.assert_array_equal(rows, search_matrix(QUERIES, VECTORS, 10, None, L2)[1])
+
+
+@pytest.mark.parametrize("index_type", ["SQ8", "PCA16,SQ8", "SQ8,RFlat"])
+def test_an_index_that_compares_all_rows_is_handed_the_mask(index_type):
     segment = FaissEngine(FaissOptions(index_type=index_type)).build(VECTORS)
     allowed = np.random.default_rng(0).random(ROWS) < 0.1
-    proposals = segment.propose(QUERIES, Demand(50, RowMask(allowed), widening=80))
-    for rows in proposals:
-        found = rows[rows >= 0]
-        assert len(found) >= 50
-        assert allowed[found].all()
+    rows = segment.propose(QUERIES, Demand(50, RowMask(allowed), widening=10))
+    assert rows.shape[1] >= 50
+    assert allowed[rows].all()
+
+
+@pytest.mark.parametrize("index_type", ["HNSW16", "IVF16,SQ8", "PCA16,IVF16,Flat", "PQ8x4fs"])
+def test_any_other_proposes_forbidden_rows_too(index_type):
+    """Then too few allowed ones among them say that it must look further."""
+    segment = FaissEngine(FaissOptions(index_type=index_type)).build(VECTORS)
+    allowed = np.random.default_rng(0).random(ROWS) < 0.1
+    rows = segment.propose(QUERIES, Demand(50, RowMask(allowed), widening=10))
+    assert rows.shape[1] == 500
+    assert not allowed[rows[rows >= 0]].all()

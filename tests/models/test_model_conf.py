@@ -61,7 +61,6 @@ def test_an_unknown_key_is_named_beside_the_known_ones(tmp_path):
         ("feature_dim", "0"),
         ("prediction_dim", "-1"),
         ("image_mode", "BGR"),
-        ("input", "text"),
         ("max_batch_size", "0"),
         ("inference_timeout", "0"),
         ("max_queue", "0"),
@@ -69,6 +68,11 @@ def test_an_unknown_key_is_named_beside_the_known_ones(tmp_path):
 )
 def test_a_malformed_value_is_quoted(tmp_path, key, value):
     assert f"[model] {key} = {value!r}: " in refusal(write(tmp_path, **{key: value}))
+
+
+def test_an_unknown_kind_of_input_is_told_the_known_ones(tmp_path):
+    message = refusal(write(tmp_path, input="text"))
+    assert message.endswith("model.conf: [model] input = 'text': should be image or vector")
 
 
 def test_the_section_is_model(tmp_path):
@@ -132,6 +136,7 @@ def test_another_preprocessing_is_another_version(tmp_path, change):
         {"max_wait_ms": 50},
         {"max_queue": 7},
         {"inference_timeout": 5},
+        {"search_engine": "annoy"},
     ],
     ids=str,
 )

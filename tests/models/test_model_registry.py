@@ -53,6 +53,15 @@ def test_a_model_that_is_not_what_it_says_is_quarantined(registry):
     assert "feature_dim = 512 in model.conf, but it returned shape (1, 12)" in reason
 
 
+def test_who_asks_a_quarantined_model_is_told_its_name_once(registry):
+    with pytest.raises(ModelUnavailable) as caught:
+        registry.get("lies").embed(Payload("image", b"junk"))
+    assert str(caught.value).startswith("model 'lies' is quarantined: the program ")
+    assert str(caught.value).count("'lies'") == 1
+    (problem,) = [problem for problem in registry.problems() if "'lies'" in problem]
+    assert problem.startswith("model 'lies': the program ")
+
+
 def test_each_folder_that_cannot_be_read_is_reported_with_its_reason(registry, mixed):
     assert dict(registry.broken) == {
         "empty": f"{mixed}/empty has no model.conf",

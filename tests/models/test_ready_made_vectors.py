@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.vector_spaces import save_vector_space
 
 from euclidesdb_server.config import ModelsConfig
 from euclidesdb_server.engines.registry import Engines
@@ -14,12 +15,8 @@ from euclidesdb_server.models.conf import read_model_folder
 from euclidesdb_server.types import L2, ModelState, Payload
 
 
-def folder(root: Path, text: str, name: str = "given") -> Path:
-    made = root / name
-    made.mkdir(parents=True, exist_ok=True)
-    head = f"[model]\nname = {name}\ninput = vector\nfeature_dim = 3\n"
-    (made / "model.conf").write_text(head + text)
-    return made
+def folder(root: Path, text: str, name: str = "given", feature_dim: int = 3) -> Path:
+    return save_vector_space(root, name, feature_dim=feature_dim, more=text)
 
 
 def test_a_space_of_vectors_is_ready_at_once_and_runs_nothing(tmp_path):
@@ -34,28 +31,47 @@ def test_a_space_of_vectors_is_ready_at_once_and_runs_nothing(tmp_path):
     registry.close()
 
 
-@pytest.mark.parametrize("key", ["filename", "image_size", "max_batch_size", "labels", "nonsense"])
+@pytest.mark.parametrize("key", ["filename", "image_size", "max_batch_size", "labels"])
 def test_a_key_that_makes_no_sense_without_a_program_is_named(tmp_path, key):
-    with pytest.raises(ModelLoadError, match=rf"\[model\] has no key '{key}'"):
+    says = rf"given/model.conf: \[model\] {key} makes no sense with input = vector"
+    with pytest.raises(ModelLoadError, match=says):
         read_model_folder(folder(tmp_path, f"{key} = 1\n"))
+
+
+def test_an_unknown_key_is_named_beside_those_of_a_space_of_vectors(tmp_path):
+    says = r"\[model\] has no key 'dim'; its keys are name, feature_dim, input, version, search_eng"
+    with pytest.raises(ModelLoadError, match=says):
+        read_model_folder(folder(tmp_path, "dim = 1\n"))
 
 
 def test_a_version_is_no_key_of_a_model_with_a_program(tmp_path):
     (tmp_path / "model.conf").write_text(
         "[model]\nname = a\nfilename = a.pt\nprediction_dim = 0\nfeature_dim = 1\nversion = 2\n"
     )
-    with pytest.raises(ModelLoadError, match=r"\[model\] has no key 'version'"):
+    with pytest.raises(
+        ModelLoadError, match=r"\[model\] version makes no sense with input = image"
+    ):
         read_model_folder(tmp_path)
 
 
-def test_the_fingerprint_changes_with_version_and_length_and_not_with_the_engine(tmp_path):
-    def fingerprint(text: str) -> str:
-        return read_model_folder(folder(tmp_path, text)).fingerprint
+def fingerprint(root: Path, text: str, **keys: object) -> str:
+    return read_model_folder(folder(root, text, **keys)).fingerprint
 
-    first = fingerprint("")
-    assert fingerprint("version = 2\n") != first
-    assert fingerprint("search_engine = annoy\n[annoy]\ntrees = 3\n") == first
-    assert len(first) == 32
+
+@pytest.mark.parametrize(
+    ("text", "keys"), [("version = 2\n", {}), ("", {"feature_dim": 4})], ids=str
+)
+def test_another_version_or_length_is_another_space(tmp_path, text, keys):
+    assert fingerprint(tmp_path, text, **keys) != fingerprint(tmp_path, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [("search_engine = annoy\n[annoy]\ntrees = 3\n", {}), ("", {"name": "renamed"})],
+    ids=str,
+)
+def test_another_engine_or_name_is_the_same_space(tmp_path, text, keys):
+    assert fingerprint(tmp_path, text, **keys) == fingerprint(tmp_path, "")
 
 
 def test_a_model_without_an_engine_of_its_own_has_the_servers(tmp_path):
@@ -68,6 +84,12 @@ def test_options_in_model_conf_go_before_those_of_the_server(tmp_path):
     own = read_model_folder(folder(tmp_path, "[annoy]\ntrees = 3\n"), engines).engine
     assert (own.name, own.metric, own.build_options["trees"]) == ("annoy", L2, 3)
     assert engines.default.build_options["trees"] == 7
+
+
+def test_another_engine_has_the_options_that_the_server_gives_it(tmp_path):
+    engines = Engines("annoy", {"faiss": {"index_type": "HNSW16"}}, tmp_path / "server.conf")
+    own = read_model_folder(folder(tmp_path, "search_engine = faiss\n"), engines).engine
+    assert (own.name, own.build_options["index_type"]) == ("faiss", "HNSW16")
 
 
 def test_a_model_may_have_another_engine_than_the_server(tmp_path):
@@ -85,13 +107,20 @@ def test_a_model_may_have_another_engine_than_the_server(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("search_engine = milvus\n", "search_engine = 'milvus' is none of annoy, exact"),
+        (
+            "search_engine = milvus\n",
+            r"\[model\] search_engine = 'milvus' is none of annoy, exact",
+        ),
         (
             "[milvus]\nx = 1\n",
             r"unknown section \[milvus\]; besides \[model\] there may be \[annoy",
         ),
         ("[annoy]\ntree = 1\n", r"\[annoy\] has no key 'tree'"),
         ("[faiss]\nmetric = hamming\n", r"\[faiss\] metric = 'hamming'"),
+        (
+            "search_engine = faiss\n[faiss]\nindex_type = PQ2\n",  # 2 does not divide 3
+            r"\[faiss\] index_type = 'PQ2' cannot be used for vectors of 3",
+        ),
     ],
 )
 def test_a_folder_whose_engine_cannot_be_is_not_served_and_says_why(tmp_path, text, says):

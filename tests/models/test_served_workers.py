@@ -183,7 +183,7 @@ def test_close_answers_everybody_and_leaves_nothing_behind(folder):
 def test_a_worker_that_does_not_load_in_time_is_given_up(folder):
     running = Running(folder, start_timeout=0.01)
     assert running.model.wait_until_settled(SOON)
-    quarantined = (ModelState.QUARANTINED, "model 'moody' did not load in 0.01 s")
+    quarantined = (ModelState.QUARANTINED, "it did not load in 0.01 s")
     assert running.model.state == quarantined
     running.model.close()
 
@@ -202,7 +202,7 @@ def test_a_program_that_kills_its_process_while_loading_is_reported(tmp_path):
     state, reason = running.model.state
     running.model.close()
     assert state is ModelState.QUARANTINED
-    assert reason.startswith("the worker of model 'lethal' died while it loaded: ")
+    assert reason.startswith("its worker died while it loaded: ")
     assert "SIGSEGV" in reason
 
 

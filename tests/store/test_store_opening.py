@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,6 +134,44 @@ def test_a_damaged_log_is_refused_instead_of_skipped(tmp_path):
         with pytest.raises(DataFolderError, match="damaged"):
             FeatureStore(folder).close()
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("change", ["cut short", "longer", "missing"])
+def test_a_log_that_is_not_as_an_orderly_close_left_it_is_refused_by_name(tmp_path, change):
+    fill(tmp_path / "store")
+    (log,) = (tmp_path / "store").glob("*.log")
+    content = log.read_bytes()
+    if change == "missing":
+        log.unlink()
+    else:
+        log.write_bytes(content[:-40] if change == "cut short" else content + b"more")
+    with pytest.raises(DataFolderError, match=re.escape(log.name)):
+        FeatureStore(tmp_path / "store")
+    log.write_bytes(content)
+    with FeatureStore(tmp_path / "store") as store:
+        check_all_items(store)
+
+
+def test_after_a_crash_a_log_cut_short_is_an_earlier_state(tmp_path):
+    with FeatureStore(tmp_path / "store") as store:
+        number = store.open_space("model", "fingerprint", DIM).number
+        for index in range(10):
+            write_item(store, f"item {index}", {number: Embedding(VECTORS[0], None)})
+        crashed = copy_of_crashed(tmp_path / "store", tmp_path / "crashed")
+    (log,) = crashed.glob("*.log")
+    os.truncate(log, log.stat().st_size - 10)
+    with FeatureStore(crashed) as store:
+        assert store.item("item 8") is not None
+        assert store.item("item 9") is None
+
+
+def test_a_store_without_current_is_refused_and_untouched(tmp_path):
+    fill(tmp_path)
+    (tmp_path / "CURRENT").unlink()
+    before = sorted(file.name for file in tmp_path.iterdir())
+    with pytest.raises(DataFolderError, match="no file CURRENT"):
+        FeatureStore(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == before
 
 
 def test_a_record_that_cannot_be_parsed_is_named(tmp_path):

@@ -31,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
     # Searches run side by side, a thread each. Left alone, faiss would start as many OpenMP
     # threads as there are cores in every one of them. (Workers get a setting of their own.)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Threads of a build that wait for one another must not spin: that is what searches need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Only now: these take half a second, in which a container's first process, which has no
     # default action for signals, would be deaf to them; and faiss reads the setting above.
     from euclidesdb_server.app import Server  # noqa: PLC0415

@@ -1,7 +1,7 @@
 """The exact engine: compares a query with every row, in memory or memory-mapped.
 
-Finds the true nearest rows in time that grows with their number: 100,000 rows of 512 in
-about 30 ms on one core. Saved as `vectors.py` describes.
+Finds the true nearest rows in time that grows with their number: on one core 100,000 rows of
+128 in 5 ms for one query, in 60 ms for a hundred at once. Saved as `vectors.py` describes.
 """
 
 from __future__ import annotations

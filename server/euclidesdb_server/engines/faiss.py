@@ -5,8 +5,9 @@ compressed, binary (`LSH`) and inner-product indexes all answer in the metric as
 a loss in the index costs recall, never a wrong distance.
 
 An index that faiss cannot build of the rows at hand (`IVF256` of 100 rows) gives way to
-`Flat` for that segment, which `about` says; the next segment tries again. `Flat` is searched
-by our own scan: as fast, and exact where rounding brings faiss's order into disorder.
+`Flat` for that segment, which `about` says; the next segment tries again. `Flat` is searched by
+our own scan, which rounding never misleads: 100 queries for 100,000 rows of 128 take it 60 ms
+(faiss 290 ms), a single one 5 ms (faiss 3 ms).
 
 Saved: `index.faiss`, in faiss's own format; `index.json`, `{"index_type": as built}`; and the
 vectors as `vectors.py` describes, unless the index holds them as they are (`Flat`,
@@ -18,24 +19,30 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import faiss
-import numpy as np
 from annotated_types import Ge
 
+from euclidesdb_server.engines.faiss_index import (
+    compares_all,
+    enlarges,
+    faiss_untyped,
+    parts,
+    refuse_empty_lists,
+    rows_held,
+    search_parameters,
+    takes_parameters,
+    threads_of_faiss,
+)
 from euclidesdb_server.engines.proposals import Demand, RankedProposals
 from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.engines.vectors import load_vectors, save_vectors
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.types import Distances, Matrix, Metric, MetricKind, RowMask, Rows
-
-# The type information in faiss 1.15 lacks the arguments that its wrappers take.
-_untyped: Any = faiss
 
 _log = logging.getLogger(__name__)
 
@@ -86,12 +93,12 @@ class FaissSegment:
         about: str,
         rerank: int,
     ) -> None:
-        """`vectors` None: the index holds them (see `_rows_held`). rerank 0: the default."""
+        """`vectors` None: the index holds them (see `rows_held`). rerank 0: the default."""
         self.about = about
         self.exact = isinstance(index, faiss.IndexFlat)
         self._index = index
         self._index_type = index_type
-        held = _rows_held(index)
+        held = rows_held(index)
         self._holds_rows = held is not None
         rows = vectors if held is None else held
         if rows is None:
@@ -99,8 +106,10 @@ class FaissSegment:
         self._scan = MatrixScan(rows, metric)
         uncompressed = self._holds_rows and not isinstance(index, faiss.IndexRefine)
         self._rerank = rerank or (1 if uncompressed else _RERANK)
-        self._selects = _compares_all(index) and _takes(index, _untyped.IDSelectorAll())
-        self._widens = not self._selects and _takes(index, None)
+        self._selects = compares_all(index) and takes_parameters(
+            index, faiss_untyped.IDSelectorAll()
+        )
+        self._widens = not self._selects and takes_parameters(index, None)
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`; as near to exact as the index type is."""
@@ -123,13 +132,13 @@ class FaissSegment:
                 # The allowed rows may all be far, and more alike than compression can tell.
                 count = min(2 * count, len(self._scan.vectors))
             # Holds the bits by pointer: both must live until the search is done.
-            selector = _untyped.IDSelectorBitmap(demand.allowed.bits)
-            parameters = _parameters(self._index, selector=selector)
+            selector = faiss_untyped.IDSelectorBitmap(demand.allowed.bits)
+            parameters = search_parameters(self._index, selector=selector)
         elif demand.widening > 1:
             count = min(math.ceil(count * demand.widening), len(self._scan.vectors))
             if self._widens:
                 candidates = 2 * count if demand.widening > _BURIED else 1
-                parameters = _parameters(
+                parameters = search_parameters(
                     self._index, widening=demand.widening, candidates=candidates
                 )
         rows: Rows = self._index.search(queries, count, params=parameters)[1]
@@ -174,8 +183,8 @@ class FaissEngine:
         if len(vectors) == 0:
             index_type, index = _FLAT, self._create(_FLAT, vectors.shape[1])
         try:
-            _refuse_empty_lists(index, len(vectors))
-            with _threads(threads):
+            refuse_empty_lists(index, len(vectors))
+            with threads_of_faiss(threads):
                 index.train(vectors)
                 index.add(vectors)
         except RuntimeError as error:
@@ -200,11 +209,11 @@ class FaissEngine:
         except RuntimeError:  # a type of index that cannot be mapped
             index = faiss.read_index(path)
         index_type = json.loads((folder / "index.json").read_text("utf-8"))["index_type"]
-        vectors = None if _rows_held(index) is not None else load_vectors(folder)
+        vectors = None if rows_held(index) is not None else load_vectors(folder)
         return self._segment(index, index_type, vectors)
 
     def _segment(self, index: faiss.Index, index_type: str, vectors: Matrix | None) -> FaissSegment:
-        for part in _parts(index):
+        for part in parts(index):
             if isinstance(part, faiss.IndexIVF) and self._options.nprobe:
                 part.nprobe = self._options.nprobe
             if isinstance(part, faiss.IndexHNSW) and self._options.ef_search:
@@ -234,14 +243,16 @@ class FaissEngine:
             index = faiss.index_factory(dim, index_type, metric)
         except RuntimeError as error:
             raise self._config_error(error, dim=dim) from error
-        for part in _parts(index):
-            if isinstance(part, faiss.IndexPreTransform) and _enlarges(part):
+        for part in parts(index):
+            if isinstance(part, faiss.IndexPreTransform) and enlarges(part):
                 raise self._config_error("PCA cannot add dimensions", dim=dim)
             if isinstance(part, faiss.IndexIDMap):
                 raise self._config_error("rows need no ids of their own: leave IDMap out")
+            if isinstance(part, faiss.IndexLattice):
+                raise self._config_error("faiss saves no lattice that it can read again")
             # Else faiss warns on standard error, line by line, of fewer than 39 rows a centroid.
             trained: Any
-            for trained in (part, getattr(part, "pq", None)):
+            for trained in (part, getattr(part, "pq", None), getattr(part, "refine_pq", None)):
                 if hasattr(trained, "cp"):
                     trained.cp.min_points_per_centroid = 1
             # Reorders the codes for searches that we never ask for, by simulated annealing:
@@ -255,105 +266,3 @@ class FaissEngine:
         return ConfigError(
             f"[faiss] index_type = {self._options.index_type!r} cannot be used{where}: {why}"
         )
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Lets faiss use so many threads in calls from this thread; those from others use theirs."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
-
-
-def _refuse_empty_lists(index: faiss.Index, rows: int) -> None:
-    """Raises as faiss does for most, but not for an inverted multi-index (`IMI2x8`)."""
-    for part in _parts(index):
-        if isinstance(part, faiss.IndexIVF) and 0 < rows < part.nlist:
-            raise RuntimeError(f"{rows} rows are fewer than the {part.nlist} inverted lists")
-
-
-def _parts(index: faiss.Index) -> Iterator[faiss.Index]:
-    """The index and those it wraps, outermost first."""
-    index = faiss.downcast_index(index)
-    yield index
-    if isinstance(index, faiss.IndexPreTransform):
-        yield from _parts(index.index)
-    elif isinstance(index, faiss.IndexRefine):
-        yield from _parts(index.base_index)
-    elif isinstance(index, faiss.IndexHNSW):
-        yield from _parts(index.storage)
-
-
-def _enlarges(index: Any) -> bool:
-    """Whether a PCA is to have more dimensions than it is given."""
-    chain = index.chain
-    steps = [faiss.downcast_VectorTransform(chain.at(i)) for i in range(chain.size())]
-    return any(isinstance(step, faiss.PCAMatrix) and step.d_out > step.d_in for step in steps)
-
-
-def _rows_held(index: faiss.Index) -> Matrix | None:
-    """A view of the rows where the index holds them as they were given; alive while it is."""
-    index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexHNSW):
-        index = faiss.downcast_index(index.storage)
-    elif isinstance(index, faiss.IndexRefine):
-        index = faiss.downcast_index(index.refine_index)
-    if not isinstance(index, faiss.IndexFlat):
-        return None
-    if index.ntotal == 0:
-        return np.empty((0, index.d), np.float32)
-    rows = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
-    rows.flags.writeable = False
-    view: Matrix = rows.reshape(index.ntotal, index.d)
-    return view
-
-
-def _compares_all(index: faiss.Index) -> bool:
-    """Whether a search of the index compares with all it holds, compressed as that may be."""
-    *_, innermost = _parts(index)
-    return isinstance(innermost, faiss.IndexFlatCodes) and not any(
-        isinstance(part, faiss.IndexHNSW | faiss.IndexIVF) for part in _parts(index)
-    )
-
-
-def _takes(index: faiss.Index, selector: Any) -> bool:
-    """Whether a search of the index takes parameters. No class says; a search tells."""
-    if index.ntotal == 0:
-        return False
-    try:
-        parameters = _parameters(index, selector=selector)
-        index.search(np.zeros((1, index.d), np.float32), 1, params=parameters)
-    except RuntimeError:
-        return False
-    return True
-
-
-def _parameters(
-    index: faiss.Index, *, selector: Any = None, widening: float = 1, candidates: int = 1
-) -> Any:
-    """How to search `index` among the selected rows, looking `widening` times further.
-
-    candidates: at least so many a graph keeps; the last ones it finds are often not the nearest.
-    """
-    index = faiss.downcast_index(index)
-    asked = {"selector": selector, "widening": widening, "candidates": candidates}
-    if isinstance(index, faiss.IndexPreTransform):
-        inner = _parameters(index.index, **asked)
-        return _untyped.SearchParametersPreTransform(index_params=inner)
-    if isinstance(index, faiss.IndexRefine):
-        inner = _parameters(index.base_index, **asked)
-        return _untyped.IndexRefineSearchParameters(
-            k_factor=index.k_factor, base_index_params=inner
-        )
-    if isinstance(index, faiss.IndexIVF):
-        nprobe = min(index.nlist, math.ceil(index.nprobe * widening))
-        if isinstance(index, faiss.IndexIVFPQ):
-            return _untyped.IVFPQSearchParameters(sel=selector, nprobe=nprobe)
-        return _untyped.SearchParametersIVF(sel=selector, nprobe=nprobe)
-    if isinstance(index, faiss.IndexHNSW):
-        ef_search = max(math.ceil(index.hnsw.efSearch * widening), candidates)
-        return _untyped.SearchParametersHNSW(sel=selector, efSearch=min(index.ntotal, ef_search))
-    return _untyped.SearchParameters(sel=selector)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from euclidesdb_server.durable import sync
 from euclidesdb_server.engines import SearchEngine, Segment
 from euclidesdb_server.errors import disk_error
 from euclidesdb_server.spaces.ids import Ids
@@ -104,10 +104,10 @@ class SegmentFolder:
             ids.save(unfinished)
             self._write_manifest(unfinished, len(labels), up_to_label)
             for file in unfinished.iterdir():
-                _sync(file)
-            _sync(unfinished)
+                sync(file)
+            sync(unfinished)
             unfinished.rename(final)
-            _sync(self._root)
+            sync(self._root)
             return self._open(final)
         except BaseException as error:
             _delete(unfinished)
@@ -184,11 +184,3 @@ def _checksum(file: Path) -> int:
 
 def _manifest_checksum(manifest: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ the moment of the exchange.
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import Any, Final, Protocol
 
 import plyvel
 
+from euclidesdb_server.durable import make_folder, sync
 from euclidesdb_server.errors import (
     DatabaseError,
     DataFolderError,
@@ -29,6 +31,7 @@ from euclidesdb_server.errors import (
     StorageError,
     disk_error,
 )
+from euclidesdb_server.store.closed import forget_closed, note_closed, was_closed
 from euclidesdb_server.store.faults import (
     LEVELDB_ERRORS,
     storage_error,
@@ -174,11 +177,19 @@ class LevelDB:
             self._reopening.release()
 
     def close(self) -> None:
-        """Wait for the calls under way, and close. Later ones raise ShuttingDown."""
+        """Wait for the calls under way, and close. Later ones raise ShuttingDown.
+
+        All must have been synced.
+        """
         with self._gate.alone():
+            if self._closed:
+                return
             self._closed = True
             if self._database is not None:
                 self._database.close()
+                if self._failure is None:
+                    with suppress(OSError):  # without the note a start is just less strict
+                        note_closed(self._folder)
 
     def _lead(self, write: _Write) -> None:
         """Write what waits, `write` first; then let the next one lead."""
@@ -335,15 +346,38 @@ def _scan(
             iterator.close()
 
 
+def _make(folder: Path) -> None:
+    """Make an empty database that survives a power cut as a whole or not at all."""
+    making = folder.with_name(folder.name + ".making")
+    shutil.rmtree(making, ignore_errors=True)
+    make_folder(folder.parent)
+    plyvel.DB(str(making), create_if_missing=True, **OPTIONS).close()
+    for file in making.iterdir():
+        sync(file)
+    sync(making)
+    making.rename(folder)
+    sync(folder.parent)
+
+
 def _open(folder: Path) -> Any:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir() or not any(folder.iterdir()):
+            _make(folder)
+        elif not (folder / "CURRENT").is_file():
+            # LevelDB would begin anew, and delete what is there
+            raise DataFolderError(f"the store in {folder} is damaged: it has no file CURRENT")
+        in_order = was_closed(folder)
         try:
-            return plyvel.DB(str(folder), create_if_missing=True, **OPTIONS)
+            database = plyvel.DB(str(folder), create_if_missing=False, **OPTIONS)
         except plyvel.CorruptionError:
-            if not cut_torn_ends(folder, folder.with_name(folder.name + ".torn")):
+            # after an orderly close nothing is torn: it is damage
+            if in_order or not cut_torn_ends(folder, folder.with_name(folder.name + ".torn")):
                 raise
-            return plyvel.DB(str(folder), create_if_missing=True, **OPTIONS)
+            database = plyvel.DB(str(folder), create_if_missing=False, **OPTIONS)
+        forget_closed(folder)
+        # LevelDB leaves it to luck whether CURRENT names its new MANIFEST after a power cut
+        sync(folder)
+        return database
     except plyvel.CorruptionError as error:
         raise DataFolderError(
             f"the store in {folder} is damaged: {storage_text(error)}; "

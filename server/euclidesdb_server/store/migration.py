@@ -27,6 +27,7 @@ import plyvel
 from google.protobuf.message import DecodeError
 
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
+from euclidesdb_server.durable import sync
 from euclidesdb_server.errors import DataFolderError, StorageError
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.reader import ItemRecord
@@ -75,8 +76,9 @@ def migrate(source: Path, target: Path, versions: Mapping[str, ModelVersion]) ->
         raise DataFolderError(f"the EuclidesDB database in {source}: {error}") from error
     finally:
         shutil.rmtree(copy, ignore_errors=True)
+    sync(unfinished)
     unfinished.rename(target)
-    _sync_folder(target.parent)
+    sync(target.parent)
     log.info("took over %d items; EuclidesDB's own files in %s are as they were", count, source)
 
 
@@ -176,11 +178,3 @@ def _link_or_copy(file: Path, target: Path) -> None:
         os.link(file, target)
     except OSError:  # a file system without hard links
         shutil.copyfile(file, target)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,101 @@
+"""A search restricted to few rows finds its nearest as surely as one of all rows.
+
+Hard are not masks at random but those that forbid what is near the query: an index that looks
+for allowed rows where they are not takes the first it meets for the nearest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from euclidesdb_server.engines.annoy import AnnoyEngine, AnnoyOptions
+from euclidesdb_server.engines.exact import ExactEngine
+from euclidesdb_server.engines.exact_disk import ExactDiskEngine
+from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
+from euclidesdb_server.types import RowMask
+
+ROWS, DIM, CLUSTERS, K = 20_000, 32, 100, 10
+
+
+def faiss_engine(index_type, **options):
+    return FaissEngine(FaissOptions(index_type=index_type, **options))
+
+
+ENGINES = {
+    "exact": ExactEngine(),
+    "exact_disk": ExactDiskEngine(),
+    "annoy": AnnoyEngine(AnnoyOptions(metric="l2", trees=16)),
+    "annoy of few trees": AnnoyEngine(AnnoyOptions(metric="l2", trees=4)),
+    "HNSW32": faiss_engine("HNSW32"),
+    "HNSW32, inner product": faiss_engine("HNSW32", metric="inner_product"),
+    "HNSW32_SQ8": faiss_engine("HNSW32_SQ8"),
+    "IVF64,Flat": faiss_engine("IVF64,Flat"),
+    "IVF64_HNSW32,Flat": faiss_engine("IVF64_HNSW32,Flat"),
+    "IVF64,PQ8x4": faiss_engine("IVF64,PQ8x4", nprobe=4),
+    "IVF64,PQ8x4fs": faiss_engine("IVF64,PQ8x4fs"),
+    "PCA16,IVF64,PQ8x4": faiss_engine("PCA16,IVF64,PQ8x4"),
+    "PQ8x4": faiss_engine("PQ8x4"),
+    "SQ8": faiss_engine("SQ8"),
+    "LSH": faiss_engine("LSH"),
+    "RaBitQ": faiss_engine("RaBitQ"),
+}
+
+
+class Data:
+    """Rows in clusters, queries near rows, and masks."""
+
+    def __init__(self):
+        random = np.random.default_rng(0)
+        centers = random.standard_normal((CLUSTERS, DIM)) * 2
+        self.cluster = random.integers(0, CLUSTERS, ROWS)
+        rows = centers[self.cluster] + random.standard_normal((ROWS, DIM))
+        self.rows = rows.astype(np.float32)
+        queries = rows[random.choice(ROWS, 50, replace=False)]
+        self.queries = (queries + 0.3 * random.standard_normal(queries.shape)).astype(np.float32)
+
+    def mask(self, kind, share):
+        random = np.random.default_rng(1)
+        match kind:
+            case "at random":
+                rank = random.permutation(ROWS)
+            case "whole clusters":
+                rank = random.permutation(CLUSTERS)[self.cluster]
+            case "one side":
+                rank = self.rows @ random.standard_normal(DIM)
+            case "far from a query":
+                rank = -np.linalg.norm(self.rows - self.queries[0], axis=1)
+        allowed = np.zeros(ROWS, bool)
+        allowed[np.argsort(rank, kind="stable")[: round(share * ROWS)]] = True
+        return RowMask(allowed)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Data()
+
+
+@pytest.fixture(scope="module", params=ENGINES.values(), ids=list(ENGINES))
+def segment(request, data):
+    return request.param.build(data.rows)
+
+
+def recall(segment, queries, allowed):
+    """The share of answers that are no farther than the true last one."""
+    found, rows = segment.search(queries, K, allowed)
+    truth, _ = segment.search_exactly(queries, K, allowed)
+    assert found.shape == truth.shape
+    if allowed is not None:
+        assert allowed.allows(rows).all()
+    return (found <= truth[:, -1:]).mean()
+
+
+@pytest.fixture(scope="module")
+def unmasked(segment, data):
+    return recall(segment, data.queries, None)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.2, 0.05, 0.005, 0.0001])
+@pytest.mark.parametrize("kind", ["at random", "whole clusters", "one side", "far from a query"])
+def test_recall_under_a_mask_is_that_of_all_rows(segment, data, unmasked, kind, share):
+    assert recall(segment, data.queries, data.mask(kind, share)) >= 0.95 * unmasked
