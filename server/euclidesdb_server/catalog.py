@@ -194,7 +194,7 @@ class Catalog:
             feature_dim=space.record.feature_dim,
             fingerprint=space.record.fingerprint,
             engine=space.engine.name,
-            metric=str(space.engine.metric),
+            metric=str(space.metric),
             items=len(space),
             adopted=space.record.adopted,
             index=space.status(),

@@ -229,7 +229,7 @@ class _Search:
         """The item itself put before others as near as it."""
         distance = self.space.distance(vector, vector)
         place = 0
-        if self.space.engine.metric.kind is MetricKind.INNER_PRODUCT:
+        if self.space.metric.kind is MetricKind.INNER_PRODUCT:
             # others may well be nearer to it than it is itself
             place = sum(other[1] < distance for other in others)
         return [*others[:place], (item_id, distance), *others[place:]]
@@ -278,6 +278,6 @@ def _answer(space: ModelSpace, found: list[Neighbors | Exception]) -> ModelAnswe
         space.record.model,
         space.record.fingerprint,
         space.engine.name,
-        space.engine.metric,
+        space.metric,
         found,
     )

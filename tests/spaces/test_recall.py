@@ -116,7 +116,7 @@ def test_rows_without_a_segment_wait_in_memory_and_are_searched(place):
         place.add(f"{number}", number, 0)
     place.reopen()
     status = place.space.status()
-    assert (status.sealed_rows, status.fresh_rows) == (5, 0)
+    assert (status.sealed_rows, status.fresh_rows) == (0, 5)
     assert "not built yet" in status.description
     assert place.space.backlog() == (5, 0)
     place.remove("0")

@@ -54,6 +54,13 @@ def distances(query: Vector, rows: Matrix, metric: Metric) -> Vector:
     return result
 
 
+def distances_to(query: Matrix, rows: Matrix, metric: Metric) -> Vector:
+    """As `distances`, of a query of shape (1, dim) and few rows, aligned, with less ado."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        measured = _block_distances(query.repeat(len(rows), 0), rows, metric)
+    return measured.astype(np.float32, copy=False)
+
+
 def pair_distances(
     queries: Matrix,
     query_numbers: npt.NDArray[np.intp],

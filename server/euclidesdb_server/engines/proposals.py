@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from euclidesdb_server.engines.distances import pair_distances
+from euclidesdb_server.engines.distances import distances_to, nearest, pair_distances, rows_at
 from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.types import Distances, Matrix, RowMask, Rows
 
@@ -92,6 +92,10 @@ class RankedProposals:
             deviation = math.sqrt(enough * (1 - available / total))
             count = min(math.ceil(enough + 2 * deviation) + 1, available)
         demand = Demand(count, allowed, total / available)
+        if len(queries) == 1 and allowed is None and count * _INDEX_COST < available:
+            alone = self._rank_one(queries, k, demand)
+            if alone is not None:
+                return alone
         found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         short = np.arange(len(queries))
         for _ in range(_TRIES):
@@ -102,6 +106,18 @@ class RankedProposals:
         if len(short):
             found[0][short], found[1][short] = self.scan.search(queries[short], k, allowed)
         return found
+
+    def _rank_one(self, query: Matrix, k: int, demand: Demand) -> tuple[Distances, Rows] | None:
+        """The answer to a single query, as `_rank` finds it, at a third of the time.
+
+        None where the proposals are too few, or need to be tidied up.
+        """
+        proposed = np.sort(self.index.propose(query, demand)[0])
+        if len(proposed) < k or proposed[0] < 0 or not (proposed[1:] > proposed[:-1]).all():
+            return None
+        measured = distances_to(query, rows_at(self.scan.vectors, proposed), self.scan.metric)
+        chosen = nearest(measured, k)
+        return measured[chosen][np.newaxis], proposed[chosen][np.newaxis]
 
     def _search_short(
         self,

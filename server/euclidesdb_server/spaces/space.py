@@ -58,6 +58,7 @@ class ModelSpace:
         engine.build(np.empty((0, record.feature_dim), np.float32))  # says so now, not in a build
         self.record = record
         self.engine = engine
+        self.metric = engine.metric
         self._store = store
         self._sampler = sampler
         self._recall = RecallMeter()
@@ -107,7 +108,7 @@ class ModelSpace:
     def distance(self, query: Vector, vector: Vector) -> float:
         """The distance of two vectors in this space."""
         prepared = self._prepared(np.stack([query, vector]))
-        return float(distances(prepared[0], prepared[1:], self.engine.metric)[0])
+        return float(distances(prepared[0], prepared[1:], self.metric)[0])
 
     def publish(
         self,
@@ -147,10 +148,11 @@ class ModelSpace:
         """How the index stands."""
         recall, samples = self._recall.reading()
         with self._lock:
+            sealed = 0 if self._sealed.folder is None else len(self._sealed.labels)
             return IndexStatus(
                 description=self._sealed.segment.about,
-                sealed_rows=len(self._sealed.labels),
-                fresh_rows=len(self._fresh),
+                sealed_rows=sealed,
+                fresh_rows=len(self._sealed.labels) - sealed + len(self._fresh),
                 building=self._buried_while_building is not None,
                 recall=1.0 if self._sealed.segment.exact else recall,
                 recall_samples=samples,
@@ -214,7 +216,7 @@ class ModelSpace:
             allowed = None
             if self._sealed_alive < rows:
                 allowed = RowMask.packed(self._alive_bits, rows, self._sealed_alive)
-            self._view = View(self._sealed, allowed, self._fresh.view(), self.engine.metric)
+            self._view = View(self._sealed, allowed, self._fresh.view(), self.metric)
         return self._view
 
     def _bury(self, label: int) -> None:
@@ -264,7 +266,7 @@ class ModelSpace:
         """All stored rows, in memory, until their first segment is built."""
         labels, ids, vectors = self._stored_rows(self._store, up_to_label)
         return Sealed(
-            UnbuiltRows(vectors, self.engine.metric), labels, ids, up_to_label, folder=None
+            UnbuiltRows(vectors, self.metric), labels, ids, up_to_label, folder=None
         )
 
     def _forget_burials(self, sealed: Sealed) -> None:
@@ -273,4 +275,4 @@ class ModelSpace:
         self._store.forget_burials(self.record.number, unneeded.tolist())
 
     def _prepared(self, vectors: Matrix) -> Matrix:
-        return normalized(vectors) if self.engine.metric.normalizes else vectors
+        return normalized(vectors) if self.metric.normalizes else vectors
