@@ -168,13 +168,14 @@ class ModelSpace:
         # In this order: what is settled is published and stored; burials from here on are
         # kept for the new segment; what the snapshot shows up to that label goes into it.
         up_to_label = self._store.labels.settled()
-        # a segment on disk must not know more than the store does after a power cut
-        self._store.sync()
         with self._lock:
             self._buried_while_building = []
         try:
             with self._store.snapshot() as snapshot:
                 labels, ids, vectors = self._stored_rows(snapshot, up_to_label)
+            # What the snapshot showed, removals too, must be in the store after a power cut: a
+            # segment that knows more would hide the rows that come back.
+            self._store.sync()
             built = self.engine.build(vectors, threads=threads)
             del vectors
             sealed = self._folder.write(built, labels, ids, up_to_label)
