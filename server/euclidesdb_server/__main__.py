@@ -1,4 +1,4 @@
-"""The command line: `euclidesdb serve`, `euclidesdb models`, `euclidesdb demo`.
+"""The command line: `euclidesdb serve`, `models`, `verify`, `demo`.
 
 Installed with the client alone, it can still print its help, and names the extra that a
 command needs.
@@ -17,6 +17,7 @@ DEFAULT_ADDRESS: Final = "127.0.0.1:50000"
 COMMANDS: Final = {
     "serve": ("euclidesdb_server.commands.serve", "server"),
     "models": ("euclidesdb_server.commands.models", "server"),
+    "verify": ("euclidesdb_server.commands.verify", "server"),
     "demo": ("euclidesdb_server.commands.demo", "demo"),
 }
 """Of each command: the module whose `run(options)` does it, and the extra that it needs."""
@@ -60,6 +61,17 @@ def _parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", help="list the models of a running server")
     models.add_argument("--address", default=DEFAULT_ADDRESS, help="default %(default)s")
+
+    verify = commands.add_parser(
+        "verify", help="read all of a data folder that no server has open, and say what is wrong"
+    )
+    verify.add_argument("-c", "--config", type=Path, help="the server's configuration file")
+    verify.add_argument("--data", type=Path, help="the data folder (default: one in your home)")
+    verify.add_argument(
+        "--repair",
+        action="store_true",
+        help="put what cannot be read aside, and the rest right; the old store is kept",
+    )
 
     demo = commands.add_parser("demo", help="run the main job on real handwritten digits")
     demo.add_argument(

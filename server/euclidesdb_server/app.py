@@ -10,13 +10,14 @@ import logging
 import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from euclidesdb_server.catalog import Catalog
 from euclidesdb_server.config import Config, ModelsConfig
 from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ConfigError, StartupError
+from euclidesdb_server.layout import SEGMENTS_FOLDER, STORE_FOLDER
 from euclidesdb_server.models import Model, ModelConf, ModelRegistry, configured_folders
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.spaces import Compactor, ModelSpace, RecallSampler
@@ -24,9 +25,6 @@ from euclidesdb_server.store import FeatureStore, ModelVersion, holds_euclidesdb
 from euclidesdb_server.types import ModelState
 
 log = logging.getLogger(__name__)
-
-STORE_FOLDER: Final = "leveldb"
-SEGMENTS_FOLDER: Final = "segments"
 
 
 class Server:

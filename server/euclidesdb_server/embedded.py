@@ -66,15 +66,11 @@ class VectorItems:
             None if self.metadata is None else self.metadata[row],
         )
 
-    def but(self, rows: Sequence[int]) -> VectorItems:
-        """All but some of them."""
-        return self if not rows else self._taken(sorted(set(range(len(self.ids))).difference(rows)))
-
     def only(self, rows: Sequence[int]) -> VectorItems:
         """Some of them."""
         return self if len(rows) == len(self.ids) else self._taken(rows)
 
-    def as_new(self, labels: range) -> NewItems:
+    def as_new(self, labels: Sequence[int]) -> NewItems:
         """Of ids that are not stored yet."""
         return NewItems(
             self.space.record.number,

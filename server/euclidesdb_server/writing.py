@@ -15,6 +15,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TypeVar
 
 import numpy as np
@@ -133,16 +134,15 @@ class Writer:
         with self._locks.of(*items.ids):
             before = self._store.items(items.ids)
             known = [row for row, record in enumerate(before) if record is not None]
-            others = items.but(known)
+            unknown = [row for row, record in enumerate(before) if record is None]
             labels, writes, new = range(0), list[ItemWrite](), None
             try:
                 with self._store.labels.take(len(items.ids)) as labels:
-                    replacing = [items.item(row) for row in known]
-                    writes += map(
-                        self._item_write, replacing, labels, [before[row] for row in known]
+                    writes += (
+                        self._item_write(items.item(row), labels[row], before[row]) for row in known
                     )
-                    if others.ids:
-                        new = others.as_new(labels[len(known) :])
+                    if unknown:
+                        new = items.only(unknown).as_new([labels[row] for row in unknown])
                     self._store.write(*writes, new=new)
                     self._publish(writes, new)
             except Exception:
@@ -178,9 +178,6 @@ class Writer:
 
     def _publish(self, writes: Sequence[ItemWrite], new: NewItems | None = None) -> None:
         """Make what is stored searchable, and what it replaced gone."""
-        if new is not None and (space := self._catalog.numbered(new.space)) is not None:
-            space.publish(new.labels, new.ids, new.vectors)
-            self._compactor.consider(space)
         rows: dict[int, list[tuple[int, str, Vector]]] = defaultdict(list)
         replaced: dict[int, list[int]] = defaultdict(list)
         for write in writes:
@@ -189,6 +186,12 @@ class Writer:
             for number, label in {} if write.before is None else write.before.labels.items():
                 if write.after.labels.get(number) != label:
                     replaced[number].append(label)
+        if new is not None and new.space in rows:
+            rows[new.space] += zip(new.labels, new.ids, new.vectors, strict=True)
+            rows[new.space].sort(key=itemgetter(0))  # at equal distance the older comes first
+        elif new is not None and (space := self._catalog.numbered(new.space)) is not None:
+            space.publish(new.labels, new.ids, new.vectors)
+            self._compactor.consider(space)
         for number in rows.keys() | replaced.keys():
             space = self._catalog.numbered(number)
             if space is not None:  # an empty one is false

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from assembled import EMBEDDERS, Database, no_models
+from support.assembled import EMBEDDERS, Database, no_models
 from support.models import save_model
 
 from euclidesdb_server.config import ModelsConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from assembled import CALL, Database, no_models
+from support.assembled import CALL, Database, no_models
 from support.stores import vector
 
 from euclidesdb_server import embedded

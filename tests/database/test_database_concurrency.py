@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from assembled import OFTEN, Database, no_models
+from support.assembled import OFTEN, Database, no_models
 from support.stores import stored_rows
 
 from euclidesdb_server.errors import UnknownItem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from assembled import CALL, EMBEDDERS, Database, picture
+from support.assembled import CALL, EMBEDDERS, Database, picture
 from support.stores import vector
 
 from euclidesdb_server.errors import InvalidRequest, UndecodableInput, UnknownItem, UnknownModel

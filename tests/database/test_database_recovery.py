@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from assembled import Database, no_models
+from support.assembled import Database, no_models
 from support.waiting import wait_for
 
 from euclidesdb_server.errors import StorageError

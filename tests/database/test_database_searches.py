@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from assembled import CALL, Database, no_models
+from support.assembled import CALL, Database, no_models
 from support.stores import vector
 
 from euclidesdb_server.engines.exact import ExactEngine, ExactOptions

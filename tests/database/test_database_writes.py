@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from assembled import CALL, Database, no_models
+from support.assembled import CALL, Database, no_models
 from support.stores import vector
 
 from euclidesdb_server.errors import (

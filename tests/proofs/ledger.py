@@ -1,15 +1,16 @@
 """What was acknowledged, kept outside the server, and held against it after every crash.
 
 Each thread owns its ids, so what an id may be is definite: what was last acknowledged, or what
-an operation in doubt since then may have made of it.
+an operation in doubt since then may have made of it. Where the last writes may be lost, they
+may be from some point on, and none before it: what there is of a thread's writes is a prefix.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -38,13 +39,13 @@ def vector(item_id: str, version: int) -> npt.NDArray[np.float32]:
 class Ledger:
     """What each id may be now.
 
-    forgiving: where an acknowledged write may be lost (`sync = false`), an id may be whatever
-    it ever was.
+    possible: by id; base: what each was found to be by the last check; steps: by thread, the
+    operations since then, in order: what each makes of its ids.
     """
 
-    forgiving: bool = False
     possible: dict[str, set[Version]] = field(default_factory=dict)
-    history: dict[str, set[Version]] = field(default_factory=dict)
+    base: dict[str, Version] = field(default_factory=dict)
+    steps: dict[str, list[Mapping[str, Version]]] = field(default_factory=dict)
     versions: int = 0
     acknowledged: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -55,10 +56,11 @@ class Ledger:
             self.versions += 1
             return self.versions
 
-    def may_become(self, item_id: str, version: Version) -> None:
-        """An operation is about to begin."""
-        self.possible.setdefault(item_id, {None}).add(version)
-        self.history.setdefault(item_id, {None}).add(version)
+    def begins(self, step: Mapping[str, Version]) -> None:
+        """An operation of one thread is about to begin; it may make this of its ids."""
+        for item_id, version in step.items():
+            self.possible.setdefault(item_id, {None}).add(version)
+        self.steps.setdefault(_owner(next(iter(step))), []).append(step)
 
     def became(self, item_id: str, version: Version) -> None:
         """It was acknowledged."""
@@ -66,17 +68,52 @@ class Ledger:
         with self.lock:
             self.acknowledged += 1
 
-    def check(self, client: euclidesdb.Client) -> None:
-        """Hold the server against the ledger; from then on each id is what it was found to be."""
-        found: dict[str, int] = {}
-        for item_id, possible in self.possible.items():
-            allowed = self.history[item_id] if self.forgiving else possible
-            version = stored_version(client, item_id)
-            assert version in allowed, f"{item_id} is {version}, and should be one of {allowed}"
-            self.possible[item_id] = {version}
-            if version is not None:
-                found[item_id] = version
-        check_searches(client, found)
+    def check(self, client: euclidesdb.Client, *, last_may_be_lost: bool = False) -> int:
+        """Hold the server against the ledger; from then on each id is what it was found to be.
+
+        Returns how many operations were lost: none, unless the last may be.
+        """
+        found = {item_id: stored_version(client, item_id) for item_id in self.possible}
+        lost = 0
+        if last_may_be_lost:
+            lost = sum(self._lost_of(owner, found) for owner in self.steps)
+        else:
+            for item_id, possible in self.possible.items():
+                version = found[item_id]
+                assert version in possible, f"{item_id} is {version}, and should be of {possible}"
+        check_searches(client, {name: each for name, each in found.items() if each is not None})
+        self.possible = {item_id: {version} for item_id, version in found.items()}
+        self.base, self.steps = found, {}
+        return lost
+
+    def _lost_of(self, owner: str, found: Mapping[str, Version]) -> int:
+        """How many of a thread's last operations are not there; the others all must be."""
+        steps = self.steps[owner]
+        own = [item_id for item_id in found if _owner(item_id) == owner]
+        state = {item_id: self.base.get(item_id) for item_id in own}
+        for done in range(len(steps), -1, -1):
+            state = {item_id: self.base.get(item_id) for item_id in own}
+            for step in steps[:done]:
+                state.update(step)
+            half_done = steps[done] if done < len(steps) else {}  # each item by itself
+            if all(found[name] in (state[name], half_done.get(name, state[name])) for name in own):
+                return len(steps) - done
+        raise AssertionError(f"{found} is no state that the writes of {owner} went through")
+
+
+def new_item(item_id: str, version: int) -> euclidesdb.NewItem:
+    """One version of an item, for `add_many`."""
+    return euclidesdb.NewItem(
+        item_id,
+        vectors={MODEL: vector(item_id, version)},
+        attributes={"id": item_id, "version": version},
+        metadata=f"{item_id} {version}".encode(),
+    )
+
+
+def _owner(item_id: str) -> str:
+    """The number of the thread that writes an id."""
+    return item_id.partition("-")[0]
 
 
 def stored_version(client: euclidesdb.Client, item_id: str) -> Version:
@@ -150,7 +187,7 @@ class Writer:
             self.wrong = error
 
     def _add(self, client: euclidesdb.Client) -> None:
-        item = self._new_item(self._chance.choice(self._ids))
+        (item,) = self._new_items([self._chance.choice(self._ids)])
         try:
             client.add(
                 item.id, vectors=item.vectors, attributes=item.attributes, metadata=item.metadata
@@ -160,12 +197,12 @@ class Writer:
         self._became(item)
 
     def _add_many(self, client: euclidesdb.Client) -> None:
-        items = [self._new_item(item_id) for item_id in self._some()]
+        items = self._new_items(self._some())
         refused = client.add_many(items)
         self._acknowledge(items, refused)
 
     def _add_vectors(self, client: euclidesdb.Client) -> None:
-        items = [self._new_item(item_id) for item_id in self._some()]
+        items = self._new_items(self._some())
         refused = client.add_vectors(
             [item.id for item in items],
             np.stack([item.vectors[MODEL] for item in items]),
@@ -177,7 +214,7 @@ class Writer:
 
     def _remove(self, client: euclidesdb.Client) -> None:
         item_id = self._chance.choice(self._ids)
-        self._ledger.may_become(item_id, None)
+        self._ledger.begins({item_id: None})
         try:
             client.remove(item_id)
         except euclidesdb.DiskFull:
@@ -189,15 +226,10 @@ class Writer:
     def _some(self) -> list[str]:
         return self._chance.sample(self._ids, self._chance.randint(1, IDS_EACH))
 
-    def _new_item(self, item_id: str) -> euclidesdb.NewItem:
-        version = self._ledger.next_version()
-        self._ledger.may_become(item_id, version)
-        return euclidesdb.NewItem(
-            item_id,
-            vectors={MODEL: vector(item_id, version)},
-            attributes={"id": item_id, "version": version},
-            metadata=f"{item_id} {version}".encode(),
-        )
+    def _new_items(self, item_ids: list[str]) -> list[euclidesdb.NewItem]:
+        versions = {item_id: self._ledger.next_version() for item_id in item_ids}
+        self._ledger.begins(versions)
+        return [new_item(item_id, version) for item_id, version in versions.items()]
 
     def _acknowledge(
         self, items: list[euclidesdb.NewItem], refused: tuple[euclidesdb.Refused, ...]
@@ -210,7 +242,7 @@ class Writer:
                 self._became(item)
 
     def _became(self, item: euclidesdb.NewItem) -> None:
-        self._ledger.became(item.id, json.loads(json.dumps(item.attributes))["version"])
+        self._ledger.became(item.id, item.attributes["version"])
 
 
 def write_for_a_while(ledger: Ledger, address: str, seed: int) -> list[Writer]:

@@ -20,7 +20,19 @@ WRITERS = {
         "[os.write(file, b'x' * 5000) for _ in range(2)]"
     ),
     "numpy": "import numpy; numpy.zeros(5000).tofile(root + '/a')",
-    "faiss": "import faiss; faiss.write_index(faiss.IndexFlatL2(8), root + '/a')",
+    "copy": (
+        "import shutil, sys; shutil.copyfile(sys.executable, root + '/a'); "
+        "shutil.copyfile(sys.executable, root + '/b')"
+    ),
+    "faiss": (
+        "import faiss, numpy; index = faiss.IndexFlatL2(8); "
+        "index.add(numpy.zeros((1000, 8), 'f4')); faiss.write_index(index, root + '/a')"
+    ),
+    "annoy": (
+        "import annoy; forest = annoy.AnnoyIndex(8, 'euclidean'); "
+        "[forest.add_item(i, [i] * 8) for i in range(1000)]; forest.build(1); "
+        "forest.save(root + '/a')"
+    ),
     "leveldb": (
         "import plyvel; db = plyvel.DB(root, create_if_missing=True); "
         "[db.put(b'%d' % i, b'x' * 100, sync=True) for i in range(100)]"
@@ -61,6 +73,61 @@ def test_a_process_is_killed_in_the_call_that_was_named(faults, writer):
     faults.kill_in(2)
     assert run(faults, WRITERS[writer]).returncode == -signal.SIGKILL
     assert faults["calls"] == 2
+    assert faults.fault
+
+
+def test_a_disk_fills_up_at_the_call_that_was_named(faults):
+    faults.fill(3)  # after creating the file and writing once
+    failed = run(faults, WRITERS["os"])
+    assert failed.returncode == 0  # os.write tells how much it wrote
+    assert (faults.root / "a").stat().st_size == 7500
+    assert faults.fault == "write a"
+
+
+def test_bytes_in_a_buffer_are_lost_where_there_is_no_room_at_the_close(faults):
+    # faiss does not look whether a file could be closed: what reads it must notice
+    faults.fill()
+    small = "import faiss; faiss.write_index(faiss.IndexFlatL2(8), root + '/a')"
+    assert run(faults, small).returncode == 0
+    assert (faults.root / "a").stat().st_size == 0
+    assert faults.fault == "flush a"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "open(root + '/a', 'w')",
+        "import os; os.mkdir(root + '/a')",
+        "import os; os.rename(root + '/old', root + '/a')",
+        "import os; os.link(root + '/old', root + '/a')",
+    ],
+)
+def test_new_names_need_room_where_the_test_says_so(faults, program):
+    (faults.root / "old").touch()
+    faults.fill()
+    assert run(faults, program).returncode == 0
+    shutil.rmtree(faults.root)
+    faults.root.mkdir()
+    (faults.root / "old").touch()
+    faults.fill(names=True)
+    failed = run(faults, program)
+    assert "No space left" in failed.stderr
+    assert not (faults.root / "a").exists()
+
+
+def test_a_descriptor_used_again_for_something_else_is_left_alone(faults):
+    faults.fill()
+    program = """
+import faiss, os
+spare = os.dup(0)
+os.close(spare)
+faiss.write_index(faiss.IndexFlatL2(8), root + '/a')
+other = os.memfd_create('other')
+assert other == spare
+assert os.write(other, b'x' * 100) == 100
+"""
+    done = run(faults, program)
+    assert done.returncode == 0, done.stderr
 
 
 def test_other_files_are_left_alone(faults, tmp_path):
@@ -122,6 +189,25 @@ def test_a_power_cut_takes_what_was_not_synced_and_nothing_else(faults, tmp_path
 def test_what_a_synced_folder_names_survives(faults, tmp_path):
     for state in cuts(faults, tmp_path, sync_folder=True):
         assert {"synced", "unsynced", "renamed"} == state.keys()
+
+
+def test_a_file_that_a_cut_left_over_may_be_written_anew(faults, tmp_path):
+    (faults.root / "left over").write_bytes(b"garbage")
+    before = tmp_path / "before"
+    shutil.copytree(faults.root, before)
+    program = """
+import os
+file = os.open(root + '/left over', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+os.write(file, b'new')
+os.fsync(file)
+os.write(file, b' and unsynced')
+os.kill(os.getpid(), 9)
+"""
+    run(faults, program)
+    for seed in range(20):
+        after = tmp_path / f"after-{seed}"
+        power_cut(faults, before, after, random.Random(seed))
+        assert (after / "left over").read_bytes().startswith(b"new")
 
 
 def test_the_shim_needs_no_more_than_a_compiler():

@@ -1,19 +1,22 @@
 """The disk is full: writes are refused, reads go on, and writes work again when there is room.
 
-No restart is needed, and nothing acknowledged before, meanwhile or afterwards is lost.
+No restart is needed, and nothing acknowledged before, meanwhile or afterwards is lost. The disk
+fills up between two calls, and in any of the calls that a server makes: while it writes items,
+builds a segment, starts, or takes up writing again.
 """
 
 from __future__ import annotations
 
 import random
-import time
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from failing_server import FailingServer
-from ledger import DIM, IDS_EACH, MODEL, Ledger, vector, write_for_a_while
+from failing_server import ENGINES, FailingServer, after_some_calls, check, told
+from ledger import DIM, IDS_EACH, MODEL, Ledger, new_item, vector, write_for_a_while
 from support.waiting import wait_for
 
 import euclidesdb
@@ -54,21 +57,21 @@ def remove(client: euclidesdb.Client) -> None:
 
 
 @pytest.fixture
-def filled(tmp_path: Path):
-    """A server with the items "0-0" to "0-11", version 1, half of them sealed."""
-    server = FailingServer(tmp_path)
+def engine() -> str:
+    return "exact"
+
+
+@pytest.fixture
+def filled(tmp_path: Path, engine: str):
+    """A server with the items "0-0" to "0-11", version 1."""
+    server = FailingServer(tmp_path, engine=engine)
     with server.start() as process, euclidesdb.Client(process.address(), timeout=30) as client:
         ledger = Ledger()
-        for index in range(IDS_EACH):
-            item_id = f"0-{index}"
-            ledger.may_become(item_id, 1)
-            client.add(
-                item_id,
-                vectors={MODEL: vector(item_id, 1)},
-                attributes={"id": item_id, "version": 1},
-                metadata=f"{item_id} 1".encode(),
-            )
-            ledger.became(item_id, 1)
+        items = [new_item(f"0-{index}", 1) for index in range(IDS_EACH)]
+        ledger.begins({item.id: 1 for item in items})
+        assert not client.add_many(items)
+        for item in items:
+            ledger.became(item.id, 1)
         yield server, process, client, ledger
 
 
@@ -100,7 +103,7 @@ def takes_writes(client: euclidesdb.Client) -> bool:
 def test_a_sync_that_fails_stops_writing_until_it_is_known_what_is_there(filled):
     server, process, client, ledger = filled
     server.faults["sync_fails"] = 1
-    ledger.may_become("0-0", 2)
+    ledger.begins({"0-0": 2})
     with pytest.raises(euclidesdb.ServerError):
         client.add(
             "0-0",
@@ -134,30 +137,93 @@ def test_a_segment_that_finds_no_room_leaves_nothing_behind_and_is_built_later(f
     ledger.check(client)
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_segment_may_find_no_room_in_any_of_its_calls(filled):
+    server, process, client, ledger = filled
+    segments = server.data / "segments" / "1"
+    with grpc.insecure_channel(process.address_told) as channel:
+        refresh = channel.unary_unary("/euclidesproto.Similar/Shutdown")
+        request = legacy.ShutdownRequest(shutdown_type=1).SerializeToString()
+        failures, built, calls = 0, False, 0
+        while not built:
+            calls += 1
+            server.faults.fill(calls, names=calls % 2 == 0)
+            refresh(request)
+            wait_for(partial(build_ended, server, segments, failures), "a build")
+            failures = failed_builds(server)
+            built = is_built(segments)
+            server.faults.make_room()
+            assert built or [*segments.glob("*")] == []
+            ledger.check(client)
+    assert failures > 5
+
+
+def build_ended(server: FailingServer, segments: Path, failures: int) -> bool:
+    return is_built(segments) or failed_builds(server) > failures
+
+
+def is_built(segments: Path) -> bool:
+    return any(file.parent.name.isdecimal() for file in segments.glob("*/manifest.json"))
+
+
+def failed_builds(server: FailingServer) -> int:
+    text = server.log.read_text()
+    assert "Traceback" not in text
+    return text.count("segment could not be built")
+
+
+@pytest.mark.parametrize("rounds", [2, pytest.param(60, marks=pytest.mark.long)])
 @pytest.mark.timeout(0)
-def test_writers_on_a_disk_that_fills_up_and_empties_lose_nothing(tmp_path, rounds):
+def test_writers_on_a_disk_that_fills_up_at_any_call_lose_nothing(tmp_path, rounds):
     chance = random.Random(rounds)
-    server = FailingServer(tmp_path, engine="faiss")
     ledger = Ledger()
+    found_no_room: Counter[str] = Counter()
+    server = FailingServer(tmp_path, engine="faiss")
     for _ in range(rounds):
-        with server.start() as process:
-            address = process.address()
-            with euclidesdb.Client(address, timeout=30) as client:
-                ledger.check(client)
-                writers = write_for_a_while(ledger, address, chance.randrange(1 << 30))
-                for _ in range(3):
-                    time.sleep(chance.uniform(0.05, 0.4))  # the writers write
-                    server.faults.fill()
-                    time.sleep(chance.uniform(0.0, 0.3))
-                    server.faults.make_room()
+        with server.start() as process, euclidesdb.Client(process.address(), timeout=30) as client:
+            ledger.check(client)
+            for _ in range(4):
+                writers = write_for_a_while(ledger, process.address_told, chance.randrange(1 << 30))
+                server.faults.fill(after_some_calls(chance), names=chance.random() < 0.5)
+                wait_for(lambda: server.faults["refused"], "a full disk")
+                for _ in range(chance.randint(0, 20)):
+                    client.find_similar(vector=np.ones(DIM), model=MODEL, top_k=3)  # reads go on
+                found_no_room[server.kind_of_fault()] += 1
+                server.faults.make_room()
                 wait_for(lambda: takes_writes(client), "a write after there was room again")
                 for writer in writers:
                     writer.stop()
                 client.remove("probe")
                 ledger.check(client)
             process.kill()
-    assert ledger.acknowledged > 10 * rounds
+    print(f"{4 * rounds} times full, {ledger.acknowledged} acknowledged writes, none lost")
+    print(told(found_no_room))
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 19]
+)
+def test_a_start_that_finds_no_room_in_any_of_its_calls_says_so_or_works(filled, step):
+    server, process, _, ledger = filled
+    process.kill()
+    for calls in range(1, 10_000, step):
+        server.faults.fill(calls, names=calls % 2 == 0)
+        text = server.log.read_text()
+        with server.start() as started:
+            try:
+                address = started.address()
+            except AssertionError:
+                assert started.exit_code() == 1, server.log.read_text()
+                assert "No space left on device" in server.log.read_text().removeprefix(text)
+            else:
+                check(ledger, address)
+        felt = server.faults["refused"] > 0
+        server.faults.make_room()
+        with server.start() as again:
+            check(ledger, again.address())
+        if not felt:
+            break
+    assert calls > 2 * step
 
 
 def test_a_start_without_room_says_so_and_works_when_there_is(filled):

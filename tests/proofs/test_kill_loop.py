@@ -2,113 +2,133 @@
 
 It is killed at random moments and in any of the calls that change the disk: during writes,
 while it starts, while a segment is built, saved and taken into use, while LevelDB compacts,
-and while it takes over a database of EuclidesDB (C++).
+and while it takes over a database of EuclidesDB (C++). Now and then it is stopped in order
+between two kills.
 """
 
 from __future__ import annotations
 
 import random
+import shutil
 import struct
-import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import plyvel
 import pytest
-from failing_server import FailingServer, after_some_calls
-from ledger import MODEL, Ledger, check_searches, vector, write_for_a_while
-from support.processes import ServerProcess
+from failing_server import (
+    ENGINES,
+    FailingServer,
+    after_some_calls,
+    check,
+    told,
+)
+from ledger import MODEL, Ledger, check_searches, vector
 
 import euclidesdb
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 
-ENGINES = ("exact", "faiss", "annoy")
 PARALLEL = 4
+PHASES = (
+    "starting: ",
+    "write leveldb/N.log",
+    "sync leveldb/N.log",
+    "leveldb/N.ldb",
+    "leveldb/MANIFEST-N",
+    "rename leveldb/CURRENT",
+    "create segments/N/N.tmp/",
+    "write segments/N/N.tmp/",
+    "sync segments/N/N.tmp",
+    "rename segments/N/N",
+    "remove segments/N/N/",
+    "at a random moment",
+)
+"""What a thousand kills must have hit."""
 
 
-def killed_again_and_again(folder: Path, seed: int, kills: int) -> tuple[int, int]:
-    """Returns how many times the server was killed, and how many writes were acknowledged."""
+def killed_again_and_again(folder: Path, seed: int, kills: int) -> tuple[Counter[str], int]:
+    """Returns where the servers were killed, and how many writes were acknowledged."""
     chance = random.Random(seed)
-    server = FailingServer(folder, engine=ENGINES[seed % len(ENGINES)])
+    # without syncing a killed server loses nothing, either: only a machine would
+    server = FailingServer(folder, engine=ENGINES[seed % len(ENGINES)], sync=seed % 4 != 3)
     ledger = Ledger()
-    killed = 0
-    while killed < kills:
+    while server.deaths.total() < kills:
         if chance.random() < 0.3:  # while it starts
             server.faults.kill_in(after_some_calls(chance) // 10 + 1)
             with server.start() as process:
-                address = served_at(process)
+                address = server.address(process)
                 if address is not None:
                     with suppress(euclidesdb.Unavailable, euclidesdb.Cancelled):
                         check(ledger, address)  # killed meanwhile, perhaps
-                    run_until_dead(ledger, process, address, chance, at_random=False)
-            killed += 1
-        server.faults["kill_at"] = 0
+                    server.write_until_killed(process, address, ledger, chance)
+        server.faults.spare()
         with server.start() as process:
             address = process.address()
             check(ledger, address)
-            at_random = chance.random() < 0.4
-            if not at_random:
+            way = chance.random()
+            if way < 0.2:
+                server.write_and_stop(process, address, ledger, chance)
+                continue
+            if way < 0.7:
                 server.faults.kill_in(after_some_calls(chance))
-            run_until_dead(ledger, process, address, chance, at_random=at_random)
-        killed += 1
-    server.faults["kill_at"] = 0
+            server.write_until_killed(process, address, ledger, chance)
+    server.faults.spare()
     with server.start() as process:
         check(ledger, process.address())
-    return killed, ledger.acknowledged
-
-
-def served_at(process: ServerProcess) -> str | None:
-    """Where it serves; None where it died before."""
-    try:
-        return process.address()
-    except AssertionError:
-        process.exit_code()
-        return None
-
-
-def check(ledger: Ledger, address: str) -> None:
-    with euclidesdb.Client(address, timeout=30) as client:
-        ledger.check(client)
-
-
-def run_until_dead(
-    ledger: Ledger,
-    process: ServerProcess,
-    address: str,
-    chance: random.Random,
-    *,
-    at_random: bool,
-) -> None:
-    writers = write_for_a_while(ledger, address, chance.randrange(1 << 30))
-    if at_random:
-        killer = threading.Timer(chance.uniform(0.02, 0.6), process.kill)
-        killer.start()
-        killer.join()
-    process.exit_code(timeout=60)
-    for writer in writers:
-        writer.stop()
+    return server.deaths, ledger.acknowledged
 
 
 def test_a_server_killed_again_and_again_loses_nothing(tmp_path):
-    killed, acknowledged = 0, 0
-    for seed in range(3):
+    deaths: Counter[str] = Counter()
+    acknowledged = 0
+    for seed in (1, 2, 3):
         more, writes = killed_again_and_again(tmp_path / str(seed), seed, kills=5)
-        killed, acknowledged = killed + more, acknowledged + writes
-    print(f"{killed} kills, {acknowledged} acknowledged writes, none lost")
+        deaths, acknowledged = deaths + more, acknowledged + writes
+    print(f"{deaths.total()} kills, {acknowledged} acknowledged writes, none lost\n{told(deaths)}")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
 def test_a_thousand_kills_lose_nothing(tmp_path):
+    deaths: Counter[str] = Counter()
+    acknowledged = 0
     with ThreadPoolExecutor(PARALLEL) as threads:
-        runs = threads.map(
+        for more, writes in threads.map(
             lambda seed: killed_again_and_again(tmp_path / str(seed), seed, kills=84),
             range(100, 112),
-        )
-        killed, acknowledged = map(sum, zip(*runs, strict=True))
-    print(f"{killed} kills, {acknowledged} acknowledged writes, none lost")
-    assert killed >= 1000
+        ):
+            deaths, acknowledged = deaths + more, acknowledged + writes
+    print(f"{deaths.total()} kills, {acknowledged} acknowledged writes, none lost\n{told(deaths)}")
+    assert deaths.total() >= 1000
+    missed = [phase for phase in PHASES if not any(phase in where for where in deaths)]
+    assert not missed, "nothing was ever killed there"
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 23]
+)
+def test_a_start_after_an_orderly_stop_may_be_killed_in_any_of_its_calls(tmp_path, step):
+    server = FailingServer(tmp_path / "server")
+    ledger = Ledger()
+    with server.start() as process:
+        server.write_and_stop(process, process.address(), ledger, random.Random(step))
+    stopped = tmp_path / "stopped"
+    shutil.copytree(server.data, stopped)
+    for calls in range(1, 10_000, step):
+        server.faults.kill_in(calls)
+        with server.start() as process:
+            address = server.address(process)
+        server.faults.spare()
+        if address is not None:
+            break
+        with server.start() as process:
+            check(ledger, process.address())
+        shutil.rmtree(server.data)
+        shutil.copytree(stopped, server.data)
+    print(f"killed in each of {server.deaths.total()} calls\n{told(server.deaths)}")
+    assert server.deaths.total() > 2, "it was never killed while it started"
 
 
 def write_euclidesdb(folder: Path, count: int) -> dict[str, int]:
@@ -125,25 +145,26 @@ def write_euclidesdb(folder: Path, count: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 17]
+    "step", [pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 67]
 )
-def test_a_migration_killed_in_any_of_its_calls_starts_again(tmp_path, step):
-    server = FailingServer(tmp_path)
+def test_a_migration_may_be_killed_in_any_of_its_calls(tmp_path, step):
+    server = FailingServer(tmp_path / "server")
     items = write_euclidesdb(server.data, 60)
-    original = {
-        path.name: path.read_bytes() for path in server.data.iterdir() if path.suffix == ".log"
-    }
-    calls, died = 1, True
-    while died:
-        server.faults.kill_in(calls)
-        with server.start() as process:
-            address = served_at(process)
-            died = address is None
-            if address is not None:
-                server.faults["kill_at"] = 0
-                with euclidesdb.Client(address) as client:
-                    check_searches(client, items)
-        calls += step
-    assert calls > 2 * step, "it was never killed while it migrated"
-    for name, content in original.items():
-        assert (server.data / name).read_bytes() == content
+    original = tmp_path / "original"
+    shutil.copytree(server.data, original)
+    for calls in range(1, 10_000, step):
+        for _ in range(1 + calls % 2):  # every other time what the first kill left is killed, too
+            server.faults.kill_in(calls)
+            with server.start() as process:
+                address = server.address(process)
+        server.faults.spare()
+        if address is not None:
+            break
+        with server.start() as process, euclidesdb.Client(process.address()) as client:
+            check_searches(client, items)
+        for file in original.glob("[0-9]*.*"):
+            assert (server.data / file.name).read_bytes() == file.read_bytes()
+        shutil.rmtree(server.data)
+        shutil.copytree(original, server.data)
+    print(f"{server.deaths.total()} kills\n{told(server.deaths)}")
+    assert server.deaths.total() > 2, "it was never killed while it migrated"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import plyvel
@@ -12,7 +13,7 @@ from support.stores import copy_of_crashed
 
 from euclidesdb_server.errors import DataFolderError
 from euclidesdb_server.store.leveldb import LevelDB
-from euclidesdb_server.store.torn import BLOCK, torn_from
+from euclidesdb_server.store.torn import BLOCK, bad_from, has_record_after
 
 VALUES = [
     bytes([65 + n % 26]) * length for n, length in enumerate([10, 3000, 40_000, 5, 70_000, 9])
@@ -62,7 +63,7 @@ def opened(crashed: Path, tmp_path: Path, log: bytes) -> list[int]:
 
 
 def test_a_whole_log_is_not_torn(crashed):
-    assert torn_from(log_of(crashed).read_bytes()) is None
+    assert bad_from(log_of(crashed).read_bytes()) is None
 
 
 def test_garbage_behind_any_write_is_cut_off_and_kept(crashed, ends, tmp_path):
@@ -105,4 +106,11 @@ def test_damage_before_the_last_write_is_refused_and_nothing_is_cut(crashed, end
             with pytest.raises(DataFolderError, match="damaged"):
                 opened(crashed, tmp_path, bytes(damaged))
             assert log_of(tmp_path / "leveldb").read_bytes() == damaged
-            assert torn_from(bytes(damaged)) is None
+            assert has_record_after(bytes(damaged), bad_from(bytes(damaged)))
+
+
+def test_zeros_in_the_midst_are_damage_though_leveldb_passes_over_them(crashed, ends, tmp_path):
+    log = log_of(crashed).read_bytes()
+    for begin, end in pairwise([0, *ends[:-1]]):
+        with pytest.raises(DataFolderError, match=f"{log_of(crashed).name} at byte {begin}"):
+            opened(crashed, tmp_path, log[:begin] + bytes(end - begin) + log[end:])

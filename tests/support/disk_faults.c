@@ -6,19 +6,23 @@
    kill_at     the process is killed (SIGKILL) in its kill_at-th call that changes the disk; a
                write is then half done
    full        writes fail with ENOSPC, the first of them after writing half of its bytes
+   full_at     the same, from the full_at-th call on
+   no_names    while the disk is full, no file or folder can be made or renamed either
    sync_fails  fsync and fdatasync fail with EIO, after the data has gone out
+   fault       what the process was killed in, or the first call that found no room
 
    $DISK_FAULTS_TRACE, where set, gets a line for each call that decides what a power cut leaves:
 
-   C ino path      a file was created          S ino size     so much of it was synced
-   M path          a folder was made           D path         a folder was synced
-   R from to       a rename                    U path         a file or folder was removed
+   C ino path      a file was created, or emptied      S ino size   so much of it was synced
+   M path          a folder was made                   B n, D n     sync n of a folder began, ended
+   R from to       a rename                            U path       something was removed
 
    What is removed or replaced is kept as a link beside the trace, "kept-<ino>", since a power
    cut may bring it back.
 
-   Limits: files are appended to or written once, as all of ours are; memory-mapped writes are
-   not seen. stdio's own flushes do not pass here, so fwrite is counted as the write. */
+   Limits: a file that was there before is replaced or written anew; a power cut takes no bytes
+   back that were overwritten in place, and takes every hard link. Not seen: writes through
+   memory maps, fputs and fprintf, and that a write() was buffered and failed only when synced. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -29,19 +33,23 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 struct control { /* the layout is known to disk_faults.py */
-    volatile long calls, kill_at, full, sync_fails, refused;
+    volatile long calls, kill_at, full, full_at, no_names, sync_fails, refused;
+    char fault[1024];
 };
 
 #define MOST_FILES 65536
+#define STREAM_BUFFER 4096
 static char tracked[MOST_FILES]; /* by descriptor: opened for writing, below the root */
 static struct control none, *control = &none;
 static char root[PATH_MAX], kept[PATH_MAX];
@@ -100,9 +108,30 @@ static int dies(void) {
     return control->kill_at && count >= control->kill_at;
 }
 
-static void die(void) {
+static void die(const char *call, const char *path) {
+    snprintf(control->fault, sizeof control->fault, "%s %s", call, path ? path : "");
     kill(getpid(), SIGKILL);
     for (;;) pause();
+}
+
+static int is_full(void) {
+    return control->full || (control->full_at && control->calls >= control->full_at);
+}
+
+/* Say that there is no room; true the first time. */
+static int refuse(const char *call, const char *path) {
+    int first = __atomic_fetch_add(&control->refused, 1, __ATOMIC_SEQ_CST) == 0;
+    if (first) snprintf(control->fault, sizeof control->fault, "%s %s", call, path ? path : "");
+    errno = ENOSPC;
+    return first;
+}
+
+/* Count a call that makes or changes a name; true where it is refused. */
+static int refuses_name(const char *call, const char *path) {
+    if (dies()) die(call, path);
+    if (!is_full() || !control->no_names) return 0;
+    refuse(call, path);
+    return 1;
 }
 
 /* Keep what a path names, before it is removed or replaced. */
@@ -126,9 +155,9 @@ static int opens(int at, const char *path, int flags, mode_t mode) {
     char buffer[PATH_MAX];
     const char *mine = flags & (O_WRONLY | O_RDWR | O_CREAT) ? below(at, path, buffer) : NULL;
     int made = mine && flags & O_CREAT && syscall(SYS_faccessat, at, path, F_OK) != 0;
-    if (made && dies()) die();
+    if (made && refuses_name("create", mine)) return -1;
     int descriptor = syscall(SYS_openat, at, path, flags, mode);
-    if (mine) opened(descriptor, mine, made && descriptor >= 0);
+    if (mine) opened(descriptor, mine, made || flags & O_TRUNC);
     return descriptor;
 }
 
@@ -146,9 +175,9 @@ static FILE *opens_stream(FILE *(*real)(const char *, const char *), const char 
     char buffer[PATH_MAX];
     const char *mine = strpbrk(how, "wa+") ? below(AT_FDCWD, path, buffer) : NULL;
     int made = mine && access(path, F_OK) != 0;
-    if (made && dies()) die();
+    if (made && refuses_name("create", mine)) return NULL;
     FILE *stream = real(path, how);
-    if (mine && stream) opened(fileno(stream), mine, made);
+    if (mine && stream) opened(fileno(stream), mine, made || *how == 'w');
     return stream;
 }
 
@@ -171,50 +200,6 @@ static int is_tracked(int descriptor) {
     return descriptor >= 0 && descriptor < MOST_FILES && tracked[descriptor];
 }
 
-/* How many of `count` bytes may be written; -1 where none, with errno set. */
-static ssize_t room(size_t count) {
-    if (!control->full) return count;
-    if (__atomic_fetch_add(&control->refused, 1, __ATOMIC_SEQ_CST) == 0 && count > 1) return count / 2;
-    errno = ENOSPC;
-    return -1;
-}
-
-ssize_t write(int descriptor, const void *bytes, size_t count) {
-    if (!is_tracked(descriptor)) return syscall(SYS_write, descriptor, bytes, count);
-    int last = dies();
-    ssize_t allowed = room(count);
-    if (last) {
-        syscall(SYS_write, descriptor, bytes, count / 2);
-        die();
-    }
-    return allowed < 0 ? -1 : syscall(SYS_write, descriptor, bytes, allowed);
-}
-
-static ssize_t writes_at(int descriptor, const void *bytes, size_t count, off_t offset) {
-    if (is_tracked(descriptor)) {
-        if (dies()) die();
-        ssize_t allowed = room(count);
-        if (allowed < 0) return -1;
-        count = allowed;
-    }
-    return syscall(SYS_pwrite64, descriptor, bytes, count, offset);
-}
-
-ssize_t pwrite(int descriptor, const void *bytes, size_t count, off_t offset) {
-    return writes_at(descriptor, bytes, count, offset);
-}
-ssize_t pwrite64(int descriptor, const void *bytes, size_t count, off_t offset) {
-    return writes_at(descriptor, bytes, count, offset);
-}
-
-ssize_t writev(int descriptor, const struct iovec *parts, int count) {
-    if (is_tracked(descriptor)) {
-        if (dies()) die();
-        if (control->full) { errno = ENOSPC; return -1; }
-    }
-    return syscall(SYS_writev, descriptor, parts, count);
-}
-
 /* The path of an open descriptor, or NULL where it does not lie below the root. */
 static const char *path_of(int descriptor, char *buffer) {
     char link[64], path[PATH_MAX];
@@ -225,30 +210,122 @@ static const char *path_of(int descriptor, char *buffer) {
     return below(AT_FDCWD, path, buffer);
 }
 
+/* How many of `count` bytes may be written; -1 where none, with errno set. */
+static ssize_t room(const char *call, int descriptor, size_t count) {
+    char buffer[PATH_MAX];
+    if (!is_full()) return count;
+    int first = refuse(call, path_of(descriptor, buffer));
+    return first && count > 1 ? (ssize_t)(count / 2) : -1;
+}
+
+/* Before a write: count it, and say how many bytes of it may be written. */
+static ssize_t writes(const char *call, int descriptor, size_t count, int *last) {
+    if (!is_tracked(descriptor)) return count;
+    *last = dies();
+    return *last ? (ssize_t)(count / 2) : room(call, descriptor, count);
+}
+
+static ssize_t written(const char *call, int descriptor, int last, ssize_t result) {
+    char buffer[PATH_MAX];
+    if (last) die(call, path_of(descriptor, buffer));
+    return result;
+}
+
+#define WRITES(call, descriptor, count, how) \
+    int last = 0; \
+    ssize_t allowed = writes(call, descriptor, count, &last); \
+    return allowed < 0 ? -1 : written(call, descriptor, last, how);
+
+ssize_t write(int descriptor, const void *bytes, size_t count) {
+    WRITES("write", descriptor, count, syscall(SYS_write, descriptor, bytes, allowed))
+}
+ssize_t pwrite(int descriptor, const void *bytes, size_t count, off_t offset) {
+    WRITES("write", descriptor, count, syscall(SYS_pwrite64, descriptor, bytes, allowed, offset))
+}
+ssize_t pwrite64(int descriptor, const void *bytes, size_t count, off_t offset) {
+    WRITES("write", descriptor, count, syscall(SYS_pwrite64, descriptor, bytes, allowed, offset))
+}
+ssize_t sendfile(int to, int from, off_t *offset, size_t count) {
+    WRITES("copy", to, count, syscall(SYS_sendfile, to, from, offset, allowed))
+}
+ssize_t sendfile64(int to, int from, off64_t *offset, size_t count) {
+    WRITES("copy", to, count, syscall(SYS_sendfile, to, from, offset, allowed))
+}
+ssize_t writev(int descriptor, const struct iovec *parts, int count) {
+    WRITES("write", descriptor, count, syscall(SYS_writev, descriptor, parts, allowed))
+}
+
+int ftruncate(int descriptor, off_t size) {
+    char buffer[PATH_MAX];
+    if (is_tracked(descriptor) && dies()) die("truncate", path_of(descriptor, buffer));
+    return syscall(SYS_ftruncate, descriptor, size);
+}
+int ftruncate64(int descriptor, off64_t size) { return ftruncate(descriptor, size); }
+
+static int is_streamed(FILE *stream) {
+    char buffer[PATH_MAX];
+    /* numpy writes to a duplicate, which was never opened */
+    return is_tracked(fileno(stream)) || path_of(fileno(stream), buffer);
+}
+
+/* stdio keeps bytes until its buffer is full, so a full disk may show only when it is flushed. */
 size_t fwrite(const void *bytes, size_t size, size_t count, FILE *stream) {
     REAL(size_t, fwrite, const void *, size_t, size_t, FILE *);
     char buffer[PATH_MAX];
-    /* numpy writes to a duplicate, which was never opened */
-    if (is_tracked(fileno(stream)) || path_of(fileno(stream), buffer)) {
+    if (is_streamed(stream)) {
         if (dies()) {
             real_fwrite(bytes, size, count / 2, stream);
-            fflush(stream);
-            die();
+            REAL(int, fflush, FILE *);
+            real_fflush(stream);
+            die("write", path_of(fileno(stream), buffer));
         }
-        if (control->full) { errno = ENOSPC; return 0; }
+        if (is_full() && __fpending(stream) + size * count >= STREAM_BUFFER) {
+            refuse("write", path_of(fileno(stream), buffer));
+            return 0;
+        }
     }
     return real_fwrite(bytes, size, count, stream);
 }
 
+/* Count a flush; true where there is no room for what waits in the buffer. */
+static int refuses_flush(FILE *stream) {
+    char buffer[PATH_MAX];
+    if (!__fpending(stream) || !is_streamed(stream)) return 0;
+    if (dies()) die("flush", path_of(fileno(stream), buffer));
+    if (!is_full()) return 0;
+    refuse("flush", path_of(fileno(stream), buffer));
+    return 1;
+}
+
+int fflush(FILE *stream) {
+    REAL(int, fflush, FILE *);
+    return stream && refuses_flush(stream) ? EOF : real_fflush(stream);
+}
+
+int fclose(FILE *stream) {
+    REAL(int, fclose, FILE *);
+    int refused = refuses_flush(stream), descriptor = fileno(stream);
+    if (refused) __fpurge(stream);
+    if (descriptor >= 0 && descriptor < MOST_FILES) tracked[descriptor] = 0;
+    int result = real_fclose(stream);
+    if (!refused) return result;
+    errno = ENOSPC;
+    return EOF;
+}
+
 static int syncs(int descriptor, long call) {
+    static long folders;
     struct stat found;
     char buffer[PATH_MAX];
     if (!*root || fstat(descriptor, &found) || !path_of(descriptor, buffer))
         return syscall(call, descriptor);
-    if (dies()) die();
+    if (dies()) die("sync", buffer);
+    int folder = S_ISDIR(found.st_mode);
+    long number = __atomic_add_fetch(&folders, folder, __ATOMIC_SEQ_CST);
+    if (folder) note("B %ld\n", number);
     int result = syscall(call, descriptor);
     if (control->sync_fails) { errno = EIO; return -1; }
-    if (S_ISDIR(found.st_mode)) note("D %s\n", buffer);
+    if (folder) note("D %ld\n", number);
     else note("S %lu %ld\n", (unsigned long)found.st_ino, (long)found.st_size);
     return result;
 }
@@ -260,7 +337,7 @@ static int renames(int from_at, const char *from, int to_at, const char *to, uns
     char first[PATH_MAX], second[PATH_MAX];
     const char *source = below(from_at, from, first), *target = below(to_at, to, second);
     if (source && target) {
-        if (dies()) die();
+        if (refuses_name("rename", target)) return -1;
         keep(target);
     }
     int result = syscall(SYS_renameat2, from_at, from, to_at, to, flags);
@@ -275,7 +352,7 @@ static int removes(int at, const char *path, int flags) {
     char buffer[PATH_MAX];
     const char *mine = below(at, path, buffer);
     if (mine) {
-        if (dies()) die();
+        if (dies()) die("remove", mine);
         keep(mine);
     }
     int result = syscall(SYS_unlinkat, at, path, flags);
@@ -295,7 +372,7 @@ int remove(const char *path) {
 static int makes(int at, const char *path, mode_t mode) {
     char buffer[PATH_MAX];
     const char *mine = below(at, path, buffer);
-    if (mine && dies()) die();
+    if (mine && refuses_name("make", mine)) return -1;
     int result = syscall(SYS_mkdirat, at, path, mode);
     if (!result && mine) note("M %s\n", mine);
     return result;
@@ -303,3 +380,15 @@ static int makes(int at, const char *path, mode_t mode) {
 
 int mkdir(const char *path, mode_t mode) { return makes(AT_FDCWD, path, mode); }
 int mkdirat(int at, const char *path, mode_t mode) { return makes(at, path, mode); }
+
+static int links(int from_at, const char *from, int to_at, const char *to, int flags) {
+    char buffer[PATH_MAX];
+    const char *mine = below(to_at, to, buffer);
+    if (mine && refuses_name("link", mine)) return -1;
+    return syscall(SYS_linkat, from_at, from, to_at, to, flags);
+}
+
+int link(const char *from, const char *to) { return links(AT_FDCWD, from, AT_FDCWD, to, 0); }
+int linkat(int a, const char *from, int b, const char *to, int flags) {
+    return links(a, from, b, to, flags);
+}

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SOURCE = Path(__file__).with_suffix(".c")
-FIELDS = ("calls", "kill_at", "full", "sync_fails", "refused")
+FIELDS = ("calls", "kill_at", "full", "full_at", "no_names", "sync_fails", "refused")
+FAULT = slice(8 * len(FIELDS), 8 * len(FIELDS) + 1024)
 BLOCK = 4096
 
 
@@ -69,18 +70,37 @@ class DiskFaults:
     def __setitem__(self, name: str, value: int) -> None:
         struct.pack_into("l", self._page, 8 * FIELDS.index(name), value)
 
-    def fill(self) -> None:
-        """From now on there is no room."""
+    @property
+    def fault(self) -> str:
+        """What was under way at the last fault: "write leveldb/000003.log"."""
+        text = self._page[FAULT].split(b"\0")[0].decode()
+        return text.replace(f"{self.root}/", "").replace(str(self.root), ".")
+
+    def fill(self, calls: int = 0, *, names: bool = False) -> None:
+        """There is no room from now on, or from the so-manieth call that changes the disk.
+
+        names: nor is there any for the names of new files and folders.
+        """
+        self._page[FAULT] = bytes(1024)
         self["refused"] = 0
-        self["full"] = 1
+        self["no_names"] = names
+        if calls:
+            self["full_at"] = self["calls"] + calls
+        else:
+            self["full"] = 1
 
     def make_room(self) -> None:
         """From now on there is room again."""
-        self["full"] = 0
+        self["full"] = self["full_at"] = 0
 
     def kill_in(self, calls: int) -> None:
         """Kill the process in the so-manieth call from now that changes the disk."""
+        self._page[FAULT] = bytes(1024)
         self["kill_at"] = self["calls"] + calls
+
+    def spare(self) -> None:
+        """Kill nothing any more."""
+        self["kill_at"] = 0
 
     def close(self) -> None:
         """Let go of the control page."""
@@ -145,6 +165,7 @@ def power_cut(faults: DiskFaults, before: Path, after: Path, chance: random.Rand
 def _read(trace: Path) -> _History:
     history = _History()
     created: dict[int, _Change] = {}
+    syncs_begun: dict[int, int] = {}
     for line in trace.read_text().splitlines():
         kind, _, rest = line.partition(" ")
         match kind:
@@ -163,8 +184,10 @@ def _read(trace: Path) -> _History:
             case "R":
                 source, _, target = rest.partition("\t")
                 history.changes.append(_Change("R", source, target))
+            case "B":
+                syncs_begun[int(rest)] = len(history.changes)
             case "D":
-                for change in history.changes:
+                for change in history.changes[: syncs_begun[int(rest)]]:
                     change.durable = True
     return history
 

@@ -8,18 +8,14 @@ import os
 import signal
 import sys
 import threading
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
-
-if TYPE_CHECKING:
-    from euclidesdb_server.config import Config
 
 log = logging.getLogger(__name__)
 
-SHIPPED_MODELS: Final = "digits"
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -38,7 +34,9 @@ def run(options: argparse.Namespace) -> int:
     from euclidesdb_server.app import Server  # noqa: PLC0415
 
     try:
-        config = _configuration(options)
+        config = configuration(
+            options.config, address=options.address, data=options.data, models=options.models
+        )
         _configure_logging(config.server.log_file_path)
         server = Server(config, stop_wanted, strict=options.strict)
     except ShuttingDown:
@@ -51,27 +49,6 @@ def run(options: argparse.Namespace) -> int:
         stop_wanted.wait()
     log.info("stopped")
     return 0
-
-
-def shipped_models() -> Path:
-    """The folder of the models that come with the package."""
-    return Path(str(resources.files("euclidesdb_models")))
-
-
-def _configuration(options: argparse.Namespace) -> Config:
-    import platformdirs  # noqa: PLC0415  # as in `run`
-
-    from euclidesdb_server import config  # noqa: PLC0415
-    from euclidesdb_server.engines.registry import engine_names  # noqa: PLC0415
-
-    if options.config is not None:
-        settings = config.load_config(options.config.resolve(), engine_names())
-    else:
-        data = Path(platformdirs.user_data_dir("euclidesdb", appauthor=False))
-        settings = config.default_config(models=shipped_models(), names=SHIPPED_MODELS, data=data)
-    return config.override(
-        settings, address=options.address, data=options.data, models=options.models
-    )
 
 
 def _configure_logging(file: Path | None) -> None:

@@ -129,23 +129,23 @@ class SegmentFolder:
             "rows": rows,
             "up_to_label": up_to_label,
             "files": {
-                file.name: {"bytes": file.stat().st_size, "crc32": _checksum(file)}
+                file.name: {"bytes": file.stat().st_size, "crc32": checksum(file)}
                 for file in sorted(folder.iterdir())
             },
         }
-        manifest["crc32"] = _manifest_checksum(manifest)
+        manifest["crc32"] = manifest_checksum(manifest)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
     def _open(self, folder: Path) -> Sealed:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest.pop("crc32") != _manifest_checksum(manifest):
+        if manifest.pop("crc32") != manifest_checksum(manifest):
             raise ValueError(f"{folder / MANIFEST} fails its checksum")
         for key, value in {"format": FORMAT_VERSION, **self._identity}.items():
             if manifest[key] != value:
                 raise ValueError(f"its {key} is {manifest[key]!r}, now it is {value!r}")
         for name, told in manifest["files"].items():
             file = folder / name
-            if file.stat().st_size != told["bytes"] or _checksum(file) != told["crc32"]:
+            if file.stat().st_size != told["bytes"] or checksum(file) != told["crc32"]:
                 raise ValueError(f"{file} fails its checksum")
         labels = np.fromfile(folder / LABELS, "<i8").astype(np.int64, copy=False)
         ids = Ids.load(folder)
@@ -174,7 +174,8 @@ def _delete(path: Path) -> None:
         path.unlink()
 
 
-def _checksum(file: Path) -> int:
+def checksum(file: Path) -> int:
+    """CRC-32 of a file's bytes."""
     checksum = 0
     with file.open("rb") as stream:
         while chunk := stream.read(CHUNK):
@@ -182,5 +183,6 @@ def _checksum(file: Path) -> int:
     return checksum
 
 
-def _manifest_checksum(manifest: Mapping[str, Any]) -> int:
+def manifest_checksum(manifest: Mapping[str, Any]) -> int:
+    """CRC-32 of a manifest without its own checksum (FORMAT.md)."""
     return zlib.crc32(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode())

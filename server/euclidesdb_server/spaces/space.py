@@ -266,9 +266,7 @@ class ModelSpace:
     def _unbuilt(self, up_to_label: int) -> Sealed:
         """All stored rows, in memory, until their first segment is built."""
         labels, ids, vectors = self._stored_rows(self._store, up_to_label)
-        return Sealed(
-            UnbuiltRows(vectors, self.metric), labels, ids, up_to_label, folder=None
-        )
+        return Sealed(UnbuiltRows(vectors, self.metric), labels, ids, up_to_label, folder=None)
 
     def _forget_burials(self, sealed: Sealed) -> None:
         recorded = self._store.burials(self.record.number)

@@ -44,7 +44,9 @@ def storage_error(error: plyvel.Error, doing: str) -> StorageError:
     """Our error for one of LevelDB's own."""
     text = storage_text(error)
     if isinstance(error, plyvel.CorruptionError):
-        return CorruptRecord(f"{doing}: the store is damaged: {text}")
+        return CorruptRecord(
+            f"{doing}: the store is damaged: {text}; `euclidesdb verify` says which file"
+        )
     if any(reason in text for reason in NO_SPACE):
         return DiskFull(f"{doing}: no room on disk: {text}")
     return StorageError(f"{doing}: {text}")

@@ -27,6 +27,7 @@ from euclidesdb_server.durable import make_folder, sync
 from euclidesdb_server.errors import (
     DatabaseError,
     DataFolderError,
+    DiskFull,
     ShuttingDown,
     StorageError,
     disk_error,
@@ -34,6 +35,7 @@ from euclidesdb_server.errors import (
 from euclidesdb_server.store.closed import forget_closed, note_closed, was_closed
 from euclidesdb_server.store.faults import (
     LEVELDB_ERRORS,
+    NO_SPACE,
     storage_error,
     storage_errors,
     storage_text,
@@ -50,6 +52,9 @@ OPTIONS: Final[Mapping[str, Any]] = {
     # (which then gets a new, valid checksum), and skips damaged writes when it replays its log.
     "paranoid_checks": True,
 }
+
+REPAIRED: Final = "leveldb.repaired"
+"""The store that a repair is about to put in the old one's place (`euclidesdb verify`)."""
 
 GROUP_BYTES: Final = 1 << 20
 """A group commit takes waiting writes up to about this size, and at least one."""
@@ -268,7 +273,9 @@ class LevelDB:
             try:
                 self._database = _open(self._folder)
             except DataFolderError as error:
-                raise StorageError(f"the store cannot be opened again: {error}") from error
+                full = any(reason in str(error) for reason in NO_SPACE)
+                kind = DiskFull if full else StorageError
+                raise kind(f"the store cannot be opened again: {error}") from error
 
 
 class Snapshot:
@@ -348,6 +355,10 @@ def _scan(
 
 def _make(folder: Path) -> None:
     """Make an empty database that survives a power cut as a whole or not at all."""
+    if folder.with_name(REPAIRED).exists():
+        raise DataFolderError(
+            f"a repair of {folder} was interrupted: finish it with `euclidesdb verify --repair`"
+        )
     making = folder.with_name(folder.name + ".making")
     shutil.rmtree(making, ignore_errors=True)
     make_folder(folder.parent)
@@ -366,14 +377,9 @@ def _open(folder: Path) -> Any:
         elif not (folder / "CURRENT").is_file():
             # LevelDB would begin anew, and delete what is there
             raise DataFolderError(f"the store in {folder} is damaged: it has no file CURRENT")
-        in_order = was_closed(folder)
-        try:
-            database = plyvel.DB(str(folder), create_if_missing=False, **OPTIONS)
-        except plyvel.CorruptionError:
-            # after an orderly close nothing is torn: it is damage
-            if in_order or not cut_torn_ends(folder, folder.with_name(folder.name + ".torn")):
-                raise
-            database = plyvel.DB(str(folder), create_if_missing=False, **OPTIONS)
+        torn = folder.with_name(folder.name + ".torn")
+        cut_torn_ends(folder, torn, in_order=was_closed(folder))
+        database = plyvel.DB(str(folder), create_if_missing=False, **OPTIONS)
         forget_closed(folder)
         # LevelDB leaves it to luck whether CURRENT names its new MANIFEST after a power cut
         sync(folder)

@@ -64,10 +64,11 @@ class NewItems:
     """Items that are not stored yet, with one vector each and no payload, by columns.
 
     vectors: float32, shape (n, feature_dim). attributes_json, metadata: None: they have none.
+    labels: ascending.
     """
 
     space: int
-    labels: range
+    labels: Sequence[int]
     ids: Sequence[str]
     vectors: Matrix
     attributes_json: Sequence[str] | None = None

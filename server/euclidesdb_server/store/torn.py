@@ -1,9 +1,10 @@
-"""Cuts off what a power cut left half written at the end of LevelDB's log, or of its MANIFEST.
+"""Checks LevelDB's logs and its MANIFEST before they are opened, and cuts off a torn write.
 
 Both are logs of records, each with a checksum (LevelDB's doc/log_format.md). When the power
 fails during a write, its bytes may be there in part, or be garbage. That write was never
 acknowledged, but LevelDB, told to be careful, refuses to open such a log. Damage before the
-end is another matter: a whole record behind it shows that it is no torn write.
+end is another matter: a whole record behind it shows that it is no torn write. That is refused
+here, as LevelDB passes over a part that holds zeros as if nothing had been there.
 
 (Damage to the very last record looks like a torn write, and is treated as one. What is cut
 off is kept beside the store, and the log says so.)
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import Final
 
 import google_crc32c
+import numpy as np
+
+from euclidesdb_server.errors import DataFolderError
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +32,19 @@ FULL, FIRST, LAST_KIND = 1, 2, 4
 """Kinds of record: whole, the first of several pieces; the greatest kind there is."""
 
 
-def cut_torn_ends(folder: Path, kept: Path) -> bool:
-    """Cut the newest log and the MANIFEST of the LevelDB in `folder` where they are torn.
+def cut_torn_ends(folder: Path, kept: Path, *, in_order: bool) -> None:
+    """Cut the logs and the MANIFEST of the LevelDB in `folder` where they are torn.
 
-    kept: the folder that gets what is cut off. Returns whether anything was.
+    kept: the folder that gets what is cut off. in_order: the database was closed in order, so
+    that nothing can be torn. Raises DataFolderError naming a file that is damaged, OSError.
     """
-    cut = False
-    for file in _candidates(folder):
+    for file, end in _bad_ends(folder):
         data = file.read_bytes()
-        end = torn_from(data)
-        if end is None:
-            continue
+        if in_order or has_record_after(data, end):
+            raise DataFolderError(
+                f"the store in {folder} is damaged: {_place(file, end)}; `euclidesdb verify` says "
+                "what is there, and can repair it"
+            )
         kept.mkdir(exist_ok=True)
         (kept / f"{file.name}-from-{end}").write_bytes(data[end:])
         with file.open("r+b") as stream:
@@ -48,22 +54,35 @@ def cut_torn_ends(folder: Path, kept: Path) -> bool:
             "%s ends in a torn write, which was never acknowledged: its %d bytes are now in %s",
             file, len(data) - end, kept,
         )  # fmt: skip
-        cut = True
-    return cut
 
 
-def torn_from(data: bytes) -> int | None:
-    """Where the torn record at the end of a log begins.
+def damaged_logs(folder: Path, *, in_order: bool) -> list[str]:
+    """The files that `cut_torn_ends` would refuse, and where. Raises OSError."""
+    return [
+        _place(file, end)
+        for file, end in _bad_ends(folder)
+        if in_order or has_record_after(file.read_bytes(), end)
+    ]
 
-    None where there is none, or where a record behind it shows that it is damage.
-    """
+
+def _bad_ends(folder: Path) -> Iterator[tuple[Path, int]]:
+    for file in _logs(folder):
+        end = bad_from(file.read_bytes())
+        if end is not None:
+            yield file, end
+
+
+def _place(file: Path, end: int) -> str:
+    return f"{file} at byte {end}"
+
+
+def bad_from(data: bytes) -> int | None:
+    """Where the first record of a log begins that is not whole; None where all are."""
     position = 0
     for _, end, _ in _records(data, 0):
         position = end
     position = _next(position)
-    if position >= len(data):
-        return None
-    return None if _has_record_after(data, position) else position
+    return None if position >= len(data) else position
 
 
 def _records(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
@@ -97,23 +116,16 @@ def _record_at(data: bytes, position: int) -> tuple[int, int | None]:
     return kind, (end if masked == checksum else None)
 
 
-def _has_record_after(data: bytes, position: int) -> bool:
+def has_record_after(data: bytes, position: int) -> bool:
     """Whether another write begins behind a bad record: a piece that only goes on does not."""
-    block_end = min(len(data), position - position % BLOCK + BLOCK)
-    for start in range(position + 1, block_end):  # there is no telling where the next one begins
-        kind, end = _record_at(data, start)
-        if end is not None and kind in (FULL, FIRST):
-            return True
-    for block in range(block_end, len(data), BLOCK):
-        if any(kind in (FULL, FIRST) for _, _, kind in _records(data[block : block + BLOCK], 0)):
+    kinds = np.frombuffer(data, np.uint8)[HEADER.size - 1 :]
+    # there is no telling where it begins: everywhere that a header of such a kind may be
+    for start in np.flatnonzero((kinds == FULL) | (kinds == FIRST)).tolist():
+        if start > position and _record_at(data, start)[1] is not None:
             return True
     return False
 
 
-def _candidates(folder: Path) -> list[Path]:
-    logs = sorted(folder.glob("*.log"), key=lambda file: file.stem.zfill(20))
-    try:
-        manifest = folder / (folder / "CURRENT").read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return logs[-1:]
-    return [*logs[-1:], *([manifest] if manifest.is_file() else [])]
+def _logs(folder: Path) -> list[Path]:
+    manifest = folder / (folder / "CURRENT").read_text(errors="replace").strip()
+    return [*folder.glob("*.log"), *([manifest] if manifest.is_file() else [])]

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from support.images import encoded, noise
-from support.stores import vector
 
 from euclidesdb_server.catalog import Catalog
 from euclidesdb_server.config import IndexConfig, ModelsConfig
@@ -30,6 +28,8 @@ from euclidesdb_server.types import (
     Neighbor,
     Payload,
 )
+from support.images import encoded, noise
+from support.stores import vector
 
 EMBEDDERS = {"color": 12, "grey": 4}
 """The models of the fixture `registry`, with the length of their features."""

@@ -1,0 +1,8 @@
+"""What lies in a data folder (FORMAT.md)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STORE_FOLDER: Final = "leveldb"
+SEGMENTS_FOLDER: Final = "segments"

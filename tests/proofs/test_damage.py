@@ -1,0 +1,235 @@
+"""Files are damaged in every way: a start then works rightly, or refuses; nothing is ever wrong.
+
+Where a start works, every item is as it was, or the state is an earlier one (a log cut short
+after a crash, which LevelDB cannot tell from one that was never written further). And whatever
+made something unreadable, `euclidesdb verify` reports, and `--repair` mends.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import plyvel
+import pytest
+from support.assembled import Database, no_models
+
+from euclidesdb_server.__main__ import main
+from euclidesdb_server.errors import CorruptRecord, DatabaseError, DataFolderError, UnknownItem
+from euclidesdb_server.store.leveldb import OPTIONS
+
+ITEMS = 300
+REMOVED, UPDATED = range(0, ITEMS, 10), range(5, ITEMS, 10)
+
+
+def vector(number: int, version: int) -> list[float]:
+    return [float(number), float(version)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A data folder with tables, a log, a segment, and items that were updated and removed."""
+    folder = tmp_path_factory.mktemp("whole")
+    with opened(folder / "data") as database:
+        names = [f"{number}" for number in range(ITEMS)]
+        database.add_vectors("one", names, [vector(number, 0) for number in range(ITEMS)])
+        database.spaces["one"].compact()
+        for number in UPDATED[: len(UPDATED) // 2]:
+            database.add(f"{number}", one=vector(number, 1))
+        for number in REMOVED[: len(REMOVED) // 2]:
+            database.features.remove(f"{number}")
+    raw = plyvel.DB(str(folder / "data" / "leveldb"), **OPTIONS)
+    raw.compact_range()  # what there is goes to tables; the rest stays in the log
+    raw.close()
+    with opened(folder / "data") as database:
+        for number in UPDATED[len(UPDATED) // 2 :]:
+            database.add(f"{number}", one=vector(number, 1))
+        for number in REMOVED[len(REMOVED) // 2 :]:
+            database.features.remove(f"{number}")
+    return folder / "data"
+
+
+def opened(folder: Path) -> Database:
+    folder.mkdir(exist_ok=True)
+    return Database(folder, no_models(folder.parent / "models"), {"one": 2}, sync=True)
+
+
+def check(folder: Path, *, earlier: bool) -> None:
+    """All that is answered is right; AssertionError otherwise.
+
+    earlier: the last writes may be missing. Raises CorruptRecord where something is unreadable.
+    """
+    with opened(folder) as database:
+        found = {}
+        for number in range(ITEMS):
+            try:
+                (values,) = database.vectors(f"{number}").values()
+            except UnknownItem:
+                continue
+            found[f"{number}"] = values
+        for number in range(ITEMS):
+            possible = [None] if number in REMOVED else []
+            if number in UPDATED:
+                possible.append(vector(number, 1))
+            if (number not in UPDATED and number not in REMOVED) or earlier:
+                possible.append(vector(number, 0))
+            assert found.get(f"{number}") in possible, number
+        searched = {n.id: n.distance for n in database.near([0, 0], "one", 1000)}
+        assert searched == pytest.approx(
+            {name: float(np.linalg.norm(values)) for name, values in found.items()}
+        )
+
+
+def flip(content: bytes, chance: random.Random) -> bytes:
+    position = chance.randrange(len(content))
+    return content[:position] + bytes([content[position] ^ 0x20]) + content[position + 1 :]
+
+
+def zero(content: bytes, chance: random.Random) -> bytes:
+    start = chance.randrange(len(content))
+    length = min(len(content) - start, chance.randint(1, 600))
+    return content[:start] + bytes(length) + content[start + length :]
+
+
+def cut(content: bytes, chance: random.Random) -> bytes:
+    return content[: chance.randrange(len(content))]
+
+
+def lengthen(content: bytes, chance: random.Random) -> bytes:
+    return content + chance.randbytes(chance.randint(1, 5000))
+
+
+DAMAGE: dict[str, Callable[[bytes, random.Random], bytes] | None] = {
+    "flipped": flip,
+    "zeroed": zero,
+    "cut": cut,
+    "longer": lengthen,
+    "deleted": None,
+}
+FILES = {
+    "log": "leveldb/*.log",
+    "table": "leveldb/*.ldb",
+    "manifest": "leveldb/MANIFEST-*",
+    "current": "leveldb/CURRENT",
+    "note": "leveldb/CLOSED",
+    "segment manifest": "segments/1/*/manifest.json",
+    "segment labels": "segments/1/*/labels.i64",
+    "segment ids": "segments/1/*/ids.utf8",
+    "segment offsets": "segments/1/*/ids.i64",
+    "segment vectors": "segments/1/*/vectors.f32",
+    "segment shape": "segments/1/*/vectors.json",
+}
+
+
+def damaged(whole: Path, folder: Path, file: str, how: str, chance: random.Random) -> Path:
+    """A copy with one file damaged; returns that file."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(whole, folder)
+    victim = chance.choice(sorted(folder.glob(FILES[file])))
+    change = DAMAGE[how]
+    if change is None:
+        victim.unlink()
+    else:
+        victim.write_bytes(change(victim.read_bytes(), chance))
+    return victim
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.timeout(0)
+def test_damage_is_refused_or_does_no_harm(whole, tmp_path, file, how, rounds, capsys):
+    chance = random.Random(f"{file} {how}")
+    for _ in range(rounds):
+        folder = tmp_path / "data"
+        victim = damaged(whole, folder, file, how, chance)
+        spoilt = tmp_path / "spoilt"
+        shutil.rmtree(spoilt, ignore_errors=True)
+        shutil.copytree(folder, spoilt)
+        # without the note of an orderly close, LevelDB cannot know how long its log was
+        earlier = file == "log" and how != "deleted" and not (folder / "leveldb/CLOSED").exists()
+        try:
+            check(folder, earlier=earlier)
+        except (DataFolderError, CorruptRecord) as refusal:
+            said = str(refusal)
+            if file.startswith("segment") or file == "note":
+                raise
+            if victim.name not in said and "`euclidesdb verify` says" not in said:
+                raise
+            capsys.readouterr()
+            assert main(["verify", "--data", str(spoilt)]) == 1, victim
+            assert "problems" in capsys.readouterr().out
+        else:
+            assert file != "log" or how == "longer" or earlier
+    if file.startswith("segment"):
+        assert main(["verify", "--data", str(spoilt)]) == 1
+        assert main(["verify", "--data", str(spoilt), "--repair"]) == 0
+        check(spoilt, earlier=False)
+
+
+def test_verify_says_that_all_is_well(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "data")
+    assert main(["verify", "--data", str(tmp_path / "data")]) == 0
+    assert capsys.readouterr().out == "270 items with 270 vectors in 1 spaces: all is well\n"
+    check(tmp_path / "data", earlier=False)
+
+
+def test_verify_leaves_a_folder_alone_that_a_server_has_open(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "data")
+    with opened(tmp_path / "data"):
+        assert main(["verify", "--data", str(tmp_path / "data"), "--repair"]) == 1
+    assert "a server has it open" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_table_is_named_and_a_repair_keeps_all_that_can_be_read(
+    whole, tmp_path, capsys, seed
+):
+    chance = random.Random(seed)
+    folder = tmp_path / "data"
+    shutil.copytree(whole, folder)
+    table = max(folder.glob("leveldb/*.ldb"), key=lambda file: file.stat().st_size)
+    content = bytearray(table.read_bytes())
+    content[chance.randrange(len(content) // 2)] ^= 0x40
+    table.write_bytes(content)
+    assert main(["verify", "--data", str(folder)]) == 1
+    assert table.name in capsys.readouterr().out
+    assert main(["verify", "--data", str(folder), "--repair"]) == 0
+    assert "what had to be left out" in capsys.readouterr().out
+    assert main(["verify", "--data", str(folder)]) == 0
+    (aside,) = folder.glob("damaged-*")
+    assert (aside / "leveldb" / table.name).read_bytes() == content
+    with opened(folder) as database:
+        kept = {neighbor.id for neighbor in database.near([0, 0], "one", 1000)}
+        for name in kept:
+            (values,) = database.vectors(name).values()
+            assert values in (vector(int(name), 0), vector(int(name), 1))
+        assert len(kept) > 100
+        database.add("new", one=[1, 1])
+
+
+@pytest.mark.parametrize("name", ["CURRENT", "MANIFEST-*"])
+def test_a_store_that_cannot_be_opened_is_repaired_from_its_tables_and_log(whole, tmp_path, name):
+    folder = tmp_path / "data"
+    shutil.copytree(whole, folder)
+    for file in folder.glob(f"leveldb/{name}"):
+        file.unlink()
+    with pytest.raises(DatabaseError):
+        check(folder, earlier=False)
+    assert main(["verify", "--data", str(folder), "--repair"]) == 0
+    assert main(["verify", "--data", str(folder)]) == 0
+    check(folder, earlier=False)
+
+
+def test_a_repair_that_was_interrupted_between_its_renames_is_finished(whole, tmp_path, capsys):
+    folder = tmp_path / "data"
+    shutil.copytree(whole, folder)
+    (folder / "leveldb").rename(folder / "leveldb.repaired")
+    with pytest.raises(DataFolderError, match=r"a repair of .* was interrupted"):
+        opened(folder)
+    assert main(["verify", "--data", str(folder), "--repair"]) == 0
+    assert "it is finished now" in capsys.readouterr().out
+    check(folder, earlier=False)

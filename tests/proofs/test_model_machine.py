@@ -1,0 +1,444 @@
+"""The database against a dict and brute force, over random histories with restarts and kills.
+
+`exact` and `exact_disk` must agree in ids and order: rows at the same distance come in order of
+age, and whole numbers make many of them. The others must find what their options promise, and
+nothing that is not there, at its true distance.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from support.assembled import CALL, Database, no_models
+from support.stores import copy_of_crashed, vector
+
+from euclidesdb_server.config import IndexConfig
+from euclidesdb_server.engines.registry import create_engine
+from euclidesdb_server.errors import InvalidRequest, UnknownItem
+from euclidesdb_server.types import (
+    AddRequest,
+    Conditions,
+    FindRequest,
+    ModelVector,
+    ModelVectors,
+    Neighbors,
+)
+
+DIMS = {"flat": 2, "deep": 3}
+NAMES = ["a", "b", "c", "é", "x" * 512]
+IDS = st.one_of(st.sampled_from(NAMES), st.integers(0, 199).map("item {}".format))
+MODELS = st.sampled_from([*DIMS])
+SIZES = st.one_of(st.integers(1, 12), st.just(500))
+NUMBERS = st.integers(-2, 2)  # whole and few, so that distances tie
+LIMITS = st.sampled_from([None, None, 0.0, 1.0, 2.5])
+UNUSABLE = math.nan
+
+Numbers: TypeAlias = list[float]
+Hit: TypeAlias = tuple[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A search engine. recall: the least share of the true nearest; 1.0: all, and in order."""
+
+    engine: str
+    options: dict[str, str] = field(default_factory=dict)
+    recall: float = 1.0
+
+
+SETTINGS = {
+    "exact": Setting("exact"),
+    "exact_disk": Setting("exact_disk"),
+    "HNSW32": Setting("faiss", {"index_type": "HNSW32"}, recall=0.99),
+    "IVF4,Flat": Setting("faiss", {"index_type": "IVF4,Flat"}, recall=0.7),
+    "annoy": Setting("annoy", {"metric": "l2"}, recall=0.9),
+}
+
+
+@dataclass
+class Tally:
+    """What all histories of a test came to."""
+
+    steps: int = 0
+    restarts: int = 0
+    kills: int = 0
+    segments: set[str] = field(default_factory=set)
+    found: int = 0
+    wanted: int = 0
+
+    def recall(self) -> float:
+        return self.found / self.wanted if self.wanted else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An item as it should be; written: by model, its vector and the number of that write."""
+
+    attributes_json: str = "{}"
+    metadata: bytes = b""
+    written: dict[str, tuple[int, Numbers]] = field(default_factory=dict)
+
+
+def numbers_of(model: str) -> st.SearchStrategy[Numbers]:
+    dim = DIMS[model]
+    return st.lists(NUMBERS.map(float), min_size=dim, max_size=dim)
+
+
+@st.composite
+def additions(draw: st.DrawFn) -> AddRequest:
+    """A vector for one model or for both."""
+    models = draw(st.sets(MODELS, min_size=1))
+    return AddRequest(
+        draw(IDS),
+        vectors={
+            model: ModelVector(vector(*draw(numbers_of(model))))
+            for model in DIMS
+            if model in models
+        },
+        attributes_json=draw(st.sampled_from([None, "{}", '{"n":1}'])),
+        metadata=draw(st.sampled_from([None, b"", b"m"])),
+    )
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> tuple[str, Numbers]:
+    model = draw(MODELS)
+    return model, draw(numbers_of(model))
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> tuple[str, list[str], list[Numbers]]:
+    """Ids and vectors of one model: a few that may be unusable or the same, or a whole block."""
+    model = draw(MODELS)
+    if draw(st.booleans()):
+        start, count, seed = draw(st.tuples(st.integers(0, 150), st.integers(1, 50), st.integers()))
+        values = np.random.default_rng(abs(seed)).integers(-2, 3, (count, DIMS[model]))
+        return model, [f"item {start + row}" for row in range(count)], values.tolist()
+    unusable = st.just([UNUSABLE] * DIMS[model])
+    rows = draw(
+        st.lists(
+            st.tuples(IDS, st.one_of(numbers_of(model), numbers_of(model), unusable)), max_size=6
+        )
+    )
+    return model, [item_id for item_id, _ in rows], [values for _, values in rows]
+
+
+class DatabaseMachine(RuleBasedStateMachine):
+    """Each rule does to a dict what it does to the database, in a folder of its own."""
+
+    def __init__(self, folder: Path, setting: Setting, tally: Tally) -> None:
+        super().__init__()
+        self.folder = folder
+        self.setting = setting
+        self.tally = tally
+        self.items: dict[str, Expected] = {}
+        self.writes = 0
+
+    @initialize()
+    def open(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self.database = Database(
+            self.folder / "data",
+            no_models(self.folder / "models"),
+            DIMS,
+            engine=create_engine(self.setting.engine, self.setting.options, file=None),
+            index=IndexConfig(compact_rows=20, compact_share=0.2),
+        )
+
+    @rule(request=additions())
+    def add(self, request) -> None:
+        self.database.features.add(request, CALL)
+        self.expect(request)
+
+    @rule(
+        requests=st.lists(
+            st.one_of(additions(), additions(), st.just(AddRequest("empty"))), max_size=6
+        )
+    )
+    def add_many(self, requests) -> None:
+        outcomes = self.database.features.add_many(requests, CALL)
+        assert len(outcomes) == len(requests)
+        for request, outcome in zip(requests, outcomes, strict=True):
+            assert isinstance(outcome, InvalidRequest) == (not request.vectors)
+            if request.vectors:
+                self.expect(request)
+
+    @rule(columns=columns(), metadata=st.sampled_from([None, b"c"]))
+    def add_vectors(self, columns, metadata) -> None:
+        model, ids, vectors = columns
+        values = np.array(vectors, np.float32).reshape(len(ids), DIMS[model])
+        texts = {} if metadata is None else {"metadata": [metadata] * len(ids)}
+        refused = self.database.add_vectors(model, ids, values, **texts)
+        unusable = [row for row, numbers in enumerate(vectors) if UNUSABLE in numbers]
+        assert [*refused] == unusable
+        for item_id, numbers in zip(ids, vectors, strict=True):
+            if UNUSABLE not in numbers:
+                made = {model: ModelVector(vector(*numbers))}
+                self.expect(AddRequest(item_id, vectors=made, metadata=metadata))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.items)
+    def update(self, data) -> None:
+        item_id = data.draw(st.sampled_from(sorted(self.items)))
+        self.add(replace(data.draw(additions()), id=item_id))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.items)
+    def remove(self, data) -> None:
+        item_id = data.draw(st.sampled_from(sorted(self.items)))
+        self.database.features.remove(item_id)
+        del self.items[item_id]
+
+    @rule(item_id=IDS)
+    def remove_or_not(self, item_id) -> None:
+        if item_id in self.items:
+            return
+        with pytest.raises(UnknownItem):
+            self.database.features.remove(item_id)
+
+    @rule(query=queries(), top_k=SIZES, limit=LIMITS)
+    def search_by_vector(self, query, top_k, limit) -> None:
+        model, values = query
+        conditions = Conditions(top_k, max_distance=limit)
+        self.check(self.find([vector(*values)], model, conditions)[0], model, values, conditions)
+
+    @rule(query=queries(), top_k=SIZES, accepted=st.sets(IDS))
+    def search_among_some(self, query, top_k, accepted) -> None:
+        model, values = query
+        conditions = Conditions(top_k, accepts=accepted.__contains__)
+        self.check(self.find([vector(*values)], model, conditions)[0], model, values, conditions)
+
+    @rule(item_id=IDS, model=MODELS, top_k=SIZES, limit=LIMITS, include_self=st.booleans())
+    def search_by_id(self, item_id, model, top_k, limit, include_self) -> None:
+        conditions = Conditions(top_k, include_self=include_self, max_distance=limit)
+        self.check(self.find([item_id], model, conditions)[0], model, item_id, conditions)
+
+    @rule(data=st.data(), model=MODELS, top_k=SIZES, limit=LIMITS, include_self=st.booleans())
+    def search_in_batch(self, data, model, top_k, limit, include_self) -> None:
+        asked = data.draw(st.lists(st.one_of(IDS, numbers_of(model)), min_size=1, max_size=5))
+        conditions = Conditions(
+            top_k,
+            include_self=include_self,
+            include_attributes=True,
+            include_metadata=True,
+            max_distance=limit,
+        )
+        queries = [vector(*each) if isinstance(each, list) else each for each in asked]
+        for query, found in zip(asked, self.find(queries, model, conditions), strict=True):
+            self.check(found, model, query, conditions)
+
+    @rule(data=st.data(), model=MODELS, top_k=SIZES, limit=LIMITS)
+    def search_by_columns(self, data, model, top_k, limit) -> None:
+        unusable = st.just([UNUSABLE] * DIMS[model])
+        asked = data.draw(st.lists(st.one_of(numbers_of(model), unusable), min_size=1, max_size=5))
+        conditions = Conditions(top_k, max_distance=limit)
+        request = FindRequest(ModelVectors(np.array(asked, np.float32)), (model,), conditions)
+        (answer,) = self.database.features.find_similar(request, CALL)
+        for query, found in zip(asked, answer.found, strict=True):
+            if UNUSABLE in query:
+                assert isinstance(found, InvalidRequest)
+            else:
+                self.check(found, model, query, conditions)
+
+    @rule(item_id=IDS)
+    def get(self, item_id) -> None:
+        if item_id not in self.items:
+            with pytest.raises(UnknownItem):
+                self.database.get(item_id)
+            return
+        item, found = self.items[item_id], self.database.get(item_id)
+        assert (found.attributes_json, found.metadata) == (item.attributes_json, item.metadata)
+        assert self.database.vectors(item_id) == {
+            model: values for model, (_, values) in item.written.items()
+        }
+
+    @rule()
+    def compact_in_the_background(self) -> None:
+        self.database.features.compact()
+
+    @rule()
+    def compact(self) -> None:
+        self.database.features.compact()
+        assert self.database.compactor.wait_idle(60)
+        for space in self.database.spaces.values():
+            assert space.backlog()[0] == 0
+            self.tally.segments.add(space.status().description)
+
+    @rule()
+    def restart(self) -> None:
+        self.database.close()
+        self.open()
+        self.tally.restarts += 1
+
+    @rule()
+    def kill(self) -> None:
+        """Go on with the files as they are, whatever is under way."""
+        data, crashed = self.folder / "data", self.folder / "crashed"
+        copy_of_crashed(data, crashed)
+        self.database.close()
+        shutil.rmtree(data)
+        crashed.rename(data)
+        self.open()
+        self.tally.kills += 1
+
+    @invariant()
+    def spaces_hold_as_many_rows_as_there_are_vectors(self) -> None:
+        self.tally.steps += 1
+        for model, space in self.database.spaces.items():
+            assert len(space) == sum(model in item.written for item in self.items.values())
+
+    def teardown(self) -> None:
+        if not hasattr(self, "database"):
+            return
+        try:
+            for item_id in self.items:
+                self.get(item_id)
+            for model, dim in DIMS.items():
+                origin, all_there_is = [0.0] * dim, Conditions(1000)
+                (found,) = self.find([vector(*origin)], model, all_there_is)
+                self.check(found, model, origin, all_there_is)
+        finally:
+            self.database.close()
+            shutil.rmtree(self.folder)
+
+    def expect(self, request: AddRequest) -> None:
+        """The item as the request leaves it."""
+        self.writes += 1
+        item = self.items.get(request.id, Expected())
+        made = {
+            model: (self.writes, made.values.tolist()) for model, made in request.vectors.items()
+        }
+        self.items[request.id] = Expected(
+            item.attributes_json if request.attributes_json is None else request.attributes_json,
+            item.metadata if request.metadata is None else request.metadata,
+            item.written | made,
+        )
+
+    def find(
+        self, queries: Sequence[object], model: str, conditions: Conditions
+    ) -> Sequence[Neighbors | Exception]:
+        asked = [each if isinstance(each, str) else ModelVector(each) for each in queries]
+        request = FindRequest(asked, (model,), conditions)
+        (answer,) = self.database.features.find_similar(request, CALL)
+        return answer.found
+
+    def check(
+        self,
+        found: Neighbors | Exception,
+        model: str,
+        query: str | Numbers,
+        conditions: Conditions,
+    ) -> None:
+        """Hold an answer against brute force. query: a vector, or a stored item's id."""
+        if isinstance(query, str):
+            item = self.items.get(query)
+            if item is None or model not in item.written:
+                assert isinstance(found, UnknownItem)
+                return
+        assert isinstance(found, Neighbors)
+        expected = self.acceptable(model, query, conditions)
+        hits = [*zip(found.ids, found.distances, strict=True)]
+        if self.setting.recall == 1.0:
+            assert hits == [approximately(hit) for hit in expected[: conditions.top_k]]
+        else:
+            self.check_approximate(hits, expected, conditions)
+        if conditions.include_attributes:
+            assert found.attributes_json == [self.items[each].attributes_json for each in found.ids]
+        if conditions.include_metadata:
+            assert found.metadata == [self.items[each].metadata for each in found.ids]
+
+    def check_approximate(
+        self, hits: list[Hit], expected: list[Hit], conditions: Conditions
+    ) -> None:
+        distances = dict(expected)
+        assert len({item_id for item_id, _ in hits}) == len(hits)
+        assert [far for _, far in hits] == sorted(far for _, far in hits)
+        assert hits == [approximately((item_id, distances[item_id])) for item_id, _ in hits]
+        nearest = expected[: conditions.top_k]
+        if conditions.max_distance is None:
+            assert len(hits) == len(nearest)
+        if nearest:
+            # by distance: any of those that tie with the last is as good
+            self.tally.found += sum(far <= nearest[-1][1] * (1 + 1e-6) for _, far in hits)
+            self.tally.wanted += len(nearest)
+
+    def acceptable(self, model: str, query: str | Numbers, conditions: Conditions) -> list[Hit]:
+        """Every item that may be in an answer, as near and in the order that it should have."""
+        values = self.items[query].written[model][1] if isinstance(query, str) else query
+        hits = [hit for hit in self.nearest(model, values) if hit[0] != query]
+        if isinstance(query, str) and conditions.include_self:
+            hits = [(query, 0.0), *hits]
+        if conditions.max_distance is not None:
+            hits = [hit for hit in hits if hit[1] <= conditions.max_distance]
+        if conditions.accepts is not None:
+            hits = [hit for hit in hits if conditions.accepts(hit[0])]
+        return hits
+
+    def nearest(self, model: str, query: Numbers) -> list[Hit]:
+        """All items of the model by distance and, at the same one, by age of the vector."""
+        hits = sorted(
+            (sum((a - b) ** 2 for a, b in zip(values, query, strict=True)), write, item_id)
+            for item_id, item in self.items.items()
+            if model in item.written
+            for write, values in [item.written[model]]
+        )
+        return [(item_id, math.sqrt(square)) for square, _, item_id in hits]
+
+
+def approximately(hit: Hit) -> tuple[str, object]:
+    return hit[0], pytest.approx(hit[1], rel=1e-6, abs=0)
+
+
+def run_histories(folder: Path, setting: Setting, *, histories: int, steps: int) -> Tally:
+    tally = Tally()
+
+    def machine() -> DatabaseMachine:
+        return DatabaseMachine(folder / "database", setting, tally)
+
+    factory: Callable[[], DatabaseMachine] = machine
+    run_state_machine_as_test(
+        factory,
+        settings=settings(
+            max_examples=histories,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=[*HealthCheck],
+        ),
+    )
+    print(f"{tally}, recall {tally.recall():.4f}")
+    assert tally.recall() >= setting.recall
+    return tally
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_database_does_what_a_dict_and_brute_force_do(tmp_path, name):
+    histories = 12 if SETTINGS[name].recall == 1.0 else 6
+    run_histories(tmp_path, SETTINGS[name], histories=histories, steps=40)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_twenty_thousand_steps_do(tmp_path, name):
+    tally = run_histories(tmp_path, SETTINGS[name], histories=105, steps=200)
+    assert tally.steps >= 20_000
+    assert SETTINGS[name].options.get("index_type") in {None, *tally.segments}
