@@ -78,15 +78,19 @@ class Database:
         sync: bool = False,
     ) -> None:
         self.store = FeatureStore(folder / "leveldb", sync=sync)
-        self.spaces = {
-            name: ModelSpace(
-                self.store.open_space(name, self._fingerprint(models, name, fingerprint), dim),
-                engine or ExactEngine(),
-                self.store,
-                folder / "segments",
-            )
-            for name, dim in dims.items()
-        }
+        try:
+            self.spaces = {
+                name: ModelSpace(
+                    self.store.open_space(name, self._fingerprint(models, name, fingerprint), dim),
+                    engine or ExactEngine(),
+                    self.store,
+                    folder / "segments",
+                )
+                for name, dim in dims.items()
+            }
+        except BaseException:
+            self.store.close()
+            raise
         self.compactor = Compactor(index)
         self.features = FeatureDatabase(
             self.store,
