@@ -61,6 +61,8 @@ class Server:
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
             for space in spaces.values():
+                if space.lost_segment:
+                    compactor.request(space)
                 compactor.consider(space)
             self.database = FeatureDatabase(
                 self._store,
@@ -99,7 +101,13 @@ class Server:
                 records[name] = self._store.open_space(name, *version)
         used = {name: model.folder.engine for name, model in models.served.items()}
         return {
-            name: ModelSpace(record, used.get(name, engines.default), self._store, root, sampler)
+            name: ModelSpace(
+                record,
+                used.get(name) or engines.for_dim(record.feature_dim),
+                self._store,
+                root,
+                sampler,
+            )
             for name, record in records.items()
         }
 

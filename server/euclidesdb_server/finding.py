@@ -237,8 +237,11 @@ class _Search:
     def _with_records(self, pairs: Sequence[tuple[str, float]]) -> Neighbors:
         """With what was asked for; without items that are gone meanwhile."""
         conditions = self.conditions
+        records = self.store.items([item_id for item_id, _ in pairs])
         found = [
-            (*pair, record) for pair in pairs if (record := self.store.item(pair[0])) is not None
+            (*pair, record)
+            for pair, record in zip(pairs, records, strict=True)
+            if record is not None
         ]
         return Neighbors(
             [item_id for item_id, _, _ in found],

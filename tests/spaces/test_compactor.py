@@ -84,7 +84,7 @@ def test_a_request_returns_while_a_build_is_under_way_and_is_served_after_it(pla
     assert place.space.backlog() == (0, 2)
 
 
-def test_writes_during_a_build_do_not_ask_for_another(place, compactor):
+def test_what_is_written_during_a_build_is_built_right_after_it(place, compactor):
     fill(place, 1, 1)
     place.engine.hold()
     compactor.request(place.space)
@@ -93,7 +93,8 @@ def test_writes_during_a_build_do_not_ask_for_another(place, compactor):
     compactor.consider(place.space)
     place.engine.release()
     assert compactor.wait_idle(PATIENCE)
-    assert place.engine.builds == 1
+    assert place.engine.builds == 2
+    assert place.space.backlog() == (0, 9)
 
 
 def test_a_build_that_fails_is_logged_and_a_request_builds_again(place, compactor, caplog):

@@ -10,7 +10,7 @@ import pytest
 from fake_engines import GatedEngine
 
 from euclidesdb_server.engines.exact import ExactEngine
-from euclidesdb_server.spaces.sealed import LABELS, MANIFEST, _manifest_checksum
+from euclidesdb_server.spaces.sealed import LABELS, MANIFEST, manifest_checksum
 
 ANSWER = [("new", 0.0), ("b", 2.0), ("c", 3.0)]
 
@@ -34,7 +34,7 @@ def edit_manifest(place, change: Callable[[dict], None], *, checksum: bool) -> N
     manifest = json.loads(file.read_text())
     stored = manifest.pop("crc32")
     change(manifest)
-    manifest["crc32"] = _manifest_checksum(manifest) if checksum else stored
+    manifest["crc32"] = manifest_checksum(manifest) if checksum else stored
     file.write_text(json.dumps(manifest))
 
 

@@ -6,6 +6,7 @@ dataclass: the keys of its section in the configuration) and one constructor arg
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -18,6 +19,8 @@ from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.settings import parse_section
 
 GROUP = "euclidesdb.engines"
+
+log = logging.getLogger(__name__)
 
 
 class Engines:
@@ -35,6 +38,18 @@ class Engines:
         self.default = create_engine(name, self._sections.get(name, {}), file=file)
         for other, section in self._sections.items():
             create_engine(other, section, file=file)
+
+    def for_dim(self, dim: int) -> SearchEngine:
+        """The default engine, or `exact` where it cannot work with vectors of that length.
+
+        For spaces that no model.conf can choose another engine for.
+        """
+        try:
+            self.default.build(np.empty((0, dim), np.float32))
+        except ConfigError as error:
+            log.warning("vectors of %d are searched exactly: %s", dim, error)
+            return create_engine("exact", {}, file=None)
+        return self.default
 
     def of_model(
         self, name: str, sections: Mapping[str, Mapping[str, str]], file: Path, *, feature_dim: int

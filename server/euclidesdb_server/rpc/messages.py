@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from euclidesdb_server.types import (
 )
 
 FLOAT32 = np.dtype("<f4")
+
+MOST_AT_ONCE: Final = 100_000
+"""Items or queries in one call, one by one; by columns only the message's size counts."""
 
 STATES = {
     ModelState.LOADING: pb.MODEL_STATE_LOADING,
@@ -60,6 +63,12 @@ def add_request(request: pb.AddItemRequest) -> AddRequest:
         attributes_json=request.attributes_json if request.HasField("attributes_json") else None,
         metadata=request.metadata if request.HasField("metadata") else None,
     )
+
+
+def add_requests(request: pb.AddItemsRequest) -> list[AddRequest | DatabaseError]:
+    """The items, or why one cannot be read. Raises InvalidRequest where there are too many."""
+    _check_count(len(request.items), "items")
+    return [readable(add_request, item) for item in request.items]
 
 
 def add_vectors_request(request: pb.AddVectorsRequest) -> AddVectorsRequest:
@@ -104,6 +113,7 @@ def queries(
 
     Raises InvalidRequest where none can.
     """
+    _check_count(len(request.queries), "queries")
     if not request.HasField("vectors"):
         parsed = [readable(query, message) for message in request.queries]
         unreadable = {
@@ -245,9 +255,15 @@ def _matrix(array: pb.Array, name: str) -> Matrix:
     _check_data_type(array, name)
     if len(array.shape) != 2:
         raise DimensionMismatch(f"{name} should have shape (n, feature_dim), not {_shown(array)}")
-    if min(array.shape) < 0:
-        raise InvalidRequest(f"{name} has the impossible shape {_shown(array)}")
+    if array.shape[0] < 0 or array.shape[1] < 1:
+        raise DimensionMismatch(f"{name} has the impossible shape {_shown(array)}")
     return _floats(array, name).reshape(array.shape[0], array.shape[1])
+
+
+def _check_count(count: int, name: str) -> None:
+    # each takes a thousand times the two bytes that an empty one has in the request
+    if count > MOST_AT_ONCE:
+        raise InvalidRequest(f"{count} {name} in one call: at most {MOST_AT_ONCE:,}, please")
 
 
 def _check_data_type(array: pb.Array, name: str) -> None:

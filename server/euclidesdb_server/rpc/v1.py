@@ -28,7 +28,7 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
         self, request: pb.AddItemsRequest, context: grpc.ServicerContext
     ) -> pb.AddItemsReply:
         """See the proto."""
-        adds = [messages.readable(messages.add_request, item) for item in request.items]
+        adds = messages.add_requests(request)
         outcomes = iter(
             self._database.add_many(
                 [add for add in adds if not isinstance(add, DatabaseError)], GrpcCall(context)

@@ -50,8 +50,9 @@ class Compactor:
     def request(self, space: ModelSpace) -> None:
         """Compact the space, soon; returns at once."""
         with self._condition:
-            self._wanted[space.record.number] = space
-            self._condition.notify_all()
+            if not self._closed:
+                self._wanted[space.record.number] = space
+                self._condition.notify_all()
 
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Wait until nothing is wanted or under way; False where `timeout` passed first."""
@@ -74,8 +75,9 @@ class Compactor:
             try:
                 space.compact(threads=self._config.build_threads)
                 self._resting.pop(space.record.number, None)
-            except ShuttingDown:
-                log.info("space %d: build given up: the server is stopping", space.record.number)
+            except ShuttingDown as error:
+                self._rest(space)
+                log.info("space %d: build given up: %s", space.record.number, error)
             except StorageError as error:
                 self._rest(space)
                 log.error(
@@ -87,6 +89,9 @@ class Compactor:
             finally:
                 with self._condition:
                     self._building = None
+                # what came during the build may be more than the segment is to lack
+                self.consider(space)
+                with self._condition:
                     self._condition.notify_all()
 
     def _rest(self, space: ModelSpace) -> None:

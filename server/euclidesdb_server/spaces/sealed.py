@@ -65,6 +65,10 @@ class SegmentFolder:
         }
         self._identity = json.loads(json.dumps(described))
 
+    def holds_segments(self) -> bool:
+        """Whether there is any, fit for use or not."""
+        return bool(self._finished())
+
     def load(self, newest_label: int) -> Sealed | None:
         """The newest segment that is whole and fits the configuration; deletes all others.
 

@@ -52,6 +52,8 @@ class ModelSpace:
 
         sampler: measures the recall of some searches.
 
+        `lost_segment` says whether there was one that could not be used: it should be built.
+
         Raises ConfigError where the engine's options cannot work with vectors of this length,
         CorruptRecord where the store cannot be read.
         """
@@ -77,7 +79,10 @@ class ModelSpace:
         self._buried_while_building: list[int] | None = None
         self._fresh = FreshRows(record.feature_dim)
         newest = store.labels.settled()
-        self._take_into_use(self._folder.load(newest) or self._unbuilt(newest))
+        there = self._folder.holds_segments()
+        sealed = self._folder.load(newest)
+        self.lost_segment = there and sealed is None
+        self._take_into_use(sealed or self._unbuilt(newest))
         for label in store.burials(record.number).tolist():
             self._bury_sealed(label)
         rows = store.rows(
@@ -96,6 +101,8 @@ class ModelSpace:
 
         queries: shape (q, feature_dim). Answers have min(k, rows) each.
         """
+        if not len(queries):
+            return Found(np.empty((0, 0), np.float32), [])
         queries = self._prepared(np.ascontiguousarray(queries, np.float32))
         with self._lock:
             view = self._current_view()

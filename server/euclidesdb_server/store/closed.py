@@ -21,7 +21,7 @@ def note_closed(folder: Path) -> None:
     """The LevelDB in `folder` has just been closed in order. Raises OSError."""
     logs = {file.name: file.stat().st_size for file in folder.glob("*.log")}
     for name in logs:
-        sync(folder / name)  # not every write was: see FeatureStore.forget_burials
+        sync(folder / name)
     note = folder / NOTE
     note.write_text(json.dumps({"manifest": _manifest(folder), "logs": logs}))
     sync(note)

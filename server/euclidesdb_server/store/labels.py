@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-RUN: Final = 4096
+RUN: Final = 1 << 16
 
 
 class LabelSequence:

@@ -90,7 +90,7 @@ class LevelDB:
         self._folder = folder
         self._sync = sync
         self._gate = Gate()
-        self._database: Any = _open(folder)
+        self._database: Any = _open(folder, sync_writes=sync)
         self._closed = False
         self._failure: StorageError | None = None
         self._reopening = threading.Lock()
@@ -108,32 +108,33 @@ class LevelDB:
         """As `Readable.get`."""
         self._back_again()
         with self._gate:
-            return _get(self._database, key)
+            return _get(self._opened(), key)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As `Readable.get_many`."""
         self._back_again()
         with self._gate:
-            return [_get(self._database, key) for key in keys]
+            database = self._opened()
+            return [_get(database, key) for key in keys]
 
     def scan(self, first: bytes, last: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
         """As `Readable.scan`."""
         self._back_again()
         with self._gate:
-            source = self._database
+            source = self._opened()
         return _scan(self._gate, source, first, last)
 
     def snapshot(self) -> Snapshot:
         """The database as it is now; close it."""
         self._back_again()
         with self._gate, storage_errors("reading"):
-            return Snapshot(self._gate, self._database.snapshot())
+            return Snapshot(self._gate, self._opened().snapshot())
 
     def batch(self) -> Any:
         """An empty plyvel.WriteBatch, for `write`."""
         self._back_again()
         with self._gate, storage_errors("writing"):
-            return self._database.write_batch()
+            return self._opened().write_batch()
 
     def write(self, batch: Any, doing: str, *, sync: bool | None = None) -> None:
         """Write a batch, atomically; returns when it is on disk (with `sync`).
@@ -239,8 +240,16 @@ class LevelDB:
 
     def _back_again(self) -> None:
         """Where the last exchange closed the database and could not open it: try again."""
-        if self._database is None:
+        with self._gate:  # an exchange under way is waited for
+            missing = self._database is None
+        if missing:
             self.reopen()
+
+    def _opened(self) -> Any:
+        """The database; for those inside the gate."""
+        if self._database is None:
+            raise self._failed_before()
+        return self._database
 
     def _make_sure_of_room(self) -> None:
         """Raise DiskFull unless there is room for what opening makes of the log.
@@ -271,7 +280,7 @@ class LevelDB:
                 self._database.close()
                 self._database = None
             try:
-                self._database = _open(self._folder)
+                self._database = _open(self._folder, sync_writes=self._sync)
             except DataFolderError as error:
                 full = any(reason in str(error) for reason in NO_SPACE)
                 kind = DiskFull if full else StorageError
@@ -370,7 +379,7 @@ def _make(folder: Path) -> None:
     sync(folder.parent)
 
 
-def _open(folder: Path) -> Any:
+def _open(folder: Path, *, sync_writes: bool) -> Any:
     try:
         if not folder.is_dir() or not any(folder.iterdir()):
             _make(folder)
@@ -378,7 +387,8 @@ def _open(folder: Path) -> Any:
             # LevelDB would begin anew, and delete what is there
             raise DataFolderError(f"the store in {folder} is damaged: it has no file CURRENT")
         torn = folder.with_name(folder.name + ".torn")
-        cut_torn_ends(folder, torn, in_order=was_closed(folder))
+        folder.with_name(folder.name + ".probe").unlink(missing_ok=True)
+        cut_torn_ends(folder, torn, in_order=was_closed(folder), synced=sync_writes)
         database = plyvel.DB(str(folder), create_if_missing=False, **OPTIONS)
         forget_closed(folder)
         # LevelDB leaves it to luck whether CURRENT names its new MANIFEST after a power cut

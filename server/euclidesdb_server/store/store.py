@@ -151,12 +151,13 @@ class FeatureStore(StoreReader):
     def forget_burials(self, space: int, labels: Iterable[int]) -> None:
         """Drop burial records that no segment needs any more.
 
-        Need not be synced: one that comes back after a crash says what is still true.
+        Synced as all writes are: what is not, and lies before what is, may be gone after a power
+        cut, and then looks like damage.
         """
         batch = self._leveldb.batch()
         for label in labels:
             batch.delete(keys.row_key(keys.BURIAL, space, label))
-        self._leveldb.write(batch, f"tidying space {space}", sync=False)
+        self._leveldb.write(batch, f"tidying space {space}")
 
     def sync(self) -> None:
         """Take all that was written before to disk. Without need where the store is synced."""

@@ -32,15 +32,19 @@ FULL, FIRST, LAST_KIND = 1, 2, 4
 """Kinds of record: whole, the first of several pieces; the greatest kind there is."""
 
 
-def cut_torn_ends(folder: Path, kept: Path, *, in_order: bool) -> None:
-    """Cut the logs and the MANIFEST of the LevelDB in `folder` where they are torn.
+def cut_torn_ends(folder: Path, kept: Path, *, in_order: bool, synced: bool) -> None:
+    """Cut the log and the MANIFEST of the LevelDB in `folder` where they are torn.
 
     kept: the folder that gets what is cut off. in_order: the database was closed in order, so
-    that nothing can be torn. Raises DataFolderError naming a file that is damaged, OSError.
+    that nothing can be torn. synced: every write was synced; otherwise a power cut may take any
+    part of what was written last, and a log ends at its first bad record.
+
+    Raises DataFolderError naming a file that is damaged, OSError.
     """
     for file, end in _bad_ends(folder):
         data = file.read_bytes()
-        if in_order or has_record_after(data, end):
+        is_log = file.suffix == ".log"
+        if in_order or (_is_damage(folder, file, end) and (synced or not is_log)):
             raise DataFolderError(
                 f"the store in {folder} is damaged: {_place(file, end)}; `euclidesdb verify` says "
                 "what is there, and can repair it"
@@ -61,8 +65,22 @@ def damaged_logs(folder: Path, *, in_order: bool) -> list[str]:
     return [
         _place(file, end)
         for file, end in _bad_ends(folder)
-        if in_order or has_record_after(file.read_bytes(), end)
+        if in_order or _is_damage(folder, file, end)
     ]
+
+
+def _is_damage(folder: Path, file: Path, end: int) -> bool:
+    """Whether what is bad from `end` on cannot be a write that the power cut off."""
+    if has_record_after(file.read_bytes(), end):
+        return True
+    logs = sorted(folder.glob("*.log"), key=lambda log: log.stem.zfill(20))
+    if file.suffix == ".log":
+        # what another log follows had been written
+        newer = logs[logs.index(file) + 1 :]
+        return any(log.stat().st_size for log in newer)
+    # The MANIFEST's last record was written when it said where the rows of a log have gone, and
+    # that log was then deleted. As long as there is another, it may not have been.
+    return len(logs) < 2
 
 
 def _bad_ends(folder: Path) -> Iterator[tuple[Path, int]]:
