@@ -66,7 +66,7 @@ def test_each_folder_that_cannot_be_read_is_reported_with_its_reason(registry, m
     assert dict(registry.broken) == {
         "empty": f"{mixed}/empty has no model.conf",
         "gone": registry.broken["gone"],
-        "twin": f"{mixed}/twin: another folder has a model 'good'",
+        "twin": f"{mixed}/twin: {mixed}/good has a model 'good', too",
         "typo": registry.broken["typo"],
     }
     assert "cannot read" in registry.broken["gone"]

@@ -7,7 +7,7 @@ import sys
 
 import euclidesdb
 
-COLUMNS = "{:20} {:12} {:>12} {:>9}  {:12} {:14} {:>7}  {:24} {}"
+COLUMNS = "{:20} {:12} {:>12} {:>9}  {:12} {:14} {:>12}  {:24} {}"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +49,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _recall(index: euclidesdb.IndexInfo | None) -> str:
-    return "" if index is None or index.recall is None else f"{index.recall:.3f}"
+    if index is None or index.recall is None:
+        return ""
+    if not index.recall_samples:
+        return "exact"
+    return f"{index.recall:.3f} ({index.recall_samples})"
 
 
 def _index(index: euclidesdb.IndexInfo | None) -> str:

@@ -59,4 +59,6 @@ def _configure_logging(file: Path | None) -> None:
             handlers.append(logging.FileHandler(file, encoding="utf-8"))
         except OSError as error:
             raise StartupError(f"[server] log_file_path: cannot write {file}: {error}") from error
+    # it tells of every processor that the machine is not
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers)

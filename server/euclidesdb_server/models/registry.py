@@ -124,12 +124,15 @@ def _served(folder: Folder, config: ModelsConfig, threads: int) -> Model:
 def _read_folders(config: ModelsConfig, engines: Engines) -> tuple[list[Folder], dict[str, str]]:
     folders: dict[str, Folder] = {}
     broken: dict[str, str] = {}
+    places: dict[str, Path] = {}
     for entry in _entries(config):
         try:
             folder = read_model_folder(entry, engines)
             if folder.conf.name in folders:
-                raise ModelLoadError(f"{entry}: another folder has a model {folder.conf.name!r}")
+                other = places[folder.conf.name]
+                raise ModelLoadError(f"{entry}: {other} has a model {folder.conf.name!r}, too")
             folders[folder.conf.name] = folder
+            places[folder.conf.name] = entry
         except ModelLoadError as error:
             log.error("model folder %s is not served: %s", entry, error)
             broken[entry.name] = str(error)

@@ -73,6 +73,10 @@ class RpcServer:
         self._threads.shutdown(wait=False)
 
     def _bind(self, address: str) -> str:
+        told = address.rpartition(":")[2]
+        if not address.startswith("unix:") and not (told.isdecimal() and int(told) < 1 << 16):
+            # gRPC would take it modulo 65536
+            raise ConfigError(f"[server] address = {address!r}: the port should be 0 to 65535")
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:

@@ -14,7 +14,7 @@ from euclidesdb_server.spaces.space import ModelSpace
 
 log = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT: Final = 10.0
+CLOSE_TIMEOUT: Final = 3.0
 """Seconds to wait for a build under way; it is lost and made again after the next start."""
 RETRY_INTERVAL: Final = 10.0
 """Seconds that a space rests after a failed build, unless one is requested."""

@@ -400,7 +400,7 @@ def _open(folder: Path, *, sync_writes: bool) -> Any:
             "`euclidesdb verify` says what is, and can repair it"
         ) from error
     except (plyvel.Error, OSError) as error:
-        text = str(error)
+        text = storage_text(error)
         if "IO error: lock " in text:
             raise DataFolderError(
                 f"the data folder {folder} is in use by another server: {text}"
