@@ -60,10 +60,9 @@ def stored_rows(store: StoreReader, number: int, dim: int, after: int = 0) -> di
 def copy_of_crashed(folder: Path, copy: Path) -> Path:
     """What a crash leaves at this moment: the files as they are, without a close."""
     while True:
-        before = _listing(folder)
-        with suppress(
-            FileNotFoundError, shutil.Error
-        ):  # LevelDB deletes tables in a thread of its own
+        # files come and go: LevelDB deletes tables, and segments are built, in other threads
+        with suppress(FileNotFoundError, shutil.Error):
+            before = _listing(folder)
             shutil.copytree(folder, copy)
             if _listing(folder) == before:  # so the copy is of one moment
                 return copy
