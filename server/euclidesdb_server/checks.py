@@ -20,6 +20,19 @@ def check_id(item_id: str) -> None:
         raise InvalidRequest(f"id {shown!r} has {length} bytes; an id has 1 to {LONGEST_ID}")
 
 
+def unusable_ids(ids: Sequence[str]) -> dict[int, InvalidRequest]:
+    """Of many ids, why some can be no item's, by position."""
+    # a letter takes up to four bytes
+    doubtful = [row for row, item_id in enumerate(ids) if not 0 < len(item_id) <= LONGEST_ID // 4]
+    refused = {}
+    for row in doubtful:
+        try:
+            check_id(ids[row])
+        except InvalidRequest as error:
+            refused[row] = error
+    return refused
+
+
 def check_add(request: AddRequest) -> None:
     """Raise InvalidRequest unless there is something to add, and it makes sense."""
     check_id(request.id)

@@ -11,7 +11,13 @@ import dataclasses
 from collections.abc import Sequence
 
 from euclidesdb_server.catalog import Catalog
-from euclidesdb_server.checks import check_add, check_attributes, check_columns, check_id
+from euclidesdb_server.checks import (
+    check_add,
+    check_attributes,
+    check_columns,
+    check_id,
+    unusable_ids,
+)
 from euclidesdb_server.embedded import NewItem, VectorItems
 from euclidesdb_server.errors import DatabaseError, UnknownItem
 from euclidesdb_server.finding import Finder
@@ -89,13 +95,12 @@ class FeatureDatabase:
         """
         check_columns(request)
         space, refused = self._catalog.checked_many(request.model, request.vectors)
-        for position, item_id in enumerate(request.ids):
+        for position, attributes_json in enumerate(request.attributes_json or ()):
             try:
-                check_id(item_id)
-                if request.attributes_json is not None:
-                    check_attributes(request.attributes_json[position])
+                check_attributes(attributes_json)
             except DatabaseError as error:
                 refused[position] = error
+        refused |= unusable_ids(request.ids)
         accepted = [row for row in range(len(request.ids)) if row not in refused]
         items = VectorItems(
             space,

@@ -83,8 +83,12 @@ class VectorItems:
 
     def batches(self) -> Iterator[VectorItems]:
         """In order; no id occurs twice in one."""
-        start, seen = 0, set[str]()
         most = max(1, min(MOST_ITEMS, MOST_BYTES // max(1, self.vectors[:1].nbytes)))
+        if len(set(self.ids)) == len(self.ids):
+            for start in range(0, len(self.ids), most):
+                yield self[start : start + most]
+            return
+        start, seen = 0, set[str]()
         for row, item_id in enumerate(self.ids):
             if row - start == most or item_id in seen:
                 yield self[start:row]

@@ -57,6 +57,51 @@ def test_a_search_is_a_stable_sort_of_all_distances(search):
     assert_a_stable_sort(answer, queries, vectors, k, allowed, metric)
 
 
+@pytest.mark.parametrize("metric", METRICS, ids=str)
+@pytest.mark.parametrize("forbidden", [0.0, 0.01, 0.4])
+@pytest.mark.parametrize("values", ["spread", "equal", "huge"])
+def test_a_query_alone_is_answered_as_by_a_stable_sort(metric, forbidden, values):
+    random = np.random.default_rng(7)
+    vectors = random.standard_normal((1500, 9)).astype(np.float32)
+    if values == "equal":
+        vectors[:] = np.round(vectors)
+        vectors[200:1400] = vectors[100]
+    elif values == "huge":
+        vectors[::3] *= np.float32(1e25)
+    if metric.normalizes:
+        vectors = normalized(vectors)
+    allowed = random.random(len(vectors)) >= forbidden if forbidden else None
+    mask = None if allowed is None else RowMask(allowed)
+    squares = squared_lengths(vectors)
+    for query in vectors[:4]:
+        for k in (1, 10, 1499, 2000):
+            answer = search_matrix(query[None], vectors, k, mask, metric, squares=squares)
+            assert_a_stable_sort(answer, query[None], vectors, k, allowed, metric)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=str)
+@pytest.mark.parametrize("forbidden", [0.0, 0.3])
+def test_rows_farther_than_wanted_may_be_left_out_and_no_others(metric, forbidden):
+    random = np.random.default_rng(8)
+    vectors = random.standard_normal((800, 9)).astype(np.float32)
+    if metric.normalizes:
+        vectors = normalized(vectors)
+    allowed = random.random(len(vectors)) >= forbidden
+    mask, squares = RowMask(allowed), squared_lengths(vectors)
+    for query in vectors[:5]:
+        measured = distances(query, vectors, metric)
+        for rank in (0, 3, 50, 799):
+            within = np.sort(measured)[rank]
+            found, rows = search_matrix(
+                query[None], vectors, 10, mask, metric, squares=squares, within=within[None]
+            )
+            wanted = [row for row in np.argsort(measured, kind="stable") if allowed[row]][:10]
+            sure = [row for row in wanted if measured[row] <= within]
+            assert rows[0].tolist()[: len(sure)] == sure
+            assert rows[0].tolist() == wanted[: rows.shape[1]]
+            np.testing.assert_array_equal(found[0], measured[rows[0]])
+
+
 def spread(random, rows, dim):
     return random.standard_normal((rows, dim))
 

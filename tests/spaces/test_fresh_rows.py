@@ -25,6 +25,7 @@ def seen(view: FreshView) -> list[str]:
     """The ids of a view's rows that may be found; checks that each stands with its vector."""
     count = len(view.vectors)
     assert [str(int(value)) for value in view.vectors[:, 0]] == view.ids[:count]
+    np.testing.assert_array_equal(view.squares, (view.vectors * view.vectors).sum(axis=1))
     allowed = np.ones(count, np.bool_) if view.allowed is None else view.allowed.as_bool()
     return [view.ids[row] for row in np.flatnonzero(allowed)]
 

@@ -18,6 +18,8 @@ from euclidesdb_server.engines.bounds import Bounder, can_bound, needs_squares, 
 from euclidesdb_server.engines.distances import (
     aligned,
     distances,
+    distances_to,
+    nearest,
     pair_distances,
     rows_at,
     rows_per_block,
@@ -30,6 +32,9 @@ _MOST_QUERIES = 1024
 
 # So few pairs are measured in the time that bounds and bookkeeping take, 0.15 ms.
 _FEW_PAIRS = 1024
+
+# So few rows are measured in the time that bounding them for one query takes.
+_FEW_ALONE = 256
 
 
 class MatrixScan:
@@ -61,9 +66,18 @@ def search_matrix(
     metric: Metric,
     *,
     squares: Vector | None = None,
+    within: Vector | None = None,
 ) -> tuple[Distances, Rows]:
-    """`Segment.search` by comparing with all the rows allowed. squares: as `search_blocks`."""
+    """`Segment.search` by comparing with all the rows allowed. squares: as `search_blocks`.
+
+    within: shape (queries,): rows farther than this may be left out of the answer, which may
+        have fewer columns then.
+    """
     available = len(rows) if allowed is None else allowed.count
+    if len(queries) == 1 and available > max(_FEW_ALONE, len(rows) // 2) and rows.flags.aligned:
+        alone = _search_alone(queries, rows, k, allowed, metric, squares=squares, within=within)
+        if alone is not None:
+            return alone
     if 0 < available * len(queries) <= _FEW_PAIRS:
         return _search_few(queries, rows, k, allowed, metric)
     blocks = _matrix_blocks(rows, allowed)
@@ -128,6 +142,44 @@ def _search_few(
         measured = pairs.reshape(len(queries), -1)
     chosen = np.argsort(measured, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(measured, chosen, 1), numbers[chosen]
+
+
+def _search_alone(
+    query: Matrix,
+    rows: Matrix,
+    k: int,
+    allowed: RowMask | None,
+    metric: Metric,
+    *,
+    squares: Vector | None,
+    within: Vector | None,
+) -> tuple[Distances, Rows] | None:
+    """The answer to one query, shape (1, dim), bounding all rows at once: half the time of blocks.
+
+    None where there are no bounds without squares that were not kept, or they tell too little.
+    """
+    with_squares = needs_squares(metric, rows.shape[1])
+    if not can_bound(metric, rows.shape[1]) or (with_squares and squares is None):
+        return None
+    keep = None if allowed is None else allowed.as_bool()
+    with np.errstate(over="ignore", invalid="ignore"):
+        bounds = Bounder(query, metric).bounds(rows, squares if with_squares else None)
+        low = bounds.low[0]
+        if keep is not None:
+            low[~keep] = np.inf
+        if within is not None:
+            limit = bounds.limit(within)
+        elif k < len(rows):
+            limit = bounds.limit_of_kth(k)
+        else:
+            return None
+        near = ~(low > limit[0])
+    if np.count_nonzero(near) * 4 > len(rows):
+        return None
+    numbers = np.flatnonzero(near if keep is None else near & keep)
+    measured = distances_to(query, rows_at(rows, numbers), metric)
+    chosen = nearest(measured, k)
+    return measured[chosen][np.newaxis], numbers[chosen][np.newaxis]
 
 
 def _matrix_blocks(rows: Matrix, allowed: RowMask | None) -> Iterator[tuple[Rows, Matrix]]:

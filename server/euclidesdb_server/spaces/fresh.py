@@ -13,16 +13,21 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from euclidesdb_server.types import Labels, Matrix, RowMask
+from euclidesdb_server.engines.bounds import squared_lengths
+from euclidesdb_server.types import Labels, Matrix, RowMask, Vector
 
 FIRST_CAPACITY: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class FreshView:
-    """The rows of one moment. ids: may be longer. allowed: None where no row is buried."""
+    """The rows of one moment. ids: may be longer. allowed: None where no row is buried.
+
+    squares: of the lengths of the vectors (`bounds.squared_lengths`).
+    """
 
     vectors: Matrix
+    squares: Vector
     ids: list[str]
     allowed: RowMask | None
 
@@ -32,6 +37,7 @@ class FreshRows:
 
     def __init__(self, dim: int) -> None:
         self._vectors: Matrix = np.empty((0, dim), np.float32)
+        self._squares: Vector = np.empty(0, np.float32)
         self._labels: Labels = np.empty(0, np.int64)
         self._alive: npt.NDArray[np.bool_] = np.empty(0, np.bool_)
         self._ids: list[str] = []
@@ -53,6 +59,7 @@ class FreshRows:
         if stop > len(self._labels):
             self._grow(stop)
         self._vectors[start:stop] = vectors
+        self._squares[start:stop] = squared_lengths(self._vectors[start:stop])
         self._labels[start:stop] = labels
         self._alive[start:stop] = True
         self._row_of_label.update(zip(labels, range(start, stop), strict=True))
@@ -71,7 +78,10 @@ class FreshRows:
         count = len(self)
         dead = self.alive < count
         return FreshView(
-            self._vectors[:count], self._ids, RowMask(self._alive[:count]) if dead else None
+            self._vectors[:count],
+            self._squares[:count],
+            self._ids,
+            RowMask(self._alive[:count]) if dead else None,
         )
 
     def after(self, label: int) -> FreshRows:
@@ -86,11 +96,15 @@ class FreshRows:
     def _grow(self, needed: int) -> None:
         # new arrays, so that views handed out keep the old ones
         count = len(self)
-        capacity = max(FIRST_CAPACITY, needed, len(self._labels) + len(self._labels) // 2)
+        # what is not written yet takes no memory
+        capacity = max(FIRST_CAPACITY, needed, 2 * len(self._labels))
         vectors = np.empty((capacity, self._vectors.shape[1]), np.float32)
+        squares = np.empty(capacity, np.float32)
         labels = np.empty(capacity, np.int64)
         alive = np.zeros(capacity, np.bool_)
         vectors[:count] = self._vectors[:count]
+        squares[:count] = self._squares[:count]
         labels[:count] = self._labels[:count]
         alive[:count] = self._alive[:count]
-        self._vectors, self._labels, self._alive = vectors, labels, alive
+        self._vectors, self._squares = vectors, squares
+        self._labels, self._alive = labels, alive

@@ -37,8 +37,16 @@ class View:
         if not len(self.fresh.vectors):
             return near, rows
         fresh_near, fresh_rows = search_matrix(
-            queries, self.fresh.vectors, k, self.fresh.allowed, self.metric
+            queries,
+            self.fresh.vectors,
+            k,
+            self.fresh.allowed,
+            self.metric,
+            squares=self.fresh.squares,
+            within=near[:, -1] if near.shape[1] == k else None,
         )
+        if not fresh_rows.size:
+            return near, rows
         near = np.concatenate([near, fresh_near], axis=1)
         rows = np.concatenate([rows, fresh_rows + len(self.sealed.labels)], axis=1)
         # stable: sealed rows are older than fresh ones, and each side is in order of age

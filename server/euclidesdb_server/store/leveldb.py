@@ -13,6 +13,7 @@ the moment of the exchange.
 
 from __future__ import annotations
 
+import functools
 import shutil
 import threading
 import time
@@ -115,7 +116,11 @@ class LevelDB:
         self._back_again()
         with self._gate:
             database = self._opened()
-            return [_get(database, key) for key in keys]
+            get = functools.partial(database.get, verify_checksums=True)
+            try:
+                return [*map(get, keys)]
+            except LEVELDB_ERRORS as error:
+                raise translated(error, "reading") from error
 
     def scan(self, first: bytes, last: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
         """As `Readable.scan`."""

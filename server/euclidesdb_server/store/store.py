@@ -257,12 +257,12 @@ def _put_new(batch: Any, new: NewItems) -> None:
     vector_bytes = new.vectors.astype(FLOAT32, copy=False).tobytes()
     length = new.vectors.shape[1] * FLOAT32.itemsize
     first_label, first_row = keys.label_key(0)[:-8], keys.row_key(keys.VECTOR, new.space, 0)[:-8]
-    put, packb = batch.put, msgpack.packb
+    put, pack = batch.put, msgpack.Packer().pack
     for position, (item_id, label) in enumerate(zip(new.ids, new.labels, strict=True)):
         name = item_id.encode()
         label_key = label_bytes[position * 8 : position * 8 + 8]
         record = (attributes[position], metadata[position], {new.space: label}, None, b"")
-        put(keys.ITEM + name, packb(record))
+        put(keys.ITEM + name, pack(record))
         put(first_label + label_key, name)
         put(first_row + label_key, vector_bytes[position * length : (position + 1) * length])
 
