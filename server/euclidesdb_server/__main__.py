@@ -1,4 +1,4 @@
-"""The command line: `euclidesdb serve`, `models`, `verify`, `demo`.
+"""The command line: `euclidesdb serve`, `models`, `model ...`, `verify`, `demo`.
 
 Installed with the client alone, it can still print its help, and names the extra that a
 command needs.
@@ -17,6 +17,12 @@ DEFAULT_ADDRESS: Final = "127.0.0.1:50000"
 COMMANDS: Final = {
     "serve": ("euclidesdb_server.commands.serve", "server"),
     "models": ("euclidesdb_server.commands.models", "server"),
+    "model check": ("euclidesdb_server.commands.model_check", "server"),
+    "model compare": ("euclidesdb_server.commands.model_compare", "server"),
+    "model export": ("euclidesdb_server.commands.export", "export"),
+    "model load": ("euclidesdb_server.commands.model_serving", "server"),
+    "model reload": ("euclidesdb_server.commands.model_serving", "server"),
+    "model unload": ("euclidesdb_server.commands.model_serving", "server"),
     "verify": ("euclidesdb_server.commands.verify", "server"),
     "demo": ("euclidesdb_server.commands.demo", "demo"),
 }
@@ -26,14 +32,15 @@ COMMANDS: Final = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 well, 1 an error, 2 a wrong usage."""
     options = _parser().parse_args(arguments)
-    module, extra = COMMANDS[options.command]
+    command = f"model {options.action}" if options.command == "model" else options.command
+    module, extra = COMMANDS[command]
     try:
         code: int = import_module(module).run(options)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("euclidesdb"):
             raise
         print(
-            f"euclidesdb {options.command} needs {error.name!r}: pip install 'euclidesdb[{extra}]'",
+            f"euclidesdb {command} needs {error.name!r}: pip install 'euclidesdb[{extra}]'",
             file=sys.stderr,
         )
         return 1
@@ -62,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the models of a running server")
     models.add_argument("--address", default=DEFAULT_ADDRESS, help="default %(default)s")
 
+    _add_model_commands(commands.add_parser("model", help="check, compare, export, load models"))
+
     verify = commands.add_parser(
         "verify", help="read all of a data folder that no server has open, and say what is wrong"
     )
@@ -82,6 +91,35 @@ def _parser() -> argparse.ArgumentParser:
         "--keep-data", type=Path, metavar="FOLDER", help="leave the database here afterwards"
     )
     return parser
+
+
+def _add_model_commands(model: argparse.ArgumentParser) -> None:
+    actions = model.add_subparsers(dest="action", required=True)
+
+    check = actions.add_parser("check", help="load a model folder as the server does; how fast?")
+    check.add_argument("folder", type=Path)
+    check.add_argument("--device", help="cpu, cuda:0, ... (default: as model.conf says)")
+    check.add_argument("--threads", type=int, default=0, help="default: as model.conf says, or all")
+
+    compare = actions.add_parser("compare", help="do two model folders give the same vectors?")
+    compare.add_argument("first", type=Path, metavar="A")
+    compare.add_argument("second", type=Path, metavar="B")
+    compare.add_argument(
+        "--items", type=Path, required=True, metavar="DIR",
+        help="pictures, .npy arrays, or text files with an item a line",
+    )  # fmt: skip
+    compare.add_argument(
+        "--tolerance", type=float, default=1e-3, help="of a vector's largest value (%(default)s)"
+    )
+
+    for action, takes, does in (
+        ("load", "FOLDER", "serve a folder of the models folder, new or in place of what it was"),
+        ("reload", "NAME", "load a model's folder again"),
+        ("unload", "NAME", "stop serving a model; its items stay"),
+    ):
+        change = actions.add_parser(action, help=f"{does} (a running server)")
+        change.add_argument("name", metavar=takes)
+        change.add_argument("--address", default=DEFAULT_ADDRESS, help="default %(default)s")
 
 
 if __name__ == "__main__":

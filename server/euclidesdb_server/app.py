@@ -9,19 +9,34 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from euclidesdb_server.catalog import Catalog
-from euclidesdb_server.config import Config, ModelsConfig
+from euclidesdb_server.config import MIB, Config, ModelsConfig
 from euclidesdb_server.database import FeatureDatabase
+from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ConfigError, StartupError
 from euclidesdb_server.layout import SEGMENTS_FOLDER, STORE_FOLDER
-from euclidesdb_server.models import Model, ModelConf, ModelRegistry, configured_folders
+from euclidesdb_server.management import ModelManager
+from euclidesdb_server.models import (
+    EmbeddingCache,
+    Model,
+    ModelRegistry,
+    ProgramConf,
+    configured_folders,
+)
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.spaces import Compactor, ModelSpace, RecallSampler
-from euclidesdb_server.store import FeatureStore, ModelVersion, holds_euclidesdb, migrate
+from euclidesdb_server.store import (
+    FeatureStore,
+    ModelVersion,
+    SpaceRecord,
+    holds_euclidesdb,
+    migrate,
+)
 from euclidesdb_server.types import ModelState
 
 log = logging.getLogger(__name__)
@@ -57,21 +72,25 @@ class Server:
             _report_problems(models, config.models, strict=strict)
             sampler = RecallSampler(config.index.recall_interval)
             opened.callback(sampler.close)
-            spaces = self._open_spaces(models, engines, folder / SEGMENTS_FOLDER, sampler)
+            opener = _SpaceOpener(self._store, engines, folder / SEGMENTS_FOLDER, sampler)
+            cache_bytes = config.models.cache_mib * MIB
+            cache = EmbeddingCache(cache_bytes) if cache_bytes else None
+            catalog = Catalog(models, *_open_spaces(self._store, models, opener), cache)
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
-            for space in spaces.values():
+            for space in catalog.spaces():
                 if space.lost_segment:
                     compactor.request(space)
                 compactor.consider(space)
             self.database = FeatureDatabase(
                 self._store,
-                Catalog(models, spaces),
+                catalog,
                 compactor,
                 max_top_k=config.server.max_top_k,
                 keep_payloads=config.database.keep_payloads,
             )
-            rpc = RpcServer(self.database, config.server, stop_wanted.set)
+            manager = ModelManager(models, catalog, compactor, opener.of_model)
+            rpc = RpcServer(self.database, manager, config.server, stop_wanted.set)
             opened.callback(rpc.close)
             self.address = rpc.address
             self._opened = opened.pop_all()
@@ -86,38 +105,56 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open_spaces(
-        self, models: ModelRegistry, engines: Engines, root: Path, sampler: RecallSampler
-    ) -> dict[str, ModelSpace]:
-        """A space per model, and per name that EuclidesDB knew and nothing serves now."""
-        records = {
-            space.model: space
-            for space in self._store.spaces()
-            if space.adopted and space.model not in models.served
-        }
-        for name, model in models.served.items():
-            if self._has_space(name, model):
-                version = (model.folder.fingerprint, model.folder.conf.feature_dim)
-                records[name] = self._store.open_space(name, *version)
-        used = {name: model.folder.engine for name, model in models.served.items()}
-        return {
-            name: ModelSpace(
-                record,
-                used.get(name) or engines.for_dim(record.feature_dim),
-                self._store,
-                root,
-                sampler,
-            )
-            for name, record in records.items()
-        }
 
-    def _has_space(self, name: str, model: Model) -> bool:
-        """Whether the model proved that it is what its model.conf says, now or before."""
-        version = (name, model.folder.fingerprint, model.folder.conf.feature_dim)
-        known = {
-            (space.model, space.fingerprint, space.feature_dim) for space in self._store.spaces()
-        }
-        return model.state[0] is not ModelState.QUARANTINED or version in known
+@dataclass(frozen=True, slots=True)
+class _SpaceOpener:
+    """Opens the spaces of a store."""
+
+    store: FeatureStore
+    engines: Engines
+    root: Path
+    sampler: RecallSampler
+
+    def of_model(self, model: Model) -> ModelSpace:
+        """The space of the version that a model is; made where it is new."""
+        conf = model.folder.conf
+        record = self.store.open_space(conf.name, model.folder.fingerprint, conf.feature_dim)
+        return self.open(record, model.folder.engine)
+
+    def open(self, record: SpaceRecord, engine: SearchEngine | None = None) -> ModelSpace:
+        """The space of a record; searched by the server's engine where none is given."""
+        engine = engine or self.engines.for_dim(record.feature_dim)
+        return ModelSpace(record, engine, self.store, self.root, self.sampler)
+
+
+def _open_spaces(
+    store: FeatureStore, models: ModelRegistry, opener: _SpaceOpener
+) -> tuple[dict[str, ModelSpace], list[ModelSpace]]:
+    """The spaces by the name that means them, and those of former versions.
+
+    A name that no model serves any more means the version that came last.
+    """
+    known = {(space.model, space.fingerprint, space.feature_dim) for space in store.spaces()}
+    current = {
+        name: opener.of_model(model)
+        for name, model in models.served.items()
+        # it proved that it is what its model.conf says, now or before
+        if model.state[0] is not ModelState.QUARANTINED
+        or (name, model.folder.fingerprint, model.folder.conf.feature_dim) in known
+    }
+    in_use = {space.record.number for space in current.values()}
+    stale: list[ModelSpace] = []
+    for record in reversed(store.spaces()):
+        if record.number in in_use:
+            continue
+        model = models.served.get(record.model)
+        fits = model is not None and model.folder.conf.feature_dim == record.feature_dim
+        space = opener.open(record, model.folder.engine if model is not None and fits else None)
+        if model is None and record.model not in current:
+            current[record.model] = space
+        else:
+            stale.append(space)
+    return current, stale
 
 
 def _versions(config: ModelsConfig, engines: Engines) -> dict[str, ModelVersion]:
@@ -131,7 +168,7 @@ def _check_threads(config: Config, models: ModelRegistry) -> None:
     """A call that waits for its model holds a thread: too few, and batches cannot fill."""
     for name, model in models.served.items():
         conf = model.folder.conf
-        needed = 2 * conf.max_batch_size if isinstance(conf, ModelConf) else 0
+        needed = 2 * conf.max_batch_size if isinstance(conf, ProgramConf) else 0
         if config.server.threads < needed:
             raise ConfigError(
                 f"{config.file or 'options'}: [server] threads = {config.server.threads} should be "

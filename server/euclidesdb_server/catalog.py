@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,7 +23,7 @@ from euclidesdb_server.errors import (
     Overloaded,
     StaleSpace,
 )
-from euclidesdb_server.models import ModelRegistry
+from euclidesdb_server.models import EmbeddingCache, Model, ModelRegistry
 from euclidesdb_server.spaces import ModelSpace
 from euclidesdb_server.types import (
     Call,
@@ -33,54 +36,108 @@ from euclidesdb_server.types import (
     Vector,
 )
 
-NO_MODEL: Final = (
-    "no model of this name is configured; vectors taken over from EuclidesDB can be searched "
-    "by vector and by id"
-)
+NO_MODEL: Final = "no model of this name is served; its items can be searched by vector and by id"
+STALE: Final = "a former version of the model; its items can be searched by vector and by id"
 
 EMBEDDED_AT_ONCE: Final = 128
 """Payloads of one call that are with the models: enough for full batches, one behind another,
 and few enough that a call of thousands leaves room in the queue for others."""
 
 
+def stale_name(space: ModelSpace) -> str:
+    """What the space of a former version is called."""
+    return f"{space.record.model}@{space.record.fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What a model said of a payload, and the space of the version that said it."""
+
+    space: ModelSpace
+    embedding: Embedding
+
+
 class Catalog:
     """Looks up models and spaces; runs models. Thread-safe.
 
     spaces: by model name; a model that was never ready may have none, and there may be some of
-    names that no model has: those can be searched by vector and by id.
+    names that no model has: those can be searched by vector and by id. stale: those of former
+    versions, likewise, as `model@fingerprint`. cache: None: nothing is remembered.
     """
 
-    def __init__(self, models: ModelRegistry, spaces: Mapping[str, ModelSpace]) -> None:
+    def __init__(
+        self,
+        models: ModelRegistry,
+        spaces: Mapping[str, ModelSpace],
+        stale: Iterable[ModelSpace] = (),
+        cache: EmbeddingCache | None = None,
+    ) -> None:
         self._models = models
-        self._spaces = spaces
-        self._by_number = {space.record.number: space for space in spaces.values()}
+        self._cache = cache
+        self._changing = threading.Lock()
+        # replaced as wholes, so that readers need no lock
+        self._spaces = dict(spaces)
+        self._stale = {stale_name(space): space for space in stale}
+        self._by_number: dict[int, ModelSpace] = {}
+        self._by_version: dict[tuple[str, str], ModelSpace] = {}
+        self._index()
 
     def spaces(self) -> list[ModelSpace]:
-        """The space of every model that has one."""
-        return [*self._spaces.values()]
+        """Every space, those of former versions too."""
+        return [*self._by_number.values()]
 
     def space(self, model: str) -> ModelSpace:
-        """The space of a model. Raises UnknownModel, ModelUnavailable where it has none."""
-        space = self._spaces.get(model)
+        """The space that is searched under a name, that of a former version too.
+
+        Raises UnknownModel, ModelUnavailable where there is none.
+        """
+        space = self._spaces.get(model, self._stale.get(model))
         if space is None:
             reason = self._models.get(model).state[1]
             raise ModelUnavailable(f"model {model!r} is quarantined: {reason}")
         return space
 
+    def current_space(self, model: str) -> ModelSpace:
+        """The space that is added to under a name. Raises InvalidRequest, and as `space` does."""
+        if model in self._stale and model not in self._spaces:
+            raise InvalidRequest(f"{model!r} is a former version: nothing is added to it")
+        return self.space(model)
+
     def numbered(self, number: int) -> ModelSpace | None:
-        """The space of that number; None where no model served has it (any more)."""
+        """The space of that number; None where there is none (yet)."""
         return self._by_number.get(number)
+
+    def version(self, model: str, fingerprint: str) -> ModelSpace | None:
+        """The space of a model version; None where there is none (yet)."""
+        return self._by_version.get((model, fingerprint))
+
+    def make_current(self, name: str, space: ModelSpace) -> None:
+        """Have a name mean this space from now on; the one before becomes a former version."""
+        with self._changing:
+            before = self._spaces.get(name)
+            stale = {key: value for key, value in self._stale.items() if value is not space}
+            if before is not None and before is not space:
+                stale[stale_name(before)] = before
+            self._spaces, self._stale = {**self._spaces, name: space}, stale
+            self._index()
+
+    def _index(self) -> None:
+        every = [*self._spaces.values(), *self._stale.values()]
+        self._by_number = {space.record.number: space for space in every}
+        self._by_version = {
+            (space.record.model, space.record.fingerprint): space for space in every
+        }
 
     def embed_many(
         self, payloads: Sequence[tuple[Payload, Sequence[str]]], call: Call
-    ) -> list[dict[str, Embedding] | DatabaseError]:
+    ) -> list[dict[str, Embedded] | DatabaseError]:
         """What the models named with each payload say of it, side by side; or why they do not.
 
         That is UnknownModel, ModelUnavailable, UndecodableInput, ModelFailed, Overloaded, or
         DeadlineExceeded once the caller has no patience left.
         """
-        outcomes: list[dict[str, Embedding] | DatabaseError] = []
-        under_way: deque[_Embedding] = deque()
+        outcomes: list[dict[str, Embedded] | DatabaseError] = []
+        under_way: deque[_Asked] = deque()
         try:
             for payload, names in payloads:
                 if len(under_way) == EMBEDDED_AT_ONCE:
@@ -120,9 +177,11 @@ class Catalog:
         space = self.space(model)
         record, values = space.record, vectors.values
         if vectors.fingerprint not in (None, "", record.fingerprint):
+            stale = f"{model}@{vectors.fingerprint}"
+            hint = f"; its items can be searched as {stale!r}" if stale in self._stale else ""
             raise StaleSpace(
                 f"the vector is of version {vectors.fingerprint!r} of model {model!r}, "
-                f"which is now {record.fingerprint!r}"
+                f"which is now {record.fingerprint!r}{hint}"
             )
         if values.ndim != 2 or values.shape[1] != record.feature_dim:
             raise self._wrong_shape(model, values.shape[1:])
@@ -138,85 +197,124 @@ class Catalog:
         return space, unusable
 
     def statuses(self) -> tuple[ModelStatus, ...]:
-        """Every model served, and every folder that is not with the reason, by name."""
+        """Every model served, every folder that is not with the reason, and what is kept of models
+        and versions that are no more, by name.
+        """
         broken = [
             ModelStatus(name=name, state=ModelState.QUARANTINED, reason=reason)
             for name, reason in self._models.broken.items()
         ]
-        served = [self._status(name) for name in self._models.served]
+        served = [self._status(name, model) for name, model in self._models.served.items()]
+        names = {status.name for status in served}
         kept = [
-            self._with_space(ModelStatus(name=name, state=ModelState.QUARANTINED, reason=NO_MODEL))
-            for name in self._spaces
-            if name not in self._models.served
+            _with_space(ModelStatus(name=name, state=ModelState.UNLOADED, reason=NO_MODEL), space)
+            for name, space in self._spaces.items()
+            if name not in names
         ]
-        return tuple(sorted(broken + served + kept, key=lambda status: status.name))
+        stale = [
+            _with_space(ModelStatus(name=name, state=ModelState.STALE, reason=STALE), space)
+            for name, space in self._stale.items()
+            if len(space)
+        ]
+        return tuple(sorted(broken + served + kept + stale, key=lambda status: status.name))
 
-    def _ask(self, payload: Payload, names: Sequence[str], call: Call) -> _Embedding:
+    def status(self, name: str) -> ModelStatus:
+        """How a model that is served stands. Raises UnknownModel."""
+        return self._status(name, self._models.get(name))
+
+    def _ask(self, payload: Payload, names: Sequence[str], call: Call) -> _Asked:
         """Begin to embed a payload with each model."""
-        asked = _Embedding()
+        asked = _Asked()
         try:
             served = {name: self._models.get(name) for name in distinct(names)}
+            digest = b"" if self._cache is None else payload.digest()
             for name, model in served.items():
-                asked.futures[name] = future = model.embed(payload)
+                asked.futures[name] = future = self._embed(model, payload, digest)
+                asked.spaces[name] = self._space_of(name, model)
                 call.on_done(future.cancel)
         except DatabaseError as error:
             asked.cancel()
             asked.error = error
         return asked
 
+    def _space_of(self, name: str, model: Model) -> ModelSpace:
+        """The space of the version that the model is: another may be current by now."""
+        space = self.version(name, model.folder.fingerprint)
+        if space is None:
+            raise ModelUnavailable(f"model {name!r} is {' '.join(model.state)}")
+        return space
+
+    def _embed(self, model: Model, payload: Payload, digest: bytes) -> Future[Embedding]:
+        cache, fingerprint = self._cache, model.folder.fingerprint
+        if cache is None:
+            return model.embed(payload)
+        known = cache.get(fingerprint, digest)
+        if known is not None and payload.kind == model.folder.conf.input:
+            future: Future[Embedding] = Future()
+            future.set_result(known)
+            return future
+        future = model.embed(payload)
+        future.add_done_callback(functools.partial(_remember, cache, fingerprint, digest))
+        return future
+
     def _wrong_shape(self, model: str, shape: tuple[int, ...]) -> DimensionMismatch:
         dim = self.space(model).record.feature_dim
         return DimensionMismatch(f"a vector of model {model!r} has shape ({dim},), not {shape}")
 
-    def _status(self, name: str) -> ModelStatus:
-        model = self._models.served[name]
+    def _status(self, name: str, model: Model) -> ModelStatus:
         state, reason = model.state
         conf = model.folder.conf
-        return self._with_space(
-            ModelStatus(
-                name=name,
-                state=state,
-                reason=reason,
-                input=conf.input,
-                feature_dim=conf.feature_dim,
-                prediction_dim=conf.prediction_dim,
-                fingerprint=model.folder.fingerprint,
-                labels=conf.label_names(),
-            )
+        status = ModelStatus(
+            name=name,
+            state=state,
+            reason=reason,
+            input=conf.input,
+            feature_dim=conf.feature_dim,
+            prediction_dim=conf.prediction_dim,
+            fingerprint=model.folder.fingerprint,
+            labels=conf.label_names(),
         )
-
-    def _with_space(self, status: ModelStatus) -> ModelStatus:
-        space = self._spaces.get(status.name)
-        if space is None:
-            return status
-        return dataclasses.replace(
-            status,
-            feature_dim=space.record.feature_dim,
-            fingerprint=space.record.fingerprint,
-            engine=space.engine.name,
-            metric=str(space.metric),
-            items=len(space),
-            adopted=space.record.adopted,
-            index=space.status(),
-        )
+        space = self._spaces.get(name)
+        return status if space is None else _with_space(status, space)
 
 
-class _Embedding:
+def _with_space(status: ModelStatus, space: ModelSpace) -> ModelStatus:
+    return dataclasses.replace(
+        status,
+        feature_dim=space.record.feature_dim,
+        fingerprint=space.record.fingerprint,
+        engine=space.engine.name,
+        metric=str(space.metric),
+        items=len(space),
+        adopted=space.record.adopted,
+        index=space.status(),
+    )
+
+
+def _remember(
+    cache: EmbeddingCache, fingerprint: str, digest: bytes, future: Future[Embedding]
+) -> None:
+    if not future.cancelled() and future.exception() is None:
+        cache.put(fingerprint, digest, future.result())
+
+
+class _Asked:
     """A payload on its way through its models."""
 
-    __slots__ = ("error", "futures")
+    __slots__ = ("error", "futures", "spaces")
 
     def __init__(self) -> None:
         self.futures: dict[str, Future[Embedding]] = {}
+        self.spaces: dict[str, ModelSpace] = {}
         self.error: DatabaseError | None = None
 
-    def outcome(self, call: Call) -> dict[str, Embedding] | DatabaseError:
+    def outcome(self, call: Call) -> dict[str, Embedded] | DatabaseError:
         """Wait for all the models; the first error where there is one."""
         if self.error is not None:
             return self.error
         try:
             return {
-                name: future.result(timeout=call.time_remaining())
+                name: Embedded(self.spaces[name], future.result(timeout=call.time_remaining()))
                 for name, future in self.futures.items()
             }
         except (TimeoutError, CancelledError):

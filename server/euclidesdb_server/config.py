@@ -34,6 +34,8 @@ class ServerConfig:
     """Calls served at once; a waiting call holds a thread."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB
     max_top_k: Annotated[int, Ge(1)] = 1000
+    allow_model_changes: bool | None = None
+    """Whether calls may load and unload models; None: on a loopback address only."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
     """Seconds that running calls get to finish when the server stops."""
 
@@ -48,7 +50,9 @@ class ModelsConfig:
     max_image_pixels: Annotated[int, Ge(1)] = 64_000_000
     """A larger picture is refused before it is decoded."""
     worker_threads: Annotated[int, Ge(0)] = 0
-    """Threads of each model's forward pass; 0: the cores divided by the models, at least 1."""
+    """Threads of a forward pass; 0: the cores divided by the workers of all models, at least 1."""
+    cache_mib: Annotated[int, Ge(0)] = 64
+    """Memory for what models said last, so that the same bytes are not run again; 0: none."""
     start_timeout: Annotated[float, Gt(0)] = 120.0
     """Seconds in which a worker must load its model and pass the load check."""
 

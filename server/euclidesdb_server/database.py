@@ -8,9 +8,9 @@ the other. Nothing is written, and nothing changes, for an item that is refused.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from euclidesdb_server.catalog import Catalog
+from euclidesdb_server.catalog import Catalog, Embedded
 from euclidesdb_server.checks import (
     check_add,
     check_attributes,
@@ -21,7 +21,7 @@ from euclidesdb_server.checks import (
 from euclidesdb_server.embedded import NewItem, VectorItems
 from euclidesdb_server.errors import DatabaseError, UnknownItem
 from euclidesdb_server.finding import Finder
-from euclidesdb_server.spaces import Compactor
+from euclidesdb_server.spaces import Compactor, ModelSpace
 from euclidesdb_server.store import FeatureStore, StoreReader
 from euclidesdb_server.types import (
     AddRequest,
@@ -94,6 +94,7 @@ class FeatureDatabase:
         UnknownModel, ModelUnavailable, StaleSpace, DimensionMismatch where none can be added.
         """
         check_columns(request)
+        self._catalog.current_space(request.model)  # raises
         space, refused = self._catalog.checked_many(request.model, request.vectors)
         for position, attributes_json in enumerate(request.attributes_json or ()):
             try:
@@ -165,32 +166,59 @@ class FeatureDatabase:
         """The items, their payloads run through the models; or why one is refused."""
         prepared: list[NewItem | DatabaseError] = []
         to_embed: list[tuple[Payload, Sequence[str]]] = []
+        waiting: list[int] = []
         for request in requests:
             try:
                 check_add(request)
                 given = {
-                    self._catalog.space(name): Embedding(self._catalog.checked(name, vector), None)
+                    self._catalog.current_space(name): Embedding(
+                        self._catalog.checked(name, vector), None
+                    )
                     for name, vector in request.vectors.items()
                 }
-                for name in request.models:
-                    self._catalog.space(name)  # raises now what would be in vain later
+                ready_made = frozenset(given)
+                # raises now what would be in vain later
+                spaces = {name: self._catalog.current_space(name) for name in request.models}
                 if request.payload is not None:
-                    to_embed.append((request.payload, request.models))
+                    given |= self._known(request.id, request.payload, spaces.values())
+                    missing = [name for name, space in spaces.items() if space not in given]
+                    if missing:
+                        to_embed.append((request.payload, missing))
+                        waiting.append(len(prepared))
             except DatabaseError as error:
                 prepared.append(error)
                 continue
             prepared.append(
                 NewItem(
-                    request.id, given, request.payload, request.attributes_json, request.metadata
+                    request.id,
+                    given,
+                    request.payload,
+                    request.attributes_json,
+                    request.metadata,
+                    ready_made,
                 )
             )
-        said = iter(self._catalog.embed_many(to_embed, call))
-        return [
-            _with_embeddings(item, next(said), self._catalog)
-            if isinstance(item, NewItem) and item.payload is not None
-            else item
-            for item in prepared
-        ]
+        for position, said in zip(waiting, self._catalog.embed_many(to_embed, call), strict=True):
+            prepared[position] = _with_embeddings(prepared[position], said)
+        return prepared
+
+    def _known(
+        self, item_id: str, payload: Payload, spaces: Iterable[ModelSpace]
+    ) -> dict[ModelSpace, Embedding]:
+        """What models said of this very payload when the item was added before."""
+        with self._store.snapshot() as reader:
+            record = reader.item(item_id)
+            if record is None or record.payload_digest != payload.digest():
+                return {}
+            known: dict[ModelSpace, Embedding] = {}
+            for space in spaces:
+                number = space.record.number
+                label = record.labels.get(number)
+                if label is not None and number not in record.ready_made:
+                    found = reader.embedding(number, label)
+                    if found is not None:
+                        known[space] = found
+            return known
 
     def _stored_embedding(
         self, reader: StoreReader, number: int, label: int, *, include_arrays: bool
@@ -203,11 +231,11 @@ class FeatureDatabase:
 
 
 def _with_embeddings(
-    item: NewItem, said: dict[str, Embedding] | DatabaseError, catalog: Catalog
+    item: NewItem | DatabaseError, said: dict[str, Embedded] | DatabaseError
 ) -> NewItem | DatabaseError:
-    if isinstance(said, DatabaseError):
-        return said
-    found = {catalog.space(name): embedding for name, embedding in said.items()}
+    if isinstance(said, DatabaseError) or isinstance(item, DatabaseError):
+        return said if isinstance(said, DatabaseError) else item
+    found = {each.space: each.embedding for each in said.values()}
     return dataclasses.replace(item, embeddings={**item.embeddings, **found})
 
 

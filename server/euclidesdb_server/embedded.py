@@ -17,13 +17,18 @@ MOST_BYTES: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item to write, embedded. attributes_json, metadata: None: keep what is stored."""
+    """An item to write, embedded.
+
+    attributes_json, metadata: None: keep what is stored. ready_made: the spaces whose vector did
+    not come of the payload.
+    """
 
     id: str
     embeddings: Mapping[ModelSpace, Embedding]
     payload: Payload | None = None
     attributes_json: str | None = None
     metadata: bytes | None = None
+    ready_made: frozenset[ModelSpace] = frozenset()
 
     def size(self) -> int:
         """About how many bytes are written."""
@@ -64,6 +69,7 @@ class VectorItems:
             None,
             None if self.attributes_json is None else self.attributes_json[row],
             None if self.metadata is None else self.metadata[row],
+            frozenset([self.space]),
         )
 
     def only(self, rows: Sequence[int]) -> VectorItems:

@@ -4,6 +4,7 @@
     ├── InvalidRequest
     │   ├── UndecodableInput     the bytes are no image, truncated, or too large a picture
     │   ├── DimensionMismatch    a vector has the wrong length
+    │   ├── ModelRejected        a model folder cannot be served in place of what is
     │   └── StaleSpace           a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
@@ -55,6 +56,12 @@ class DimensionMismatch(InvalidRequest):
     """A vector's length is not the model's feature_dim."""
 
     reason = "dimension_mismatch"
+
+
+class ModelRejected(InvalidRequest):
+    """A model folder cannot be served; what was served before goes on."""
+
+    reason = "model_rejected"
 
 
 class StaleSpace(InvalidRequest):

@@ -14,15 +14,14 @@ from typing import Final
 
 import numpy as np
 
-from euclidesdb_server.catalog import Catalog
+from euclidesdb_server.catalog import Catalog, Embedded
 from euclidesdb_server.checks import check_id, distinct
-from euclidesdb_server.errors import DatabaseError, InvalidRequest, UnknownItem
+from euclidesdb_server.errors import DatabaseError, InvalidRequest, ModelUnavailable, UnknownItem
 from euclidesdb_server.spaces import ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.types import (
     Call,
     Conditions,
-    Embedding,
     FindRequest,
     Matrix,
     MetricKind,
@@ -65,7 +64,7 @@ class Finder:
         """An answer per model, in the request's order; see `FeatureDatabase.find_similar`."""
         conditions, queries = request.conditions, request.queries
         models = distinct(request.models)
-        spaces = [self._catalog.space(name) for name in models]
+        spaces = {name: self._catalog.space(name) for name in models}
         if isinstance(queries, ModelVectors):
             self._check(conditions, len(queries.values))
             resolved = [self._by_columns(queries, models)]
@@ -73,8 +72,8 @@ class Finder:
             self._check(conditions, len(queries))
             resolved = self._resolved(queries, spaces, call)
         return tuple(
-            _answer(space, self._search(space, wanted, conditions))
-            for space, wanted in zip(spaces, resolved, strict=True)
+            _answer(name, space, self._search(space, wanted, conditions))
+            for (name, space), wanted in zip(spaces.items(), resolved, strict=True)
         )
 
     def _check(self, conditions: Conditions, queries: int) -> None:
@@ -98,19 +97,22 @@ class Finder:
         return _SpaceQueries(values, unusable)
 
     def _resolved(
-        self, queries: Sequence[Query], spaces: Sequence[ModelSpace], call: Call
+        self, queries: Sequence[Query], spaces: Mapping[str, ModelSpace], call: Call
     ) -> list[_SpaceQueries]:
         """For each space, each query as a vector there, or why there is none."""
-        models = [space.record.model for space in spaces]
+        models = [*spaces]
         payloads = [(query, models) for query in queries if isinstance(query, Payload)]
         said = self._catalog.embed_many(payloads, call) if payloads else []
-        return [self._in_space(space, queries, said, models) for space in spaces]
+        return [
+            self._in_space(name, space, queries, said, models) for name, space in spaces.items()
+        ]
 
     def _in_space(
         self,
+        name: str,
         space: ModelSpace,
         queries: Sequence[Query],
-        said: Sequence[Mapping[str, Embedding] | DatabaseError],
+        said: Sequence[Mapping[str, Embedded] | DatabaseError],
         models: Sequence[str],
     ) -> _SpaceQueries:
         """said: what the models say of the payloads among the queries."""
@@ -123,9 +125,9 @@ class Finder:
                 match query:
                     case ModelVector():
                         _check_single(models)
-                        vectors.append(self._catalog.checked(space.record.model, query))
+                        vectors.append(self._catalog.checked(name, query))
                     case Payload():
-                        vectors.append(_embedded(next(embedded), space))
+                        vectors.append(_embedded(next(embedded), name, space))
                     case str():
                         vectors.append(self._stored_vector(query, space))
                 item_ids.append(query if isinstance(query, str) else None)
@@ -253,10 +255,13 @@ class _Search:
         )
 
 
-def _embedded(said: Mapping[str, Embedding] | DatabaseError, space: ModelSpace) -> Vector:
+def _embedded(said: Mapping[str, Embedded] | DatabaseError, name: str, space: ModelSpace) -> Vector:
     if isinstance(said, DatabaseError):
         raise said
-    return said[space.record.model].vector
+    found = said[name]
+    if found.space is not space:
+        raise ModelUnavailable(f"model {name!r} was replaced by another version: try again")
+    return found.embedding.vector
 
 
 def _first(neighbors: Neighbors, count: int) -> Neighbors:
@@ -276,9 +281,9 @@ def _check_single(models: Sequence[str]) -> None:
         raise InvalidRequest(f"a vector is of one model, not of {len(models)}: {[*models]}")
 
 
-def _answer(space: ModelSpace, found: list[Neighbors | Exception]) -> ModelAnswer:
+def _answer(name: str, space: ModelSpace, found: list[Neighbors | Exception]) -> ModelAnswer:
     return ModelAnswer(
-        space.record.model,
+        name,
         space.record.fingerprint,
         space.engine.name,
         space.metric,

@@ -14,9 +14,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from euclidesdb_server.errors import ConfigError
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",")) if value.strip() else ()
+
+
+CommaSeparated = BeforeValidator(_split)
+"""Annotates a tuple whose values a file separates by commas."""
 
 
 class Settings(Protocol):

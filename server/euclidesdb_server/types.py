@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -114,10 +115,18 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A raw item: the kind of input it is ("image") and its bytes as the client sent them."""
+    """A raw item, and the kind of input it is.
+
+    data: of an `image` the bytes as the client sent them, of a `text` its UTF-8, of a `tensor`
+    NumPy's .npy format, little-endian and in C order.
+    """
 
     kind: str
     data: bytes
+
+    def digest(self) -> bytes:
+        """What no other item shares: 32 bytes."""
+        return hashlib.sha256(self.kind.encode() + b"\0" + self.data).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +210,8 @@ class ModelState(StrEnum):
     READY = "ready"
     RESTARTING = "restarting"
     QUARANTINED = "quarantined"
+    UNLOADED = "unloaded"
+    STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True)

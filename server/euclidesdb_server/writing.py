@@ -9,7 +9,6 @@ written, until the store has recovered: then what is there is published, and the
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections import defaultdict
@@ -32,7 +31,7 @@ from euclidesdb_server.errors import (
 from euclidesdb_server.locks import ItemLocks
 from euclidesdb_server.spaces import Compactor
 from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite, NewItems
-from euclidesdb_server.types import Payload, Vector
+from euclidesdb_server.types import Vector
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +117,20 @@ class Writer:
         ids = [item.id for item in items]
         with self._locks.of(*ids):
             before = self._store.items(ids)
+            changed = [
+                (item, record)
+                for item, record in zip(items, before, strict=True)
+                if record is None or self._changes(item, record)
+            ]
+            if not changed:
+                return
             labels, writes = range(0), list[ItemWrite]()
             try:
-                with self._store.labels.take(len(items)) as labels:
-                    writes += map(self._item_write, items, labels, before)
+                with self._store.labels.take(len(changed)) as labels:
+                    writes += (
+                        self._item_write(item, label, record)
+                        for label, (item, record) in zip(labels, changed, strict=True)
+                    )
                     self._store.write(*writes)
                     # it is on disk: what follows only makes it visible, and does not fail
                     self._publish(writes)
@@ -149,31 +158,59 @@ class Writer:
                 self._note(_InDoubt(labels, writes, new))
                 raise
 
+    def _changes(self, item: NewItem, before: ItemRecord) -> bool:
+        """Whether a write would change what is stored: the same payload gives the same vectors."""
+        return (
+            item.payload is None
+            or bool(item.ready_made)
+            or item.payload.digest() != before.payload_digest
+            or item.attributes_json not in (None, before.attributes_json)
+            or item.metadata not in (None, before.metadata)
+            or (self._keep_payloads and before.payload_label is None)
+            or any(
+                space.record.number not in before.labels or space.record.number in before.ready_made
+                for space in item.embeddings
+            )
+        )
+
     def _item_write(self, item: NewItem, label: int, before: ItemRecord | None) -> ItemWrite:
         by_number = {space.record.number: found for space, found in item.embeddings.items()}
-        after = self._record(item, before or ItemRecord(), label, by_number)
+        ready_made = {space.record.number for space in item.ready_made}
+        after = self._record(item, before or ItemRecord(), label, by_number, ready_made)
         payload = item.payload if after.payload_label == label else None
         return ItemWrite(item.id, label, before, after, by_number, payload)
 
     def _record(
-        self, item: NewItem, before: ItemRecord, label: int, written: Collection[int]
+        self,
+        item: NewItem,
+        before: ItemRecord,
+        label: int,
+        written: Collection[int],
+        ready_made: set[int],
     ) -> ItemRecord:
-        """The item's record after the write. written: the spaces that get a vector."""
+        """The item's record after the write.
+
+        written: the spaces that get a vector; ready_made: those whose vector is not the payload's.
+        """
         labels = dict(before.labels)
+        # without a payload all were, and it is not said
+        ready_before = before.ready_made if before.payload_digest else set(labels)
         payload_label, digest = before.payload_label, before.payload_digest
         if item.payload is not None:
-            digest = _digest(item.payload)
+            digest = item.payload.digest()
             if before.payload_digest and digest != before.payload_digest:
                 # what other models said was of another payload
                 labels, payload_label = {}, None
             if self._keep_payloads and payload_label is None:
                 payload_label = label
+        ready_made |= ready_before & labels.keys() - set(written)
         return ItemRecord(
             before.attributes_json if item.attributes_json is None else item.attributes_json,
             before.metadata if item.metadata is None else item.metadata,
             labels | dict.fromkeys(written, label),
             payload_label,
             digest,
+            frozenset(ready_made if digest else ()),
         )
 
     def _publish(self, writes: Sequence[ItemWrite], new: NewItems | None = None) -> None:
@@ -249,7 +286,3 @@ class Writer:
             item_id, record = doubt.removed
             if self._store.item(item_id) is None:
                 self._bury(record.labels)
-
-
-def _digest(payload: Payload) -> bytes:
-    return hashlib.sha256(payload.kind.encode() + b"\0" + payload.data).digest()

@@ -56,6 +56,30 @@ def test_an_index_type_that_cannot_work_is_a_configuration_error(vectors, rows, 
 
 
 @pytest.mark.parametrize(
+    ("index_type", "metric", "reason"),
+    [
+        ("nonsense", "l2", "could not parse index string nonsense"),
+        ("", "l2", "could not parse index string"),
+        ("HNSW32,Foo", "l2", "could not parse HNSW code description Foo in HNSW32,Foo"),
+        (
+            "PQ7",
+            "l2",
+            "The dimension of the vector (d) should be a multiple of the number of "
+            "subquantizers (M)",
+        ),
+        ("LSH", "inner_product", "'metric == METRIC_L2' failed"),
+    ],
+)
+def test_what_faiss_says_of_an_index_type_comes_without_its_place_in_the_code(
+    vectors, index_type, metric, reason
+):
+    with pytest.raises(ConfigError) as caught:
+        engine(index_type, metric=metric).build(vectors)
+    where = f"cannot be used for vectors of 16 under {metric}"
+    assert str(caught.value) == f"[faiss] index_type = {index_type!r} {where}: {reason}"
+
+
+@pytest.mark.parametrize(
     "index_type", ["IVF256,Flat", "PQ8", "PCA12,IVF4,SQ8", "OPQ4,PQ4", "NSG16,Flat", "IMI2x8,Flat"]
 )
 def test_too_few_rows_to_train_on_make_a_flat_segment(vectors, tmp_path, caplog, index_type):
@@ -64,6 +88,7 @@ def test_too_few_rows_to_train_on_make_a_flat_segment(vectors, tmp_path, caplog,
         segment = engine(index_type).build(few)
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert f"faiss cannot build {index_type} of 9 rows" in caplog.text
+    assert ".cpp" not in caplog.text
     assert segment.about == f"Flat (9 rows are too few for {index_type})"
     assert segment.exact
     assert segment.search(few[:1], 20, None)[1][0, 0] == 0

@@ -18,7 +18,7 @@ import numpy as np
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.frames import receive_message, send_message
-from euclidesdb_server.models.conf import ModelConf, ModelFolder
+from euclidesdb_server.models.conf import ImageConf, ModelFolder
 from euclidesdb_server.models.served import ServedModel
 from euclidesdb_server.models.worker_process import WorkerProcess
 from euclidesdb_server.types import Payload
@@ -81,7 +81,7 @@ class Script:
         self.processes: list[Process] = []
         self.failing_starts: list[Exception] = []
 
-    def start(self, give_up: Callable[[], bool]) -> WorkerProcess:
+    def start(self, give_up: Callable[[], bool], _device: str = "cpu") -> WorkerProcess:
         """What a ServedModel calls for a new worker."""
         if self.failing_starts:
             raise self.failing_starts.pop()
@@ -130,7 +130,7 @@ def serve(script: Script, *, rest: float = 60.0, **conf: Any) -> ServedModel:
         "name": "scripted", "filename": "none", "feature_dim": FEATURE_DIM, "prediction_dim": 0,
         "max_wait_ms": 0.0, "inference_timeout": 60.0,
     }  # fmt: skip
-    folder = ModelFolder(ModelConf(**keys | conf), Path("none"), "fingerprint", ExactEngine())
+    folder = ModelFolder(ImageConf(**keys | conf), Path("none"), "fingerprint", ExactEngine())
     return ServedModel(folder, script.start, rest=rest)
 
 

@@ -322,7 +322,7 @@ def test_close_ends_a_start_that_is_under_way(script):
     begun = threading.Event()
     asked = threading.Event()
 
-    def start_slowly(give_up):
+    def start_slowly(give_up, _device):
         begun.set()
         while not give_up():
             asked.wait(0.005)

@@ -43,8 +43,8 @@ class Running:
             start_timeout=start_timeout,
         )
 
-        def start_and_note(give_up):
-            worker = start(give_up)
+        def start_and_note(give_up, device):
+            worker = start(give_up, device)
             self.pids.append(worker._process.pid)
             return worker
 

@@ -13,7 +13,7 @@ from support.servers import start_server
 
 from euclidesdb_server.config import SECTIONS, load_config
 from euclidesdb_server.engines.registry import create_engine, engine_names
-from euclidesdb_server.models.conf import ModelConf, VectorsConf, read_model_folder
+from euclidesdb_server.models.conf import KINDS, ImageConf, read_model_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def documented_keys() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "kind", [*SECTIONS.values(), ModelConf, VectorsConf], ids=lambda kind: kind.__name__
+    "kind", [*SECTIONS.values(), *KINDS.values()], ids=lambda kind: kind.__name__
 )
 def test_every_setting_stands_in_the_readme(kind):
     assert {field.name for field in dataclasses.fields(kind)} <= documented_keys()
@@ -54,7 +54,7 @@ def test_the_readmes_model_conf_names_only_keys_there_are():
     sample, _ = [block for block in code_blocks("ini") if "[model]" in block]
     parser = configparser.ConfigParser()
     parser.read_string(sample)
-    assert set(parser["model"]) <= {field.name for field in dataclasses.fields(ModelConf)}
+    assert set(parser["model"]) <= {field.name for field in dataclasses.fields(ImageConf)}
 
 
 def test_the_readmes_space_of_vectors_is_one(tmp_path):

@@ -23,7 +23,7 @@ class FaultyDatabase:
     def _fail(self, *_: Any, **__: Any) -> NoReturn:
         raise self.fault
 
-    add = get = remove = find_similar = list_models = compact = _fail
+    add = get = remove = find_similar = list_models = compact = load = unload = _fail
 
 
 class FaultyServer:
@@ -34,7 +34,8 @@ class FaultyServer:
         self._pool = ThreadPoolExecutor(4)
         self._server = grpc.server(self._pool, interceptors=[ErrorInterceptor()])
         add_v1: Any = database_pb2_grpc.add_FeatureDatabaseServicer_to_server
-        add_v1(FeatureDatabaseService(self.database), self._server)
+        service = FeatureDatabaseService(self.database, self.database, may_change_models=True)
+        add_v1(service, self._server)
         add_legacy: Any = euclidesproto_pb2_grpc.add_SimilarServicer_to_server
         legacy = SimilarService(self.database, lambda: None, may_stop=True, may_refresh=True)
         add_legacy(legacy, self._server)

@@ -9,7 +9,9 @@ import torch
 from support.models import save_model
 
 from euclidesdb_server.models.conf import read_model_folder
-from euclidesdb_server.worker.program import Program, load_program
+from euclidesdb_server.models.worker_process import load_message
+from euclidesdb_server.worker.loading import load_program
+from euclidesdb_server.worker.program import Program
 
 Output = tuple[torch.Tensor, torch.Tensor]
 
@@ -28,11 +30,7 @@ def load(
 def load_folder(folder: Path) -> Program:
     """What the worker makes of a model folder."""
     model = read_model_folder(folder)
-    keys = ("name", "feature_dim", "prediction_dim", "image_mode", "image_size", "resize")
-    conf = {key: getattr(model.conf, key) for key in (*keys, "max_batch_size")}
-    return load_program(
-        {"program": str(model.program), "conf": conf, "threads": 1, "max_image_pixels": 10**6}
-    )
+    return load_program(load_message(model, device="cpu", threads=1, max_image_pixels=10**6))
 
 
 class Means(torch.nn.Module):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from support.images import encoded, noise
 
+from euclidesdb_server.models.conf import ImageConf
 from euclidesdb_server.worker.inputs.image import ImageInput
 
 LOSSLESS = {
@@ -22,8 +24,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 def image_input(*, max_pixels: int = 1_000_000, **conf: Any) -> ImageInput:
     """The kind of input `image`, with the defaults of model.conf but for what is given."""
-    defaults = {"image_mode": "RGB", "image_size": 0, "resize": 0}
-    return ImageInput(defaults | conf, max_pixels=max_pixels)
+    full = ImageConf(name="any", filename="any.pt", feature_dim=1, **conf)
+    return ImageInput(asdict(full), max_pixels=max_pixels)
 
 
 def pixels(data: bytes, **conf: Any) -> np.ndarray:

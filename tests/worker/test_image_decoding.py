@@ -18,7 +18,7 @@ def picture(width, height, seed=0):
 def test_rgb_pixels_reach_the_model_exactly():
     image = picture(12, 8)
     inputs = image_input()
-    batch = inputs.collate([inputs.decode(encoded(image))])
+    (batch,) = inputs.collate([inputs.decode(encoded(image))], torch.device("cpu"))
     assert batch.dtype == torch.float32
     expected = np.asarray(image).transpose(2, 0, 1)[np.newaxis].astype(np.float32) / 255
     np.testing.assert_array_equal(batch.numpy(), expected)
@@ -28,7 +28,7 @@ def test_black_is_zero_and_white_is_one():
     inputs = image_input()
     image = Image.new("RGB", (2, 1))
     image.putpixel((1, 0), WHITE)
-    batch = inputs.collate([inputs.decode(encoded(image))])
+    (batch,) = inputs.collate([inputs.decode(encoded(image))], torch.device("cpu"))
     assert batch[0, :, 0, 0].tolist() == [0, 0, 0]
     assert batch[0, :, 0, 1].tolist() == [1, 1, 1]
 

@@ -131,7 +131,7 @@ def test_a_model_that_takes_one_size_is_loaded_if_that_is_a_usual_one(tmp_path):
 def test_a_model_given_a_size_it_cannot_take_is_refused_with_its_own_words(tmp_path):
     message = refusal(tmp_path, Needs32Pixels(), image_size=48)
     assert "the program fails on sample inputs" in message
-    assert "does [model] say what it takes (image_size, image_mode)?" in message
+    assert "does [model] say what it takes (input, image_size, image_mode, input_shape)?" in message
 
 
 def test_an_image_mode_the_model_cannot_take_is_refused(tmp_path):

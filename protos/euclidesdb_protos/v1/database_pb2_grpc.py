@@ -74,6 +74,16 @@ class FeatureDatabaseStub:
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsReply.FromString,
                 _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/LoadModel',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.LoadModelReply.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/UnloadModel',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelReply.FromString,
+                _registered_method=True)
 
 
 class FeatureDatabaseServicer:
@@ -136,6 +146,21 @@ class FeatureDatabaseServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LoadModel(self, request, context):
+        """Serves a model folder, in place of what served that model before: while the new program is
+        loaded and checked, and where it fails, the old one goes on. Where the server allows it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Stops serving a model; its vectors stay. Where the server allows it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureDatabaseServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -178,6 +203,16 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsReply.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.LoadModelRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.LoadModelReply.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -396,6 +431,60 @@ class FeatureDatabase:
             '/euclidesdb.v1.FeatureDatabase/ListModels',
             euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/LoadModel',
+            euclidesdb__protos_dot_v1_dot_database__pb2.LoadModelRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.LoadModelReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/UnloadModel',
+            euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -15,7 +15,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with euclidesdb.Client(options.address, timeout=10) as client:
             models = client.models()
-    except euclidesdb.EuclidesDBError as error:
+    except (euclidesdb.EuclidesDBError, ValueError) as error:
         print(f"euclidesdb: {options.address}: {error}", file=sys.stderr)
         return 1
     print(

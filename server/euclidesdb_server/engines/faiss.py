@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,10 @@ _BURIED = 1.5
 # What faiss says where an index could never take rows, however many. All else that training
 # or adding may raise is for want of rows, or of variety in them.
 _NEVER_ADDS = ("add does not make sense", "not implemented")
+
+# What faiss puts before its reason: a C++ function, file and line, and a condition where words
+# follow it. "'metric == METRIC_L2' failed" may be all there is.
+_PLACE = re.compile(r"Error in .+? at \S+:\d+: (?:Error: (?:'.*' failed: (?=\S))?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +194,13 @@ class FaissEngine:
                 index.add(vectors)
         except RuntimeError as error:
             if any(message in str(error) for message in _NEVER_ADDS):
-                raise self._config_error(error) from error
+                raise self._config_error(_reason(error)) from error
             _log.info(
                 "faiss cannot build %s of %d rows; this segment is %s: %s",
                 index_type,
                 len(vectors),
                 _FLAT,
-                error,
+                _reason(error),
             )
             index_type, index = _FLAT, self._create(_FLAT, vectors.shape[1])
             index.add(vectors)
@@ -242,7 +247,7 @@ class FaissEngine:
         try:
             index = faiss.index_factory(dim, index_type, metric)
         except RuntimeError as error:
-            raise self._config_error(error, dim=dim) from error
+            raise self._config_error(_reason(error), dim=dim) from error
         for part in parts(index):
             if isinstance(part, faiss.IndexPreTransform) and enlarges(part):
                 raise self._config_error("PCA cannot add dimensions", dim=dim)
@@ -261,8 +266,13 @@ class FaissEngine:
                 part.do_polysemous_training = False
         return index
 
-    def _config_error(self, why: object, *, dim: int | None = None) -> ConfigError:
+    def _config_error(self, why: str, *, dim: int | None = None) -> ConfigError:
         where = "" if dim is None else f" for vectors of {dim} under {self._options.metric}"
         return ConfigError(
             f"[faiss] index_type = {self._options.index_type!r} cannot be used{where}: {why}"
         )
+
+
+def _reason(error: RuntimeError) -> str:
+    """Why faiss failed, without where in its code it did."""
+    return _PLACE.sub("", str(error), count=1).strip()

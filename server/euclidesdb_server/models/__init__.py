@@ -3,8 +3,9 @@
 Nothing here imports torch, Pillow or a tokenizer: those live in the worker process.
 """
 
-from euclidesdb_server.models.conf import ModelConf
+from euclidesdb_server.models.cache import EmbeddingCache
+from euclidesdb_server.models.conf import ProgramConf
 from euclidesdb_server.models.protocol import Model
 from euclidesdb_server.models.registry import ModelRegistry, configured_folders
 
-__all__ = ["Model", "ModelConf", "ModelRegistry", "configured_folders"]
+__all__ = ["EmbeddingCache", "Model", "ModelRegistry", "ProgramConf", "configured_folders"]

@@ -30,5 +30,8 @@ class Model(Protocol):
         ModelUnavailable, ShuttingDown. The future raises UndecodableInput or ModelFailed.
         """
 
+    def waiting(self) -> int:
+        """Items that wait for their turn."""
+
     def close(self) -> None:
         """Answer what is being worked on, refuse the rest."""

@@ -27,5 +27,9 @@ class ReadyMadeVectors:
             f"model {self.folder.conf.name!r} takes ready-made vectors, not {payload.kind!r}"
         )
 
+    def waiting(self) -> int:
+        """Nothing ever waits."""
+        return 0
+
     def close(self) -> None:
         """Nothing runs."""

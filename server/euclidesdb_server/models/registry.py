@@ -1,4 +1,8 @@
-"""ModelRegistry: every folder in the models folder, served or reported with the reason why not."""
+"""ModelRegistry: every folder in the models folder, served or reported with the reason why not.
+
+Models come and go while the server runs: one is started beside those that serve, and takes its
+place among them once it is ready.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +35,8 @@ from euclidesdb_server.types import ModelState
 
 STOP_INTERVAL: Final = 0.1
 """Seconds between looks at whether the server is to stop while models load."""
+DRAIN_TIMEOUT: Final = 60.0
+"""Seconds for a model that was replaced to answer what was waiting for it."""
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +47,7 @@ class ModelRegistry:
     """The models of one server. `close` is idempotent.
 
     served: by name. broken: the reason, by folder name, of each folder that says too little to
-    be served. Both are fixed once the registry is made.
+    be served.
     """
 
     def __init__(self, config: ModelsConfig, engines: Engines | None = None) -> None:
@@ -48,10 +55,21 @@ class ModelRegistry:
 
         engines: what the configuration says of search engines; None: nothing. Raises ConfigError.
         """
-        folders, self._broken = _read_folders(config, engines or Engines())
-        programs = sum(isinstance(folder, ModelFolder) for folder in folders)
-        threads = config.worker_threads or max(1, len(os.sched_getaffinity(0)) // max(1, programs))
-        self._served = {folder.conf.name: _served(folder, config, threads) for folder in folders}
+        self._config = config
+        self._engines = engines or Engines()
+        self._changing = threading.Lock()
+        self._closed = False
+        folders, self._broken = _read_folders(config, self._engines)
+        self._places = {folder.conf.name: place for place, folder in folders.items()}
+        workers = sum(
+            len(folder.conf.seats) for folder in folders.values() if isinstance(folder, ModelFolder)
+        )
+        self._threads = config.worker_threads or max(
+            1, len(os.sched_getaffinity(0)) // max(1, workers)
+        )
+        # replaced as a whole, so that readers need no lock
+        self._served = {folder.conf.name: self._start(folder) for folder in folders.values()}
+        self._alive = {*self._served.values()}
 
     def wait_until_settled(self, stop_wanted: threading.Event) -> None:
         """Wait until each model is ready, or quarantined. Raises ShuttingDown on `stop_wanted`."""
@@ -64,7 +82,7 @@ class ModelRegistry:
 
     @property
     def served(self) -> Mapping[str, Model]:
-        """The models by name, quarantined ones included."""
+        """The models by name as they are now, quarantined ones included."""
         return MappingProxyType(self._served)
 
     @property
@@ -96,47 +114,107 @@ class ModelRegistry:
             if state is ModelState.QUARANTINED
         ]
 
+    def start(self, folder_name: str) -> Model:
+        """Begin to load a model folder that may be served already; nobody is served by it yet.
+
+        To be followed by `serve` or `end`. Raises ModelLoadError, ShuttingDown.
+        """
+        if folder_name in ("", ".", "..") or Path(folder_name).name != folder_name:
+            raise ModelLoadError(f"{folder_name!r} is no name of a folder in the models folder")
+        path = self._config.dir_path / folder_name
+        if not path.is_dir():
+            raise ModelLoadError(f"there is no folder {folder_name!r} in the models folder")
+        folder = read_model_folder(path, self._engines)
+        with self._changing:
+            if self._closed:
+                raise ShuttingDown("the server is stopping")
+            model = self._start(folder)
+            self._alive.add(model)
+        return model
+
+    def serve(self, model: Model, folder_name: str) -> Model | None:
+        """Have a model serve those who ask for its name; returns the one that did before."""
+        name = model.folder.conf.name
+        with self._changing:
+            before = self._served.get(name)
+            self._places[name] = folder_name
+            self._served = {**self._served, name: model}
+            self._broken = {
+                key: reason for key, reason in self._broken.items() if key != folder_name
+            }
+        return before
+
+    def folder_of(self, name: str) -> str:
+        """The folder that the model of that name was loaded from. Raises UnknownModel."""
+        with self._changing:
+            folder = self._places.get(name)
+        if folder is None:
+            raise UnknownModel(f"no model {name!r} was loaded from the models folder")
+        return folder
+
+    def withdraw(self, name: str) -> Model:
+        """Have a model serve nobody any more. Raises UnknownModel, ModelUnavailable."""
+        with self._changing:
+            model = self.get(name)
+            self._served = {key: other for key, other in self._served.items() if key != name}
+        return model
+
+    def end(self, model: Model) -> None:
+        """Let a model that nobody asks any more answer what it was asked, and end its workers."""
+        until = time.monotonic() + DRAIN_TIMEOUT
+        while model.waiting() and time.monotonic() < until:
+            time.sleep(STOP_INTERVAL)
+        model.close()
+        with self._changing:
+            self._alive.discard(model)
+
     def close(self) -> None:
         """End every worker; all at once, as one that hangs takes its time."""
-        if self._served:
-            with ThreadPoolExecutor(len(self._served), thread_name_prefix="close") as threads:
-                list(threads.map(lambda model: model.close(), self._served.values()))
+        with self._changing:
+            self._closed = True
+            alive, self._alive = self._alive, set()
+        if alive:
+            with ThreadPoolExecutor(len(alive), thread_name_prefix="close") as threads:
+                list(threads.map(lambda model: model.close(), alive))
+
+    def _start(self, folder: Folder) -> Model:
+        if isinstance(folder, VectorsFolder):
+            return ReadyMadeVectors(folder)
+        start = functools.partial(
+            WorkerProcess,
+            folder,
+            threads=folder.conf.threads or self._threads,
+            max_image_pixels=self._config.max_image_pixels,
+            start_timeout=self._config.start_timeout,
+        )
+        return ServedModel(folder, start)
 
 
 def configured_folders(config: ModelsConfig, engines: Engines) -> dict[str, Folder]:
     """The folders that make sense, by model name; nothing is started. Raises ConfigError."""
-    return {folder.conf.name: folder for folder in _read_folders(config, engines)[0]}
+    folders, _ = _read_folders(config, engines)
+    return {folder.conf.name: folder for folder in folders.values()}
 
 
-def _served(folder: Folder, config: ModelsConfig, threads: int) -> Model:
-    if isinstance(folder, VectorsFolder):
-        return ReadyMadeVectors(folder)
-    start = functools.partial(
-        WorkerProcess,
-        folder,
-        threads=threads,
-        max_image_pixels=config.max_image_pixels,
-        start_timeout=config.start_timeout,
-    )
-    return ServedModel(folder, start)
-
-
-def _read_folders(config: ModelsConfig, engines: Engines) -> tuple[list[Folder], dict[str, str]]:
+def _read_folders(
+    config: ModelsConfig, engines: Engines
+) -> tuple[dict[str, Folder], dict[str, str]]:
+    """The folders that make sense, and why the others do not, by folder name."""
     folders: dict[str, Folder] = {}
     broken: dict[str, str] = {}
     places: dict[str, Path] = {}
     for entry in _entries(config):
         try:
             folder = read_model_folder(entry, engines)
-            if folder.conf.name in folders:
+            if folder.conf.name in places:
                 other = places[folder.conf.name]
                 raise ModelLoadError(f"{entry}: {other} has a model {folder.conf.name!r}, too")
-            folders[folder.conf.name] = folder
+            folders[entry.name] = folder
             places[folder.conf.name] = entry
         except ModelLoadError as error:
             log.error("model folder %s is not served: %s", entry, error)
             broken[entry.name] = str(error)
-    return list(folders.values()), broken
+    return folders, broken
 
 
 def _entries(config: ModelsConfig) -> list[Path]:

@@ -1,7 +1,7 @@
 """ServedModel: one model, kept running whatever it does.
 
-Requests meet in a bounded queue, travel to the worker in batches, and come back as features
-and predictions. When the worker dies or hangs it is replaced, and each request that it held is
+Requests meet in a bounded queue, travel to the workers in batches, and come back as features
+and predictions. When a worker dies or hangs it is replaced, and each request that it held is
 tried once more, alone, so that the poisonous one fails by itself. A model that cannot be
 loaded is quarantined with its reason, one that keeps dying for a while; its space can still be
 searched by vector and by id.
@@ -49,18 +49,19 @@ ITEM_ERRORS: Final[dict[str, type[DatabaseError]]] = {
 
 
 class ServedModel:
-    """A `Model` with a program, run by a worker."""
+    """A `Model` with a program, run by a worker for each of the seats of its conf."""
 
     def __init__(
         self,
         folder: ModelFolder,
-        start: Callable[[Callable[[], bool]], WorkerProcess],
+        start: Callable[[Callable[[], bool], str], WorkerProcess],
         *,
         rest: float = REST,
     ) -> None:
         """Begin to load the model.
 
-        start: makes a worker, or raises ModelLoadError; gives up once its argument returns true.
+        start: makes a worker on a device, or raises ModelLoadError; gives up once its first
+            argument returns true.
         rest: seconds in quarantine after too many deaths.
         """
         self.folder = folder
@@ -71,10 +72,17 @@ class ServedModel:
         )
         self._settled = threading.Event()
         self._closing = threading.Event()
+        self._given_up = False
+        self._lock = threading.Lock()
+        self._ready = 0
         self._crashes = 0
         self._standing = (ModelState.LOADING, "")
-        self._thread = threading.Thread(target=self._run, name=f"model-{folder.conf.name}")
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, args=(device,), name=f"model-{folder.conf.name}-{n}")
+            for n, device in enumerate(folder.conf.seats)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def state(self) -> tuple[ModelState, str]:
@@ -82,7 +90,9 @@ class ServedModel:
         return self._standing
 
     def wait_until_settled(self, timeout: float | None = None) -> bool:
-        """Wait until the model was ready once, or is quarantined; False if `timeout` passed."""
+        """Wait until every worker was ready once, or the model is quarantined; False if `timeout`
+        passed.
+        """
         return self._settled.wait(timeout)
 
     def embed(self, payload: Payload) -> Future[Embedding]:
@@ -94,56 +104,66 @@ class ServedModel:
             )
         return self._queue.put(payload)
 
+    def waiting(self) -> int:
+        """As `Model.waiting`."""
+        return len(self._queue)
+
     def close(self) -> None:
-        """Answer what the worker has been given, refuse the rest, end the worker."""
+        """Answer what the workers have been given, refuse the rest, end the workers."""
         self._closing.set()
         stopping = ShuttingDown("the server is stopping")
         self._queue.refuse(stopping)
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._queue.refuse(stopping)  # again: the model may just have left its quarantine
         self._settled.set()
 
-    def _run(self) -> None:
+    def _over(self) -> bool:
+        return self._given_up or self._closing.is_set()
+
+    def _run(self, device: str) -> None:
         try:
-            while not self._closing.is_set() and (worker := self._start_worker()) is not None:
-                self._become(ModelState.READY)
+            while not self._over() and (worker := self._start_worker(device)) is not None:
+                self._came_up()
                 try:
                     self._serve(worker)
                 finally:
                     worker.release()
                 if self._standing[0] is ModelState.QUARANTINED:
-                    if self._closing.wait(self._rest):
+                    if self._closing.wait(self._rest) or self._given_up:
                         return
                     self._crashes = 0
                     self._queue.accept()
         except Exception as error:  # whatever it was, those who wait must hear of it
             log.exception("nobody runs model %r any more", self.folder.conf.name)
-            self._quarantine(f"internal error: {error}")
+            self._give_up(f"internal error: {error}")
 
-    def _start_worker(self) -> WorkerProcess | None:
+    def _start_worker(self, device: str) -> WorkerProcess | None:
         chances = STARTS_TO_QUARANTINE if self._settled.is_set() else 1
         for chance in range(1, chances + 1):
-            if self._closing.is_set():
+            if self._over():
                 return None
             try:
-                return self._start(self._closing.is_set)
+                return self._start(self._over, device)
             except (ModelLoadError, OSError) as error:
                 name = self.folder.conf.name
                 log.warning("start %d of %d of model %r failed: %s", chance, chances, name, error)
-                if chance == chances and not self._closing.is_set():
-                    self._quarantine(str(error))
+                if chance == chances and not self._over():
+                    self._give_up(str(error))
         return None
 
     def _serve(self, worker: WorkerProcess) -> None:
-        """Feed a worker until it dies or the model is closed."""
+        """Feed a worker until it dies or the model is closed, or given up."""
         flight = Flight()
         receiver = threading.Thread(
-            target=self._receive, args=(worker, flight), name=f"{self._thread.name}-answers"
+            target=self._receive,
+            args=(worker, flight),
+            name=f"{threading.current_thread().name}-answers",
         )
         receiver.start()
         try:
             self._feed(worker, flight)
-            if self._closing.is_set():
+            if self._over():
                 flight.wait_for_room(1)  # what was handed over is answered
                 worker.end(patience=0)
         except OSError:
@@ -161,7 +181,7 @@ class ServedModel:
             batch = self._queue.take(
                 conf.max_batch_size,
                 conf.max_wait_ms / 1000,
-                give_up=lambda: flight.down or self._closing.is_set(),
+                give_up=lambda: flight.down or self._over(),
             )
             if not batch:
                 return
@@ -194,7 +214,7 @@ class ServedModel:
             worker.end(patience=0)
             how = f"{type(error).__name__}: {error}"
         lost = flight.crash()
-        if self._closing.is_set():
+        if self._over():
             for request in lost:
                 request.future.set_exception(ShuttingDown("the server is stopping"))
             return
@@ -210,14 +230,16 @@ class ServedModel:
                     ModelFailed(f"the worker of model {name!r} died on this item: {how}")
                 )
         self._queue.put_back(request for request in lost if not request.alone)
-        self._crashes += 1
+        with self._lock:
+            self._crashes += 1
+            self._ready -= 1
         if self._crashes >= CRASHES_TO_QUARANTINE:
             self._quarantine(
                 f"its worker died {self._crashes} times in a row: {how}; the next try is "
                 f"{self._rest:g} s later"
             )
-        else:
-            self._become(ModelState.RESTARTING, how)
+        elif self._ready == 0:
+            self._standing = (ModelState.RESTARTING, how)
 
     def _land(self, flight: Flight, header: dict[str, Any], parts: list[bytes]) -> None:
         conf = self.folder.conf
@@ -241,17 +263,28 @@ class ServedModel:
             else:
                 request.future.set_exception(answer)
 
-    def _become(self, state: ModelState, reason: str = "") -> None:
-        self._standing = (state, reason)
-        if state is not ModelState.RESTARTING:
-            self._settled.set()
+    def _came_up(self) -> None:
+        with self._lock:
+            self._ready += 1
+            if not self._given_up:
+                self._standing = (ModelState.READY, "")
+            if self._ready == len(self._threads):
+                self._settled.set()
+
+    def _give_up(self, reason: str) -> None:
+        """A worker cannot be had: no other is tried."""
+        with self._lock:
+            self._given_up = True
+        self._quarantine(reason)
+        self._queue.wake()
 
     def _quarantine(self, reason: str) -> None:
         log.error("model %r is quarantined: %s", self.folder.conf.name, reason)
         self._queue.refuse(
             ModelUnavailable(f"model {self.folder.conf.name!r} is quarantined: {reason}")
         )
-        self._become(ModelState.QUARANTINED, reason)
+        self._standing = (ModelState.QUARANTINED, reason)
+        self._settled.set()
 
 
 def _read_answers(

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import Any, Final
 
 from euclidesdb_server.errors import ModelLoadError
@@ -38,6 +39,24 @@ DYING: Final = 1.0
 """Seconds for a worker whose connection broke: time for its exit code to be its own."""
 
 
+def load_message(
+    folder: ModelFolder, *, device: str, threads: int, max_image_pixels: int
+) -> dict[str, Any]:
+    """All that a worker must know of its model (JSON values)."""
+    conf = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in asdict(folder.conf).items()
+    }
+    return {
+        "type": "load",
+        "program": str(folder.program),
+        "conf": conf,
+        "device": device,
+        "threads": threads,
+        "max_image_pixels": max_image_pixels,
+    }
+
+
 class WorkerProcess:
     """A worker that has loaded its model and passed the load check.
 
@@ -48,6 +67,7 @@ class WorkerProcess:
         self,
         folder: ModelFolder,
         give_up: Callable[[], bool],
+        device: str = "cpu",
         *,
         threads: int,
         max_image_pixels: int,
@@ -67,13 +87,9 @@ class WorkerProcess:
             command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment
         )
         theirs.close()
-        load = {
-            "type": "load",
-            "program": str(folder.program),
-            "conf": asdict(folder.conf),
-            "threads": threads,
-            "max_image_pixels": max_image_pixels,
-        }
+        load = load_message(
+            folder, device=device, threads=threads, max_image_pixels=max_image_pixels
+        )
         try:
             self._load(load, give_up, start_timeout)
         except BaseException:

@@ -10,6 +10,7 @@ import numpy as np
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRequest
+from euclidesdb_server.rpc import arrays, payloads
 from euclidesdb_server.rpc.status import details_of, status_of
 from euclidesdb_server.types import (
     AddRequest,
@@ -25,7 +26,6 @@ from euclidesdb_server.types import (
     ModelVectors,
     Neighbor,
     Neighbors,
-    Payload,
     Query,
     StoredEmbedding,
     Vector,
@@ -41,6 +41,8 @@ STATES = {
     ModelState.READY: pb.MODEL_STATE_READY,
     ModelState.RESTARTING: pb.MODEL_STATE_RESTARTING,
     ModelState.QUARANTINED: pb.MODEL_STATE_QUARANTINED,
+    ModelState.UNLOADED: pb.MODEL_STATE_UNLOADED,
+    ModelState.STALE: pb.MODEL_STATE_STALE,
 }
 
 NO_NEIGHBORS: Final = Neighbors((), ())
@@ -61,7 +63,7 @@ def add_request(request: pb.AddItemRequest) -> AddRequest:
     """Raises InvalidRequest."""
     return AddRequest(
         id=request.id,
-        payload=_payload(request.payload) if request.HasField("payload") else None,
+        payload=payloads.read(request.payload) if request.HasField("payload") else None,
         models=tuple(request.models),
         vectors={name: _vector(vector) for name, vector in request.vectors.items()},
         attributes_json=request.attributes_json if request.HasField("attributes_json") else None,
@@ -101,7 +103,7 @@ def query(message: pb.Query) -> Query:
     """Raises InvalidRequest."""
     match message.WhichOneof("kind"):
         case "payload":
-            return _payload(message.payload)
+            return payloads.read(message.payload)
         case "vector":
             return _vector(message.vector)
         case "id":
@@ -172,7 +174,7 @@ def item_message(item: Item, request: pb.GetItemRequest) -> pb.Item:
         ],
     )
     if item.payload is not None:
-        setattr(message.payload, item.payload.kind, item.payload.data)
+        message.payload.CopyFrom(payloads.message_of(item.payload))
     return message
 
 
@@ -245,19 +247,12 @@ def _index_message(status: IndexStatus) -> pb.Index:
     )
 
 
-def _payload(message: pb.Payload) -> Payload:
-    kind = message.WhichOneof("content")
-    if kind is None:
-        raise InvalidRequest("payload has no content that this server knows")
-    return Payload(kind, getattr(message, kind))
-
-
 def _vector(message: pb.Vector) -> ModelVector:
     _check_data_type(message.values, "a vector")
     # before anything is computed from the shape: a hostile one has a million huge lengths
     if len(message.values.shape) != 1:
         raise DimensionMismatch(
-            f"a vector's shape should be (feature_dim,), not {_shown(message.values)}"
+            f"a vector's shape should be (feature_dim,), not {arrays.shown(message.values)}"
         )
     return ModelVector(_floats(message.values, "a vector"), message.fingerprint or None)
 
@@ -265,9 +260,11 @@ def _vector(message: pb.Vector) -> ModelVector:
 def _matrix(array: pb.Array, name: str) -> Matrix:
     _check_data_type(array, name)
     if len(array.shape) != 2:
-        raise DimensionMismatch(f"{name} should have shape (n, feature_dim), not {_shown(array)}")
+        raise DimensionMismatch(
+            f"{name} should have shape (n, feature_dim), not {arrays.shown(array)}"
+        )
     if array.shape[0] < 0 or array.shape[1] < 1:
-        raise DimensionMismatch(f"{name} has the impossible shape {_shown(array)}")
+        raise DimensionMismatch(f"{name} has the impossible shape {arrays.shown(array)}")
     return _floats(array, name).reshape(array.shape[0], array.shape[1])
 
 
@@ -283,20 +280,7 @@ def _check_data_type(array: pb.Array, name: str) -> None:
 
 
 def _floats(array: pb.Array, name: str) -> Vector:
-    count = 1
-    for length in array.shape:
-        count *= length
-    if count * FLOAT32.itemsize != len(array.data):
-        raise InvalidRequest(
-            f"{name}: {len(array.data)} bytes are not a float32 array of shape {_shown(array)}"
-        )
-    return np.frombuffer(array.data, FLOAT32)
-
-
-def _shown(array: pb.Array) -> str:
-    lengths = ", ".join(map(str, array.shape[:4])) + ("," if len(array.shape) == 1 else "")
-    more = f", ...: {len(array.shape)} dimensions" if len(array.shape) > 4 else ""
-    return f"({lengths}{more})"
+    return np.frombuffer(arrays.checked_bytes(array, name, FLOAT32), FLOAT32)
 
 
 def _array_message(values: Vector) -> pb.Array:

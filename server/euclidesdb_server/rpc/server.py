@@ -15,6 +15,7 @@ from euclidesdb_protos.v1 import database_pb2_grpc
 from euclidesdb_server.config import ServerConfig
 from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.errors import ConfigError
+from euclidesdb_server.management import ModelManager
 from euclidesdb_server.rpc.interceptor import ErrorInterceptor
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
@@ -35,7 +36,11 @@ class RpcServer:
     """
 
     def __init__(
-        self, database: FeatureDatabase, config: ServerConfig, stop: Callable[[], None]
+        self,
+        database: FeatureDatabase,
+        models: ModelManager,
+        config: ServerConfig,
+        stop: Callable[[], None],
     ) -> None:
         """Listen. stop: what a permitted `Shutdown` call does. Raises ConfigError."""
         self._grace = config.shutdown_grace
@@ -51,14 +56,17 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        permitted = config.allow_remote_shutdown
+        local = is_loopback(config.address)
+        permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
         legacy = SimilarService(
             database,
             stop,
-            may_stop=is_loopback(config.address) if permitted is None else permitted,
+            may_stop=local if permitted is None else permitted,
             may_refresh=permitted is not False,
         )
-        v1 = FeatureDatabaseService(database)
+        v1 = FeatureDatabaseService(
+            database, models, may_change_models=local if changes is None else changes
+        )
         # generated without types
         euclidesproto_pb2_grpc.add_SimilarServicer_to_server(legacy, self._server)  # type: ignore[no-untyped-call]
         database_pb2_grpc.add_FeatureDatabaseServicer_to_server(v1, self._server)  # type: ignore[no-untyped-call]

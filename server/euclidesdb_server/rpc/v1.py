@@ -7,17 +7,25 @@ import grpc
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1 import database_pb2_grpc
 from euclidesdb_server.database import FeatureDatabase
-from euclidesdb_server.errors import DatabaseError
+from euclidesdb_server.errors import DatabaseError, InvalidRequest, NotAllowed
+from euclidesdb_server.management import ModelManager
 from euclidesdb_server.rpc import messages
 from euclidesdb_server.rpc.call import GrpcCall
 from euclidesdb_server.types import FindRequest
 
 
 class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
-    """Translates; errors are the interceptor's business."""
+    """Translates; errors are the interceptor's business.
 
-    def __init__(self, database: FeatureDatabase) -> None:
+    may_change_models: whether calls may load and unload models.
+    """
+
+    def __init__(
+        self, database: FeatureDatabase, models: ModelManager, *, may_change_models: bool
+    ) -> None:
         self._database = database
+        self._models = models
+        self._may_change_models = may_change_models
 
     def AddItem(self, request: pb.AddItemRequest, context: grpc.ServicerContext) -> pb.AddItemReply:  # noqa: N802
         """See the proto."""
@@ -103,3 +111,30 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
         return pb.ListModelsReply(
             models=[messages.model_message(status) for status in self._database.list_models()]
         )
+
+    def LoadModel(  # noqa: N802
+        self, request: pb.LoadModelRequest, context: grpc.ServicerContext
+    ) -> pb.LoadModelReply:
+        """See the proto."""
+        self._check_model_changes()
+        if bool(request.folder) == bool(request.name):
+            raise InvalidRequest("give either the folder to load, or the name of a model to reload")
+        load = self._models.load if request.folder else self._models.reload
+        status = load(request.folder or request.name, GrpcCall(context))
+        return pb.LoadModelReply(model=messages.model_message(status))
+
+    def UnloadModel(  # noqa: N802
+        self,
+        request: pb.UnloadModelRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002
+    ) -> pb.UnloadModelReply:
+        """See the proto."""
+        self._check_model_changes()
+        self._models.unload(request.name)
+        return pb.UnloadModelReply()
+
+    def _check_model_changes(self) -> None:
+        if not self._may_change_models:
+            raise NotAllowed(
+                "models may not be loaded or unloaded by a call: [server] allow_model_changes"
+            )

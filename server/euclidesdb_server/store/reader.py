@@ -30,7 +30,8 @@ class ItemRecord:
 
     labels: of its vector in each space. payload_label: of the write that stored its payload;
     None where none is kept. payload_digest: SHA-256 of the payload's kind, a zero byte and its
-    bytes, kept or not; b"" where it never had one.
+    bytes, kept or not; b"" where it never had one. ready_made: the spaces whose vector is not of
+    that payload, but came as it is.
     """
 
     attributes_json: str = "{}"
@@ -38,6 +39,7 @@ class ItemRecord:
     labels: Mapping[int, int] = field(default_factory=dict)
     payload_label: int | None = None
     payload_digest: bytes = b""
+    ready_made: frozenset[int] = frozenset()
 
     def all_labels(self) -> set[int]:
         """Every label that refers to this item."""
@@ -46,31 +48,42 @@ class ItemRecord:
 
     def packed(self) -> bytes:
         """The value of the item's key."""
-        packed: bytes = msgpack.packb(
-            [
-                self.attributes_json,
-                self.metadata,
-                dict(self.labels),
-                self.payload_label,
-                self.payload_digest,
-            ]
-        )
+        fields: list[Any] = [
+            self.attributes_json,
+            self.metadata,
+            dict(self.labels),
+            self.payload_label,
+            self.payload_digest,
+        ]
+        if self.ready_made:
+            fields.append(sorted(self.ready_made))
+        packed: bytes = msgpack.packb(fields)
         return packed
 
 
 def unpack_item(value: bytes, what: str) -> ItemRecord:
     """The record in an item's value. Raises CorruptRecord."""
-    attributes_json, metadata, labels, payload_label, payload_digest = unpack(value, what, 5)
-    return ItemRecord(attributes_json, metadata, labels, payload_label, payload_digest)
+    fields = unpack(value, what, 5, 6)
+    attributes_json, metadata, labels, payload_label, payload_digest, *rest = fields
+    try:
+        ready_made: frozenset[int] = frozenset(*rest)
+        return ItemRecord(
+            attributes_json, metadata, labels, payload_label, payload_digest, ready_made
+        )
+    except TypeError as error:
+        raise CorruptRecord(f"{what} is not what was written: {error}") from error
 
 
-def unpack(value: bytes, what: str, length: int) -> list[Any]:
-    """The array of `length` msgpack values in `value`. Raises CorruptRecord naming `what`."""
+def unpack(value: bytes, what: str, length: int, most: int = 0) -> list[Any]:
+    """The array of `length` (to `most`) msgpack values in `value`.
+
+    Raises CorruptRecord naming `what`.
+    """
     try:
         fields = msgpack.unpackb(value, strict_map_key=False)
     except (ValueError, msgpack.UnpackException) as error:
         raise CorruptRecord(f"{what} cannot be parsed: {error}") from error
-    if not isinstance(fields, list) or len(fields) != length:
+    if not isinstance(fields, list) or not length <= len(fields) <= (most or length):
         raise CorruptRecord(f"{what} should have {length} fields: {fields!r}")
     return fields
 

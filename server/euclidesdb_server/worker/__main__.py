@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import resource
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 from euclidesdb_server.errors import ModelLoadError
@@ -27,9 +30,10 @@ def main() -> int:
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     try:
         load, _ = receive_message(connection)
+        _limit_memory(load["conf"]["memory_limit_mib"])
         # only now that no signal can end us: torch takes seconds to import
+        from euclidesdb_server.worker.loading import load_program  # noqa: PLC0415
         from euclidesdb_server.worker.pipeline import Pipeline  # noqa: PLC0415
-        from euclidesdb_server.worker.program import load_program  # noqa: PLC0415
 
         try:
             program = load_program(load)
@@ -41,6 +45,17 @@ def main() -> int:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 0  # the parent has gone
     return 0
+
+
+def _limit_memory(mebibytes: int) -> None:
+    """Have allocations fail at the limit; and where the machine runs out, the kernel end us
+    rather than the server.
+    """
+    if mebibytes:
+        limit = mebibytes << 20
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    with suppress(OSError):  # no Linux
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
 
 
 def _outlive_signals_but_not_the_parent() -> None:

@@ -1,6 +1,7 @@
-"""Images: encoded bytes in, (channels, height, width) uint8 out, float32 in [0, 1] to the program.
+"""Images: encoded bytes in, (channels, height, width) uint8 out, float32 to the program.
 
-As EuclidesDB gives them to a model (RGB, own size) unless model.conf says otherwise. Whatever
+In [0, 1], RGB and their own size, as EuclidesDB gives them to a model, unless model.conf says
+otherwise. Whatever
 Pillow makes of the formats below simply works: grey, palette, alpha (over white), CMYK, 16 bits,
 EXIF orientation. What is no picture, is truncated, or is too large to decode is Undecodable.
 """
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from euclidesdb_server.worker.inputs.protocol import Undecodable
+from euclidesdb_server.worker.inputs.protocol import Undecodable, groups_of_one_shape
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Others (PostScript, PDF, fonts, ...) have no business here."""
@@ -33,7 +34,14 @@ class ImageInput:
         self._mode: str = conf["image_mode"]
         self._crop: int = conf["image_size"]
         self._resize: int = conf["resize"] or conf["image_size"]
+        self._stretch = conf["resize_mode"] == "exact"
+        self._resampling = Image.Resampling[conf["interpolation"].upper()]
         self._max_pixels = max_pixels
+        # (x / 255 - mean) / std, as one product and one sum
+        mean = torch.tensor(conf["mean"] or [0.0] * len(self._mode)).view(-1, 1, 1)
+        std = torch.tensor(conf["std"] or [1.0] * len(self._mode)).view(-1, 1, 1)
+        self._normalizes = bool(conf["mean"] or conf["std"])
+        self._scale, self._shift = 1 / (255 * std), -mean / std
         Image.MAX_IMAGE_PIXELS = None  # we count ourselves, and refuse where Pillow warns
 
     def decode(self, data: bytes) -> torch.Tensor:
@@ -49,9 +57,16 @@ class ImageInput:
         pixels = torch.from_numpy(np.array(image))
         return pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
-    def collate(self, items: Sequence[torch.Tensor]) -> torch.Tensor:
-        """float32 in [0, 1], shape (n, channels, height, width)."""
-        return torch.stack([*items]).to(torch.float32, memory_format=torch.contiguous_format) / 255
+    groups = staticmethod(groups_of_one_shape)
+
+    def collate(self, items: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+        """One argument: float32, shape (n, channels, height, width)."""
+        # bytes travel to the device, a quarter of what their floats would be
+        batch = torch.stack([*items]).to(device)
+        pixels = batch.to(torch.float32, memory_format=torch.contiguous_format)
+        if not self._normalizes:
+            return [pixels.div_(255)]
+        return [pixels.mul_(self._scale.to(device)).add_(self._shift.to(device))]
 
     def samples(self) -> Iterator[list[torch.Tensor]]:
         """Noise: it has every value, and no two pictures of it are alike."""
@@ -77,6 +92,8 @@ class ImageInput:
         return self._sized(_converted(_upright(image), self._mode))
 
     def _sized(self, image: Image.Image) -> Image.Image:
+        if self._stretch:
+            return image.resize((self._crop, self._crop), self._resampling)
         if self._resize:
             width, height = image.size
             scale = self._resize / min(width, height)
@@ -84,7 +101,7 @@ class ImageInput:
             if width * height * scale * scale > self._max_pixels:
                 raise Undecodable(f"the image, {width} x {height}, is too long and narrow")
             if size != image.size:
-                image = image.resize(size, Image.Resampling.BILINEAR)
+                image = image.resize(size, self._resampling)
         if self._crop:
             left = (image.width - self._crop) // 2
             top = (image.height - self._crop) // 2

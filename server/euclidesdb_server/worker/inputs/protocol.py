@@ -18,10 +18,21 @@ class InputKind(Protocol):
     def decode(self, data: bytes) -> torch.Tensor:
         """One item, without a batch dimension. Raises Undecodable."""
 
-    def collate(self, items: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Items of equal shape as the program's argument, batch dimension first."""
+    def groups(self, items: Sequence[torch.Tensor]) -> list[list[int]]:
+        """Which items share a forward pass, by position; each is in one group."""
+
+    def collate(self, items: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+        """A group of items as the program's arguments on `device`, batch dimension first."""
 
     def samples(self) -> Iterator[list[torch.Tensor]]:
-        """Pairs of different items of equal shape, as `decode` would give them, for the load
+        """Pairs of different items of one group, as `decode` would give them, for the load
         check: the program must take one of these pairs.
         """
+
+
+def groups_of_one_shape(items: Sequence[torch.Tensor]) -> list[list[int]]:
+    """As `InputKind.groups`, where only items of equal shape fit together."""
+    groups: dict[torch.Size, list[int]] = {}
+    for position, item in enumerate(items):
+        groups.setdefault(item.shape, []).append(position)
+    return [*groups.values()]

@@ -1,0 +1,54 @@
+"""`euclidesdb model check FOLDER`: whether a model folder can be served, and how fast it is."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+import time
+from typing import Final
+
+from euclidesdb_server.commands.programs import load_folder, program_folder
+from euclidesdb_server.errors import ModelLoadError
+from euclidesdb_server.worker.program import Program
+
+SECONDS: Final = 1.0
+"""Of each measurement, at least; a forward pass may take longer."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Load the folder as a worker does, and print what it is; returns 1 where it is refused."""
+    try:
+        folder = program_folder(options.folder)
+        threads = options.threads or folder.conf.threads or len(os.sched_getaffinity(0))
+        program = load_folder(folder, device=options.device, threads=threads)
+    except ModelLoadError as error:
+        print(f"euclidesdb: {error}", file=sys.stderr)
+        return 1
+    conf = folder.conf
+    print(f"model           {conf.name}")
+    print(f"input           {conf.input}")
+    print(f"feature_dim     {conf.feature_dim}")
+    print(f"prediction_dim  {conf.prediction_dim}")
+    print(f"fingerprint     {folder.fingerprint}")
+    print(f"runs on         {program.device}, {threads} threads, {conf.precision}")
+    print("the load check passed; inference alone, on sample inputs:")
+    for size in _batch_sizes(conf.max_batch_size):
+        print(f"  batches of {size:5}  {_items_per_second(program, size):10,.1f} items/s")
+    return 0
+
+
+def _batch_sizes(most: int) -> list[int]:
+    doubled = itertools.takewhile(lambda size: size < most, (2**power for power in range(30)))
+    return [*doubled, most]
+
+
+def _items_per_second(program: Program, size: int) -> float:
+    items = [*itertools.islice(itertools.cycle(program.sample()), size)]
+    program.forward(items)
+    done, started = 0, time.perf_counter()
+    while (took := time.perf_counter() - started) < SECONDS:
+        program.forward(items)
+        done += size
+    return done / took
