@@ -17,7 +17,10 @@ from euclidesdb._connection import Connection, StartedCall
 from euclidesdb._errors import (
     AddsInterrupted,
     EuclidesDBError,
+    InvalidRequest,
     MessageTooLarge,
+    NotAllowed,
+    NotFound,
     Refused,
     ServerError,
     refusal_error,
@@ -26,6 +29,9 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 
 CALLS_UNDER_WAY: Final = 3
 """One is worked on, one waits at the server, one is on its way."""
+
+NOTHING_WRITTEN: Final = (InvalidRequest, NotFound, NotAllowed, MessageTooLarge)
+"""A call that fails with one of these was refused as a whole; after any other, who knows?"""
 
 
 class Adding:
@@ -39,6 +45,8 @@ class Adding:
         self._under_way: deque[tuple[Batch, frozenset[str], StartedCall]] = deque()
         self._refused: list[Refused] = []
         self._unknown: list[tuple[int, str]] = []
+        self._answered = False  # some item is known to be on disk, or to be refused by itself
+        self._failed_at: list[int] = []  # where the calls that failed begin
         self._sent = 0  # every item before this position is sent, or refused here
 
     def refuse(self, refused: Refused) -> None:
@@ -46,13 +54,19 @@ class Adding:
         self._refused.append(refused)
 
     def run(self, batches: Iterable[Batch]) -> tuple[Refused, ...]:
-        """Send all of `batches`; returns what was refused, by position."""
+        """Send all of `batches`; returns what was refused, by position.
+
+        Raises what went wrong where nothing was written, else AddsInterrupted from it.
+        """
         try:
             for batch in batches:
                 self._send(batch)
             while self._under_way:
                 self._settle_oldest()
         except Exception as error:
+            self._settle_the_rest()
+            if not (self._answered or self._unknown):
+                raise
             raise self._interrupted(error) from error
         finally:  # some are left where the caller is interrupted (Ctrl-C)
             for _, _, started in self._under_way:
@@ -70,23 +84,28 @@ class Adding:
         self._sent = batch.positions[-1] + 1
 
     def _settle_oldest(self) -> None:
-        """Wait for the oldest call; where it fails, its items are unknown."""
+        """Wait for the oldest call; where it fails, its items are not on disk, or unknown."""
         batch, _, started = self._under_way.popleft()
         try:
             reply: pb.AddItemsReply | pb.AddVectorsReply = self._connection.finish(started)
             refused = _refused(reply, batch)
         except EuclidesDBError as error:
             if not isinstance(error, MessageTooLarge) or len(batch.ids) > 1:
-                self._unknown.extend(zip(batch.positions, batch.ids, strict=True))
+                self._failed_at.append(batch.positions[0])
+                if not isinstance(error, NOTHING_WRITTEN):
+                    self._unknown.extend(zip(batch.positions, batch.ids, strict=True))
                 raise
             refused = [Refused(batch.positions[0], batch.ids[0], error)]
+        self._answered = True
         self._refused.extend(refused)
 
-    def _interrupted(self, error: Exception) -> AddsInterrupted:
+    def _settle_the_rest(self) -> None:
         while self._under_way:
-            with suppress(EuclidesDBError):  # noted as unknown; the first is the one to report
+            with suppress(EuclidesDBError):  # it is noted; the first is the one to report
                 self._settle_oldest()
-        resume_at = min((position for position, _ in self._unknown), default=self._sent)
+
+    def _interrupted(self, error: Exception) -> AddsInterrupted:
+        resume_at = min(self._failed_at, default=self._sent)
         refused = self._refused_by_position()
         known = f"; the first {resume_at} items are on disk or refused" if resume_at else ""
         return AddsInterrupted(

@@ -17,18 +17,18 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 class Answer(Mapping[str, Neighbors]):
     """One query's answer: `Neighbors` by model, in the order asked, as `find_similar` returns.
 
-    Where the query was refused, looking up the model raises what `find_similar` would have
-    raised for it alone; `error` says so beforehand.
+    Where the query was refused, by the server or here (its image cannot be read), looking up the
+    model raises what `find_similar` would have raised for it alone; `error` says so beforehand.
     """
 
     __slots__ = ("_by_model", "_query")
 
-    def __init__(self, by_model: Mapping[str, Answers], query: int) -> None:
+    def __init__(self, by_model: Mapping[str, Answers | Unsent], query: int) -> None:
         self._by_model = by_model
         self._query = query
 
     @property
-    def error(self) -> EuclidesDBError | None:
+    def error(self) -> Exception | None:
         """Why the query was refused (by the first model that refused it); None: it was not."""
         errors = (answers.error(self._query) for answers in self._by_model.values())
         return next((error for error in errors if error is not None), None)
@@ -88,12 +88,37 @@ class Answers:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Stands where the answers would be, for a query that could not be sent."""
+
+    why: Exception
+
+    def error(self, query: int) -> Exception:  # noqa: ARG002  as `Answers.error`
+        """Why."""
+        return self.why
+
+    def neighbors(self, query: int) -> Neighbors:  # noqa: ARG002  as `Answers.neighbors`
+        """Raises why."""
+        raise self.why
+
+
 def answers_of(
-    reply: pb.FindSimilarBatchReply, queries: int, request: pb.FindSimilarBatchRequest
+    reply: pb.FindSimilarBatchReply,
+    queries: int,
+    unsent: Mapping[int, Exception],
+    conditions: pb.FindSimilarBatchRequest,
 ) -> list[Answer]:
-    """The answer to each of the `queries` of `request`."""
-    by_model = {message.model: _columns(message, queries, request) for message in reply.answers}
-    return [Answer(by_model, query) for query in range(queries)]
+    """The answer to each of the `queries`; `reply` is about all but those that are `unsent`."""
+    sent = queries - len(unsent)
+    by_model = {message.model: _columns(message, sent, conditions) for message in reply.answers}
+    rows = iter(range(sent))
+    return [
+        Answer(dict.fromkeys(conditions.models, Unsent(unsent[query])), query)
+        if query in unsent
+        else Answer(by_model, next(rows))
+        for query in range(queries)
+    ]
 
 
 def _columns(message: pb.BatchAnswer, queries: int, request: pb.FindSimilarBatchRequest) -> Answers:

@@ -9,9 +9,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from euclidesdb import _arrays as arrays
 from euclidesdb import _convert as convert
+from euclidesdb import _payloads as payloads
 from euclidesdb._errors import Refused
-from euclidesdb._images import encoded_image
 from euclidesdb._types import NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -36,18 +37,39 @@ class Batch:
 
 def add_request(item: NewItem) -> pb.AddItemRequest:
     """The message for one item. Raises whatever is wrong with it, or with its image."""
+    raw = {"image": item.image, "text": item.text, "tensor": item.tensor}
     request = pb.AddItemRequest(
         id=convert.text("id", item.id), models=convert.names("models", item.models)
     )
-    if item.image is not None:
-        request.payload.image = encoded_image(item.image)
-    for model, vector in (item.vectors or {}).items():
+    if any(value is not None for value in raw.values()):
+        payloads.write(request.payload, *convert.exactly_one(raw))
+    for model, vector in convert.by_model("vectors", item.vectors):
         convert.write_vector(request.vectors[convert.text("a name in vectors", model)], vector)
     if item.attributes is not None:
-        request.attributes_json = convert.attributes_json(item.attributes)
+        name = f"attributes of {item.id!r}"
+        request.attributes_json = convert.attributes_json(name, item.attributes)
     if item.metadata is not None:
         request.metadata = convert.opaque("metadata", item.metadata)
+    _check_content(request)
     return request
+
+
+def _check_content(request: pb.AddItemRequest) -> None:
+    """Raise ValueError unless there is something to add.
+
+    The server would, too, in the words of the protocol.
+    """
+    kind = request.payload.WhichOneof("content")
+    if kind and not request.models:
+        raise ValueError(f"the {kind} needs models to embed it: models is empty")
+    if not kind and request.models:
+        raise ValueError(
+            f"nothing to embed with models {[*request.models]}: image, text and tensor are None"
+        )
+    if not kind and not request.vectors:
+        raise ValueError(
+            "nothing to add: give an image, a text or a tensor and its models, or vectors, or both"
+        )
 
 
 def item_batches(items: Iterable[NewItem], bytes_per_call: int, refuse: Refuse) -> Iterator[Batch]:
@@ -107,9 +129,12 @@ class VectorColumns:
         self._model = convert.text("model", model)
         self._fingerprint = "" if fingerprint is None else convert.text("fingerprint", fingerprint)
         self._ids = convert.names("ids", ids)
-        self._attributes = [convert.attributes_json(value) for value in attributes or ()]
+        self._attributes = [
+            convert.attributes_json(f"attributes[{row}]", value)
+            for row, value in enumerate(attributes or ())
+        ]
         self._metadata = [convert.opaque("metadata", value) for value in metadata or ()]
-        self._vectors = convert.matrix("vectors", vectors)
+        self._vectors = arrays.matrix("vectors", vectors)
         counts = {"vectors": len(self._vectors)}
         if attributes is not None:
             counts["attributes"] = len(self._attributes)
@@ -130,7 +155,7 @@ class VectorColumns:
                 attributes_json=self._attributes[rows],
                 metadata=self._metadata[rows],
             )
-            convert.write_array(request.vectors, self._vectors[rows])
+            arrays.write_floats(request.vectors, self._vectors[rows])
             yield Batch(request, range(start, stop), self._ids[rows])
 
     def _ranges(self, bytes_per_call: int) -> Iterator[tuple[int, int]]:

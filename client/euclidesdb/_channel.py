@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Final
 
 import grpc
+
+from euclidesdb._convert import text
+
+DEFAULT_PORT: Final = 50000
+"""Where a server listens that is told nothing else."""
+
+# What gRPC resolves by rules of its own. A host's name or address, and a port.
+_SCHEME = re.compile("(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
+_HOST = re.compile(r"(\[[^\[\]/]+\]|[^\[\]:/\s]+)(?::([0-9]{1,5}))?")
 
 # Only calls that change nothing are repeated. When the reply of an add or a remove is lost, nobody
 # can tell whether it was applied; to send it again could undo what another writer did in between.
@@ -44,5 +54,19 @@ _CHANNEL_OPTIONS: Final = (
 
 
 def open_channel(target: str) -> grpc.Channel:
-    """A channel to `target` that connects when first used."""
-    return grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+    """A channel to `target` that connects when first used. Raises ValueError, TypeError."""
+    return grpc.insecure_channel(address(target), options=_CHANNEL_OPTIONS)
+
+
+def address(target: str) -> str:
+    """`target` with its port, in whose place gRPC would take 443. Raises ValueError, TypeError."""
+    if _SCHEME.match(text("target", target)):
+        return target
+    found = _HOST.fullmatch(target)
+    port = int(found[2] or DEFAULT_PORT) if found else 0
+    if found is None or not 0 < port < 1 << 16:  # gRPC would take it modulo 65536
+        raise ValueError(
+            "target must be 'host', 'host:port', '[::1]:port' or 'unix:path', with a port from 1 "
+            f"to 65535, not {target!r}"
+        )
+    return f"{found[1]}:{port}"

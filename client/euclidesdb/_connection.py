@@ -47,8 +47,7 @@ class Connection:
 
     def until(self, timeout: float | None) -> float | None:
         """When on the monotonic clock a call that begins now is over; None: never."""
-        seconds = self._timeout if timeout is None else _seconds(timeout)
-        return None if seconds is None else time.monotonic() + seconds
+        return from_now(self._timeout if timeout is None else _seconds(timeout))
 
     def seconds_for_many(self, timeout: float | None) -> float | None:
         """How long each call of many items may take; None: as long as it takes."""
@@ -88,6 +87,11 @@ class Connection:
         """What is to be raised for a ValueError of gRPC."""
         # its word for a channel that another thread has closed just now
         return _not_sent() if self._closed else error
+
+
+def from_now(seconds: float | None) -> float | None:
+    """When on the monotonic clock so many seconds have passed; None: never."""
+    return None if seconds is None else time.monotonic() + seconds
 
 
 def _not_sent() -> ClientClosed:

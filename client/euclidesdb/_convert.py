@@ -8,34 +8,50 @@ from __future__ import annotations
 
 import json
 import operator
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from euclidesdb._errors import ServerError
-from euclidesdb._types import Embedding, IndexInfo, Item, ModelInfo, ModelVector, Neighbors, Vector
+from euclidesdb import _arrays as arrays
+from euclidesdb._types import Embedding, IndexInfo, Item, ModelInfo, ModelVector, Neighbors
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 _INT32 = range(-(2**31), 2**31)
-_FLOAT32 = np.dtype("<f4")
 _STATES = {
     pb.MODEL_STATE_LOADING: "loading",
     pb.MODEL_STATE_READY: "ready",
     pb.MODEL_STATE_RESTARTING: "restarting",
     pb.MODEL_STATE_QUARANTINED: "quarantined",
+    pb.MODEL_STATE_UNLOADED: "unloaded",
+    pb.MODEL_STATE_STALE: "stale",
 }
+
+
+def exactly_one(arguments: Mapping[str, Any]) -> tuple[str, Any]:
+    """The one of `arguments` that is not None, and its name. Raises ValueError."""
+    given = [name for name, value in arguments.items() if value is not None]
+    if len(given) != 1:
+        *others, last = arguments
+        raise ValueError(
+            f"give exactly one of {', '.join(others)} and {last}, not "
+            f"{' and '.join(given) or 'none'}"
+        )
+    return given[0], arguments[given[0]]
 
 
 def text(name: str, value: str) -> str:
     """`value`, checked to be text that UTF-8 can carry."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}: {value!r}")
+        shown = f"{type(value).__name__}: {reprlib.repr(value)}"
+        raise TypeError(f"{name} must be a str, not {shown}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name} must be valid Unicode, which {value!a} is not") from error
+        shown = ascii(value[max(0, error.start - 20) : error.end + 20])  # it may be a whole book
+        raise ValueError(f"{name} must be valid Unicode, which {shown} is not") from error
     return value
 
 
@@ -51,6 +67,17 @@ def names(name: str, values: Iterable[str]) -> list[str]:
             text(f"a name in {name}", value)
         raise
     return checked
+
+
+def by_model(
+    name: str, vectors: Mapping[str, npt.ArrayLike | ModelVector] | None
+) -> Iterable[tuple[str, npt.ArrayLike | ModelVector]]:
+    """The models and vectors of a mapping; an array, which names no model, is refused."""
+    if vectors is None:
+        return ()
+    if not isinstance(vectors, Mapping):
+        raise TypeError(f"{name} must be a mapping {{model: vector}}, not {type(vectors).__name__}")
+    return vectors.items()
 
 
 def int32(name: str, value: int) -> int:
@@ -71,16 +98,35 @@ def opaque(name: str, value: bytes) -> bytes:
     return bytes(value)
 
 
-def attributes_json(attributes: Mapping[str, Any]) -> str:
-    """`attributes` as a JSON object."""
+def attributes_json(name: str, attributes: Mapping[str, Any]) -> str:
+    """`attributes` as a JSON object; numpy's numbers and truth values as those that they are."""
     if not isinstance(attributes, Mapping):
-        raise TypeError(f"attributes must be a mapping, not {type(attributes).__name__}")
+        raise TypeError(f"{name} must be a mapping, not {type(attributes).__name__}")
     try:
-        written = json.dumps(dict(attributes), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"attributes must hold JSON values: {error}") from error
-    return text("attributes", written)
+        return text(name, _JSON.encode(dict(attributes)))
+    except (TypeError, ValueError):
+        for key, value in attributes.items():
+            try:
+                text(name, _JSON.encode({key: value}))
+            except (TypeError, ValueError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                shown = f"{reprlib.repr(value)} under {key!r}"
+                raise kind(f"{name} must hold JSON values, not {shown}: {error}") from error
+        raise
+
+
+def _plain_number(value: object) -> bool | int | float:
+    """What the JSON encoder asks for where it does not know a value."""
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, np.integer) and not isinstance(value, np.timedelta64):
+        return int(value)
+    if isinstance(value, np.floating):
+        return float(value)
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain_number)
 
 
 def number(name: str, value: float | None) -> float | None:
@@ -97,40 +143,12 @@ def write_vector(
     if isinstance(value, ModelVector):
         fingerprint = value.fingerprint
         value = value.values
-    array = real_array("a vector", value)
+    array = arrays.real_array("a vector", value)
     if array.ndim != 1:
         raise ValueError(f"a vector must have the shape (dim,), not {array.shape}")
-    write_array(message.values, array)
+    arrays.write_floats(message.values, array)
     if fingerprint is not None:
         message.fingerprint = text("fingerprint", fingerprint)
-
-
-def matrix(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
-    """`value` as an array of shape (n, dim) of real numbers; a memory-mapped one is not read."""
-    array = real_array(name, value)
-    if array.shape == (0,):  # an empty list
-        array = array.reshape(0, 0)
-    if array.ndim != 2:
-        raise ValueError(f"{name} must have the shape (n, dim), not {array.shape}")
-    return array
-
-
-def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
-    """`value` as an array of real numbers, of any of numpy's types for them."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
-    return array
-
-
-def write_array(message: pb.Array, array: npt.NDArray[Any]) -> None:
-    """Put an array of real numbers into `message` as the server takes it."""
-    if array.dtype != _FLOAT32:
-        with np.errstate(over="ignore"):  # becomes an infinity, which the server refuses
-            array = array.astype(_FLOAT32)
-    message.data_type = pb.DATA_TYPE_FLOAT32
-    message.shape.extend(array.shape)
-    message.data = array.tobytes()
 
 
 def embedding(message: pb.Embedding) -> Embedding:
@@ -138,19 +156,24 @@ def embedding(message: pb.Embedding) -> Embedding:
     return Embedding(
         model=message.model,
         fingerprint=message.fingerprint,
-        vector=_vector(message.vector) if message.HasField("vector") else None,
-        predictions=_vector(message.predictions) if message.HasField("predictions") else None,
+        vector=arrays.read_vector(message.vector) if message.HasField("vector") else None,
+        predictions=(
+            arrays.read_vector(message.predictions) if message.HasField("predictions") else None
+        ),
     )
 
 
 def item(message: pb.Item) -> Item:
     """The value of an Item message."""
+    payload = message.payload
     return Item(
         id=message.id,
         attributes=parsed_attributes(message.attributes_json),
         metadata=message.metadata,
         embeddings=tuple(map(embedding, message.embeddings)),
-        image=message.payload.image if message.payload.HasField("image") else None,
+        image=payload.image if payload.HasField("image") else None,
+        text=payload.text if payload.HasField("text") else None,
+        tensor=arrays.read_tensor(payload.tensor) if payload.HasField("tensor") else None,
     )
 
 
@@ -209,14 +232,3 @@ def parsed_attributes(written: str) -> Mapping[str, Any]:
     """The JSON object of an answer; what is unset is an empty one."""
     attributes: Mapping[str, Any] = json.loads(written) if written else {}
     return attributes
-
-
-def _vector(message: pb.Array) -> Vector:
-    if message.data_type != pb.DATA_TYPE_FLOAT32:
-        raise ServerError(f"the reply holds an array of unknown data type {message.data_type}")
-    if list(message.shape) != [len(message.data) // 4] or len(message.data) % 4:
-        raise ServerError(
-            f"the reply holds {len(message.data)} bytes for a vector of shape {message.shape}"
-        )
-    # A view of immutable bytes: read-only, nothing copied.
-    return np.frombuffer(message.data, dtype="<f4").astype(np.float32, copy=False)

@@ -2,8 +2,9 @@
 
     EuclidesDBError
     ├── InvalidRequest
-    │   ├── UndecodableInput     the bytes are no image, truncated, or too large a picture
+    │   ├── UndecodableInput     no image, truncated, too large; a tensor of another shape
     │   ├── DimensionMismatch    a vector has the wrong length
+    │   ├── ModelRejected        a model folder cannot be served
     │   └── StaleSpace           a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
@@ -22,7 +23,7 @@
     │   └── CorruptRecord        a stored record fails its checksum
     ├── Cancelled                the client was closed during the call
     ├── ClientClosed             the client was closed before the call
-    ├── AddsInterrupted          add_many or add_vectors ended early; says what is on disk
+    ├── AddsInterrupted          add_many or add_vectors ended midway; says what is on disk
     └── ServerError              the server failed in another way; its log says how
 
 Arguments that cannot be sent at all raise ValueError or TypeError before anything is sent.
@@ -67,6 +68,10 @@ class UndecodableInput(InvalidRequest):
 
 class DimensionMismatch(InvalidRequest):
     """A vector's length is not the model's feature_dim."""
+
+
+class ModelRejected(InvalidRequest):
+    """A model folder cannot be served; what was served before goes on."""
 
 
 class StaleSpace(InvalidRequest):
@@ -155,10 +160,13 @@ class Refused:
 
 
 class AddsInterrupted(EuclidesDBError):
-    """`add_many` or `add_vectors` ended early; `__cause__` is why, and gives the `reason`.
+    """`add_many` or `add_vectors` ended midway; `__cause__` is why, and gives the `reason`.
+
+    Where nothing of the input was written, that error itself is raised instead.
 
     refused: the items known to be refused, by position.
-    unknown: position and id of the items of calls whose reply was lost; each may be on disk.
+    unknown: position and id of the items of calls that may have been applied, as their reply
+        was lost or said that the server had failed; each may be on disk.
     resume_at: every item before this position is on disk or refused, so adding those from here
         on completes the work. Of the items after it some may be on disk, too; to add them again
         is safe unless someone else has changed them since.
@@ -187,6 +195,7 @@ BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
     "invalid_request": InvalidRequest,
     "undecodable_input": UndecodableInput,
     "dimension_mismatch": DimensionMismatch,
+    "model_rejected": ModelRejected,
     "stale_space": StaleSpace,
     "not_found": NotFound,
     "unknown_model": UnknownModel,

@@ -32,6 +32,11 @@ _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _STORABLE_MODES = {"HSV": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}
 
 
+def is_image(value: object) -> bool:
+    """Whether `value` is one of `Image`'s kinds."""
+    return isinstance(value, str | os.PathLike | bytes | bytearray | memoryview | PillowImage)
+
+
 def encoded_image(image: Image) -> bytes:
     """The bytes to send for `image`.
 

@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy.typing as npt
 
+from euclidesdb import _arrays as arrays
 from euclidesdb import _convert as convert
+from euclidesdb import _payloads as payloads
 from euclidesdb._connection import Connection
 from euclidesdb._errors import ModelUnavailable, UnknownItem
-from euclidesdb._images import Image, encoded_image
+from euclidesdb._images import is_image
 from euclidesdb._types import ModelInfo, ModelVector
 from euclidesdb_protos.v1 import database_pb2 as pb
 
-IMAGES_PER_CALL: Final = 64
+KINDS: Final = {"images": "image", "texts": "text", "tensors": "tensor"}
+"""The kind of raw item that each argument holds."""
+PAYLOADS_PER_CALL: Final = {"image": 64, "text": 128, "tensor": 64}
 BYTES_PER_CALL: Final = 8 << 20
-"""Of images. A request may have 64 MiB by default."""
+"""Of raw items or vectors. A request may have 64 MiB by default."""
 QUERIES_PER_CALL: Final = 1024
 """Of vectors and ids; 4 MiB of vectors of 1,024 dimensions."""
 NEIGHBORS_PER_CALL: Final = 200_000
 """Some 10 MB of reply, without attributes and metadata."""
 
 
-def write_query(
-    query: pb.Query,
-    image: Image | None,
-    id: str | None,  # noqa: A002  the database's word for it
-    vector: npt.ArrayLike | ModelVector | None,
-    fingerprint: str | None,
-) -> None:
-    """Put the one that is given into `query`."""
-    if sum([image is not None, id is not None, vector is not None]) != 1:
-        raise ValueError("give exactly one of image, id and vector")
-    if fingerprint is not None and (vector is None or isinstance(vector, ModelVector)):
+@dataclass(frozen=True, slots=True)
+class QueryBatch:
+    """What one call asks.
+
+    queries: how many were given, those included that cannot be sent.
+    unsent: why those cannot be sent, by position among the batch's queries.
+    """
+
+    request: pb.FindSimilarBatchRequest
+    queries: int
+    unsent: Mapping[int, Exception] = field(default_factory=dict)
+
+
+def write_query(query: pb.Query, arguments: Mapping[str, Any], fingerprint: str | None) -> None:
+    """Put the one of `arguments` (a raw item by its kind, `id`, `vector`) into `query`."""
+    name, value = convert.exactly_one(arguments)
+    if fingerprint is not None and (name != "vector" or isinstance(value, ModelVector)):
         raise ValueError("fingerprint goes with a vector, and a ModelVector has its own")
-    if vector is not None:
-        convert.write_vector(query.vector, vector, fingerprint)
-    elif id is not None:
-        query.id = convert.text("id", id)
-    elif image is not None:
-        query.payload.image = encoded_image(image)
+    if name == "vector":
+        convert.write_vector(query.vector, value, fingerprint)
+    elif name == "id":
+        query.id = convert.text("id", value)
+    else:
+        payloads.write(query.payload, name, value)
 
 
 def named_models(model: str | None, models: Sequence[str] | None) -> list[str] | None:
@@ -60,13 +71,13 @@ def served_models(connection: Connection, until: float | None) -> tuple[ModelInf
     return tuple(map(convert.model_info, reply.models))
 
 
-def ready_for_images(served: Sequence[ModelInfo]) -> list[str]:
-    """The models that an image is searched with where none is named."""
-    ready = [info.name for info in served if info.state == "ready" and info.input == "image"]
+def ready_for(kind: str, served: Sequence[ModelInfo]) -> list[str]:
+    """The models that a raw item of that kind is searched with where none is named."""
+    ready = [info.name for info in served if info.state == "ready" and info.input == kind]
     if not ready:
         states = ", ".join(f"{info.name} ({info.state})" for info in served) or "none"
         raise ModelUnavailable(
-            f"no model that takes images is ready; the server has: {states}",
+            f"no model that takes {kind}s is ready; the server has: {states}",
             reason="model_unavailable",
         )
     return ready
@@ -78,7 +89,7 @@ def models_to_search(connection: Connection, query: pb.Query, until: float | Non
         raise ValueError("a vector belongs to one model's space: name it with model=")
     served = served_models(connection, until)
     if query.HasField("payload"):
-        return ready_for_images(served)
+        return ready_for(query.payload.WhichOneof("content"), served)
     reply: pb.GetItemReply = connection.call(
         connection.stub.GetItem, pb.GetItemRequest(id=query.id), until
     )
@@ -94,19 +105,22 @@ def models_to_search(connection: Connection, query: pb.Query, until: float | Non
 
 
 def batches(
-    conditions: pb.FindSimilarBatchRequest,
-    images: Iterable[Image] | None,
-    ids: Iterable[str] | None,
-    vectors: npt.ArrayLike | None,
-    fingerprint: str | None,
-) -> Iterator[tuple[int, pb.FindSimilarBatchRequest]]:
-    """The requests for the queries that are given, each with the number of its queries."""
+    conditions: pb.FindSimilarBatchRequest, name: str, queries: Any, fingerprint: str | None
+) -> Iterator[QueryBatch]:
+    """The queries by calls; `name` is the argument that they are. What cannot be sent is not."""
     at_most = max(1, NEIGHBORS_PER_CALL // max(1, conditions.top_k))
-    if vectors is not None:
-        return _by_vector(conditions, vectors, fingerprint, min(QUERIES_PER_CALL, at_most))
-    if ids is not None:
-        return _by_id(conditions, convert.names("ids", ids), min(QUERIES_PER_CALL, at_most))
-    return _by_image(conditions, images or (), min(IMAGES_PER_CALL, at_most))
+    if name == "vectors":
+        return _by_vector(conditions, queries, fingerprint, min(QUERIES_PER_CALL, at_most))
+    if name == "ids":
+        return _by_id(conditions, convert.names("ids", queries), min(QUERIES_PER_CALL, at_most))
+    kind = KINDS[name]
+    if (
+        isinstance(queries, str | bytes)
+        or (kind == "image" and is_image(queries))
+        or (kind == "tensor" and getattr(queries, "ndim", 2) < 2)  # of numpy, torch, ...
+    ):
+        raise TypeError(f"{name} must be several: [{kind}], not one {type(queries).__name__}")
+    return _by_payload(conditions, kind, queries, min(PAYLOADS_PER_CALL[kind], at_most))
 
 
 def _by_vector(
@@ -114,42 +128,56 @@ def _by_vector(
     vectors: npt.ArrayLike,
     fingerprint: str | None,
     at_most: int,
-) -> Iterator[tuple[int, pb.FindSimilarBatchRequest]]:
-    matrix = convert.matrix("vectors", vectors)
+) -> Iterator[QueryBatch]:
+    matrix = arrays.matrix("vectors", vectors)
     at_most = max(1, min(at_most, BYTES_PER_CALL // max(1, 4 * matrix.shape[1])))
     for start in range(0, len(matrix), at_most):
         rows = matrix[start : start + at_most]
         request = _copy(conditions)
-        convert.write_array(request.vectors.values, rows)
+        arrays.write_floats(request.vectors.values, rows)
         if fingerprint is not None:
             request.vectors.fingerprint = convert.text("fingerprint", fingerprint)
-        yield len(rows), request
+        yield QueryBatch(request, len(rows))
 
 
 def _by_id(
     conditions: pb.FindSimilarBatchRequest, ids: Sequence[str], at_most: int
-) -> Iterator[tuple[int, pb.FindSimilarBatchRequest]]:
+) -> Iterator[QueryBatch]:
     for start in range(0, len(ids), at_most):
         request = _copy(conditions)
         for id in ids[start : start + at_most]:  # noqa: A001  the database's word for it
             request.queries.add().id = id
-        yield len(request.queries), request
+        yield QueryBatch(request, len(request.queries))
 
 
-def _by_image(
-    conditions: pb.FindSimilarBatchRequest, images: Iterable[Image], at_most: int
-) -> Iterator[tuple[int, pb.FindSimilarBatchRequest]]:
-    request, size = _copy(conditions), 0
-    for image in images:
-        data = encoded_image(image)
-        count = len(request.queries)
-        if count and (count == at_most or size + len(data) > BYTES_PER_CALL):
-            yield count, request
-            request, size = _copy(conditions), 0
-        request.queries.add().payload.image = data
-        size += len(data)
-    if request.queries:
-        yield len(request.queries), request
+def _by_payload(
+    conditions: pb.FindSimilarBatchRequest, kind: str, values: Iterable[Any], at_most: int
+) -> Iterator[QueryBatch]:
+    request, size, queries, unsent = _copy(conditions), 0, 0, dict[int, Exception]()
+    for value in values:
+        query = _payload_query(kind, value)
+        if isinstance(query, Exception):
+            unsent[queries] = query
+        else:
+            sent, query_bytes = len(request.queries), query.ByteSize()
+            if sent and (sent == at_most or size + query_bytes > BYTES_PER_CALL):
+                yield QueryBatch(request, queries, unsent)
+                request, size, queries, unsent = _copy(conditions), 0, 0, {}
+            request.queries.append(query)
+            size += query_bytes
+        queries += 1
+    if queries:
+        yield QueryBatch(request, queries, unsent)
+
+
+def _payload_query(kind: str, value: Any) -> pb.Query | Exception:
+    """The query to send for a raw item, or why there is none."""
+    query = pb.Query()
+    try:
+        payloads.write(query.payload, kind, value)
+    except Exception as error:  # a broken image raises what its library likes
+        return error
+    return query
 
 
 def _copy(conditions: pb.FindSimilarBatchRequest) -> pb.FindSimilarBatchRequest:

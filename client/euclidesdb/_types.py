@@ -1,4 +1,6 @@
-"""The values a `Client` takes and returns. Arrays in answers are float32 and read-only."""
+"""The values a `Client` takes and returns. Arrays in answers are read-only, and float32 but for
+an item's tensor.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ class ModelVector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewItem:
-    """An item for `Client.add_many`; the fields are the arguments of `Client.add`."""
+    """An item for `Client.add_many`; the fields are the arguments of `Client.add`.
+
+    At most one of `image`, `text` and `tensor`.
+    """
 
     id: str
     image: Image | None = None
@@ -41,6 +46,8 @@ class NewItem:
     vectors: Mapping[str, npt.ArrayLike | ModelVector] | None = None
     attributes: Mapping[str, Any] | None = None
     metadata: bytes | None = None
+    text: str | None = None
+    tensor: npt.ArrayLike | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +71,9 @@ class Item:
     """A stored item.
 
     embeddings: one per model version that has the item.
-    image: the bytes as they were added; None where not asked for or not kept.
+    image, text, tensor: the raw item as it was added: the bytes of an image, a text, or an array
+        with its dtype and shape, read-only. The others are None; all are where it was not asked
+        for or not kept.
     """
 
     id: str
@@ -72,6 +81,8 @@ class Item:
     metadata: bytes
     embeddings: tuple[Embedding, ...] = ()
     image: bytes | None = None
+    text: str | None = None
+    tensor: npt.NDArray[Any] | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -143,11 +154,13 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model that the server has.
+    """A model that the server has, or had.
 
-    state: "ready", "loading", "restarting" or "quarantined".
+    state: "ready", "loading", "restarting" or "quarantined"; "unloaded": not served (any more);
+        "stale": the vectors of a former version, whose `name` is "model@fingerprint". Those of an
+        unloaded or stale one can still be searched, by vector and by id under its name.
     reason: why it is not ready.
-    input: the kind of item it takes ("image").
+    input: the kind of item it takes: "image", "text", "tensor", or "vector" for ready-made ones.
     items: the number of items with a vector of this version.
     labels: class names of the predictions, where known.
     adopted: its space began with vectors taken over from a database of EuclidesDB (C++).

@@ -39,7 +39,9 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
     the request to one of these. The last step stays; without a script every call goes well.
     """
 
-    def __init__(self, port: int = 0, max_message_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self, port: int = 0, max_message_bytes: int = 64 << 20, address: str | None = None
+    ) -> None:
         self.requests: dict[str, list[Any]] = defaultdict(list)
         self.seconds_left: dict[str, float] = {}  # of the last call's timeout
         self._scripts: dict[str, list[Any]] = {}
@@ -49,7 +51,7 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
             self._pool, options=[("grpc.max_receive_message_length", max_message_bytes)]
         )
         pb_grpc.add_FeatureDatabaseServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self.port = self._server.add_insecure_port(address or f"127.0.0.1:{port}")
         self._server.start()
 
     @property
@@ -98,6 +100,12 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
 
     def ListModels(self, request, context):  # noqa: N802  gRPC's name
         return self._answer("ListModels", request, context) or pb.ListModelsReply()
+
+    def LoadModel(self, request, context):  # noqa: N802  gRPC's name
+        return self._answer("LoadModel", request, context) or pb.LoadModelReply()
+
+    def UnloadModel(self, request, context):  # noqa: N802  gRPC's name
+        return self._answer("UnloadModel", request, context) or pb.UnloadModelReply()
 
     def _answer(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
         with self._lock:

@@ -55,6 +55,11 @@ def refusing(*ids):
     return step
 
 
+def new_item(item_id, **given):
+    """An item that can be sent."""
+    return NewItem(item_id, **({"vectors": {"m": [1]}} | given))
+
+
 def numbered(count):
     return [f"{number:05}" for number in range(count)]
 
@@ -68,21 +73,22 @@ def test_an_item_among_many_is_sent_as_add_sends_it(db, server):
         "metadata": b"\x00",
     }
     db.add("a", **given)
-    assert db.add_many([NewItem("a", **given), NewItem("b")]) == ()
+    db.add("b", vectors={"m": [1]})
+    assert db.add_many([NewItem("a", **given), new_item("b")]) == ()
     (request,) = server.requests["AddItems"]
-    assert list(request.items) == [server.requests["AddItem"][0], pb.AddItemRequest(id="b")]
+    assert list(request.items) == server.requests["AddItem"]
 
 
 def test_many_items_are_cut_into_calls_by_number(db, server):
-    assert db.add_many(map(NewItem, numbered(300))) == ()
+    assert db.add_many(map(new_item, numbered(300))) == ()
     ids = item_ids(server.requests["AddItems"])
     assert [len(call) for call in ids] == [128, 128, 44]
     assert joined(ids) == numbered(300)
 
 
 def test_many_items_are_cut_into_calls_by_bytes(db, server):
-    items = [NewItem(letter, image=bytes(400)) for letter in "abcde"]
-    items[3] = NewItem("d", image=bytes(5000))  # larger than a call: alone
+    items = [new_item(letter, image=bytes(400), models=["m"]) for letter in "abcde"]
+    items[3] = new_item("d", image=bytes(5000), models=["m"])  # larger than a call: alone
     assert db.add_many(items, bytes_per_call=1000) == ()
     assert item_ids(server.requests["AddItems"]) == [["a", "b"], ["c"], ["d"], ["e"]]
 
@@ -110,7 +116,7 @@ def test_three_calls_are_under_way_at_once_and_never_four(db, server):
         return all_well(request)
 
     server.script("AddItems", step)
-    assert db.add_many(map(NewItem, numbered(9)), bytes_per_call=ALONE) == ()
+    assert db.add_many(map(new_item, numbered(9)), bytes_per_call=ALONE) == ()
     assert most == 3
 
 
@@ -120,7 +126,7 @@ def test_a_generator_is_read_no_further_than_the_calls_under_way(db, server):
 
     def items():
         nonlocal read
-        for item in map(NewItem, numbered(20)):
+        for item in map(new_item, numbered(20)):
             read += 1
             if read == 5:  # three are under way, one waits its turn, this one filled its call
                 release.set()
@@ -151,7 +157,7 @@ def test_items_of_one_id_are_never_in_two_calls_under_way(db, server):
         return all_well(request)
 
     server.script("AddItems", step)
-    items = [NewItem("x", metadata=b"first"), NewItem("y"), NewItem("x", metadata=b"second")]
+    items = [new_item("x", metadata=b"first"), new_item("y"), new_item("x", metadata=b"second")]
     assert db.add_many(items, bytes_per_call=ALONE) == ()
     assert overtaken == [False]
     assert second_came.is_set()
@@ -176,7 +182,7 @@ def test_vectors_of_one_id_are_never_in_two_calls_under_way(db, server):
 
 
 def test_items_of_one_id_keep_their_order_within_a_call(db, server):
-    db.add_many([NewItem("x", metadata=b"1"), NewItem("y"), NewItem("x", metadata=b"2")])
+    db.add_many([new_item("x", metadata=b"1"), new_item("y"), new_item("x", metadata=b"2")])
     (request,) = server.requests["AddItems"]
     assert [(item.id, item.metadata) for item in request.items] == [
         ("x", b"1"),
@@ -187,7 +193,7 @@ def test_items_of_one_id_keep_their_order_within_a_call(db, server):
 
 def test_what_the_server_refuses_comes_back_with_position_and_id(db, server):
     server.script("AddItems", refusing("00003", "00130", "00299"))
-    refused = db.add_many(map(NewItem, numbered(300)))
+    refused = db.add_many(map(new_item, numbered(300)))
     assert [(each.position, each.id) for each in refused] == [
         (3, "00003"),
         (130, "00130"),
@@ -199,12 +205,12 @@ def test_what_the_server_refuses_comes_back_with_position_and_id(db, server):
 
 def test_an_item_that_cannot_be_sent_is_refused_alone(db, server, tmp_path):
     items = [
-        NewItem("a"),
-        NewItem("b", image=tmp_path / "nowhere.png"),
-        NewItem("c"),
+        new_item("a"),
+        NewItem("b", image=tmp_path / "nowhere.png", models=["m"]),
+        new_item("c"),
         NewItem("d", vectors={"m": [["1"]]}),
         NewItem("e", models="digits"),
-        NewItem("f"),
+        new_item("f"),
     ]
     server.script("AddItems", refusing("c", "f"))
     refused = db.add_many(items)
@@ -219,7 +225,7 @@ def test_an_item_that_cannot_be_sent_is_refused_alone(db, server, tmp_path):
 
 
 def test_an_item_too_large_for_the_server_is_refused_alone():
-    items = [NewItem("a"), NewItem("b", image=bytes(200_000)), NewItem("c")]
+    items = [new_item("a"), new_item("b", image=bytes(200_000), models=["m"]), new_item("c")]
     with (
         ScriptedServer(max_message_bytes=100_000) as server,
         euclidesdb.Client(server.target) as db,
@@ -239,7 +245,7 @@ def test_a_call_that_fails_tells_what_is_on_disk_and_what_is_unknown(db, server)
 
     server.script("AddItems", step)
     with pytest.raises(euclidesdb.AddsInterrupted, match=r"gone.*first 256 items") as raised:
-        db.add_many(map(NewItem, numbered(1000)))
+        db.add_many(map(new_item, numbered(1000)))
     stopped = raised.value
     assert type(stopped.__cause__) is euclidesdb.Unavailable
     assert stopped.reason == "unavailable"
@@ -258,7 +264,7 @@ def test_the_calls_under_way_when_one_fails_are_accounted_for(db, server):
 
     server.script("AddItems", step)
     with pytest.raises(euclidesdb.AddsInterrupted) as raised:
-        db.add_many(map(NewItem, numbered(9)), bytes_per_call=ALONE)
+        db.add_many(map(new_item, numbered(9)), bytes_per_call=ALONE)
     assert raised.value.unknown == ((0, "00000"), (2, "00002"))
     assert raised.value.resume_at == 0
     assert server.calls("AddItems") == 3
@@ -279,8 +285,8 @@ def test_going_on_from_where_it_stopped_adds_everything(db, server):
     server.script("AddItems", step)
     ids = numbered(1000)
     with pytest.raises(euclidesdb.AddsInterrupted) as raised:
-        db.add_many(map(NewItem, ids))
-    assert db.add_many(map(NewItem, ids[raised.value.resume_at :])) == ()
+        db.add_many(map(new_item, ids))
+    assert db.add_many(map(new_item, ids[raised.value.resume_at :])) == ()
     assert added == set(ids)
 
 
@@ -288,7 +294,7 @@ def test_a_server_that_goes_away_is_not_taken_for_a_success():
     one_is_acknowledged = threading.Event()
 
     def items():
-        for number, item in enumerate(map(NewItem, numbered(700))):
+        for number, item in enumerate(map(new_item, numbered(700))):
             if number == 4 * 128 + 1:  # the fourth call is under way, so the first is settled
                 one_is_acknowledged.set()
             yield item
@@ -315,7 +321,7 @@ def test_a_server_that_goes_away_is_not_taken_for_a_success():
 
 def test_what_a_generator_gave_before_it_raised_is_added(db, server):
     def items():
-        yield from map(NewItem, numbered(200))
+        yield from map(new_item, numbered(200))
         raise OSError("the archive is damaged")
 
     server.script("AddItems", refusing("00150"))
@@ -329,7 +335,7 @@ def test_what_a_generator_gave_before_it_raised_is_added(db, server):
 
 def test_what_is_no_item_is_named(db):
     with pytest.raises(euclidesdb.AddsInterrupted, match="item 1 must be a NewItem, not str"):
-        db.add_many([NewItem("a"), "b"])
+        db.add_many([new_item("a"), "b"])
 
 
 def test_ctrl_c_in_a_generator_ends_the_calls_under_way(db, server):
@@ -337,8 +343,8 @@ def test_ctrl_c_in_a_generator_ends_the_calls_under_way(db, server):
     server.script("AddItems", silence)
 
     def items():
-        yield NewItem("a")
-        yield NewItem("b")
+        yield new_item("a")
+        yield new_item("b")
         assert silence.reached.wait(10)
         raise KeyboardInterrupt
 
@@ -365,7 +371,7 @@ def test_ctrl_c_in_a_generator_ends_the_calls_under_way(db, server):
 def test_a_reply_about_other_items_is_no_acknowledgement(db, server, reply):
     server.script("AddItems", reply)
     with pytest.raises(euclidesdb.AddsInterrupted, match="the reply") as raised:
-        db.add_many([NewItem("a"), NewItem("b")])
+        db.add_many([new_item("a"), new_item("b")])
     assert type(raised.value.__cause__) is euclidesdb.ServerError
     assert raised.value.unknown == ((0, "a"), (1, "b"))
 
@@ -373,16 +379,18 @@ def test_a_reply_about_other_items_is_no_acknowledgement(db, server, reply):
 def test_each_call_has_its_own_timeout(db, server):
     server.script("AddItems", failing(Silence(), "00002"))
     with pytest.raises(euclidesdb.AddsInterrupted) as raised:
-        db.add_many(map(NewItem, numbered(3)), bytes_per_call=ALONE, timeout=0.3)
+        db.add_many(map(new_item, numbered(3)), bytes_per_call=ALONE, timeout=0.3)
     assert type(raised.value.__cause__) is euclidesdb.DeadlineExceeded
     assert raised.value.unknown == ((2, "00002"),)
 
 
 def test_a_call_of_many_has_ten_times_the_clients_timeout(db, server):
-    db.add_many([NewItem("a")])
+    db.add_many([new_item("a")])
     db.add_vectors(["a"], [[1]], model="m")
     db.find_similar_many(ids=["a"], model="m")
-    for method in ("AddItems", "AddVectors", "FindSimilarBatch"):
+    db.load_model("m")
+    db.unload_model("m")
+    for method in ("AddItems", "AddVectors", "FindSimilarBatch", "LoadModel", "UnloadModel"):
         assert 100 < server.seconds_left[method] <= 201  # gRPC rounds up to whole seconds
 
 
@@ -395,7 +403,7 @@ def test_closing_the_client_interrupts_the_adds_under_way(server):
         )
         closer.start()
         with pytest.raises(euclidesdb.AddsInterrupted) as raised:
-            db.add_many([NewItem("a")])
+            db.add_many([new_item("a")])
         closer.join()
     assert type(raised.value.__cause__) is euclidesdb.Cancelled
     assert raised.value.unknown == ((0, "a"),)
@@ -403,10 +411,10 @@ def test_closing_the_client_interrupts_the_adds_under_way(server):
 
 def test_a_client_closed_between_two_calls_sends_no_more(db, server):
     def items():
-        yield NewItem("a")
-        yield NewItem("b")
+        yield new_item("a")
+        yield new_item("b")
         db.close()  # "a" is under way, "b" is not
-        yield NewItem("c")
+        yield new_item("c")
 
     server.script("AddItems", Silence())
     with pytest.raises(euclidesdb.AddsInterrupted) as raised:
@@ -418,7 +426,7 @@ def test_a_client_closed_between_two_calls_sends_no_more(db, server):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda db: db.add_many([NewItem("a")]),
+        lambda db: db.add_many([new_item("a")]),
         lambda db: db.add_vectors(["a"], [[1]], model="m"),
         lambda db: db.find_similar_many(ids=["a"], model="m"),
     ],

@@ -225,6 +225,46 @@ def test_a_silent_server_is_left_when_the_timeout_of_the_call_passes(db, server)
         db.find_similar_many(ids=["a"], model="m", timeout=0.2)
 
 
-def test_an_image_that_is_not_there_is_named(db, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
-        db.find_similar_many(images=[b"", tmp_path / "nowhere.png"], model="m")
+@pytest.mark.parametrize(
+    ("name", "kind"), [("nowhere.png", FileNotFoundError), (".", IsADirectoryError)]
+)
+def test_an_image_that_cannot_be_read_is_refused_alone(db, server, tmp_path, name, kind):
+    server.script("FindSimilarBatch", echo)
+    images = [b"one", tmp_path / name, b"two"]
+    one, missing, two = db.find_similar_many(images=images, models=["m", "n"])
+    assert [(each["m"].ids, each["n"].ids, each.error) for each in (one, two)] == [
+        (("one",), ("one",), None),
+        (("two",), ("two",), None),
+    ]
+    assert list(missing) == ["m", "n"]
+    assert type(missing.error) is kind
+    assert missing.error.filename == str(tmp_path / name)
+    with pytest.raises(kind):
+        missing["n"]
+    with pytest.raises(KeyError, match="other"):
+        missing["other"]
+
+
+def test_images_that_cannot_be_read_keep_the_order_of_the_others(db, server, tmp_path):
+    server.script("FindSimilarBatch", echo)
+    images = [str(number).encode() for number in range(200)]
+    missing = [0, 63, 64, 65, 130, 199]
+    for position in missing:
+        images[position] = tmp_path / "nowhere.png"
+    answers = db.find_similar_many(images=images, model="m")
+    assert [position for position, answer in enumerate(answers) if answer.error] == missing
+    for position, answer in enumerate(answers):
+        if position not in missing:
+            assert answer["m"].ids == (str(position),)
+    assert [len(request.queries) for request in server.requests["FindSimilarBatch"]] == [
+        64,
+        64,
+        64,
+        2,
+    ]
+
+
+def test_where_no_image_can_be_read_nothing_is_asked(db, server):
+    first, second = db.find_similar_many(images=[np.zeros((8, 8)), 7], model="m")
+    assert [type(answer.error) for answer in (first, second)] == [TypeError, TypeError]
+    assert not any(server.requests.values())

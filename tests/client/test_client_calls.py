@@ -1,5 +1,9 @@
 """What each method sends, and what it makes of the reply."""
 
+import json
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -45,15 +49,76 @@ def test_add_sends_all_it_is_given(db, server):
 
 
 def test_add_leaves_unset_what_it_is_not_given(db, server):
-    db.add("a")
-    assert server.requests["AddItem"] == [pb.AddItemRequest(id="a")]
+    db.add("a", vectors={"m": [1]})
+    vectors = {"m": pb.Vector(values=array(1))}
+    assert server.requests["AddItem"] == [pb.AddItemRequest(id="a", vectors=vectors)]
 
 
 def test_empty_attributes_and_metadata_are_sent_to_replace_what_is_stored(db, server):
-    db.add("a", attributes={}, metadata=b"")
+    db.add("a", vectors={"m": [1]}, attributes={}, metadata=b"")
     (request,) = server.requests["AddItem"]
     assert (request.HasField("attributes_json"), request.attributes_json) == (True, "{}")
     assert (request.HasField("metadata"), request.metadata) == (True, b"")
+
+
+def test_numbers_of_numpy_in_attributes_arrive_as_the_numbers_that_they_are(db, server):
+    attributes = {
+        "price": np.float32(0.1),
+        "half": np.float16(0.5),
+        "exact": np.float64(0.1),
+        "long": np.longdouble(0.25),
+        "count": np.int64(-(2**63)),
+        "byte": np.uint8(255),
+        "sold": np.bool_(True),
+        "sizes": [np.int32(40), {"eu": np.int16(41)}],
+    }
+    db.add("a", vectors={"m": [1]}, attributes=attributes)
+    db.add_vectors(["a"], [[1]], model="m", attributes=[attributes])
+    sent = server.requests["AddItem"][0].attributes_json
+    assert json.loads(sent) == {
+        "price": float(np.float32(0.1)),
+        "half": 0.5,
+        "exact": 0.1,
+        "long": 0.25,
+        "count": -(2**63),
+        "byte": 255,
+        "sold": True,
+        "sizes": [40, {"eu": 41}],
+    }
+    assert '"sold": true' in sent
+    assert server.requests["AddVectors"][0].attributes_json == [sent]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (math.nan, ValueError, "not nan under 'x'"),
+        (np.float32("inf"), ValueError, "inf.* under 'x'"),
+        ([1.5, -math.inf], ValueError, r"not \[1.5, -inf\] under 'x'"),
+        ({1}, TypeError, r"not \{1\} under 'x': JSON has no set"),
+        (1j, TypeError, "not 1j under 'x'"),
+        (np.zeros(2), TypeError, r"not array.* under 'x': JSON has no ndarray"),
+        (np.timedelta64(5), TypeError, "under 'x': JSON has no timedelta64"),
+        ("\ud800", ValueError, r"not '\\ud800' under 'x'"),
+    ],
+    ids=repr,
+)
+def test_a_value_that_json_cannot_carry_is_named_with_its_key_and_its_item(
+    db, server, value, error, message
+):
+    attributes = {"fine": 1, "x": value}
+    with pytest.raises(error, match=message) as raised:
+        db.add("sku-1", vectors={"m": [1]}, attributes=attributes)
+    assert str(raised.value).startswith("attributes of 'sku-1' must hold JSON values")
+    with pytest.raises(error, match=message) as raised:
+        db.add_vectors(["a", "b"], [[1], [2]], model="m", attributes=[{}, attributes])
+    assert str(raised.value).startswith("attributes[1] must hold JSON values")
+    assert not any(server.requests.values())
+
+
+def test_a_key_that_json_cannot_carry_is_named(db):
+    with pytest.raises(TypeError, match=r"not 5 under \(1, 2\)"):
+        db.add("a", vectors={"m": [1]}, attributes={(1, 2): 5})
 
 
 def test_add_returns_the_embeddings_written(db, server):
@@ -61,7 +126,7 @@ def test_add_returns_the_embeddings_written(db, server):
     server.script(
         "AddItem", pb.AddItemReply(embeddings=[written, pb.Embedding(model="n", fingerprint="f2")])
     )
-    first, second = db.add("a", models=["m", "n"], include_vectors=True)
+    first, second = db.add("a", image=b"", models=["m", "n"], include_vectors=True)
     assert (first.model, first.fingerprint) == ("m", "f1")
     assert (first.vector.tolist(), first.predictions.tolist()) == ([1, 2], [0.5])
     assert (second.vector, second.predictions) == (None, None)
@@ -313,7 +378,7 @@ def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, ser
     wrong = pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=[3], data=bytes(8))
     server.script("AddItem", pb.AddItemReply(embeddings=[pb.Embedding(vector=wrong)]))
     with pytest.raises(euclidesdb.ServerError, match="8 bytes"):
-        db.add("a")
+        db.add("a", vectors={"m": [1, 2]})
 
 
 @pytest.mark.parametrize(
@@ -325,14 +390,32 @@ def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, ser
         (lambda db: db.add("a", metadata="text"), TypeError, "metadata must be bytes, not str"),
         (lambda db: db.add("a", metadata=5), TypeError, "metadata must be bytes, not int"),
         (lambda db: db.add("a", attributes=[1]), TypeError, "mapping, not list"),
-        (lambda db: db.add("a", attributes={"x": {1}}), TypeError, "JSON values.*set"),
-        (lambda db: db.add("a", attributes={"x": float("nan")}), ValueError, "JSON values"),
-        (lambda db: db.add("a", attributes={"x": "\ud800"}), ValueError, "valid Unicode"),
         (lambda db: db.add("a", vectors={"m": [[1]]}), ValueError, r"\(dim,\), not \(1, 1\)"),
         (lambda db: db.add("a", vectors={"m": 1.0}), ValueError, r"\(dim,\), not \(\)"),
         (lambda db: db.add("a", vectors={"m": ["1"]}), TypeError, "real numbers"),
         (lambda db: db.add("a", vectors={"m": [1j]}), TypeError, "real numbers"),
         (lambda db: db.add("a", image=7), TypeError, "not int"),
+        (lambda db: db.add("a"), ValueError, "nothing to add: give an image"),
+        (lambda db: db.add("a", vectors={}), ValueError, "nothing to add"),
+        (lambda db: db.add("a", image=b""), ValueError, "the image needs models"),
+        (
+            lambda db: db.add("a", models=["m"], vectors={"n": [1]}),
+            ValueError,
+            r"nothing to embed with models \['m'\]: image, text and tensor are None",
+        ),
+        (
+            lambda db: db.add("a", vectors=np.ones(3)),
+            TypeError,
+            r"mapping \{model: vector\}, not ndarray",
+        ),
+        (lambda db: db.add("a", vectors=[1.0]), TypeError, "mapping .*, not list"),
+        (lambda db: db.find_similar_many(images="a.png", model="m"), TypeError, "not one str"),
+        (lambda db: db.find_similar_many(images=b"", model="m"), TypeError, "not one bytes"),
+        (
+            lambda db: db.find_similar_many(images=Path("a.png"), model="m"),
+            TypeError,
+            r"\[image\], not one PosixPath",
+        ),
         (lambda db: db.find_similar(), ValueError, "exactly one of"),
         (lambda db: db.find_similar(id="a", vector=[1]), ValueError, "exactly one of"),
         (lambda db: db.find_similar(id="a", model="m", models=["m"]), ValueError, "not both"),

@@ -14,12 +14,14 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server import errors as server_errors
 
 Status = grpc.StatusCode
+VECTORS = {"m": [1]}
 
 # What a server answers: the reason, its status, and what the client makes of it.
 ANSWERS = [
     ("invalid_request", Status.INVALID_ARGUMENT, euclidesdb.InvalidRequest),
     ("undecodable_input", Status.INVALID_ARGUMENT, euclidesdb.UndecodableInput),
     ("dimension_mismatch", Status.INVALID_ARGUMENT, euclidesdb.DimensionMismatch),
+    ("model_rejected", Status.FAILED_PRECONDITION, euclidesdb.ModelRejected),
     ("stale_space", Status.FAILED_PRECONDITION, euclidesdb.StaleSpace),
     ("not_found", Status.NOT_FOUND, euclidesdb.NotFound),
     ("unknown_model", Status.NOT_FOUND, euclidesdb.UnknownModel),
@@ -57,7 +59,7 @@ def test_every_reason_of_the_server_is_known_to_the_client(kind):
 def test_each_reason_raises_its_own_error(db, server, reason, status, kind):
     server.script("AddItem", Fault(status, reason, "the item is odd"))
     with pytest.raises(euclidesdb.EuclidesDBError, match="the item is odd") as caught:
-        db.add("a")
+        db.add("a", vectors=VECTORS)
     assert type(caught.value) is kind
     assert caught.value.reason == reason
     assert isinstance(caught.value.__cause__, grpc.RpcError)
@@ -87,7 +89,7 @@ def test_each_reason_raises_its_own_error(db, server, reason, status, kind):
 def test_without_a_reason_the_status_decides(db, server, status, kind):
     server.script("AddItem", Fault(status))
     with pytest.raises(euclidesdb.EuclidesDBError) as caught:
-        db.add("a")
+        db.add("a", vectors=VECTORS)
     assert type(caught.value) is kind
     assert caught.value.reason == status.name.lower()
 
@@ -95,25 +97,27 @@ def test_without_a_reason_the_status_decides(db, server, status, kind):
 def test_a_reason_of_a_newer_server_falls_back_to_the_status_and_is_kept(db, server):
     server.script("AddItem", Fault(Status.INVALID_ARGUMENT, "phase_of_the_moon"))
     with pytest.raises(euclidesdb.InvalidRequest) as caught:
-        db.add("a")
+        db.add("a", vectors=VECTORS)
     assert caught.value.reason == "phase_of_the_moon"
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda db: db.add("a"),
+        lambda db: db.add("a", vectors=VECTORS),
         lambda db: db.get("a"),
         lambda db: db.remove("a"),
         lambda db: db.find_similar(id="a", model="m"),
         lambda db: db.find_similar_many(ids=["a"], model="m"),
         lambda db: db.models(),
+        lambda db: db.load_model("m"),
+        lambda db: db.unload_model("m"),
     ],
-    ids=["add", "get", "remove", "find_similar", "find_similar_many", "models"],
+    ids=["add", "get", "remove", "find_similar", "find_similar_many", "models", "load", "unload"],
 )
 def test_no_call_leaks_an_error_of_grpc(db, server, call):
-    methods = ("AddItem", "GetItem", "RemoveItem", "FindSimilar", "FindSimilarBatch", "ListModels")
-    for method in methods:
+    reads = ("GetItem", "FindSimilar", "FindSimilarBatch", "ListModels")
+    for method in (*reads, "AddItem", "RemoveItem", "LoadModel", "UnloadModel"):
         server.script(method, Fault(Status.DATA_LOSS, "corrupt_record"))
     with pytest.raises(euclidesdb.CorruptRecord):
         call(db)
@@ -125,7 +129,7 @@ def test_an_item_refused_among_many_gets_the_error_that_it_would_get_alone(
 ):
     refusal = pb.Refusal(code=status.value[0], reason=reason, message="the item is odd")
     server.script("AddItems", pb.AddItemsReply(items=[pb.AddItemReply()], refused=[refusal]))
-    (refused,) = db.add_many([euclidesdb.NewItem("a")])
+    (refused,) = db.add_many([euclidesdb.NewItem("a", vectors=VECTORS)])
     assert type(refused.error) is kind
     assert (refused.error.reason, str(refused.error)) == (reason, "the item is odd")
 
@@ -157,7 +161,7 @@ def test_a_silent_server_is_left_when_the_timeout_passes(db, server):
     server.script("AddItem", Silence())
     started = time.monotonic()
     with pytest.raises(euclidesdb.DeadlineExceeded):
-        db.add("a", timeout=0.2)
+        db.add("a", vectors=VECTORS, timeout=0.2)
     assert 0.2 <= time.monotonic() - started < 10
 
 
@@ -185,7 +189,9 @@ def test_all_the_calls_of_one_search_share_its_timeout(db, server):
 
 
 @pytest.mark.parametrize(
-    "call", [lambda db: db.add("a"), lambda db: db.get("a")], ids=["never retried", "retried"]
+    "call",
+    [lambda db: db.add("a", vectors=VECTORS), lambda db: db.get("a")],
+    ids=["never retried", "retried"],
 )
 def test_a_server_that_is_not_there_is_unavailable_well_within_the_timeout(call):
     with socket.socket() as taken:
@@ -203,7 +209,7 @@ def test_closing_the_client_ends_a_call_in_progress(server):
 
     def add(db):
         try:
-            db.add("a")
+            db.add("a", vectors=VECTORS)
         except euclidesdb.EuclidesDBError as error:
             raised.append(error)
 

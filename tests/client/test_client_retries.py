@@ -41,10 +41,12 @@ def test_a_read_is_given_up_after_four_attempts(db, server):
 @pytest.mark.parametrize(
     ("method", "call"),
     [
-        ("AddItem", lambda db: db.add("a")),
+        ("AddItem", lambda db: db.add("a", vectors={"m": [1]})),
         ("RemoveItem", lambda db: db.remove("a")),
-        ("AddItems", lambda db: db.add_many([euclidesdb.NewItem("a")])),
+        ("AddItems", lambda db: db.add_many([euclidesdb.NewItem("a", vectors={"m": [1]})])),
         ("AddVectors", lambda db: db.add_vectors(["a"], [[1]], model="m")),
+        ("LoadModel", lambda db: db.load_model("m")),
+        ("UnloadModel", lambda db: db.unload_model("m")),
     ],
 )
 def test_a_write_is_never_repeated(db, server, method, call):

@@ -1,0 +1,102 @@
+"""Arrays, between numpy's and those of the v1 protocol: packed, little-endian, in C order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from euclidesdb._errors import ServerError
+from euclidesdb._types import Vector
+from euclidesdb_protos.v1 import database_pb2 as pb
+
+FLOAT32: Final = np.dtype("<f4")
+DTYPES: Final[Mapping[pb.DataType, np.dtype[Any]]] = {
+    pb.DATA_TYPE_FLOAT32: FLOAT32,
+    pb.DATA_TYPE_FLOAT64: np.dtype("<f8"),
+    pb.DATA_TYPE_FLOAT16: np.dtype("<f2"),
+    pb.DATA_TYPE_INT8: np.dtype("i1"),
+    pb.DATA_TYPE_INT16: np.dtype("<i2"),
+    pb.DATA_TYPE_INT32: np.dtype("<i4"),
+    pb.DATA_TYPE_INT64: np.dtype("<i8"),
+    pb.DATA_TYPE_UINT8: np.dtype("u1"),
+    pb.DATA_TYPE_BOOL: np.dtype("?"),
+}
+_DATA_TYPES: Final = {dtype: data_type for data_type, dtype in DTYPES.items()}
+
+
+def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """`value` as an array of real numbers, of any of numpy's types for them."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+    return array
+
+
+def matrix(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """`value` as an array of shape (n, dim) of real numbers; a memory-mapped one is not read."""
+    array = real_array(name, value)
+    if array.shape == (0,):  # an empty list
+        array = array.reshape(0, 0)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have the shape (n, dim), not {array.shape}")
+    return array
+
+
+def write_floats(message: pb.Array, array: npt.NDArray[Any]) -> None:
+    """Put an array of real numbers into `message`, as float32."""
+    if array.dtype != FLOAT32:
+        with np.errstate(over="ignore"):  # becomes an infinity, which the server refuses
+            array = array.astype(FLOAT32)
+    _write(message, array, pb.DATA_TYPE_FLOAT32)
+
+
+def write_tensor(message: pb.Array, value: npt.ArrayLike) -> None:
+    """Put what numpy takes for an array into `message`, with its own dtype and shape.
+
+    Raises TypeError for a dtype that the protocol has not, ValueError for what is no array.
+    """
+    try:
+        array = np.asarray(value)
+    except RuntimeError as error:  # torch's, of a tensor that requires grad
+        raise ValueError(f"tensor cannot be read as an array: {error}") from error
+    dtype = array.dtype
+    if dtype.kind in "fiub":
+        dtype = dtype.newbyteorder("<")
+    if dtype not in _DATA_TYPES:
+        known = ", ".join(known.name for known in _DATA_TYPES)
+        raise TypeError(f"tensor must be of one of the dtypes {known}, not {array.dtype}")
+    _write(message, array.astype(dtype, copy=False), _DATA_TYPES[dtype])
+
+
+def read_tensor(message: pb.Array) -> npt.NDArray[Any]:
+    """The array of a reply, read-only. Raises ServerError where it contradicts itself."""
+    dtype = DTYPES.get(message.data_type)
+    if dtype is None:
+        raise ServerError(f"the reply holds an array of unknown data type {message.data_type}")
+    shape, data = tuple(message.shape), message.data
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data):
+        raise ServerError(
+            f"the reply holds {len(data)} bytes for an array of {dtype.name} of shape {shape}"
+        )
+    # A view of immutable bytes: read-only, nothing copied.
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def read_vector(message: pb.Array) -> Vector:
+    """The vector of a reply, read-only. Raises ServerError where it is none."""
+    array = read_tensor(message)
+    if array.dtype != FLOAT32 or array.ndim != 1:
+        raise ServerError(
+            f"the reply holds an array of {array.dtype} of shape {array.shape} for a vector"
+        )
+    return array
+
+
+def _write(message: pb.Array, array: npt.NDArray[Any], data_type: pb.DataType) -> None:
+    message.data_type = data_type
+    message.shape.extend(array.shape)
+    message.data = array.tobytes()

@@ -1,0 +1,360 @@
+"""Texts and tensors: what is sent of them, what is refused here, and what comes back."""
+
+import numpy as np
+import pytest
+import torch
+
+import euclidesdb
+from euclidesdb import NewItem
+from euclidesdb_protos.v1 import database_pb2 as pb
+
+DATA_TYPES = {
+    "<f2": pb.DATA_TYPE_FLOAT16,
+    "<f4": pb.DATA_TYPE_FLOAT32,
+    "<f8": pb.DATA_TYPE_FLOAT64,
+    "i1": pb.DATA_TYPE_INT8,
+    "<i2": pb.DATA_TYPE_INT16,
+    "<i4": pb.DATA_TYPE_INT32,
+    "<i8": pb.DATA_TYPE_INT64,
+    "u1": pb.DATA_TYPE_UINT8,
+    "?": pb.DATA_TYPE_BOOL,
+}
+
+
+def values(dtype, shape=(2, 3)):
+    """Numbers of both signs where the dtype has them."""
+    numbers = np.random.default_rng(5).integers(-100, 100, shape)
+    return (numbers > 0 if dtype == "?" else numbers).astype(dtype)
+
+
+def message(array, data_type=pb.DATA_TYPE_FLOAT32):
+    return pb.Array(data_type=data_type, shape=array.shape, data=array.tobytes())
+
+
+def sent(server):
+    return server.requests["AddItem"][-1].payload
+
+
+def ready(name, kind, state=pb.MODEL_STATE_READY):
+    return pb.Model(name=name, state=state, input=kind)
+
+
+def counted(request):
+    """Answers each query with how many the call has."""
+    count = len(request.queries)
+    return pb.FindSimilarBatchReply(
+        answers=[
+            pb.BatchAnswer(
+                model=name, counts=[1] * count, ids=[str(count)] * count, distances=[0] * count
+            )
+            for name in request.models
+        ]
+    )
+
+
+def test_a_text_is_sent_as_it_is(db, server):
+    db.add("a", text="naïve 🦊\n", models=["prose"])
+    payload = pb.Payload(text="naïve 🦊\n")
+    assert server.requests["AddItem"] == [
+        pb.AddItemRequest(id="a", payload=payload, models=["prose"])
+    ]
+
+
+@pytest.mark.parametrize("dtype", DATA_TYPES)
+def test_a_tensor_is_sent_with_its_own_dtype(db, server, dtype):
+    array = values(dtype)
+    db.add("a", tensor=array, models=["m"])
+    assert sent(server) == pb.Payload(tensor=message(array, DATA_TYPES[dtype]))
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", ">i2", ">i4", ">i8"])
+def test_a_big_endian_tensor_arrives_little_endian(db, server, dtype):
+    array = values(dtype)
+    db.add("a", tensor=array, models=["m"])
+    little = dtype.replace(">", "<")
+    assert sent(server).tensor == message(array.astype(little), DATA_TYPES[little])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        values("<f4", (4, 6)).T,
+        np.asfortranarray(values("<f4", (4, 6))),
+        values("<f4", (8, 6))[::-2, 1::3],
+        np.broadcast_to(values("<f4", (3,)), (4, 3)),
+        np.float32(1.5),
+        np.empty((0, 3), np.float32),
+    ],
+    ids=["transposed", "Fortran", "strided", "broadcast", "scalar", "empty"],
+)
+def test_a_tensor_arrives_in_c_order_with_its_shape(db, server, array):
+    db.add("a", tensor=array, models=["m"])
+    tensor = sent(server).tensor
+    assert tuple(tensor.shape) == array.shape
+    np.testing.assert_array_equal(np.frombuffer(tensor.data, "<f4").reshape(array.shape), array)
+
+
+def test_a_list_is_sent_with_the_dtype_that_numpy_gives_it(db, server):
+    db.add("a", tensor=[[1, 2], [3, 4]], models=["m"])
+    assert sent(server).tensor == message(np.array([[1, 2], [3, 4]], "<i8"), pb.DATA_TYPE_INT64)
+
+
+def test_a_tensor_of_torch_is_sent_as_it_stands(db, server):
+    tensor = torch.arange(6, dtype=torch.float16).reshape(2, 3)
+    db.add("a", tensor=tensor.T, models=["m"])
+    assert sent(server).tensor == message(tensor.T.numpy(), pb.DATA_TYPE_FLOAT16)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "error", "text"),
+    [
+        (np.zeros(2, np.uint16), TypeError, "float32, .*, not uint16"),
+        (np.zeros(2, np.complex64), TypeError, "not complex64"),
+        (np.zeros(2, np.longdouble), TypeError, f"not {np.dtype(np.longdouble)}"),
+        (np.zeros(2, "M8[s]"), TypeError, r"not datetime64\[s\]"),
+        (np.zeros(2, [("x", "f4")]), TypeError, "not .*'x'"),
+        ([object()], TypeError, "not object"),
+        ("a text", TypeError, "not <U6"),
+        ([[1], [2, 3]], ValueError, "inhomogeneous"),
+        (torch.ones(2, requires_grad=True), ValueError, "requires grad"),
+        (torch.ones(2, dtype=torch.bfloat16), TypeError, "BFloat16"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_tensor_is_refused_and_named(db, server, tensor, error, text):
+    with pytest.raises(error, match=text):
+        db.add("a", tensor=tensor, models=["m"])
+    assert not any(server.requests.values())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (
+            lambda db: db.add("a", image=b"", text="", models=["m"]),
+            ValueError,
+            "one of image, text and tensor, not image and text",
+        ),
+        (
+            lambda db: db.find_similar(text="x", tensor=[1], model="m"),
+            ValueError,
+            "one of image, text, tensor, id and vector, not text and tensor",
+        ),
+        (lambda db: db.find_similar(model="m"), ValueError, "not none"),
+        (
+            lambda db: db.find_similar_many(texts=["x"], images=[b""], model="m"),
+            ValueError,
+            "one of images, texts, tensors, ids and vectors, not images and texts",
+        ),
+        (lambda db: db.add("a", text="x"), ValueError, "the text needs models"),
+        (lambda db: db.add("a", tensor=[1]), ValueError, "the tensor needs models"),
+        (
+            lambda db: db.add("a", text=b"bytes", models=["m"]),
+            TypeError,
+            "text must be a str, not bytes: b'bytes'",
+        ),
+        (
+            lambda db: db.add("a", text="x" * 10_000 + "\ud800", models=["m"]),
+            ValueError,
+            r"text must be valid Unicode, which 'x{20}\\ud800' is not",
+        ),
+        (lambda db: db.find_similar(text=5, model="m"), TypeError, "text must be a str, not int"),
+        (
+            lambda db: db.find_similar_many(texts="one text", model="m"),
+            TypeError,
+            r"texts must be several: \[text\], not one str",
+        ),
+        (lambda db: db.find_similar_many(texts=b"x", model="m"), TypeError, "not one bytes"),
+        (
+            lambda db: db.find_similar_many(tensors=np.zeros(16_000), model="m"),
+            TypeError,
+            r"tensors must be several: \[tensor\], not one ndarray",
+        ),
+        (
+            lambda db: db.find_similar_many(tensors=torch.zeros(9), model="m"),
+            TypeError,
+            "not one Tensor",
+        ),
+        (
+            lambda db: db.find_similar(text="x", fingerprint="f", model="m"),
+            ValueError,
+            "fingerprint goes with a vector",
+        ),
+        (
+            lambda db: db.find_similar_many(texts=["x"], fingerprint="f", model="m"),
+            ValueError,
+            "fingerprint goes with vectors",
+        ),
+        (lambda db: db.load_model(5), TypeError, "folder must be a str"),
+        (lambda db: db.load_model("m", timeout=0), ValueError, "positive number"),
+        (lambda db: db.unload_model(None), TypeError, "name must be a str"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_is_sent(db, server, call, error, text):
+    with pytest.raises(error, match=text):
+        call(db)
+    assert not any(server.requests.values())
+
+
+def test_texts_and_tensors_are_added_among_many(db, server):
+    tensor = values("<f4")
+    items = [
+        NewItem("a", text="x", models=["m"]),
+        NewItem("b", text="x", tensor=tensor, models=["m"]),
+        NewItem("c", tensor=tensor, models=["m"]),
+    ]
+    (refused,) = db.add_many(items)
+    assert (refused.position, type(refused.error)) == (1, ValueError)
+    (request,) = server.requests["AddItems"]
+    assert [item.payload for item in request.items] == [
+        pb.Payload(text="x"),
+        pb.Payload(tensor=message(tensor)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "payload"),
+    [
+        ({"text": ""}, pb.Payload(text="")),
+        ({"tensor": np.zeros((1, 2), "<f4")}, pb.Payload(tensor=message(np.zeros((1, 2), "<f4")))),
+    ],
+    ids=["text", "tensor"],
+)
+def test_find_similar_asks_by_text_or_tensor(db, server, asked, payload):
+    db.find_similar(**asked, model="m", top_k=3)
+    query = pb.Query(payload=payload)
+    assert server.requests["FindSimilar"] == [
+        pb.FindSimilarRequest(query=query, models=["m"], top_k=3)
+    ]
+
+
+SERVED = [
+    ready("pictures", "image"),
+    ready("prose", "text"),
+    ready("waves", "tensor"),
+    ready("old", "text", pb.MODEL_STATE_STALE),
+    ready("gone", "text", pb.MODEL_STATE_UNLOADED),
+    ready("late", "tensor", pb.MODEL_STATE_LOADING),
+    ready("poems", "text"),
+    ready("products", "vector"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "models"),
+    [
+        ("image", b"", ["pictures"]),
+        ("text", "x", ["prose", "poems"]),
+        ("tensor", np.zeros((1, 2)), ["waves"]),
+    ],
+)
+def test_without_a_model_each_ready_one_of_its_kind_is_searched(db, server, kind, value, models):
+    server.script("ListModels", pb.ListModelsReply(models=SERVED))
+    db.find_similar(**{kind: value})
+    server.script("FindSimilarBatch", counted)
+    db.find_similar_many(**{f"{kind}s": [value, value]})
+    assert list(server.requests["FindSimilar"][0].models) == models
+    assert list(server.requests["FindSimilarBatch"][0].models) == models
+
+
+def test_without_any_ready_model_of_its_kind_a_text_says_where_the_models_stand(db, server):
+    server.script("ListModels", pb.ListModelsReply(models=[SERVED[0], SERVED[3]]))
+    with pytest.raises(
+        euclidesdb.ModelUnavailable, match=r"takes texts is ready.* pictures \(ready\), old \(stale"
+    ):
+        db.find_similar(text="x")
+
+
+def test_many_texts_are_cut_into_calls_by_number(db, server):
+    server.script("FindSimilarBatch", counted)
+    answers = db.find_similar_many(texts=map(str, range(300)), model="m")
+    assert [answer["m"].ids[0] for answer in answers] == ["128"] * 256 + ["44"] * 44
+    texts = [
+        query.payload.text
+        for request in server.requests["FindSimilarBatch"]
+        for query in request.queries
+    ]
+    assert texts == [str(number) for number in range(300)]
+
+
+def test_many_tensors_are_the_rows_of_one_array(db, server):
+    server.script("FindSimilarBatch", counted)
+    array = values("<i2", (66, 3, 2))
+    assert len(db.find_similar_many(tensors=array, model="m")) == 66
+    requests = server.requests["FindSimilarBatch"]
+    assert [len(request.queries) for request in requests] == [64, 2]
+    arrived = [query.payload.tensor for request in requests for query in request.queries]
+    assert arrived == [message(row, pb.DATA_TYPE_INT16) for row in array]
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [{"texts": ["x" * (3 << 20)] * 3}, {"tensors": np.zeros((3, 3 << 20), np.int8)}],
+    ids=["texts", "tensors"],
+)
+def test_large_texts_and_tensors_make_smaller_calls(db, server, queries):
+    server.script("FindSimilarBatch", counted)
+    db.find_similar_many(**queries, model="m")
+    assert [len(request.queries) for request in server.requests["FindSimilarBatch"]] == [2, 1]
+
+
+def test_a_text_that_cannot_be_sent_is_refused_alone(db, server):
+    server.script("FindSimilarBatch", counted)
+    first, second, third, last = db.find_similar_many(texts=["x", 5, "\ud800", "y"], model="m")
+    assert [first["m"].ids, last["m"].ids] == [("2",), ("2",)]
+    assert [type(second.error), type(third.error)] == [TypeError, ValueError]
+
+
+@pytest.mark.parametrize("dtype", DATA_TYPES)
+def test_a_stored_tensor_comes_back_as_it_was_added(db, server, dtype):
+    array = values(dtype, (2, 1, 3))
+    db.add("a", tensor=array, models=["m"])
+    server.script("GetItem", pb.GetItemReply(item=pb.Item(id="a", payload=sent(server))))
+    item = db.get("a", include_payload=True)
+    assert (item.image, item.text) == (None, None)
+    assert (item.tensor.dtype, item.tensor.shape) == (array.dtype, array.shape)
+    np.testing.assert_array_equal(item.tensor, array)
+    assert not item.tensor.flags.writeable
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3)], ids=["scalar", "empty"])
+def test_a_stored_tensor_of_an_odd_shape_comes_back(db, server, shape):
+    tensor = message(np.ones(shape, "<f4"))
+    server.script("GetItem", pb.GetItemReply(item=pb.Item(payload=pb.Payload(tensor=tensor))))
+    assert db.get("a", include_payload=True).tensor.shape == shape
+
+
+def test_a_stored_text_comes_back(db, server):
+    server.script("GetItem", pb.GetItemReply(item=pb.Item(payload=pb.Payload(text=""))))
+    item = db.get("a", include_payload=True)
+    assert (item.image, item.text, item.tensor) == (None, "", None)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        (pb.Array(data_type=77, shape=[1], data=b"x"), "data type 77"),
+        (
+            pb.Array(data_type=pb.DATA_TYPE_INT16, shape=[2, 2], data=bytes(7)),
+            "7 bytes for an array of int16",
+        ),
+        (pb.Array(data_type=pb.DATA_TYPE_INT8, shape=[-2, -2], data=bytes(4)), r"\(-2, -2\)"),
+    ],
+    ids=["data type", "length", "shape"],
+)
+def test_a_reply_with_a_tensor_that_contradicts_itself_is_a_server_error(db, server, tensor, text):
+    server.script("GetItem", pb.GetItemReply(item=pb.Item(payload=pb.Payload(tensor=tensor))))
+    with pytest.raises(euclidesdb.ServerError, match=text):
+        db.get("a", include_payload=True)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [message(values("<i4", (3,)), pb.DATA_TYPE_INT32), message(values("<f4", (1, 3)))],
+    ids=["type", "shape"],
+)
+def test_a_reply_with_a_vector_of_another_type_or_shape_is_a_server_error(db, server, array):
+    embedding = pb.Embedding(model="m", vector=array)
+    server.script("GetItem", pb.GetItemReply(item=pb.Item(embeddings=[embedding])))
+    with pytest.raises(euclidesdb.ServerError, match=r"3,?\) for a vector"):
+        db.get("a", include_vectors=True)
