@@ -59,6 +59,8 @@ class ProgramConf:
     """Where it runs: `cpu`, `cuda:0`, or several, separated by commas."""
     workers: Annotated[int, Ge(1), Le(64)] = 1
     """Worker processes on each device."""
+    worker: str = ""
+    """Models that name the same one here share a worker process."""
     threads: Annotated[int, Ge(0)] = 0
     """Threads of a forward pass in each worker; 0: `[models] worker_threads`."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -88,6 +90,11 @@ class ProgramConf:
         if labels and len(labels) != self.prediction_dim:
             raise ModelLoadError(
                 f"labels: {len(labels)} names for {self.prediction_dim} predictions"
+            )
+        if self.worker and len(self.seats) > 1:
+            raise ModelLoadError(
+                f"worker = {self.worker}: a shared worker is one, on one device, not "
+                f"{len(self.seats)}"
             )
         for device in self.devices:
             kind, _, number = device.partition(":")

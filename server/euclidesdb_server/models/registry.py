@@ -27,6 +27,7 @@ from euclidesdb_server.errors import (
     UnknownModel,
 )
 from euclidesdb_server.models.conf import ModelFolder, VectorsFolder, read_model_folder
+from euclidesdb_server.models.hosts import Hosts
 from euclidesdb_server.models.protocol import Model
 from euclidesdb_server.models.ready_made import ReadyMadeVectors
 from euclidesdb_server.models.served import ServedModel
@@ -59,6 +60,7 @@ class ModelRegistry:
         self._engines = engines or Engines()
         self._changing = threading.Lock()
         self._closed = False
+        self._hosts = Hosts()
         folders, self._broken = _read_folders(config, self._engines)
         self._places = {folder.conf.name: place for place, folder in folders.items()}
         workers = sum(
@@ -186,6 +188,7 @@ class ModelRegistry:
             threads=folder.conf.threads or self._threads,
             max_image_pixels=self._config.max_image_pixels,
             start_timeout=self._config.start_timeout,
+            hosts=self._hosts,
         )
         return ServedModel(folder, start)
 

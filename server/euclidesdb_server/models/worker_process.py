@@ -7,6 +7,7 @@ when that closes.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from euclidesdb_server.frames import (
     send_message,
 )
 from euclidesdb_server.models.conf import ModelFolder
+from euclidesdb_server.models.hosts import Host, Hosts
 from euclidesdb_server.types import Payload
 
 OPENMP: Final = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -37,6 +39,16 @@ END_TIMEOUT: Final = 5.0
 """Seconds for a worker that was told to end."""
 DYING: Final = 1.0
 """Seconds for a worker whose connection broke: time for its exit code to be its own."""
+
+
+def _spawn(connection: Connection[Any, Any], *, threads: int) -> subprocess.Popen[bytes]:
+    """A worker process that is told everything over the other end of `connection`."""
+    environment = {**OPENMP, **os.environ, "OMP_NUM_THREADS": str(threads)}
+    # -P: a module in the folder that the server was started in must not shadow a real one
+    command = [sys.executable, "-P", "-m", "euclidesdb_server.worker", str(connection.fileno())]
+    return subprocess.Popen(  # noqa: S603  # our own module
+        command, stdin=subprocess.DEVNULL, pass_fds=[connection.fileno()], env=environment
+    )
 
 
 def load_message(
@@ -57,11 +69,17 @@ def load_message(
     }
 
 
+class _Refused(Exception):
+    """The worker says that it cannot serve the model."""
+
+
 class WorkerProcess:
     """A worker that has loaded its model and passed the load check.
 
     One thread sends and in the end releases, one receives, any may end it.
     """
+
+    _host: Host | None = None
 
     def __init__(
         self,
@@ -72,26 +90,31 @@ class WorkerProcess:
         threads: int,
         max_image_pixels: int,
         start_timeout: float,
+        hosts: Hosts | None = None,
     ) -> None:
         """Start a worker and wait until it is ready, or `give_up` becomes true.
 
-        Raises ModelLoadError with the worker's reason.
+        hosts: where models whose conf names a `worker` share one. Raises ModelLoadError with the
+        worker's reason, OSError.
         """
-        ours, theirs = Pipe(duplex=True)
-        limit_silence(ours, folder.conf.inference_timeout)
+        spawn = functools.partial(_spawn, threads=threads)
+        if hosts is not None and folder.conf.worker:
+            self._host, ours = hosts.attach(folder.conf.worker, spawn)
+            self._process = self._host.process
+        else:
+            ours, theirs = Pipe(duplex=True)
+            self._process = spawn(theirs)
+            theirs.close()
         self._connection: Connection[Any, Any] = ours
-        environment = {**OPENMP, **os.environ, "OMP_NUM_THREADS": str(threads)}
-        # -P: a module in the folder that the server was started in must not shadow a real one
-        command = [sys.executable, "-P", "-m", "euclidesdb_server.worker", str(theirs.fileno())]
-        self._process = subprocess.Popen(  # noqa: S603  # our own module
-            command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment
-        )
-        theirs.close()
+        limit_silence(ours, folder.conf.inference_timeout)
         load = load_message(
             folder, device=device, threads=threads, max_image_pixels=max_image_pixels
         )
         try:
             self._load(load, give_up, start_timeout)
+        except _Refused as error:
+            self.release()  # the process is well, and may serve others
+            raise ModelLoadError(str(error)) from error
         except BaseException:
             self.end(patience=0)
             self.release()
@@ -131,8 +154,13 @@ class WorkerProcess:
 
         For when no other thread uses it any more. Idempotent.
         """
+        if self._connection.closed:
+            return
         self._connection.close()
-        self.end(END_TIMEOUT)
+        if self._host is None:
+            self.end(END_TIMEOUT)
+        else:
+            self._host.leave()
 
     def _load(
         self, load: dict[str, Any], give_up: Callable[[], bool], start_timeout: float
@@ -149,4 +177,4 @@ class WorkerProcess:
         except (EOFError, OSError, ProtocolError) as error:
             raise ModelLoadError(f"its worker died while it loaded: {self.end(DYING)}") from error
         if header.get("type") != "ready":
-            raise ModelLoadError(str(header.get("reason", header)))
+            raise _Refused(str(header.get("reason", header)))

@@ -8,14 +8,19 @@ import os
 import resource
 import signal
 import sys
+import threading
 import warnings
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.frames import receive_message, send_message
+
+if TYPE_CHECKING:
+    from euclidesdb_server.worker.decoded import DecodedItems
 
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
@@ -29,22 +34,54 @@ def main() -> int:
     warnings.filterwarnings("ignore", module="PIL")  # of every odd picture that clients send
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     try:
-        load, _ = receive_message(connection)
-        _limit_memory(load["conf"]["memory_limit_mib"])
-        # only now that no signal can end us: torch takes seconds to import
-        from euclidesdb_server.worker.loading import load_program  # noqa: PLC0415
-        from euclidesdb_server.worker.pipeline import Pipeline  # noqa: PLC0415
-
-        try:
-            program = load_program(load)
-        except ModelLoadError as error:
-            send_message(connection, {"type": "failed", "reason": str(error)})
-            return 1
-        send_message(connection, {"type": "ready"})
-        Pipeline(connection, program).run()
+        message, _ = receive_message(connection)
+        if message["type"] == "attach":
+            _host(connection)
+        else:
+            return _serve(connection, message, None)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return 0  # the parent has gone
+        pass  # the parent has gone
     return 0
+
+
+def _serve(
+    connection: Connection[Any, Any], load: dict[str, Any], decoded: DecodedItems | None
+) -> int:
+    """Load a model, say so, and serve it until its connection closes."""
+    _limit_memory(load["conf"]["memory_limit_mib"])
+    # only now that no signal can end us: torch takes seconds to import
+    from euclidesdb_server.worker.loading import load_program  # noqa: PLC0415
+    from euclidesdb_server.worker.pipeline import Pipeline  # noqa: PLC0415
+
+    try:
+        program = load_program(load)
+    except ModelLoadError as error:
+        send_message(connection, {"type": "failed", "reason": str(error)})
+        return 1
+    send_message(connection, {"type": "ready"})
+    Pipeline(connection, program, decoded).run()
+    return 0
+
+
+def _host(control: Connection[Any, Any]) -> None:
+    """Serve several models, each on a connection of its own, until the parent closes `control`."""
+    from euclidesdb_server.worker.decoded import DecodedItems  # noqa: PLC0415
+
+    decoded = DecodedItems()
+    while True:
+        connection: Connection[Any, Any] = Connection(recv_handle(control))
+        threading.Thread(target=_serve_guest, args=(connection, decoded), daemon=True).start()
+        receive_message(control)
+
+
+def _serve_guest(connection: Connection[Any, Any], decoded: DecodedItems) -> None:
+    try:
+        load, _ = receive_message(connection)
+        _serve(connection, load, decoded)
+    except (EOFError, OSError):
+        pass  # nobody needs this model any more
+    finally:
+        connection.close()
 
 
 def _limit_memory(mebibytes: int) -> None:
@@ -52,8 +89,8 @@ def _limit_memory(mebibytes: int) -> None:
     rather than the server.
     """
     if mebibytes:
-        limit = mebibytes << 20
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (mebibytes << 20, hard))
     with suppress(OSError):  # no Linux
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
 

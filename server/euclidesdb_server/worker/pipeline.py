@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from euclidesdb_server.frames import receive_message, send_message
+from euclidesdb_server.worker.decoded import DecodedItems
 from euclidesdb_server.worker.inputs import Undecodable
 from euclidesdb_server.worker.program import Program, Row
 
@@ -31,10 +32,16 @@ class _Batch:
 
 
 class Pipeline:
-    """Serves one program over one connection."""
+    """Serves one program over one connection.
 
-    def __init__(self, connection: Connection[Any, Any], program: Program) -> None:
+    shared: what other programs of this process decode, too; None: there is none.
+    """
+
+    def __init__(
+        self, connection: Connection[Any, Any], program: Program, shared: DecodedItems | None = None
+    ) -> None:
         self._connection = connection
+        self._shared = shared
         self._program = program
         self._decoded: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
         self._decoders = ThreadPoolExecutor(torch.get_num_threads(), "decode")
@@ -62,8 +69,11 @@ class Pipeline:
             self._decoded.put(None)  # ends the process: without a reader it would only hang
 
     def _decode(self, data: bytes) -> torch.Tensor | Undecodable:
+        inputs = self._program.inputs
         try:
-            return self._program.inputs.decode(data)
+            if self._shared is not None:
+                return self._shared.get(data, inputs.decoding, inputs.decode)
+            return inputs.decode(data)
         except Undecodable as error:
             return error
 

@@ -9,6 +9,7 @@ EXIF orientation. What is no picture, is truncated, or is too large to decode is
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -37,6 +38,8 @@ class ImageInput:
         self._stretch = conf["resize_mode"] == "exact"
         self._resampling = Image.Resampling[conf["interpolation"].upper()]
         self._max_pixels = max_pixels
+        keys = ("input", "image_mode", "image_size", "resize", "resize_mode", "interpolation")
+        self.decoding = json.dumps([conf[key] for key in keys]).encode()
         # (x / 255 - mean) / std, as one product and one sum
         mean = torch.tensor(conf["mean"] or [0.0] * len(self._mode)).view(-1, 1, 1)
         std = torch.tensor(conf["std"] or [1.0] * len(self._mode)).view(-1, 1, 1)

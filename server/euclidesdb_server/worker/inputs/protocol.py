@@ -15,6 +15,10 @@ class Undecodable(Exception):
 class InputKind(Protocol):
     """Decodes items and puts them together for a forward pass. Thread-safe."""
 
+    @property
+    def decoding(self) -> bytes:
+        """What decides, beside its bytes, on what an item is decoded to."""
+
     def decode(self, data: bytes) -> torch.Tensor:
         """One item, without a batch dimension. Raises Undecodable."""
 

@@ -6,6 +6,7 @@ The server made those bytes of what a client sent; dtype and shape must be model
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ class TensorInput:
     def __init__(self, conf: Mapping[str, Any]) -> None:
         self._dtype = np.dtype(conf["input_dtype"]).newbyteorder("<")
         self._shape: list[str] = conf["input_shape"]
+        self.decoding = json.dumps([conf["input_dtype"], conf["input_shape"]]).encode()
 
     def decode(self, data: bytes) -> torch.Tensor:
         """The array, of input_dtype and input_shape."""
@@ -34,7 +36,7 @@ class TensorInput:
         if array.dtype != self._dtype:
             raise Undecodable(f"the tensor is {array.dtype}, the model takes {self._dtype}")
         fits = len(array.shape) == len(self._shape) and all(
-            wanted in ("*", str(length))
+            wanted == "*" or int(wanted) == length
             for wanted, length in zip(self._shape, array.shape, strict=True)
         )
         if not fits or 0 in array.shape:
@@ -42,7 +44,7 @@ class TensorInput:
             raise Undecodable(f"the tensor has shape {array.shape}, the model takes ({wanted})")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise Undecodable("the tensor has values that are NaN or infinite")
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return torch.from_numpy(np.asarray(array, order="C"))
 
     groups = staticmethod(groups_of_one_shape)
 
@@ -57,4 +59,4 @@ class TensorInput:
             shape = [length if wanted == "*" else int(wanted) for wanted in self._shape]
             noise = generator.standard_normal((2, *shape))
             values = noise if self._dtype.kind == "f" else noise > 0
-            yield [torch.from_numpy(each) for each in values.astype(self._dtype)]
+            yield [*torch.from_numpy(values.astype(self._dtype))]

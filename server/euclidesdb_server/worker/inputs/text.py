@@ -7,6 +7,7 @@ for long ones.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ class TextInput:
     """The input kind `text`, as one model.conf configures it."""
 
     def __init__(self, conf: Mapping[str, Any]) -> None:
-        """Raises ModelLoadError where the tokenizer cannot be read."""
+        """Raises ModelLoadError where there is no tokenizer, or max_tokens leaves no room."""
         try:
             self._tokenizer = Tokenizer.from_file(conf["tokenizer"])
         except Exception as error:  # tokenizers raises plain Exceptions
@@ -47,7 +48,14 @@ class TextInput:
             told["pad_id"] if told else next((number for number in known if number is not None), 0)
         )
         self._tokenizer.no_padding()
+        special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        if conf["max_tokens"] <= special:
+            raise ModelLoadError(
+                f"max_tokens = {conf['max_tokens']} leaves no room for a text: the tokenizer adds "
+                f"{special} tokens to each"
+            )
         self._tokenizer.enable_truncation(conf["max_tokens"])
+        self.decoding = json.dumps([conf["tokenizer"], conf["max_tokens"]]).encode()
         self._most_characters = conf["max_tokens"] * CHARACTERS_PER_TOKEN
 
     def decode(self, data: bytes) -> torch.Tensor:
@@ -56,7 +64,10 @@ class TextInput:
             text = data.decode()
         except UnicodeDecodeError as error:
             raise Undecodable(f"the text is not UTF-8: {error}") from error
-        tokens = self._tokenizer.encode(text[: self._most_characters]).ids
+        try:
+            tokens = self._tokenizer.encode(text[: self._most_characters]).ids
+        except Exception as error:  # plain ones: a word that a vocabulary cannot spell, for one
+            raise Undecodable(f"the text {text[:40]!r} has no tokens: {error}") from error
         if not tokens:
             raise Undecodable(f"the text {text[:40]!r} has no tokens")
         return torch.tensor(tokens)
