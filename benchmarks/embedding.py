@@ -1,12 +1,12 @@
-"""Adds and searches over gRPC, beside what the same model does by itself in the same run.
+"""Items into the database through their models, beside what the same models do by themselves.
 
-    python benchmarks/embedding.py [--seconds 5] [--models digits resnet18]
+    python benchmarks/embedding.py [--seconds 5] [--only images digits texts lone mixed repeat]
+                                   [--device cpu]
 
-For `digits` (8 x 8 PNG) and a random-weight ResNet-18 (224 x 224 JPEG): images/s of the raw
-TorchScript program at batch 1 and 32, nothing else running; then, with a real server in a
-process of its own, adds/s from 1, 8 and 32 callers (durable, searchable when acknowledged) and
-the latency of searches by image from 1 and 8. Read the ratios: absolute times say more of the
-machine, and of what else it did, than of us.
+Each limit is measured in the same run, in a process of its own, with the same program, threads
+and items, one after the other. Every item is sent once only: the server remembers what it was
+asked before. Read the ratios: absolute times say more of the machine, and of what else it did,
+than of us.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -23,100 +24,193 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from served_vectors import row
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig
 
 import euclidesdb
 from euclidesdb_server.demo.digits import split_digits
 from euclidesdb_server.demo.server_process import ServerProcess
 
 ROOT = Path(__file__).resolve().parent.parent
+THREADS = os.cpu_count() or 1
+WORDS = 2000
 
 RAW = """
-import sys, time, torch
-program, seconds = sys.argv[1], float(sys.argv[3])
-threads, batch = int(sys.argv[2]), int(sys.argv[4])
-shape = [int(length) for length in sys.argv[5:]]
-torch.set_num_threads(threads)
-module = torch.jit.load(program).eval()
-images = torch.rand(batch, *shape)
-with torch.inference_mode():
-    for _ in range(5):
-        module(images)
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        module(images)
+import json, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from euclidesdb_server.commands.programs import load_folder, program_folder
+folder, items, threads, device, seconds, batch, decodes = sys.argv[1:]
+threads, seconds, batch, decodes = int(threads), float(seconds), int(batch), int(decodes)
+program = load_folder(program_folder(Path(folder)), device=device, threads=threads)
+payloads = [file.read_bytes() for file in sorted(Path(items).iterdir())]
+decode = program.inputs.decode
+pool = ThreadPoolExecutor(threads)
+decoded = list(pool.map(decode, payloads))
+if program.inputs.groups(decoded)[1:]:
+    decoded.sort(key=len)
+    payloads.sort(key=lambda data: len(decode(data)))
+batches = [slice(start, start + batch) for start in range(0, len(decoded) - batch + 1, batch)]
+program.forward(decoded[batches[-1]])
+took, done, end = [], 0, time.perf_counter() + seconds
+while time.perf_counter() < end or not done:
+    for part in batches:
+        started = time.perf_counter()
+        program.forward(list(pool.map(decode, payloads[part])) if decodes else decoded[part])
+        took.append(time.perf_counter() - started)
         done += batch
-    print(done / (time.perf_counter() - started))
+print(json.dumps({"per_second": done / sum(took), "median": sorted(took)[len(took) // 2]}))
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A model to measure. images: encoded; shape: of one of them as the program sees it."""
+def raw(
+    folder: Path,
+    items: Sequence[bytes],
+    *,
+    device: str,
+    seconds: float,
+    batch: int,
+    decodes: bool = False,
+) -> dict[str, float]:
+    """Items/s of the program alone, as a worker loads it, and the median seconds of a batch."""
+    with tempfile.TemporaryDirectory() as name:
+        for number, item in enumerate(items):
+            Path(name, f"{number:06}").write_bytes(item)
+        arguments = [folder, name, THREADS, device, seconds, batch, int(decodes)]
+        output = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", RAW, *map(str, arguments)],
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+    figures: dict[str, float] = json.loads(output)
+    return figures
 
-    name: str
-    folder: Path
-    program: str
-    shape: tuple[int, ...]
-    images: Sequence[bytes]
+
+def best_raw(
+    folder: Path, items: Sequence[bytes], *, device: str, seconds: float, decodes: bool = False
+) -> float:
+    """Items/s at the batch size that is best."""
+    return max(
+        raw(folder, items, device=device, seconds=seconds, batch=batch, decodes=decodes)[
+            "per_second"
+        ]
+        for batch in (8, 16, 32)
+    )
 
 
-def digits(models: Path) -> Subject:
-    """The shipped model, on all of scikit-learn's digits."""
-    folder = models / "digits"
-    shutil.copytree(ROOT / "models" / "digits", folder)
+def digit_images() -> list[bytes]:
+    """scikit-learn's digits as PNG, 8 x 8."""
     split = split_digits()
-    images = [digit.png for digit in (*split.added, *split.held_out)]
-    return Subject("digits", folder, "digits.pt", (1, 8, 8), images)
+    return [digit.png for digit in (*split.added, *split.held_out)]
 
 
-def resnet18(models: Path) -> Subject:
-    """ResNet-18 with random weights, on smooth random pictures of a photo's compressed size."""
-    folder = models / "resnet18"
-    export = [sys.executable, str(ROOT / "models/resnet18/export.py"), str(folder), "--random"]
-    subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
-    conf = folder / "model.conf"
-    # 224 x 224 pictures as they are: no work in the worker that the raw figure has not
-    conf.write_text(conf.read_text().replace("resize = 256", "resize = 224"))
+def photos(count: int = 200) -> list[bytes]:
+    """Smooth random pictures, 224 x 224, of a photo's compressed size."""
     generator = np.random.default_rng(0)
     images = []
-    for _ in range(200):
+    for _ in range(count):
         coarse = generator.integers(0, 256, (28, 28, 3), dtype=np.uint8)
         picture = Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC)
         stream = io.BytesIO()
         picture.save(stream, "JPEG", quality=85)
         images.append(stream.getvalue())
-    return Subject("resnet18", folder, "resnet18.pt", (3, 224, 224), images)
+    return images
 
 
-SUBJECTS: dict[str, Callable[[Path], Subject]] = {"digits": digits, "resnet18": resnet18}
+def texts(count: int = 512) -> list[bytes]:
+    """Texts of 4 to 126 words, short ones more often, as sentences and paragraphs are."""
+    generator = np.random.default_rng(0)
+    lengths = np.clip(generator.lognormal(3.0, 0.8, count), 4, 126).astype(int)
+    return [
+        " ".join(f"w{word}" for word in generator.integers(0, WORDS, length)).encode()
+        for length in lengths
+    ]
 
 
-def raw_rate(subject: Subject, *, batch: int, threads: int, seconds: float) -> float:
-    """Images/s of the program alone, in a process of its own."""
-    arguments = [subject.folder / subject.program, threads, seconds, batch, *subject.shape]
-    output = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RAW, *map(str, arguments)],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    return float(output)
+def distinct(items: Sequence[bytes], separator: bytes) -> Iterator[bytes]:
+    """The items again and again, each time with other bytes that change nothing."""
+    for number in itertools.count():
+        yield items[number % len(items)] + separator + str(number).encode()
 
 
-def in_parallel(work: Callable[[int], object], *, callers: int, seconds: float) -> list[float]:
-    """Call `work` with 0, 1, 2, ... from several threads; the seconds that each call took."""
-    numbers = itertools.count()
+def export(source: Path, folder: Path, *options: str) -> None:
+    """A model folder with random weights."""
+    command = [sys.executable, "-m", "euclidesdb_server", "model", "export"]
+    subprocess.run(
+        [*command, str(source), str(folder), "--random", *options],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def save_digits(models: Path) -> Path:
+    """The shipped model."""
+    return Path(shutil.copytree(ROOT / "models" / "digits", models / "digits"))
+
+
+def save_resnet18(models: Path) -> Path:
+    """ResNet-18 for pictures of 224 x 224 as they are."""
+    folder = models / "resnet18"
+    export(ROOT / "models" / "resnet18", folder, "--format", "torchscript")
+    conf = folder / "model.conf"
+    conf.write_text(conf.read_text().replace("resize = 256", "resize = 224"))
+    return folder
+
+
+def save_encoder(models_folder: Path) -> Path:
+    """A text encoder of MiniLM's size: 6 layers of 384, with words for tokens."""
+    with tempfile.TemporaryDirectory() as name:
+        vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]"])}
+        vocabulary |= {f"w{number}": number + 2 for number in range(WORDS)}
+        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        tokenizer.save(str(Path(name, "tokenizer.json")))
+        BertConfig(
+            vocab_size=len(vocabulary), hidden_size=384, num_hidden_layers=6,
+            num_attention_heads=12, intermediate_size=1536, max_position_embeddings=512,
+            architectures=["BertModel"],
+        ).save_pretrained(name)  # fmt: skip
+        folder = models_folder / "encoder"
+        export(Path(name), folder)
+    return folder
+
+
+@contextmanager
+def serving(*makers: Callable[[Path], Path], device: str = "cpu") -> Iterator[euclidesdb.Client]:
+    """A server of these models with an empty database."""
+    with tempfile.TemporaryDirectory() as name:
+        models_folder = Path(name, "models")
+        models_folder.mkdir()
+        for make in makers:
+            conf = make(models_folder) / "model.conf"
+            keys = f"\nthreads = {THREADS}\ndevices = {device}\n"
+            conf.write_text(conf.read_text().replace("[model]", "[model]" + keys, 1))
+        data, log = Path(name, "data"), Path(name, "log")
+        with ServerProcess(data=data, log=log, models=models_folder) as server:
+            server.start()
+            with euclidesdb.Client(server.address, timeout=120) as client:
+                yield client
+            server.stop()
+
+
+@contextmanager
+def made(make: Callable[[Path], Path]) -> Iterator[Path]:
+    """A model folder."""
+    with tempfile.TemporaryDirectory() as name:
+        yield make(Path(name))
+
+
+def in_parallel(work: Callable[[], object], *, callers: int, seconds: float) -> list[float]:
+    """Call `work` from several threads; the seconds that each call took."""
     took: list[float] = []
     end = time.perf_counter() + seconds
 
     def call() -> None:
         while (started := time.perf_counter()) < end:
-            work(next(numbers))
+            work()
             took.append(time.perf_counter() - started)
 
     threads = [threading.Thread(target=call, name=f"caller-{n}") for n in range(callers)]
@@ -127,60 +221,224 @@ def in_parallel(work: Callable[[int], object], *, callers: int, seconds: float) 
     return took
 
 
-@contextmanager
-def serving(models: Path) -> Iterator[euclidesdb.Client]:
-    """A server of `models` with an empty database."""
-    with tempfile.TemporaryDirectory() as folder:
-        data, log = Path(folder, "data"), Path(folder, "log")
-        with ServerProcess(data=data, log=log, models=models) as server:
-            server.start()
-            with euclidesdb.Client(server.address) as client:
-                yield client
-            server.stop()
+class Adder:
+    """Adds items one by one, from any number of threads."""
+
+    def __init__(self, client: euclidesdb.Client, model: str, items: Iterator[bytes]) -> None:
+        self._client, self._model, self._items = client, model, items
+        self._lock, self._numbers = threading.Lock(), itertools.count()
+
+    def __call__(self) -> None:
+        """Add the next one."""
+        with self._lock:
+            item, number = next(self._items), next(self._numbers)
+        if self._model == "encoder":
+            self._client.add(f"{number}", text=item.decode(), models=[self._model])
+        else:
+            self._client.add(f"{number}", image=item, models=[self._model])
 
 
-def measure(subject: Subject, *, threads: int, seconds: float) -> None:
-    """Print the rows of one model."""
-    best = 0.0
-    for batch in (1, 32):
-        rate = raw_rate(subject, batch=batch, threads=threads, seconds=seconds)
-        best = max(best, rate)
-        print(f"| {subject.name} | raw TorchScript, batch {batch} | {rate:,.0f} images/s | |")
-    with serving(subject.folder.parent) as client:
-        images = subject.images
+def mean_batch(client: euclidesdb.Client, model: str, work: Callable[[], object]) -> float:
+    """Items a batch while `work` is done."""
 
-        def add(number: int) -> None:
-            image = images[number % len(images)]
-            client.add(f"{number}", image=image, models=[subject.name])
+    def counts() -> tuple[int, int]:
+        (info,) = [info for info in client.models() if info.name == model]
+        return info.items_run, info.batches_run
 
-        def search(number: int) -> None:
-            client.find_similar(image=images[number % len(images)], model=subject.name, top_k=10)
+    before = counts()
+    work()
+    after = counts()
+    return (after[0] - before[0]) / (after[1] - before[1])
 
-        in_parallel(add, callers=8, seconds=1)
-        for callers in (1, 8, 32):
-            rate = len(in_parallel(add, callers=callers, seconds=seconds)) / seconds
-            row = f"add, {callers} caller{'s' if callers > 1 else ''}"
-            print(f"| {subject.name} | {row} | {rate:,.0f} items/s | {rate / best:.2f} |")
-        for callers in (1, 8):
-            took = in_parallel(search, callers=callers, seconds=seconds)
-            p50, p99 = np.percentile(took, (50, 99)) * 1000
-            row = f"search by image, {callers} caller{'s' if callers > 1 else ''}"
-            figures = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, {len(took) / seconds:,.0f}/s"
-            print(f"| {subject.name} | {row} | {figures} | {len(took) / seconds / best:.2f} |")
+
+def measure_images(seconds: float, device: str) -> None:
+    """Durable, searchable images/s against raw batches; the size of batches."""
+    images = photos()
+    with made(save_resnet18) as folder:
+        best = best_raw(folder, images, device=device, seconds=seconds)
+    with serving(save_resnet18, device=device) as client:
+        add = Adder(client, "resnet18", distinct(images, b"\0"))
+        in_parallel(add, callers=16, seconds=2)
+        rate = len(in_parallel(add, callers=16, seconds=2 * seconds)) / 2 / seconds
+        row(
+            "images/s, ResNet-18, 16 callers",
+            f"{rate:,.1f}; raw batches {best:,.1f}",
+            f"{rate / best:.2f}",
+            "0.9",
+        )
+        mean = mean_batch(
+            client, "resnet18", lambda: in_parallel(add, callers=32, seconds=2 * seconds)
+        )
+        row("mean batch, 32 callers, max_batch_size 32", f"{mean:.1f}", f"{mean / 32:.2f}", "0.5")
+
+
+def measure_digits(seconds: float, device: str) -> None:
+    """The bulk path against raw batches with decoding, and against a call for each item."""
+    images = digit_images()
+    with made(save_digits) as folder:
+        best = best_raw(folder, images, device=device, seconds=seconds, decodes=True)
+    with serving(save_digits, device=device) as client:
+        items = distinct(images, b"\0")
+        single = len(in_parallel(Adder(client, "digits", items), callers=8, seconds=seconds))
+        end, count = time.perf_counter() + seconds, 0
+        while time.perf_counter() < end:
+            new = [
+                euclidesdb.NewItem(f"bulk-{count + n}", next(items), ["digits"])
+                for n in range(2000)
+            ]
+            if client.add_many(new):
+                raise SystemExit("refused")
+            count += len(new)
+        rate = count / (time.perf_counter() - end + seconds)
+    row(
+        "digits/s by add_many",
+        f"{rate:,.0f}; raw batches with decoding {best:,.0f}",
+        f"{rate / best:.2f}",
+        "0.5",
+    )
+    row(
+        "the same against a call for each, 8 callers",
+        f"{single / seconds:,.0f}",
+        f"{rate / (single / seconds):.1f} x",
+        "5 x",
+    )
+
+
+def measure_texts(seconds: float, device: str) -> None:
+    """Texts/s of mixed lengths against raw batches of the sorted ones."""
+    written = texts()
+    with made(save_encoder) as folder:
+        best = best_raw(folder, written, device=device, seconds=seconds)
+    with serving(save_encoder, device=device) as client:
+        # spaces are no tokens: what differs is a number of them
+        items = (text + b" " * (number // len(written)) for number, text in
+                 zip(itertools.count(), itertools.cycle(written)))  # fmt: skip
+        add = Adder(client, "encoder", items)
+        in_parallel(add, callers=16, seconds=2)
+        single = len(in_parallel(add, callers=16, seconds=2 * seconds)) / 2 / seconds
+        end, count = time.perf_counter() + 2 * seconds, 0
+        while time.perf_counter() < end:
+            new = [
+                euclidesdb.NewItem(f"bulk-{count + n}", text=next(items).decode(),
+                                   models=["encoder"])
+                for n in range(512)
+            ]  # fmt: skip
+            if client.add_many(new):
+                raise SystemExit("refused")
+            count += len(new)
+        bulk = count / (time.perf_counter() - end + 2 * seconds)
+    for name, rate in (("by add_many", bulk), ("16 callers", single)):
+        row(
+            f"texts/s, encoder of MiniLM's size, {name}",
+            f"{rate:,.0f}; raw sorted batches {best:,.0f}",
+            f"{rate / best:.2f}",
+            "0.85",
+        )
+
+
+def measure_lone(seconds: float, device: str) -> None:
+    """A lone caller's search by image against decoding and inference alone."""
+    for model, make, images in (
+        ("resnet18", save_resnet18, photos()),
+        ("digits", save_digits, digit_images()),
+    ):
+        with made(make) as folder:
+            alone = raw(folder, images, device=device, seconds=seconds, batch=1, decodes=True)
+        with serving(make, device=device) as client:
+            items = distinct(images, b"\0")
+            for number in range(50):
+                client.add(f"{number}", image=next(items), models=[model])
+            took = in_parallel(
+                lambda client=client, items=items, model=model: client.find_similar(
+                    image=next(items), model=model
+                ),
+                callers=1,
+                seconds=seconds,
+            )
+        median = float(np.median(took))
+        row(
+            f"lone caller, search by image, {model}: beyond decoding and inference",
+            f"p50 {median * 1e3:.1f} ms; raw {alone['median'] * 1e3:.1f} ms",
+            f"{(median - alone['median']) * 1e3:.1f} ms",
+            "3 ms",
+        )
+
+
+def measure_mixed(seconds: float, device: str) -> None:
+    """A lone caller of one model while another is under full load."""
+    with serving(save_digits, save_resnet18, device=device) as client:
+        small, large = distinct(digit_images(), b"\0"), distinct(photos(), b"\0")
+        search = lambda: client.find_similar(image=next(small), model="digits")  # noqa: E731
+        client.add("one", image=next(small), models=["digits"])
+        alone = float(np.median(in_parallel(search, callers=1, seconds=seconds)))
+        stop = threading.Event()
+        add = Adder(client, "resnet18", large)
+
+        def load() -> None:
+            while not stop.is_set():
+                add()
+
+        threads = [threading.Thread(target=load) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        beside = float(np.median(in_parallel(search, callers=1, seconds=seconds)))
+        stop.set()
+        for thread in threads:
+            thread.join()
+    row(
+        "lone caller of digits while ResNet-18 is under full load",
+        f"p50 {alone * 1e3:.1f} ms alone, {beside * 1e3:.1f} ms beside",
+        f"{beside / alone:.1f} x",
+        "fair share",
+    )
+
+
+def measure_repeat(_seconds: float, device: str) -> None:
+    """An identical query again."""
+    with serving(save_resnet18, device=device) as client:
+        images = photos(60)
+        client.add("one", image=images[0], models=["resnet18"])
+        ask = [iter(images[1:]), iter(images[1:])]
+        first, again = (
+            float(np.median([seconds_of(client, image) for image in each])) for each in ask
+        )
+    row(
+        "an identical query, ResNet-18",
+        f"p50 {first * 1e3:.1f} ms, again {again * 1e3:.1f} ms",
+        f"{first / again:.0f} x",
+        "10 x",
+    )
+
+
+def seconds_of(client: euclidesdb.Client, image: bytes) -> float:
+    """What a search took."""
+    started = time.perf_counter()
+    client.find_similar(image=image, model="resnet18")
+    return time.perf_counter() - started
+
+
+MEASUREMENTS: dict[str, Callable[[float, str], None]] = {
+    "images": measure_images,
+    "digits": measure_digits,
+    "texts": measure_texts,
+    "lone": measure_lone,
+    "mixed": measure_mixed,
+    "repeat": measure_repeat,
+}
 
 
 def main() -> None:
     """Measure, and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
-    parser.add_argument("--models", nargs="+", choices=SUBJECTS, default=[*SUBJECTS])
+    parser.add_argument("--device", default="cpu", help="cpu, cuda:0, ... (default %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=[*MEASUREMENTS])
     options = parser.parse_args()
-    threads = os.cpu_count() or 1
-    print(f"{threads} cores, {threads} threads for the model, raw and served\n")
-    print("| model | what | measured | share of the best raw rate |\n|---|---|---|---|")
-    for name in options.models:
-        with tempfile.TemporaryDirectory() as folder:
-            measure(SUBJECTS[name](Path(folder)), threads=threads, seconds=options.seconds)
+    print(f"{THREADS} cores, {THREADS} threads for a model, raw and served, {options.device}\n")
+    print("| what | measured | ratio | wanted |\n|---|---|---|---|", flush=True)
+    for name in options.only:
+        MEASUREMENTS[name](options.seconds, options.device)
 
 
 if __name__ == "__main__":

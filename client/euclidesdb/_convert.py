@@ -214,6 +214,8 @@ def model_info(message: pb.Model) -> ModelInfo:
         labels=tuple(message.labels),
         adopted=message.adopted,
         index=_index_info(message.index) if message.HasField("index") else None,
+        items_run=message.items_run,
+        batches_run=message.batches_run,
     )
 
 

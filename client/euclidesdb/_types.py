@@ -165,6 +165,8 @@ class ModelInfo:
     labels: class names of the predictions, where known.
     adopted: its space began with vectors taken over from a database of EuclidesDB (C++).
     index: the index of its space; None where it has none.
+    items_run, batches_run: items that its program ran since it was loaded, and the batches that
+        they came in.
     """
 
     name: str
@@ -180,3 +182,5 @@ class ModelInfo:
     labels: tuple[str, ...]
     adopted: bool
     index: IndexInfo | None = None
+    items_run: int = 0
+    batches_run: int = 0

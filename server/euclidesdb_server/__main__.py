@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "model unload": ("euclidesdb_server.commands.model_serving", "server"),
     "verify": ("euclidesdb_server.commands.verify", "server"),
     "demo": ("euclidesdb_server.commands.demo", "demo"),
+    "demo-text": ("euclidesdb_server.commands.demo_text", "export"),
 }
 """Of each command: the module whose `run(options)` does it, and the extra that it needs."""
 
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--keep-data", type=Path, metavar="FOLDER", help="leave the database here afterwards"
     )
+    commands.add_parser("demo-text", help="search real sentences by what they mean")
     return parser
 
 
@@ -111,6 +113,20 @@ def _add_model_commands(model: argparse.ArgumentParser) -> None:
     compare.add_argument(
         "--tolerance", type=float, default=1e-3, help="of a vector's largest value (%(default)s)"
     )
+
+    export = actions.add_parser("export", help="make a model folder of a published model")
+    export.add_argument(
+        "source", help="a transformers checkpoint (folder or hub name), torchvision:NAME, timm:NAME"
+    )
+    export.add_argument("folder", type=Path, help="the model folder to make")
+    export.add_argument("--name", help="the model's name (default: the folder's)")
+    export.add_argument(
+        "--format", choices=("pt2", "torchscript"), default="pt2", help="default %(default)s"
+    )
+    export.add_argument("--tower", choices=("image", "text"), help="of a model that has both")
+    export.add_argument("--pooling", choices=("mean", "cls"), help="of a text encoder")
+    export.add_argument("--random", action="store_true", help="random weights, for measurements")
+    export.add_argument("--seed", type=int, default=0, help="of the random weights")
 
     for action, takes, does in (
         ("load", "FOLDER", "serve a folder of the models folder, new or in place of what it was"),

@@ -264,6 +264,7 @@ class Catalog:
     def _status(self, name: str, model: Model) -> ModelStatus:
         state, reason = model.state
         conf = model.folder.conf
+        items_run, batches_run = model.run_counts
         status = ModelStatus(
             name=name,
             state=state,
@@ -273,6 +274,8 @@ class Catalog:
             prediction_dim=conf.prediction_dim,
             fingerprint=model.folder.fingerprint,
             labels=conf.label_names(),
+            items_run=items_run,
+            batches_run=batches_run,
         )
         space = self._spaces.get(name)
         return status if space is None else _with_space(status, space)

@@ -247,6 +247,8 @@ class ModelStatus:
     labels: tuple[str, ...] = ()
     adopted: bool = False
     index: IndexStatus | None = None
+    items_run: int = 0
+    batches_run: int = 0
 
 
 @dataclass(frozen=True, slots=True)

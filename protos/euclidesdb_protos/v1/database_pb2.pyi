@@ -335,7 +335,7 @@ class ListModelsReply(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "state", "reason", "input", "feature_dim", "prediction_dim", "fingerprint", "engine", "metric", "items", "labels", "adopted", "index")
+    __slots__ = ("name", "state", "reason", "input", "feature_dim", "prediction_dim", "fingerprint", "engine", "metric", "items", "labels", "adopted", "index", "items_run", "batches_run")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -349,6 +349,8 @@ class Model(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     ADOPTED_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_RUN_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_RUN_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: ModelState
     reason: str
@@ -362,7 +364,9 @@ class Model(_message.Message):
     labels: _containers.RepeatedScalarFieldContainer[str]
     adopted: bool
     index: Index
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., reason: _Optional[str] = ..., input: _Optional[str] = ..., feature_dim: _Optional[int] = ..., prediction_dim: _Optional[int] = ..., fingerprint: _Optional[str] = ..., engine: _Optional[str] = ..., metric: _Optional[str] = ..., items: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., adopted: _Optional[bool] = ..., index: _Optional[_Union[Index, _Mapping]] = ...) -> None: ...
+    items_run: int
+    batches_run: int
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., reason: _Optional[str] = ..., input: _Optional[str] = ..., feature_dim: _Optional[int] = ..., prediction_dim: _Optional[int] = ..., fingerprint: _Optional[str] = ..., engine: _Optional[str] = ..., metric: _Optional[str] = ..., items: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., adopted: _Optional[bool] = ..., index: _Optional[_Union[Index, _Mapping]] = ..., items_run: _Optional[int] = ..., batches_run: _Optional[int] = ...) -> None: ...
 
 class Index(_message.Message):
     __slots__ = ("description", "sealed_rows", "fresh_rows", "building", "recall", "recall_samples")

@@ -30,6 +30,10 @@ class Model(Protocol):
         ModelUnavailable, ShuttingDown. The future raises UndecodableInput or ModelFailed.
         """
 
+    @property
+    def run_counts(self) -> tuple[int, int]:
+        """Items that its program ran so far, and the batches that they came in."""
+
     def waiting(self) -> int:
         """Items that wait for their turn."""
 

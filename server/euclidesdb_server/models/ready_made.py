@@ -13,6 +13,7 @@ class ReadyMadeVectors:
     """A `Model` without a program, and so without a worker."""
 
     state = (ModelState.READY, "")
+    run_counts = (0, 0)
 
     def __init__(self, folder: VectorsFolder) -> None:
         self.folder = folder

@@ -76,6 +76,8 @@ class ServedModel:
         self._lock = threading.Lock()
         self._ready = 0
         self._crashes = 0
+        self._items_run = 0
+        self._batches_run = 0
         self._standing = (ModelState.LOADING, "")
         self._threads = [
             threading.Thread(target=self._run, args=(device,), name=f"model-{folder.conf.name}-{n}")
@@ -103,6 +105,12 @@ class ServedModel:
                 f"not {payload.kind!r}"
             )
         return self._queue.put(payload)
+
+    @property
+    def run_counts(self) -> tuple[int, int]:
+        """As `Model.run_counts`."""
+        with self._lock:
+            return self._items_run, self._batches_run
 
     def waiting(self) -> int:
         """As `Model.waiting`."""
@@ -256,6 +264,9 @@ class ServedModel:
                     ModelFailed(f"model {conf.name!r} gave no proper answer: {error}")
                 )
             raise ProtocolError(f"no proper answer: {error}") from error
+        with self._lock:
+            self._items_run += len(requests)
+            self._batches_run += 1
         for request, answer in zip(requests, answers, strict=True):
             if isinstance(answer, Embedding):
                 self._crashes = 0

@@ -233,6 +233,8 @@ def model_message(status: ModelStatus) -> pb.Model:
         labels=status.labels,
         adopted=status.adopted,
         index=None if status.index is None else _index_message(status.index),
+        items_run=status.items_run,
+        batches_run=status.batches_run,
     )
 
 

