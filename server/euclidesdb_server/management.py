@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from euclidesdb_server.catalog import Catalog
-from euclidesdb_server.errors import DeadlineExceeded, ModelLoadError, ModelRejected
+from euclidesdb_server.errors import DeadlineExceeded, ModelLoadError, ModelRejected, ShuttingDown
 from euclidesdb_server.models import Model, ModelRegistry
 from euclidesdb_server.spaces import Compactor, ModelSpace
 from euclidesdb_server.types import Call, ModelState, ModelStatus
@@ -82,6 +82,8 @@ class ModelManager:
             if remaining is not None and remaining <= 0:
                 raise DeadlineExceeded(f"model {model.folder.conf.name!r} did not load in time")
         state, reason = model.state
+        if state is ModelState.LOADING:
+            raise ShuttingDown("the server is stopping")
         if state is ModelState.QUARANTINED:
             raise ModelRejected(f"model {model.folder.conf.name!r} cannot be served: {reason}")
 

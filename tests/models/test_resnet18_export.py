@@ -1,45 +1,25 @@
-"""models/resnet18/export.py: the folders it makes can be served, and say what they were made of."""
+"""models/resnet18: its two files are enough for a ResNet-18 with random weights."""
 
-import importlib.util
+import argparse
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import ResNetConfig, ResNetForImageClassification
 
+from euclidesdb_server.commands.export import run
 from euclidesdb_server.models.conf import read_model_folder
 
-SCRIPT = Path(__file__).parents[2] / "models" / "resnet18" / "export.py"
+SOURCE = Path(__file__).parents[2] / "models" / "resnet18"
 
 
 @pytest.fixture(scope="module")
-def export():
-    spec = importlib.util.spec_from_file_location("resnet18_export", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def random_folder(export, tmp_path_factory):
+def random_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "resnet18"
-    export.main([str(folder), "--random", "--seed", "7"])
+    options = {"source": str(SOURCE), "folder": folder, "name": None, "random": True, "seed": 7}
+    exported = argparse.Namespace(**options, format="torchscript", tower=None, pooling=None)
+    assert run(exported) == 0
     return folder
-
-
-def small_checkpoint(folder, **settings):
-    torch.manual_seed(0)
-    config = ResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[8, 8, 8, 16],
-        depths=[1, 1, 1, 1],
-        layer_type="basic",
-        **settings,
-    )
-    classifier = ResNetForImageClassification(config).eval()
-    classifier.save_pretrained(folder)
-    return classifier
 
 
 def embed(folder, images):
@@ -49,8 +29,10 @@ def embed(folder, images):
     return predictions.numpy(), features.numpy()
 
 
-def noise(number, size=64):
-    return torch.rand(number, 3, size, size, generator=torch.Generator().manual_seed(1))
+def noise(number):
+    """As a worker normalises it."""
+    images = torch.rand(number, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    return (images - 0.45) / 0.225
 
 
 def test_a_random_resnet18_has_a_folder_that_can_be_served(random_folder):
@@ -76,49 +58,3 @@ def test_an_image_embeds_alike_in_batches_of_any_size(random_folder, number):
     _, together = embed(random_folder, images)
     _, fewer = embed(random_folder, images[:number])
     np.testing.assert_allclose(fewer, together[:number], atol=1e-4)
-
-
-def test_the_same_seed_gives_the_same_features(export, random_folder, tmp_path):
-    export.main([str(tmp_path / "again"), "--random", "--seed", "7"])
-    images = noise(1)
-    again = embed(tmp_path / "again", images)[1]
-    np.testing.assert_allclose(again, embed(random_folder, images)[1], atol=1e-4)
-
-
-def test_a_checkpoint_folder_keeps_its_weights_and_normalises_inside(export, tmp_path):
-    classifier = small_checkpoint(tmp_path / "checkpoint", num_labels=3)
-    folder = tmp_path / "small"
-    export.main([str(folder), "--name", "small", "--checkpoint", str(tmp_path / "checkpoint")])
-    images = noise(2)
-    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-    deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    with torch.inference_mode():
-        expected = torch.softmax(classifier((images - mean) / deviation).logits, dim=1)
-    predictions, features = embed(folder, images)
-    np.testing.assert_allclose(predictions, expected.numpy(), atol=1e-5)
-    assert features.shape == (2, 16)
-    assert read_model_folder(folder).conf.label_names() == ()
-
-
-def test_labels_of_a_checkpoint_go_into_model_conf(export, tmp_path):
-    labels = ["tench, Tinca tinca", "100% wool", "  two\nlines "]
-    small_checkpoint(tmp_path / "checkpoint", id2label=dict(enumerate(labels)))
-    export.main([str(tmp_path / "small"), "--checkpoint", str(tmp_path / "checkpoint")])
-    conf = read_model_folder(tmp_path / "small").conf
-    assert conf.label_names() == ("tench, Tinca tinca", "100% wool", "two lines")
-
-
-def test_a_label_that_an_ini_file_cannot_hold_is_refused(export, tmp_path):
-    small_checkpoint(tmp_path / "checkpoint", id2label={0: "cat", 1: "dog ; or wolf"})
-    with pytest.raises(SystemExit, match="dog ; or wolf"):
-        export.main([str(tmp_path / "small"), "--checkpoint", str(tmp_path / "checkpoint")])
-    assert not (tmp_path / "small" / "model.conf").exists()
-
-
-def test_a_checkpoint_that_is_not_there_ends_in_one_line(export, tmp_path):
-    with pytest.raises(SystemExit) as caught:
-        export.main([str(tmp_path / "out"), "--checkpoint", str(tmp_path / "nothing")])
-    message = str(caught.value)
-    assert message.startswith("export.py: cannot load checkpoint")
-    assert "\n" not in message
-    assert not (tmp_path / "out").exists()

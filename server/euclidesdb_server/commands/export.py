@@ -1,0 +1,47 @@
+"""`euclidesdb model export`: a published model as a folder that can be served."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from euclidesdb_server.export.folder import make_model_folder, refuse_used
+from euclidesdb_server.export.sources import Wishes, load_subject
+from euclidesdb_server.export.subject import ExportError
+
+
+def run(options: argparse.Namespace) -> int:
+    """Load, write, check; returns 1 where that cannot be done, with the reason on stderr.
+
+    options: source, folder (Path), name (None: the folder's), random, seed, format (`pt2` or
+    `torchscript`), tower (None, `image`, `text`), pooling (None, `mean`, `cls`).
+    """
+    source: str = options.source
+    folder: Path = options.folder
+    wishes = Wishes(
+        seed=options.seed if options.random else None,
+        tower=options.tower,
+        pooling=options.pooling,
+    )
+    try:
+        refuse_used(folder)
+        subject = load_subject(source, wishes)
+        conf, difference = make_model_folder(
+            folder,
+            subject,
+            name=options.name or folder.absolute().name,
+            program_format=options.format,
+        )
+    except ExportError as error:
+        print(f"euclidesdb: cannot export {source}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"euclidesdb: cannot write {folder}: {error}", file=sys.stderr)
+        return 1
+    predictions = f", {conf.prediction_dim} predictions" if conf.prediction_dim else ""
+    print(
+        f"{folder}: model {conf.name!r}, {conf.feature_dim} features{predictions}; "
+        f"its answers are within {difference:.1g} of those of {source}"
+    )
+    return 0

@@ -1,0 +1,33 @@
+"""Exports, run as the command line runs them, and what the folders that they make answer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from euclidesdb_server.commands.export import run
+from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.worker_process import load_message
+from euclidesdb_server.worker.loading import load_program
+
+
+def export(source: Path | str, folder: Path, **options: object) -> int:
+    defaults = {"name": None, "random": False, "seed": 0, "tower": None, "pooling": None}
+    given = {**defaults, "format": "torchscript", **options}
+    return run(argparse.Namespace(source=str(source), folder=folder, **given))
+
+
+def answers(folder: Path, items: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions and features of items that share a batch, as a worker gives them."""
+    message = load_message(
+        read_model_folder(folder),
+        device="cpu",
+        threads=torch.get_num_threads(),
+        max_image_pixels=1 << 24,
+    )
+    program = load_program(message)
+    predictions, features = program.forward([program.inputs.decode(item) for item in items])
+    return predictions.numpy(), features.numpy()

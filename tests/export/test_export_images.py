@@ -1,0 +1,164 @@
+"""Exported image models answer as transformers does, from the file to the features."""
+
+import io
+
+import checkpoints
+import numpy as np
+import pytest
+import torch
+from exporting import answers, export
+from PIL import Image
+from transformers import AutoImageProcessor
+
+from euclidesdb_server.export.vision import sample_pictures
+from euclidesdb_server.models.conf import read_model_folder
+
+ENCODERS = {
+    "vit": (checkpoints.vit, lambda model, pixels: model(pixels).pooler_output),
+    "dinov2": (checkpoints.dinov2, lambda model, pixels: model(pixels).last_hidden_state[:, 0]),
+    "clip": (checkpoints.clip, lambda model, pixels: unit(projected(model, pixels))),
+    "clip-tower": (
+        checkpoints.clip_image_tower,
+        lambda model, pixels: unit(model(pixels).image_embeds),
+    ),
+    "siglip": (checkpoints.siglip, lambda model, pixels: unit(pooled(model, pixels))),
+}
+CLASSIFIERS = {
+    "vit": (checkpoints.vit_classifier, lambda model, pixels: cls(model.vit, pixels)),
+    "dinov2": (checkpoints.dinov2_classifier, lambda model, pixels: cls(model.dinov2, pixels)),
+    "resnet": (
+        checkpoints.resnet_classifier,
+        lambda model, pixels: model.resnet(pixels).last_hidden_state.mean(dim=(2, 3)),
+    ),
+}
+
+
+def projected(model, pixels):
+    return pooled(model, pixels) @ model.visual_projection.weight.T
+
+
+def pooled(model, pixels):
+    return model.vision_model(pixels).pooler_output
+
+
+def unit(features):
+    return features / features.norm(dim=1, keepdim=True)
+
+
+def cls(encoder, pixels):
+    return encoder(pixels).last_hidden_state[:, 0]
+
+
+def processed(checkpoint, pictures):
+    images = [Image.open(io.BytesIO(picture)) for picture in pictures]
+    processor = AutoImageProcessor.from_pretrained(checkpoint)
+    return processor(images=images, return_tensors="pt")["pixel_values"]
+
+
+@pytest.mark.parametrize(
+    ("name", "program_format"), [*((name, "pt2") for name in ENCODERS), ("siglip", "torchscript")]
+)
+def test_an_exported_encoder_gives_the_features_of_the_checkpoint(name, program_format, tmp_path):
+    make, features_of = ENCODERS[name]
+    model = make(tmp_path / "checkpoint")
+    tower = "image" if name == "clip" else None
+    folder = tmp_path / "exported"
+    assert export(tmp_path / "checkpoint", folder, format=program_format, tower=tower) == 0
+    pictures = sample_pictures("RGB")
+    with torch.inference_mode():
+        expected = features_of(model, processed(tmp_path / "checkpoint", pictures))
+    predictions, features = answers(folder, pictures)
+    assert predictions.shape == (5, 0)
+    np.testing.assert_allclose(features, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "program_format"),
+    [*((name, "pt2") for name in CLASSIFIERS), ("resnet", "torchscript")],
+)
+def test_an_exported_classifier_predicts_as_the_checkpoint(name, program_format, tmp_path):
+    make, features_of = CLASSIFIERS[name]
+    model = make(tmp_path / "checkpoint")
+    assert export(tmp_path / "checkpoint", tmp_path / "exported", format=program_format) == 0
+    pictures = sample_pictures("RGB")
+    pixels = processed(tmp_path / "checkpoint", pictures)
+    with torch.inference_mode():
+        expected = torch.softmax(model(pixels).logits, dim=1), features_of(model, pixels)
+    predictions, features = answers(tmp_path / "exported", pictures)
+    np.testing.assert_allclose(predictions, expected[0], atol=1e-4)
+    np.testing.assert_allclose(features, expected[1], atol=1e-4)
+
+
+def test_a_classifier_of_several_labels_at_once_gives_each_its_own_probability(tmp_path):
+    settings = {"problem_type": "multi_label_classification"}
+    model = checkpoints.vit_classifier(tmp_path / "checkpoint", **settings)
+    assert export(tmp_path / "checkpoint", tmp_path / "exported") == 0
+    pictures = sample_pictures("RGB")
+    with torch.inference_mode():
+        logits = model(processed(tmp_path / "checkpoint", pictures)).logits
+    predictions, _ = answers(tmp_path / "exported", pictures)
+    np.testing.assert_allclose(predictions, torch.sigmoid(logits), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "resize_mode", "resize", "interpolation", "mean"),
+    [
+        (checkpoints.vit, "exact", 0, "bilinear", (0.5, 0.5, 0.5)),
+        (checkpoints.siglip, "exact", 0, "bicubic", (0.5, 0.5, 0.5)),
+        (checkpoints.dinov2, "shortest_edge", 40, "bicubic", (0.48, 0.46, 0.41)),
+        (checkpoints.resnet_classifier, "shortest_edge", 36, "bicubic", (0.485, 0.456, 0.406)),
+    ],
+    ids=["vit", "siglip", "dinov2", "resnet"],
+)
+def test_model_conf_has_the_preprocessing_of_the_checkpoint(
+    make, resize_mode, resize, interpolation, mean, tmp_path
+):
+    make(tmp_path / "checkpoint")
+    assert export(tmp_path / "checkpoint", tmp_path / "exported") == 0
+    conf = read_model_folder(tmp_path / "exported").conf
+    assert (conf.input, conf.image_mode, conf.image_size) == ("image", "RGB", 32)
+    assert (conf.resize_mode, conf.resize) == (resize_mode, resize)
+    assert (conf.interpolation, conf.mean) == (interpolation, mean)
+
+
+def test_a_vit_whose_pooler_was_never_trained_gives_its_cls_token(tmp_path):
+    model = checkpoints.vit_classifier(tmp_path / "checkpoint")
+    model.vit.save_pretrained(tmp_path / "encoder")
+    (tmp_path / "checkpoint" / "preprocessor_config.json").rename(
+        tmp_path / "encoder" / "preprocessor_config.json"
+    )
+    assert export(tmp_path / "encoder", tmp_path / "exported") == 0
+    pictures = sample_pictures("RGB")
+    with torch.inference_mode():
+        expected = cls(model.vit, processed(tmp_path / "encoder", pictures))
+    np.testing.assert_allclose(answers(tmp_path / "exported", pictures)[1], expected, atol=1e-4)
+
+
+def test_labels_of_a_checkpoint_go_into_model_conf(tmp_path):
+    labels = ["tench, Tinca tinca", "100% wool", "  two\nlines "]
+    checkpoints.resnet_classifier(tmp_path / "checkpoint", id2label=dict(enumerate(labels)))
+    assert export(tmp_path / "checkpoint", tmp_path / "exported", name="fishes") == 0
+    conf = read_model_folder(tmp_path / "exported").conf
+    assert conf.name == "fishes"
+    assert conf.label_names() == ("tench, Tinca tinca", "100% wool", "two lines")
+
+
+def test_labels_that_transformers_made_up_are_left_out(tmp_path):
+    checkpoints.resnet_classifier(tmp_path / "checkpoint")
+    assert export(tmp_path / "checkpoint", tmp_path / "exported") == 0
+    assert read_model_folder(tmp_path / "exported").conf.label_names() == ()
+
+
+def test_random_weights_need_only_a_config_and_follow_the_seed(tmp_path):
+    checkpoints.resnet_classifier(tmp_path / "checkpoint", id2label={0: "cat", 1: "dog"})
+    (tmp_path / "checkpoint" / "model.safetensors").unlink()
+    for folder, seed in (("seven", 7), ("again", 7), ("eight", 8)):
+        assert export(tmp_path / "checkpoint", tmp_path / folder, random=True, seed=seed) == 0
+    pictures = sample_pictures("RGB")
+    seven, again, eight = (
+        answers(tmp_path / folder, pictures)[1] for folder in ("seven", "again", "eight")
+    )
+    np.testing.assert_array_equal(seven, again)
+    assert np.abs(seven - eight).max() > 0.1
+    # what a random model calls a cat is none
+    assert read_model_folder(tmp_path / "seven").conf.label_names() == ()
