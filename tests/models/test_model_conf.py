@@ -1,10 +1,14 @@
 """What a model folder may say, and what names a model version."""
 
+import hashlib
+from pathlib import Path
+
 import pytest
 
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.models.conf import read_model_folder
 
+DIGITS = Path(__file__).parents[2] / "models" / "digits"
 GOOD = {"name": "shoes", "filename": "program.pt", "prediction_dim": 3, "feature_dim": 12}
 
 
@@ -64,6 +68,13 @@ def test_an_unknown_key_is_named_beside_the_known_ones(tmp_path):
         ("max_batch_size", "0"),
         ("inference_timeout", "0"),
         ("max_queue", "0"),
+        ("workers", "0"),
+        ("threads", "-1"),
+        ("precision", "int8"),
+        ("memory_limit_mib", "-1"),
+        ("interpolation", "cubic"),
+        ("resize_mode", "longest_edge"),
+        ("mean", "a, b, c"),
     ],
 )
 def test_a_malformed_value_is_quoted(tmp_path, key, value):
@@ -72,7 +83,9 @@ def test_a_malformed_value_is_quoted(tmp_path, key, value):
 
 def test_an_unknown_kind_of_input_is_told_the_known_ones(tmp_path):
     message = refusal(write(tmp_path, input="sound"))
-    assert message.endswith("model.conf: [model] input = 'sound': should be image or text or tensor or vector")
+    assert message.endswith(
+        "model.conf: [model] input = 'sound': should be image or text or tensor or vector"
+    )
 
 
 def test_the_section_is_model(tmp_path):
@@ -103,6 +116,73 @@ def test_there_is_a_label_for_each_prediction(tmp_path):
 def test_a_square_larger_than_the_resized_picture_is_refused(tmp_path):
     message = refusal(write(tmp_path, image_size=256, resize=224))
     assert "image_size = 256 cannot be cut from resize = 224" in message
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            {"mean": "0.5, 0.5"},
+            "mean: 2 values for the 3 channels of image_mode = RGB",
+        ),
+        (
+            {"std": "1, 1, 1", "image_mode": "L"},
+            "std: 3 values for the 1 channels of image_mode = L",
+        ),
+        ({"mean": "0, nan, 0"}, "mean = (0.0, nan, 0.0): should be finite"),
+        ({"std": "1, 0, 1"}, "std: a channel cannot be divided by 0"),
+        ({"resize_mode": "exact"}, "resize_mode = exact needs image_size, and no resize"),
+        (
+            {"resize_mode": "exact", "image_size": 8, "resize": 9},
+            "resize_mode = exact needs image_size, and no resize",
+        ),
+        (
+            {"input": "tensor", "input_shape": "2, 0"},
+            "input_shape: '0' should be a length of at least 1, or *",
+        ),
+        (
+            {"input": "tensor", "input_shape": "2,, 3"},
+            "input_shape: '' should be a length of at least 1, or *",
+        ),
+        ({"devices": "gpu"}, "devices: 'gpu' should be cpu or cuda:0, cuda:1, ..."),
+        ({"devices": "cpu, cuda"}, "devices: 'cuda' should be cpu or cuda:0, cuda:1, ..."),
+        ({"devices": "cuda:-1"}, "devices: 'cuda:-1' should be cpu or cuda:0, cuda:1, ..."),
+        ({"devices": ""}, "devices: '' should be cpu or cuda:0, cuda:1, ..."),
+    ],
+    ids=str,
+)
+def test_keys_that_contradict_one_another_are_refused(tmp_path, keys, said):
+    message = refusal(write(tmp_path, **keys))
+    assert message == f"{tmp_path / 'model.conf'}: [model] {said}"
+
+
+@pytest.mark.parametrize(
+    ("takes", "key"),
+    [
+        ("text", "image_size"),
+        ("image", "tokenizer"),
+        ("tensor", "mean"),
+        ("image", "input_shape"),
+        ("image", "version"),
+        ("vector", "filename"),
+    ],
+)
+def test_a_key_of_another_kind_of_input_is_refused(tmp_path, takes, key):
+    message = refusal(write(tmp_path, **{"filename": None, "input": takes, key: "1"}))
+    assert message.endswith(f"[model] {key} makes no sense with input = {takes}")
+
+
+def test_a_tensor_has_a_shape(tmp_path):
+    assert "[model] input_shape: " in refusal(write(tmp_path, input="tensor"))
+
+
+def test_each_device_has_its_workers(tmp_path):
+    model = read_model_folder(write(tmp_path, devices="cuda:0, cuda:1", workers=2))
+    assert model.conf.seats == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+
+
+def test_one_worker_on_the_processor_is_the_default(tmp_path):
+    assert read_model_folder(write(tmp_path)).conf.seats == ["cpu"]
 
 
 def fingerprint(folder, **keys):
@@ -137,8 +217,93 @@ def test_another_preprocessing_is_another_version(tmp_path, change):
         {"max_queue": 7},
         {"inference_timeout": 5},
         {"search_engine": "annoy"},
+        {"devices": "cuda:0, cuda:1"},
+        {"workers": 3},
+        {"threads": 2},
+        {"memory_limit_mib": 4096},
+        {"precision": "float32"},
+        {"interpolation": "bilinear"},
+        {"resize_mode": "shortest_edge"},
+        {"mean": "", "std": ""},
+        {"input": "image"},
     ],
     ids=str,
 )
 def test_what_does_not_change_the_vectors_keeps_the_version(tmp_path, keys):
     assert fingerprint(tmp_path, **keys) == fingerprint(tmp_path)
+
+
+NORMALIZED = {"mean": "0.5, 0.5, 0.5", "std": "0.2, 0.2, 0.2"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resize_mode": "exact"},
+        {"interpolation": "bicubic"},
+        {"mean": "0.5, 0.5, 0.4"},
+        {"mean": ""},
+        {"std": "0.2, 0.3, 0.2"},
+        {"std": ""},
+        {"precision": "bfloat16"},
+        {"precision": "float16"},
+    ],
+    ids=str,
+)
+def test_later_keys_of_pictures_are_part_of_the_version(tmp_path, change):
+    before = {"image_size": 32, **NORMALIZED}
+    assert fingerprint(tmp_path, **before | change) != fingerprint(tmp_path, **before)
+
+
+def test_the_shipped_digits_are_the_version_that_vectors_are_stored_under():
+    # of 0.1.0: another fingerprint would leave everybody's vectors behind
+    assert read_model_folder(DIGITS).fingerprint == "376772d60e3af109a9e5981f067784e5"
+
+
+def test_a_fingerprint_that_model_conf_names_is_that_of_the_version(tmp_path):
+    named = "0123456789abcdef0123456789abcdef"
+    assert fingerprint(tmp_path, fingerprint=named) == named
+    assert fingerprint(tmp_path, fingerprint=named, program=b"its twin") == named
+
+
+def tokenizer_file(folder, content=b"{}"):
+    folder.mkdir(exist_ok=True)
+    (folder / "tokenizer.json").write_bytes(content)
+
+
+def test_the_tokenizer_is_part_of_the_version(tmp_path):
+    tokenizer_file(tmp_path)
+    before = fingerprint(tmp_path, input="text")
+    tokenizer_file(tmp_path, b'{"added_tokens": []}')
+    assert fingerprint(tmp_path, input="text") != before
+
+
+def test_the_name_of_the_tokenizer_file_is_not_part_of_the_version(tmp_path):
+    tokenizer_file(tmp_path)
+    before = fingerprint(tmp_path, input="text")
+    (tmp_path / "tokenizer.json").rename(tmp_path / "words.json")
+    assert fingerprint(tmp_path, input="text", tokenizer="words.json") == before
+
+
+def test_where_texts_are_cut_is_part_of_the_version(tmp_path):
+    tokenizer_file(tmp_path)
+    cuts = {fingerprint(tmp_path, input="text", max_tokens=number) for number in (64, 128)}
+    assert len(cuts) == 2
+
+
+def test_a_missing_tokenizer_is_named(tmp_path):
+    message = refusal(write(tmp_path, input="text"))
+    assert f"[model] tokenizer: cannot read {tmp_path / 'tokenizer.json'}" in message
+
+
+def test_the_dtype_of_tensors_is_part_of_the_version_and_their_shape_is_not(tmp_path):
+    tensors = {"input": "tensor", "input_shape": "2, *"}
+    before = fingerprint(tmp_path, **tensors)
+    assert fingerprint(tmp_path, **tensors | {"input_dtype": "int16"}) != before
+    assert fingerprint(tmp_path, **tensors | {"input_shape": "2, 16"}) == before
+
+
+def test_the_fingerprint_of_a_program_for_pictures_never_changes(tmp_path):
+    preprocessing = b'{"image_mode": "RGB", "image_size": 224, "input": "image", "resize": 256}'
+    told = hashlib.sha256(preprocessing + hashlib.sha256(b"program").digest()).hexdigest()
+    assert fingerprint(tmp_path, image_size=224, resize=256) == told[:32]

@@ -3,71 +3,25 @@
 The faults that need no real process are in test_served_model.py.
 """
 
-import functools
-import os
 import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import psutil
 import pytest
 from PIL import Image
+from running_models import SOON, Running, value
 from support.images import encoded
 from support.models import save_model
 from support.programs import MOODY_DIMS, Lethal, Moody, grey
 from support.waiting import wait_for
 
 from euclidesdb_server.errors import ModelFailed, ShuttingDown, UndecodableInput
-from euclidesdb_server.models.conf import read_model_folder
-from euclidesdb_server.models.served import ServedModel
-from euclidesdb_server.models.worker_process import WorkerProcess
-from euclidesdb_server.types import ModelState, Payload
+from euclidesdb_server.types import ModelState
 
-SOON = 60.0
 POISON = grey(255)
 ENDLESS = grey(0)
-
-
-class Running:
-    """A ServedModel, and the processes that it started."""
-
-    def __init__(self, folder: Path, *, start_timeout: float = SOON) -> None:
-        self.pids: list[int] = []
-        start = functools.partial(
-            WorkerProcess,
-            read_model_folder(folder),
-            threads=1,
-            max_image_pixels=10_000,
-            start_timeout=start_timeout,
-        )
-
-        def start_and_note(give_up, device):
-            worker = start(give_up, device)
-            self.pids.append(worker._process.pid)
-            return worker
-
-        self.model = ServedModel(read_model_folder(folder), start_and_note)
-
-    def signal(self, number: int) -> None:
-        os.kill(self.pids[-1], number)
-
-    def embed(self, data: bytes):
-        return self.model.embed(Payload("image", data))
-
-    def queue_up(self, *pictures: bytes):
-        """Have the worker find these waiting together, behind two that are under way."""
-        self.signal(signal.SIGSTOP)
-        futures = []
-        for picture in (grey(1), grey(2)):
-            futures.append(self.embed(picture))
-            wait_for(lambda: len(self.model._queue) == 0, "the worker was given the picture")
-        futures += [self.embed(picture) for picture in pictures]
-        return futures
-
-    def go_on(self) -> None:
-        self.signal(signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +54,6 @@ def ready(request):
     yield
     wait_for(lambda: model.state == (ModelState.READY, ""), "the worker is back")
     assert len(model._queue) == 0
-
-
-def value(future):
-    return round(float(future.result(SOON).vector[0]) * 255)
 
 
 def shared_with(future):

@@ -96,7 +96,7 @@ class ProgramConf:
                 f"worker = {self.worker}: a shared worker is one, on one device, not "
                 f"{len(self.seats)}"
             )
-        for device in self.devices:
+        for device in self.devices or ("",):
             kind, _, number = device.partition(":")
             if device != "cpu" and not (kind == "cuda" and number.isdecimal()):
                 raise ModelLoadError(f"devices: {device!r} should be cpu or cuda:0, cuda:1, ...")
@@ -196,11 +196,6 @@ class TensorConf(ProgramConf):
     input_dtype: Literal[
         "float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "bool"
     ] = "float32"
-
-    @property
-    def lengths(self) -> tuple[int | None, ...]:
-        """Of an item's dimensions; None: free."""
-        return tuple(None if length == FREE else int(length) for length in self.input_shape)
 
     def preprocessing(self) -> dict[str, Any]:
         """As `ProgramConf.preprocessing`."""

@@ -73,12 +73,13 @@ def make_inputs(conf: Mapping[str, Any], *, max_image_pixels: int) -> InputKind:
 
 
 def _device(name: str) -> torch.device:
-    device = torch.device(name)
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if not torch.cuda.is_available() or (device.index or 0) >= count:
-            raise ModelLoadError(f"devices: there is no {name} here: torch sees {count} of them")
-    return device
+    if name == "cpu":
+        return torch.device(name)
+    number = int(name.partition(":")[2])  # torch.device takes cuda:1000 for a negative one
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if number >= count:
+        raise ModelLoadError(f"devices: there is no {name} here: torch sees {count} of them")
+    return torch.device("cuda", number)
 
 
 def _torchscript(path: Path, device: torch.device, dtype: torch.dtype) -> torch.jit.ScriptModule:
