@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 from served_vectors import row
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig
+from transformers import BertConfig, PreTrainedTokenizerFast
 
 import euclidesdb
 from euclidesdb_server.demo.digits import split_digits
@@ -163,11 +163,14 @@ def save_resnet18(models: Path) -> Path:
 def save_encoder(models_folder: Path) -> Path:
     """A text encoder of MiniLM's size: 6 layers of 384, with words for tokens."""
     with tempfile.TemporaryDirectory() as name:
-        vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]"])}
+        padding, unknown = "[PAD]", "[UNK]"
+        vocabulary = {padding: 0, unknown: 1}
         vocabulary |= {f"w{number}": number + 2 for number in range(WORDS)}
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        tokenizer.save(str(Path(name, "tokenizer.json")))
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token=padding, unk_token=unknown, model_max_length=128
+        ).save_pretrained(name)
         BertConfig(
             vocab_size=len(vocabulary), hidden_size=384, num_hidden_layers=6,
             num_attention_heads=12, intermediate_size=1536, max_position_embeddings=512,

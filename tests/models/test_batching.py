@@ -183,3 +183,58 @@ def test_every_request_of_many_threads_is_handed_out_once():
         taking.result(SOON)
     taken.extend(works(queue.take(10_000, 0, never)) if len(queue) else [])
     assert sorted(taken) == list(range(1000))
+
+
+def test_a_batch_grows_while_the_worker_is_busy(taker):
+    queue, _ = queue_of(1)
+    free = threading.Event()
+    taken = taker.submit(queue.take, 10, 0, never, lambda: 0.0 if free.is_set() else HOUR)
+    queue.put(2)
+    assert not taken.done()
+    free.set()
+    queue.wake()
+    assert works(taken.result(SOON)) == [1, 2]
+
+
+def test_a_full_batch_does_not_wait_for_a_busy_worker():
+    queue, _ = queue_of(1, 2)
+    assert works(queue.take(2, 0, never, lambda: HOUR)) == [1, 2]
+
+
+def test_who_came_alone_last_time_is_not_made_to_wait_again():
+    queue, _ = queue_of(1)
+    assert works(queue.take(10, 0, never)) == [1]
+    queue.put(2)
+    assert works(queue.take(10, HOUR, never)) == [2]
+
+
+def test_items_of_like_size_share_a_batch_and_the_oldest_is_in_the_first():
+    queue = RequestQueue("model 'm'", 100, size=len)
+    for work in ("aaaaaa", "b", "cccccc", "d", "eeeee", "ff"):
+        queue.put(work)
+    assert works(queue.take(3, 0, never)) == ["aaaaaa", "cccccc", "eeeee"]
+    assert works(queue.take(3, 0, never)) == ["b", "d", "ff"]
+
+
+def test_whatever_their_sizes_every_item_has_its_turn():
+    queue = RequestQueue("model 'm'", 100, size=len)
+    queue.put("x" * 1000)
+    taken = []
+    for round_ in range(3):
+        for _ in range(4):
+            queue.put("y")
+        batch = works(queue.take(4, 0, never))
+        taken.append(batch)
+        assert len(batch) == 4, round_
+    assert "x" * 1000 in taken[0]
+
+
+def test_what_is_tried_alone_stays_alone_whatever_its_size():
+    queue = RequestQueue("model 'm'", 100, size=len)
+    for work in ("a", "b"):
+        queue.put(work)
+    queue.put_back(queue.take(1, 0, never))
+    for work in ("c", "d"):
+        queue.put(work)
+    assert works(queue.take(2, 0, never)) == ["a"]
+    assert works(queue.take(2, 0, never)) == ["b", "c"]

@@ -1,6 +1,7 @@
 """The queue in which requests for one model meet and become batches.
 
-Knows nothing of images, torch or processes. Promises: bounded (one more is refused at once,
+Knows nothing of images, torch or processes. While the worker is busy a batch grows; where items
+have sizes, those of like size share one. Promises: bounded (one more is refused at once,
 not made to wait); a request whose caller has gone is never handed out; every request that is
 accepted gets an answer, at the latest when the queue is closed.
 """
@@ -37,9 +38,12 @@ class Request(Generic[Work, Answer]):
 class RequestQueue(Generic[Work, Answer]):
     """Thread-safe; one thread takes."""
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, limit: int, size: Callable[[Work], int] | None = None) -> None:
+        """size: of what an item costs, where items differ; None: any may share a batch."""
         self._name = name
         self._limit = limit
+        self._size = size
+        self._last_was_alone = False
         self._condition = threading.Condition()
         self._waiting: deque[Request[Work, Answer]] = deque()
         self._refusal: DatabaseError | None = None
@@ -72,9 +76,16 @@ class RequestQueue(Generic[Work, Answer]):
             self._condition.notify_all()
 
     def take(
-        self, most: int, max_wait: float, give_up: Callable[[], bool]
+        self,
+        most: int,
+        max_wait: float,
+        give_up: Callable[[], bool],
+        busy: Callable[[], float] = lambda: 0.0,
     ) -> list[Request[Work, Answer]]:
         """Wait for a request, then up to `max_wait` seconds, counted from its arrival, for more.
+
+        busy: for how many more seconds a batch would only lie there; so long it grows instead,
+        and no longer than that where the last request came alone, too.
 
         Returns 1 to `most` requests; none where `give_up` became true (see `wake`). With
         `max_wait` 0 a batch is still all that queued up during the last one.
@@ -85,18 +96,26 @@ class RequestQueue(Generic[Work, Answer]):
                 if give_up():
                     return []
                 if not self._waiting[0].alone:
-                    remaining = self._waiting[0].arrived + max_wait - time.monotonic()
-                    self._condition.wait_for(
-                        lambda: len(self._waiting) >= most or give_up(), max(0.0, remaining)
-                    )
+                    self._grow(most, max_wait, give_up, busy)
                     if give_up():
                         return []
                 batch = self._pop(most)
                 if batch:
+                    self._last_was_alone = len(batch) == 1
                     return batch
 
+    def _grow(
+        self, most: int, max_wait: float, give_up: Callable[[], bool], busy: Callable[[], float]
+    ) -> None:
+        while self._waiting and len(self._waiting) < most and not give_up():
+            worth = 0.0 if self._last_was_alone and len(self._waiting) == 1 else max_wait
+            remaining = max(self._waiting[0].arrived + worth - time.monotonic(), busy())
+            if remaining <= 0:
+                return
+            self._condition.wait(remaining)
+
     def wake(self) -> None:
-        """Have `take` look at `give_up` again."""
+        """Have `take` look at `give_up` and `busy` again."""
         with self._condition:
             self._condition.notify_all()
 
@@ -116,6 +135,8 @@ class RequestQueue(Generic[Work, Answer]):
             self._refusal = None
 
     def _pop(self, most: int) -> list[Request[Work, Answer]]:
+        if self._size is not None and len(self._waiting) > most:
+            self._bring_together(self._size, most)
         batch: list[Request[Work, Answer]] = []
         while self._waiting and len(batch) < most:
             if self._waiting[0].alone:
@@ -124,6 +145,21 @@ class RequestQueue(Generic[Work, Answer]):
             if request.future.set_running_or_notify_cancel():
                 batch.append(request)
         return batch
+
+    def _bring_together(self, size: Callable[[Work], int], most: int) -> None:
+        """Put behind the oldest request those nearest to it in size, as many as share its batch."""
+        oldest = self._waiting[0]
+        if oldest.alone:
+            return
+        wanted = size(oldest.work)
+        others = [
+            request for request in self._waiting if not request.alone and request is not oldest
+        ]
+        others.sort(key=lambda request: abs(size(request.work) - wanted))
+        near = {id(request) for request in (oldest, *others[: most - 1])}
+        first = [request for request in self._waiting if id(request) in near]
+        rest = [request for request in self._waiting if id(request) not in near]
+        self._waiting = deque(first + rest)
 
 
 def _fresh(error: DatabaseError) -> DatabaseError:

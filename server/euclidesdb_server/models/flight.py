@@ -16,6 +16,12 @@ WINDOW: Final = 2
 """Batches with the worker at once: it decodes one while the other is in the forward pass."""
 
 
+SMOOTHING: Final = 4
+"""Batches over which the time that an item takes is averaged."""
+HEAD_START: Final = 0.3
+"""Of the time that a batch takes: so long before its end the next one is handed over."""
+
+
 class Flight:
     """Thread-safe: one thread launches, one lands."""
 
@@ -23,6 +29,7 @@ class Flight:
         self._condition = threading.Condition()
         self._batches: dict[int, list[EmbedRequest]] = {}
         self._numbers = itertools.count(1)
+        self._seconds_per_item = 0.0
         self._progress = time.monotonic()
         self._down = False
 
@@ -51,9 +58,21 @@ class Flight:
         """The requests of a batch that was answered. Raises KeyError for one never launched."""
         with self._condition:
             batch = self._batches.pop(number)
-            self._progress = time.monotonic()
+            now = time.monotonic()
+            measured = (now - self._progress) / max(1, len(batch))
+            self._seconds_per_item += (measured - self._seconds_per_item) / SMOOTHING
+            self._progress = now
             self._condition.notify_all()
             return batch
+
+    def busy_for(self) -> float:
+        """Seconds until the worker should be given the next batch, to have it decoded in time."""
+        with self._condition:
+            if not self._batches or self._down:
+                return 0.0
+            items = sum(len(batch) for batch in self._batches.values())
+            takes = items * self._seconds_per_item
+            return self._progress + takes * (1 - HEAD_START) - time.monotonic()
 
     def stalled_for(self) -> float:
         """Seconds since the last answer while there is something to answer; else 0."""

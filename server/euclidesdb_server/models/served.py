@@ -68,7 +68,10 @@ class ServedModel:
         self._start = start
         self._rest = rest
         self._queue: RequestQueue[Payload, Embedding] = RequestQueue(
-            f"model {folder.conf.name!r}", folder.conf.max_queue
+            f"model {folder.conf.name!r}",
+            folder.conf.max_queue,
+            # the cost of a text goes by its length; pictures are brought to one size
+            (lambda payload: len(payload.data)) if folder.conf.input == "text" else None,
         )
         self._settled = threading.Event()
         self._closing = threading.Event()
@@ -190,6 +193,7 @@ class ServedModel:
                 conf.max_batch_size,
                 conf.max_wait_ms / 1000,
                 give_up=lambda: flight.down or self._over(),
+                busy=flight.busy_for,
             )
             if not batch:
                 return
@@ -253,6 +257,7 @@ class ServedModel:
         conf = self.folder.conf
         try:
             requests = flight.land(header["batch"])
+            self._queue.wake()
         except (KeyError, TypeError) as error:
             raise ProtocolError(f"an answer to no batch: {header}") from error
         try:

@@ -90,6 +90,8 @@ class RecallSampler:
                 meter.add(*measure())
             except Exception:  # the outermost loop of this thread
                 log.exception("a query could not be answered exactly")
+            # they hold a whole segment, which may be replaced long before the next sample
+            del taken, measure
 
     def _take(self) -> tuple[RecallMeter, Measurement] | None:
         with self._condition:
