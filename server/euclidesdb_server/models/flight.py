@@ -18,7 +18,7 @@ WINDOW: Final = 2
 
 SMOOTHING: Final = 4
 """Batches over which the time that an item takes is averaged."""
-HEAD_START: Final = 0.3
+HEAD_START: Final = 0.15
 """Of the time that a batch takes: so long before its end the next one is handed over."""
 
 
