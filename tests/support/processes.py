@@ -52,6 +52,10 @@ class ServerProcess:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def address(self) -> str:
         """Where it serves, as soon as it does."""
         assert self._process.stdout is not None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,7 @@ from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
 
 log = logging.getLogger(__name__)
 
+M_ARENA_MAX: Final = -8  # malloc.h
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -24,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
     stop_wanted = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_wanted.set())
+    _limit_arenas()
     # Searches run side by side, a thread each. Left alone, faiss would start as many OpenMP
     # threads as there are cores in every one of them. (Workers get a setting of their own.)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,6 +53,16 @@ def run(options: argparse.Namespace) -> int:
         stop_wanted.wait()
     log.info("stopped")
     return 0
+
+
+def _limit_arenas() -> None:
+    """Have all threads share two arenas of memory.
+
+    glibc would give eight to each core, each of which keeps what was freed in it: after 40,000
+    calls of all kinds a server held 90 MiB instead of 70.
+    """
+    with suppress(AttributeError, OSError):  # no glibc
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def _configure_logging(file: Path | None) -> None:

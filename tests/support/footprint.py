@@ -1,0 +1,62 @@
+"""What a process and a folder take of the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Of a process at one moment.
+
+    memory: bytes resident that are its own: pages of mapped files, which the system takes back
+    when it likes, are not among them. files: descriptors open, sockets included. maps: regions
+    of memory, those of mapped files among them.
+    """
+
+    memory: int
+    threads: int
+    files: int
+    maps: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.memory / 2**20:.1f} MiB, {self.threads} threads, {self.files} files, "
+            f"{self.maps} maps"
+        )
+
+
+def footprint(process: psutil.Process) -> Footprint:
+    about = process.memory_info()
+    return Footprint(
+        memory=about.rss - about.shared,
+        threads=process.num_threads(),
+        files=process.num_fds(),
+        maps=len(process.memory_maps(grouped=False)),
+    )
+
+
+def disk_use(folder: Path) -> int:
+    """The bytes that the files below a folder take on disk."""
+    used = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # files come and go meanwhile
+                used += Path(parent, name).stat().st_blocks * 512
+    return used
+
+
+def peak(readings: Sequence[Footprint]) -> Footprint:
+    """The most of each."""
+    return Footprint(
+        memory=max(each.memory for each in readings),
+        threads=max(each.threads for each in readings),
+        files=max(each.files for each in readings),
+        maps=max(each.maps for each in readings),
+    )
