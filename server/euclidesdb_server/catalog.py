@@ -245,16 +245,19 @@ class Catalog:
         return space
 
     def _embed(self, model: Model, payload: Payload, digest: bytes) -> Future[Embedding]:
-        cache, fingerprint = self._cache, model.folder.fingerprint
+        conf, cache = model.folder.conf, self._cache
+        # a fingerprint may be a name that somebody gave, to more models than one
+        told = (conf.name, model.folder.fingerprint, conf.feature_dim, conf.prediction_dim)
+        version = repr(told)
         if cache is None:
             return model.embed(payload)
-        known = cache.get(fingerprint, digest)
-        if known is not None and payload.kind == model.folder.conf.input:
+        known = cache.get(version, digest)
+        if known is not None and payload.kind == conf.input:
             future: Future[Embedding] = Future()
             future.set_result(known)
             return future
         future = model.embed(payload)
-        future.add_done_callback(functools.partial(_remember, cache, fingerprint, digest))
+        future.add_done_callback(functools.partial(_remember, cache, version, digest))
         return future
 
     def _wrong_shape(self, model: str, shape: tuple[int, ...]) -> DimensionMismatch:
@@ -295,10 +298,10 @@ def _with_space(status: ModelStatus, space: ModelSpace) -> ModelStatus:
 
 
 def _remember(
-    cache: EmbeddingCache, fingerprint: str, digest: bytes, future: Future[Embedding]
+    cache: EmbeddingCache, version: str, digest: bytes, future: Future[Embedding]
 ) -> None:
     if not future.cancelled() and future.exception() is None:
-        cache.put(fingerprint, digest, future.result())
+        cache.put(version, digest, future.result())
 
 
 class _Asked:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from euclidesdb_server.catalog import Catalog, Embedded
 from euclidesdb_server.checks import (
@@ -19,7 +20,7 @@ from euclidesdb_server.checks import (
     unusable_ids,
 )
 from euclidesdb_server.embedded import NewItem, VectorItems
-from euclidesdb_server.errors import DatabaseError, UnknownItem
+from euclidesdb_server.errors import CorruptRecord, DatabaseError, UnknownItem
 from euclidesdb_server.finding import Finder
 from euclidesdb_server.spaces import Compactor, ModelSpace
 from euclidesdb_server.store import FeatureStore, StoreReader
@@ -176,11 +177,12 @@ class FeatureDatabase:
                     )
                     for name, vector in request.vectors.items()
                 }
-                ready_made = frozenset(given)
+                ready_made, known = frozenset(given), dict[ModelSpace, Embedding]()
                 # raises now what would be in vain later
                 spaces = {name: self._catalog.current_space(name) for name in request.models}
                 if request.payload is not None:
-                    given |= self._known(request.id, request.payload, spaces.values())
+                    known = self._known(request.id, request.payload, spaces.values())
+                    given |= known
                     missing = [name for name, space in spaces.items() if space not in given]
                     if missing:
                         to_embed.append((request.payload, missing))
@@ -196,6 +198,7 @@ class FeatureDatabase:
                     request.attributes_json,
                     request.metadata,
                     ready_made,
+                    frozenset(known),
                 )
             )
         for position, said in zip(waiting, self._catalog.embed_many(to_embed, call), strict=True):
@@ -215,9 +218,9 @@ class FeatureDatabase:
                 number = space.record.number
                 label = record.labels.get(number)
                 if label is not None and number not in record.ready_made:
-                    found = reader.embedding(number, label)
-                    if found is not None:
-                        known[space] = found
+                    with suppress(CorruptRecord):  # then it is made anew
+                        if (found := reader.embedding(number, label)) is not None:
+                            known[space] = found
             return known
 
     def _stored_embedding(

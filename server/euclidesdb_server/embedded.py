@@ -29,6 +29,8 @@ class NewItem:
     attributes_json: str | None = None
     metadata: bytes | None = None
     ready_made: frozenset[ModelSpace] = frozenset()
+    known: frozenset[ModelSpace] = frozenset()
+    """The spaces whose vector was found in the store, as what the payload gives."""
 
     def size(self) -> int:
         """About how many bytes are written."""

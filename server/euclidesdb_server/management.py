@@ -12,7 +12,13 @@ from collections.abc import Callable
 from typing import Final
 
 from euclidesdb_server.catalog import Catalog
-from euclidesdb_server.errors import DeadlineExceeded, ModelLoadError, ModelRejected, ShuttingDown
+from euclidesdb_server.errors import (
+    DeadlineExceeded,
+    ModelLoadError,
+    ModelRejected,
+    ShuttingDown,
+    StartupError,
+)
 from euclidesdb_server.models import Model, ModelRegistry
 from euclidesdb_server.spaces import Compactor, ModelSpace
 from euclidesdb_server.types import Call, ModelState, ModelStatus
@@ -48,7 +54,10 @@ class ModelManager:
         Raises ModelRejected where it cannot be read, or fails its load check; DeadlineExceeded
         where the caller goes before that is known. Nothing has changed then.
         """
-        with self._one_at_a_time:
+        remaining = call.time_remaining()
+        if not self._one_at_a_time.acquire(timeout=-1 if remaining is None else max(0, remaining)):
+            raise DeadlineExceeded(f"another model is being loaded: folder {folder!r} is not")
+        try:
             try:
                 model = self._models.start(folder)
             except ModelLoadError as error:
@@ -61,6 +70,8 @@ class ModelManager:
                 raise
             log.info("model %r is loaded from folder %r", model.folder.conf.name, folder)
             return self._catalog.status(model.folder.conf.name)
+        finally:
+            self._one_at_a_time.release()
 
     def reload(self, name: str, call: Call) -> ModelStatus:
         """As `load`, of the folder that a model was loaded from. Raises UnknownModel, too."""
@@ -77,7 +88,9 @@ class ModelManager:
         log.info("model %r is unloaded", name)
 
     def _wait(self, model: Model, call: Call) -> None:
-        while not model.wait_until_settled(WAIT_INTERVAL):
+        settled = False
+        while not settled:
+            settled = model.wait_until_settled(WAIT_INTERVAL)
             remaining = call.time_remaining()
             if remaining is not None and remaining <= 0:
                 raise DeadlineExceeded(f"model {model.folder.conf.name!r} did not load in time")
@@ -96,7 +109,10 @@ class ModelManager:
                 "restart: its vectors are being searched"
             )
         # in this order: whoever meets the model finds its space
-        space = self._open_space(model) if space is None else space
+        try:
+            space = self._open_space(model) if space is None else space
+        except StartupError as error:
+            raise ModelRejected(f"model {conf.name!r}: {error}") from error
         self._catalog.make_current(conf.name, space)
         self._compactor.consider(space)
         before = self._models.serve(model, folder)

@@ -167,6 +167,7 @@ class Writer:
             or item.attributes_json not in (None, before.attributes_json)
             or item.metadata not in (None, before.metadata)
             or (self._keep_payloads and before.payload_label is None)
+            or not item.embeddings.keys() <= item.known
             or any(
                 space.record.number not in before.labels or space.record.number in before.ready_made
                 for space in item.embeddings

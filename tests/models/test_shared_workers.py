@@ -53,9 +53,11 @@ def test_models_that_name_one_worker_run_in_one_process(registry):
 
 
 def test_a_model_that_goes_leaves_the_other_serving(registry):
+    (before,) = workers()
     registry.end(registry.withdraw("first"))
     assert embed(registry, "second").vector.shape == (4,)
     (worker,) = workers()
+    assert worker.pid == before.pid
     registry.end(registry.withdraw("second"))
     wait_for(lambda: not worker.is_running(), "the end of the process")
 
@@ -122,3 +124,10 @@ def test_what_cannot_be_decoded_says_so_to_everybody():
     for _ in range(2):
         with pytest.raises(ValueError, match="it is bad"):
             items.get(b"bad", b"how", decoder)
+
+
+def test_what_is_larger_than_all_that_is_kept_is_decoded_each_time():
+    items = DecodedItems()
+    large = torch.empty(1).expand(1 << 26)  # counts 256 MiB, takes none
+    assert items.get(b"abc", b"how", lambda _data: large) is large
+    assert items.get(b"abc", b"how", lambda _data: torch.zeros(1)).numel() == 1

@@ -68,11 +68,20 @@ def test_batches_sent_ahead_are_answered_in_order(connection):
         assert np.frombuffer(features, "<f4")[0] * 255 == pytest.approx(number + 1)
 
 
-def test_a_reader_that_fails_ends_the_worker(connection, program):
-    class OutOfMemory:
-        def decode(self, _data):
-            raise MemoryError
-
-    program.inputs = OutOfMemory()
-    send_message(connection, {"type": "run", "batch": 1}, [grey(1)])
+def test_a_reader_that_fails_ends_the_worker(connection):
+    connection.send_bytes(b"no message")
     # the fixture sees the pipeline end, though nobody answered
+
+
+def test_an_item_that_cannot_be_decoded_for_whatever_reason_fails_alone(
+    connection, program, monkeypatch
+):
+    def out_of_memory(_data):
+        raise MemoryError("no room for it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(program.inputs, "decode", out_of_memory)
+        errors, _ = run(connection, 1, [grey(1)])
+    assert errors[0]["kind"] == "undecodable"
+    assert "no room for it" in errors[0]["message"]
+    assert run(connection, 2, [grey(1)])[0] == [None]

@@ -20,12 +20,12 @@ class EmbeddingCache:
         self._lock = threading.Lock()
         self._kept: LRUCache[tuple[str, bytes], Embedding] = LRUCache(most_bytes, _size)
 
-    def get(self, fingerprint: str, digest: bytes) -> Embedding | None:
-        """What the model version said of the payload; None where that is not known (any more)."""
+    def get(self, version: str, digest: bytes) -> Embedding | None:
+        """What a model version said of the payload; None where that is not known (any more)."""
         with self._lock:
-            return self._kept.get((fingerprint, digest))
+            return self._kept.get((version, digest))
 
-    def put(self, fingerprint: str, digest: bytes, embedding: Embedding) -> None:
+    def put(self, version: str, digest: bytes, embedding: Embedding) -> None:
         """Remember it, where it is not larger than the whole cache."""
         # copied out of the answers of the whole batch, which would stay in memory with them
         vector, predictions = embedding.vector.copy(), embedding.predictions
@@ -33,7 +33,7 @@ class EmbeddingCache:
         size = _size(embedding)
         with self._lock:
             if size <= self._kept.maxsize:
-                self._kept[fingerprint, digest] = embedding
+                self._kept[version, digest] = embedding
 
 
 def _size(embedding: Embedding) -> int:

@@ -86,6 +86,13 @@ class ProgramConf:
 
     def check(self) -> None:
         """Raise ModelLoadError where keys contradict one another."""
+        if len(self.fingerprint) > LONGEST_NAME or "@" in self.fingerprint:
+            raise ModelLoadError(f"fingerprint = {self.fingerprint[:80]!r} is none")
+        if self.worker and self.memory_limit_mib:
+            raise ModelLoadError(
+                f"memory_limit_mib = {self.memory_limit_mib} is of a whole process, and worker = "
+                f"{self.worker} is shared: give one of them"
+            )
         labels = self.label_names()
         if labels and len(labels) != self.prediction_dim:
             raise ModelLoadError(
@@ -254,6 +261,19 @@ class ModelFolder:
     program: Path
     fingerprint: str
     engine: SearchEngine
+    made_of: str = ""
+    """The fingerprint of the files themselves, whatever version the conf names."""
+
+    def check_unchanged(self) -> None:
+        """Raise ModelLoadError where the files are not what they were when the folder was read.
+
+        A worker that starts again would make vectors of another version.
+        """
+        if _fingerprint(self.conf, self.program, self.program.parent / MODEL_CONF) != self.made_of:
+            raise ModelLoadError(
+                f"the files in {self.program.parent} have changed since they were loaded: reload "
+                f"model {self.conf.name!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +312,8 @@ def read_model_folder(folder: Path, engines: Engines | None = None) -> ModelFold
     except ModelLoadError as error:
         raise ModelLoadError(f"{file}: [model] {error}") from error
     program = folder / conf.filename
-    return ModelFolder(conf, program, conf.fingerprint or _fingerprint(conf, program, file), engine)
+    made_of = _fingerprint(conf, program, file)
+    return ModelFolder(conf, program, conf.fingerprint or made_of, engine, made_of)
 
 
 def _parse(section: Mapping[str, str], file: Path) -> ProgramConf | VectorsConf:

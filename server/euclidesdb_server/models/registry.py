@@ -6,12 +6,11 @@ place among them once it is ready.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
@@ -100,10 +99,9 @@ class ModelRegistry:
         try:
             return self._served[name]
         except KeyError as error:
-            if name in self._broken:
-                raise ModelUnavailable(
-                    f"model {name!r} cannot be served: {self._broken[name]}"
-                ) from error
+            reason = self._broken.get(name)
+            if reason is not None:
+                raise ModelUnavailable(f"model {name!r} cannot be served: {reason}") from error
             known = ", ".join(repr(known) for known in sorted(self._served)) or "none"
             raise UnknownModel(f"no model {name!r}; the models served are: {known}") from error
 
@@ -124,9 +122,19 @@ class ModelRegistry:
         if folder_name in ("", ".", "..") or Path(folder_name).name != folder_name:
             raise ModelLoadError(f"{folder_name!r} is no name of a folder in the models folder")
         path = self._config.dir_path / folder_name
-        if not path.is_dir():
-            raise ModelLoadError(f"there is no folder {folder_name!r} in the models folder")
+        try:
+            there = path.is_dir()
+        except OSError:  # a name that is too long
+            there = False
+        if not there:
+            raise ModelLoadError(f"there is no folder {folder_name[:255]!r} in the models folder")
         folder = read_model_folder(path, self._engines)
+        place = self._places.get(folder.conf.name, folder_name)
+        if place != folder_name and (self._config.dir_path / place).is_dir():
+            raise ModelLoadError(
+                f"folder {folder_name!r} is of model {folder.conf.name!r}, as folder {place!r} is: "
+                "remove one of them, or a restart would choose"
+            )
         with self._changing:
             if self._closed:
                 raise ShuttingDown("the server is stopping")
@@ -182,14 +190,25 @@ class ModelRegistry:
     def _start(self, folder: Folder) -> Model:
         if isinstance(folder, VectorsFolder):
             return ReadyMadeVectors(folder)
-        start = functools.partial(
-            WorkerProcess,
-            folder,
-            threads=folder.conf.threads or self._threads,
-            max_image_pixels=self._config.max_image_pixels,
-            start_timeout=self._config.start_timeout,
-            hosts=self._hosts,
-        )
+
+        def start(give_up: Callable[[], bool], device: str) -> WorkerProcess:
+            worker = WorkerProcess(
+                folder,
+                give_up,
+                device,
+                threads=folder.conf.threads or self._threads,
+                max_image_pixels=self._config.max_image_pixels,
+                start_timeout=self._config.start_timeout,
+                hosts=self._hosts,
+            )
+            try:
+                folder.check_unchanged()  # now that it has read them
+            except ModelLoadError:
+                worker.stop()
+                worker.release()
+                raise
+            return worker
+
         return ServedModel(folder, start)
 
 

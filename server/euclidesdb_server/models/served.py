@@ -79,6 +79,7 @@ class ServedModel:
         self._lock = threading.Lock()
         self._ready = 0
         self._crashes = 0
+        self._resting = False
         self._items_run = 0
         self._batches_run = 0
         self._standing = (ModelState.LOADING, "")
@@ -140,17 +141,20 @@ class ServedModel:
                     self._serve(worker)
                 finally:
                     worker.release()
-                if self._standing[0] is ModelState.QUARANTINED:
+                if self._resting:
                     if self._closing.wait(self._rest) or self._given_up:
                         return
-                    self._crashes = 0
+                    with self._lock:
+                        self._crashes, self._resting = 0, False
                     self._queue.accept()
         except Exception as error:  # whatever it was, those who wait must hear of it
             log.exception("nobody runs model %r any more", self.folder.conf.name)
             self._give_up(f"internal error: {error}")
 
     def _start_worker(self, device: str) -> WorkerProcess | None:
-        chances = STARTS_TO_QUARANTINE if self._settled.is_set() else 1
+        # it may be a neighbour that kills a shared process
+        again = self._settled.is_set() or self.folder.conf.worker
+        chances = STARTS_TO_QUARANTINE if again else 1
         for chance in range(1, chances + 1):
             if self._over():
                 return None
@@ -176,7 +180,7 @@ class ServedModel:
             self._feed(worker, flight)
             if self._over():
                 flight.wait_for_room(1)  # what was handed over is answered
-                worker.end(patience=0)
+                worker.stop()
         except OSError:
             log.debug("the worker broke its connection; the receiver deals with it")
         except BaseException:
@@ -221,7 +225,7 @@ class ServedModel:
                     how = f"it gave no answer for inference_timeout = {timeout:g} s"
                     break
         except (EOFError, OSError):
-            how = worker.end(DYING)
+            how = "it was stopped" if self._over() else worker.end(DYING)
         except Exception as error:  # ProtocolError, and whatever else a mad worker brings about
             worker.end(patience=0)
             how = f"{type(error).__name__}: {error}"
@@ -245,7 +249,8 @@ class ServedModel:
         with self._lock:
             self._crashes += 1
             self._ready -= 1
-        if self._crashes >= CRASHES_TO_QUARANTINE:
+            self._resting = self._resting or self._crashes >= CRASHES_TO_QUARANTINE
+        if self._resting:
             self._quarantine(
                 f"its worker died {self._crashes} times in a row: {how}; the next try is "
                 f"{self._rest:g} s later"
@@ -269,9 +274,10 @@ class ServedModel:
                     ModelFailed(f"model {conf.name!r} gave no proper answer: {error}")
                 )
             raise ProtocolError(f"no proper answer: {error}") from error
+        run = sum(not isinstance(answer, UndecodableInput) for answer in answers)
         with self._lock:
-            self._items_run += len(requests)
-            self._batches_run += 1
+            self._items_run += run
+            self._batches_run += run > 0
         for request, answer in zip(requests, answers, strict=True):
             if isinstance(answer, Embedding):
                 self._crashes = 0
@@ -282,7 +288,7 @@ class ServedModel:
     def _came_up(self) -> None:
         with self._lock:
             self._ready += 1
-            if not self._given_up:
+            if not (self._given_up or self._resting):
                 self._standing = (ModelState.READY, "")
             if self._ready == len(self._threads):
                 self._settled.set()

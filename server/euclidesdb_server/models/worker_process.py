@@ -10,10 +10,12 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -71,6 +73,10 @@ def load_message(
     }
 
 
+class _GivenUp(ModelLoadError):
+    """Nobody wants the model any more."""
+
+
 class _Refused(Exception):
     """The worker says that it cannot serve the model."""
 
@@ -117,6 +123,10 @@ class WorkerProcess:
         except _Refused as error:
             self.release()  # the process is well, and may serve others
             raise ModelLoadError(str(error)) from error
+        except _GivenUp:
+            self.stop()
+            self.release()
+            raise
         except BaseException:
             self.end(patience=0)
             self.release()
@@ -151,6 +161,14 @@ class WorkerProcess:
             return f"it exited with code {code}"
         return f"it was ended by signal {-code} ({signal.Signals(-code).name})"
 
+    def stop(self) -> None:
+        """End a worker that is well; of a process that others share, its part of it."""
+        if self._host is None:
+            self.end(patience=0)
+            return
+        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as view:
+            view.shutdown(socket.SHUT_RDWR)
+
     def release(self) -> None:
         """Close the connection, which ends a worker that is well, and see the process out.
 
@@ -172,7 +190,7 @@ class WorkerProcess:
             send_message(self._connection, load)
             while not self.poll(GIVE_UP_INTERVAL):
                 if give_up():
-                    raise ModelLoadError("the server is stopping")
+                    raise _GivenUp("it is not wanted any more")
                 if time.monotonic() > deadline:
                     raise ModelLoadError(f"it did not load in {start_timeout:g} s")
             header, _ = self.receive()

@@ -55,7 +55,7 @@ class ItemRecord:
             self.payload_label,
             self.payload_digest,
         ]
-        if self.ready_made:
+        if self.payload_digest:
             fields.append(sorted(self.ready_made))
         packed: bytes = msgpack.packb(fields)
         return packed
@@ -65,6 +65,8 @@ def unpack_item(value: bytes, what: str) -> ItemRecord:
     """The record in an item's value. Raises CorruptRecord."""
     fields = unpack(value, what, 5, 6)
     attributes_json, metadata, labels, payload_label, payload_digest, *rest = fields
+    if payload_digest and not rest:
+        rest = [labels]  # of before this was noted: any may be
     try:
         ready_made: frozenset[int] = frozenset(*rest)
         return ItemRecord(

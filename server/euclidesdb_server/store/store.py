@@ -114,10 +114,18 @@ class FeatureStore(StoreReader):
     def open_space(
         self, model: str, fingerprint: str, feature_dim: int, *, adopted: bool = False
     ) -> SpaceRecord:
-        """The space of a model version; made where it is new."""
+        """The space of a model version; made where it is new.
+
+        Raises DataFolderError where its vectors have another length.
+        """
         with self._spaces_lock:
             for space in self._spaces.values():
                 if (space.model, space.fingerprint) == (model, fingerprint):
+                    if space.feature_dim != feature_dim:
+                        raise DataFolderError(
+                            f"version {fingerprint!r} of model {model!r} has vectors of "
+                            f"{space.feature_dim} numbers, not of {feature_dim}"
+                        )
                     return space
             number = max(self._spaces, default=0) + 1
             value = msgpack.packb([model, fingerprint, feature_dim, adopted])

@@ -55,8 +55,10 @@ def _serve(
 
     try:
         program = load_program(load)
-    except ModelLoadError as error:
-        send_message(connection, {"type": "failed", "reason": str(error)})
+    except Exception as error:  # foreign code, and other models may share this process
+        if not isinstance(error, ModelLoadError):
+            logging.exception("the model cannot be loaded")
+        send_message(connection, {"type": "failed", "reason": str(error) or repr(error)})
         return 1
     send_message(connection, {"type": "ready"})
     Pipeline(connection, program, decoded).run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Final
 
 import torch
@@ -35,20 +35,24 @@ class DecodedItems:
             if known is None:
                 self._kept[key] = mine
         if known is not None:
-            return known.result()
+            try:
+                return known.result()
+            except CancelledError:
+                return decode(data)
         try:
             item = decode(data)
-        except BaseException as error:
-            mine.set_exception(error)
+        except BaseException:
+            with self._lock:
+                self._kept.pop(key, None)
+            mine.cancel()  # who waits for it sees for himself
             raise
         mine.set_result(item)
         with self._lock:
-            if key in self._kept:
+            self._kept.pop(key, None)
+            if item.nbytes <= MOST_BYTES:
                 self._kept[key] = mine  # counted anew, by its size
         return item
 
 
 def _size(item: Future[torch.Tensor]) -> int:
-    if not item.done() or item.exception() is not None:
-        return UNDER_WAY_BYTES
-    return item.result().nbytes
+    return item.result().nbytes if item.done() and not item.cancelled() else UNDER_WAY_BYTES

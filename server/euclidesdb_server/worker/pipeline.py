@@ -76,6 +76,9 @@ class Pipeline:
             return inputs.decode(data)
         except Undecodable as error:
             return error
+        except Exception as error:  # one item must not end the reader, and all others with it
+            log.exception("an item was not decoded")
+            return Undecodable(f"the item cannot be decoded: {type(error).__name__}: {error}")
 
     def _answer(self, batch: _Batch) -> None:
         decoded = [item for item in batch.items if isinstance(item, torch.Tensor)]

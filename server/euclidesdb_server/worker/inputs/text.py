@@ -55,7 +55,7 @@ class TextInput:
                 f"{special} tokens to each"
             )
         self._tokenizer.enable_truncation(conf["max_tokens"])
-        self.decoding = json.dumps([conf["tokenizer"], conf["max_tokens"]]).encode()
+        self.decoding = json.dumps([self._tokenizer.to_str(), conf["max_tokens"]]).encode()
         self._most_characters = conf["max_tokens"] * CHARACTERS_PER_TOKEN
 
     def decode(self, data: bytes) -> torch.Tensor:
