@@ -22,6 +22,7 @@ from euclidesdb_server.errors import (
     ModelUnavailable,
     Overloaded,
     StaleSpace,
+    Unavailable,
 )
 from euclidesdb_server.models import EmbeddingCache, Model, ModelRegistry
 from euclidesdb_server.spaces import ModelSpace
@@ -154,28 +155,24 @@ class Catalog:
                 asked.cancel()
         return outcomes
 
-    def checked(self, model: str, vector: ModelVector) -> Vector:
-        """A caller's vector, fit for the space of the model.
+    def checked(self, space: ModelSpace, vector: ModelVector) -> Vector:
+        """A caller's vector, fit for the space.
 
-        Raises StaleSpace, DimensionMismatch, InvalidRequest, and as `space` does.
+        Raises StaleSpace, DimensionMismatch, InvalidRequest.
         """
         if vector.values.ndim != 1:
-            raise self._wrong_shape(model, vector.values.shape)
-        vectors = ModelVectors(vector.values[np.newaxis], vector.fingerprint)
-        _, unusable = self.checked_many(model, vectors)
+            raise _wrong_shape(space, vector.values.shape)
+        unusable = self.unusable(space, ModelVectors(vector.values[np.newaxis], vector.fingerprint))
         if unusable:
             raise unusable[0]
         return vector.values
 
-    def checked_many(
-        self, model: str, vectors: ModelVectors
-    ) -> tuple[ModelSpace, dict[int, DatabaseError]]:
-        """The space of the model, and by position why a vector cannot be in it.
-
-        Raises StaleSpace, DimensionMismatch, and as `space` does.
+    def unusable(self, space: ModelSpace, vectors: ModelVectors) -> dict[int, DatabaseError]:
+        """By position, why a vector cannot be in the space. Raises StaleSpace, DimensionMismatch
+        where none can.
         """
-        space = self.space(model)
         record, values = space.record, vectors.values
+        model = record.model
         if vectors.fingerprint not in (None, "", record.fingerprint):
             stale = f"{model}@{vectors.fingerprint}"
             hint = f"; its items can be searched as {stale!r}" if stale in self._stale else ""
@@ -184,17 +181,17 @@ class Catalog:
                 f"which is now {record.fingerprint!r}{hint}"
             )
         if values.ndim != 2 or values.shape[1] != record.feature_dim:
-            raise self._wrong_shape(model, values.shape[1:])
+            raise _wrong_shape(space, values.shape[1:])
         finite = np.isfinite(values)
         if finite.all():
-            return space, {}
+            return {}
         unusable: dict[int, DatabaseError] = {}
         for row in np.flatnonzero(~finite.all(axis=1)).tolist():
             column = int(np.flatnonzero(~np.isfinite(values[row]))[0])
             unusable[row] = InvalidRequest(
                 f"a vector of model {model!r} has {values[row, column]} at position {column}"
             )
-        return space, unusable
+        return unusable
 
     def statuses(self) -> tuple[ModelStatus, ...]:
         """Every model served, every folder that is not with the reason, and what is kept of models
@@ -226,43 +223,45 @@ class Catalog:
         """Begin to embed a payload with each model."""
         asked = _Asked()
         try:
-            served = {name: self._models.get(name) for name in distinct(names)}
+            wanted = distinct(names)
+            for name in wanted:
+                self._models.get(name)  # raises before any has begun
             digest = b"" if self._cache is None else payload.digest()
-            for name, model in served.items():
-                asked.futures[name] = future = self._embed(model, payload, digest)
-                asked.spaces[name] = self._space_of(name, model)
+            for name in wanted:
+                asked.spaces[name], future = self._begin(name, payload, digest)
+                asked.futures[name] = future
                 call.on_done(future.cancel)
         except DatabaseError as error:
             asked.cancel()
             asked.error = error
         return asked
 
-    def _space_of(self, name: str, model: Model) -> ModelSpace:
-        """The space of the version that the model is: another may be current by now."""
-        space = self.version(name, model.folder.fingerprint)
-        if space is None:
-            raise ModelUnavailable(f"model {name!r} is {' '.join(model.state)}")
-        return space
+    def _begin(
+        self, name: str, payload: Payload, digest: bytes
+    ) -> tuple[ModelSpace, Future[Embedding]]:
+        """What a model will say, and the space of the version that it is."""
+        while True:
+            model = self._models.get(name)
+            try:
+                future = self._embed(model, payload, digest)
+            except Unavailable:
+                if self._models.served.get(name) is model:
+                    raise
+                continue  # it was replaced meanwhile
+            # by version: another may be current by now
+            space = self.version(name, model.folder.fingerprint)
+            if space is None:
+                future.cancel()
+                raise ModelUnavailable(f"model {name!r} is {' '.join(model.state)}")
+            return space, future
 
     def _embed(self, model: Model, payload: Payload, digest: bytes) -> Future[Embedding]:
-        conf, cache = model.folder.conf, self._cache
-        # a fingerprint may be a name that somebody gave, to more models than one
-        told = (conf.name, model.folder.fingerprint, conf.feature_dim, conf.prediction_dim)
-        version = repr(told)
-        if cache is None:
+        conf = model.folder.conf
+        if self._cache is None or payload.kind != conf.input:
             return model.embed(payload)
-        known = cache.get(version, digest)
-        if known is not None and payload.kind == conf.input:
-            future: Future[Embedding] = Future()
-            future.set_result(known)
-            return future
-        future = model.embed(payload)
-        future.add_done_callback(functools.partial(_remember, cache, version, digest))
-        return future
-
-    def _wrong_shape(self, model: str, shape: tuple[int, ...]) -> DimensionMismatch:
-        dim = self.space(model).record.feature_dim
-        return DimensionMismatch(f"a vector of model {model!r} has shape ({dim},), not {shape}")
+        # a fingerprint may be a name that somebody gave, to more models than one
+        version = repr((conf.name, model.folder.fingerprint, conf.feature_dim, conf.prediction_dim))
+        return self._cache.embed((version, digest), functools.partial(model.embed, payload))
 
     def _status(self, name: str, model: Model) -> ModelStatus:
         state, reason = model.state
@@ -284,6 +283,11 @@ class Catalog:
         return status if space is None else _with_space(status, space)
 
 
+def _wrong_shape(space: ModelSpace, shape: tuple[int, ...]) -> DimensionMismatch:
+    model, dim = space.record.model, space.record.feature_dim
+    return DimensionMismatch(f"a vector of model {model!r} has shape ({dim},), not {shape}")
+
+
 def _with_space(status: ModelStatus, space: ModelSpace) -> ModelStatus:
     return dataclasses.replace(
         status,
@@ -295,13 +299,6 @@ def _with_space(status: ModelStatus, space: ModelSpace) -> ModelStatus:
         adopted=space.record.adopted,
         index=space.status(),
     )
-
-
-def _remember(
-    cache: EmbeddingCache, version: str, digest: bytes, future: Future[Embedding]
-) -> None:
-    if not future.cancelled() and future.exception() is None:
-        cache.put(version, digest, future.result())
 
 
 class _Asked:

@@ -95,8 +95,8 @@ class FeatureDatabase:
         UnknownModel, ModelUnavailable, StaleSpace, DimensionMismatch where none can be added.
         """
         check_columns(request)
-        self._catalog.current_space(request.model)  # raises
-        space, refused = self._catalog.checked_many(request.model, request.vectors)
+        space = self._catalog.current_space(request.model)
+        refused = self._catalog.unusable(space, request.vectors)
         for position, attributes_json in enumerate(request.attributes_json or ()):
             try:
                 check_attributes(attributes_json)
@@ -172,10 +172,9 @@ class FeatureDatabase:
             try:
                 check_add(request)
                 given = {
-                    self._catalog.current_space(name): Embedding(
-                        self._catalog.checked(name, vector), None
-                    )
+                    space: Embedding(self._catalog.checked(space, vector), None)
                     for name, vector in request.vectors.items()
+                    for space in [self._catalog.current_space(name)]
                 }
                 ready_made, known = frozenset(given), dict[ModelSpace, Embedding]()
                 # raises now what would be in vain later

@@ -154,6 +154,13 @@ def disk_error(error: OSError, doing: str) -> StorageError:
     return kind(f"{doing}: {error}")
 
 
+def fresh(error: DatabaseError) -> DatabaseError:
+    """An error of each caller's own: one that is raised again and again keeps the frames of all
+    who raised it, and with them the payloads that these hold.
+    """
+    return type(error)(*error.args)
+
+
 class StartupError(DatabaseError):
     """The server cannot start."""
 

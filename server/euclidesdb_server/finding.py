@@ -36,6 +36,8 @@ from euclidesdb_server.types import (
 
 MOST_NEIGHBORS: Final = 1_000_000
 """In the answers to one call, for each model: they are held in memory."""
+VERSIONS_TRIED: Final = 3
+"""Of a model that is replaced while it looks at the queries."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class _SpaceQueries:
     none is.
     """
 
+    space: ModelSpace
     vectors: Matrix
     refused: dict[int, DatabaseError]
     item_ids: list[str | None] | None = None
@@ -64,16 +67,14 @@ class Finder:
         """An answer per model, in the request's order; see `FeatureDatabase.find_similar`."""
         conditions, queries = request.conditions, request.queries
         models = distinct(request.models)
-        spaces = {name: self._catalog.space(name) for name in models}
+        self._check(conditions, len(queries))
         if isinstance(queries, ModelVectors):
-            self._check(conditions, len(queries.values))
-            resolved = [self._by_columns(queries, models)]
+            resolved = self._by_columns(queries, models)
         else:
-            self._check(conditions, len(queries))
-            resolved = self._resolved(queries, spaces, call)
+            resolved = self._resolved(queries, models, call)
         return tuple(
-            _answer(name, space, self._search(space, wanted, conditions))
-            for (name, space), wanted in zip(spaces.items(), resolved, strict=True)
+            _answer(name, wanted.space, self._search(wanted, conditions))
+            for name, wanted in resolved.items()
         )
 
     def _check(self, conditions: Conditions, queries: int) -> None:
@@ -88,24 +89,29 @@ class Finder:
                 f"{MOST_NEIGHBORS:,} neighbors: ask in several calls"
             )
 
-    def _by_columns(self, vectors: ModelVectors, models: Sequence[str]) -> _SpaceQueries:
+    def _by_columns(self, vectors: ModelVectors, models: Sequence[str]) -> dict[str, _SpaceQueries]:
         _check_single(models)
-        _, unusable = self._catalog.checked_many(models[0], vectors)
+        space = self._catalog.space(models[0])
+        unusable = self._catalog.unusable(space, vectors)
         values = vectors.values
         if unusable:
             values = np.delete(values, [*unusable], axis=0)
-        return _SpaceQueries(values, unusable)
+        return {models[0]: _SpaceQueries(space, values, unusable)}
 
     def _resolved(
-        self, queries: Sequence[Query], spaces: Mapping[str, ModelSpace], call: Call
-    ) -> list[_SpaceQueries]:
-        """For each space, each query as a vector there, or why there is none."""
-        models = [*spaces]
+        self, queries: Sequence[Query], models: Sequence[str], call: Call
+    ) -> dict[str, _SpaceQueries]:
+        """For each model, each query as a vector in its space, or why there is none."""
         payloads = [(query, models) for query in queries if isinstance(query, Payload)]
-        said = self._catalog.embed_many(payloads, call) if payloads else []
-        return [
-            self._in_space(name, space, queries, said, models) for name, space in spaces.items()
-        ]
+        for _ in range(VERSIONS_TRIED):
+            spaces = {name: self._catalog.space(name) for name in models}
+            said = self._catalog.embed_many(payloads, call) if payloads else []
+            if not _replaced(said, spaces):
+                break
+        return {
+            name: self._in_space(name, space, queries, said, models)
+            for name, space in spaces.items()
+        }
 
     def _in_space(
         self,
@@ -125,7 +131,7 @@ class Finder:
                 match query:
                     case ModelVector():
                         _check_single(models)
-                        vectors.append(self._catalog.checked(name, query))
+                        vectors.append(self._catalog.checked(space, query))
                     case Payload():
                         vectors.append(_embedded(next(embedded), name, space))
                     case str():
@@ -136,7 +142,7 @@ class Finder:
         matrix = (
             np.stack(vectors) if vectors else np.empty((0, space.record.feature_dim), np.float32)
         )
-        return _SpaceQueries(matrix, refused, item_ids if any(item_ids) else None)
+        return _SpaceQueries(space, matrix, refused, item_ids if any(item_ids) else None)
 
     def _stored_vector(self, item_id: str, space: ModelSpace) -> Vector:
         check_id(item_id)
@@ -151,9 +157,10 @@ class Finder:
         return found.vector
 
     def _search(
-        self, space: ModelSpace, queries: _SpaceQueries, conditions: Conditions
+        self, queries: _SpaceQueries, conditions: Conditions
     ) -> list[Neighbors | Exception]:
         """The answer to each query, or why there is none."""
+        space = queries.space
         # the item that a query is about is among the nearest, and is left out
         looked_at = conditions.top_k + (queries.item_ids is not None)
         found = space.search(queries.vectors, looked_at)
@@ -253,6 +260,18 @@ class _Search:
             else None,
             [record.metadata for _, _, record in found] if conditions.include_metadata else None,
         )
+
+
+def _replaced(
+    said: Sequence[Mapping[str, Embedded] | DatabaseError], spaces: Mapping[str, ModelSpace]
+) -> bool:
+    """Whether a model was replaced between the look at its space and its answer."""
+    return any(
+        found.space is not spaces[name]
+        for each in said
+        if not isinstance(each, DatabaseError)
+        for name, found in each.items()
+    )
 
 
 def _embedded(said: Mapping[str, Embedded] | DatabaseError, name: str, space: ModelSpace) -> Vector:

@@ -144,6 +144,9 @@ class ModelVectors:
     values: Matrix
     fingerprint: str | None = None
 
+    def __len__(self) -> int:
+        return len(self.values)
+
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:

@@ -11,7 +11,7 @@ from support.stores import vector
 from euclidesdb_server.catalog import Catalog
 from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.models import EmbeddingCache
-from euclidesdb_server.types import AddRequest, Embedding, ModelVector
+from euclidesdb_server.types import AddRequest, ModelVector
 
 
 class Counted:
@@ -135,20 +135,3 @@ def test_a_query_is_run_once(database, models):
     database.add_picture("b", 2, "color")
     assert models.calls == {"color": 2}
     assert database.ids(picture(2), "color") == ["b", "a"]
-
-
-def test_what_was_used_longest_ago_leaves_the_cache():
-    cache = EmbeddingCache(3 * (500 + 8))
-    for number in range(3):
-        cache.put("version", b"%d" % number, Embedding(vector(number, 0), None))
-    assert cache.get("version", b"0").vector.tolist() == [0, 0]
-    cache.put("version", b"3", Embedding(vector(3, 0), None))
-    assert cache.get("version", b"1") is None
-    assert cache.get("version", b"0") is not None
-    assert cache.get("another version", b"0") is None
-
-
-def test_what_is_larger_than_the_cache_is_not_kept():
-    cache = EmbeddingCache(600)
-    cache.put("version", b"large", Embedding(vector(*range(100)), None))
-    assert cache.get("version", b"large") is None

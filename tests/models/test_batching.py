@@ -74,6 +74,15 @@ def test_a_full_queue_refuses_at_once():
     assert works(queue.take(5, 0, never)) == [2, 3]
 
 
+def test_requests_that_were_cancelled_leave_room_for_others():
+    queue, futures = queue_of(1, 2, limit=2)
+    assert futures[0].cancel()
+    queue.put(3)
+    with pytest.raises(Overloaded):
+        queue.put(4)
+    assert works(queue.take(10, 0, never)) == [2, 3]
+
+
 def test_a_cancelled_request_is_never_handed_out():
     queue, futures = queue_of(1, 2, 3)
     assert futures[1].cancel()

@@ -15,16 +15,13 @@ from euclidesdb_server.types import ModelState
 
 def test_a_program_that_changed_on_disk_is_not_run_under_the_old_version(tmp_path):
     folder = save_model(tmp_path, "changing")
+    others = set(psutil.Process().children())
     registry = ModelRegistry(ModelsConfig(dir_path=tmp_path, worker_threads=1))
     try:
         registry.wait_until_settled(threading.Event())
         program = folder / "program.pt"
         program.write_bytes(program.read_bytes() + b"\0")
-        (worker,) = [
-            child
-            for child in psutil.Process().children()
-            if "euclidesdb_server.worker" in child.cmdline()
-        ]
+        (worker,) = set(psutil.Process().children()) - others
         worker.kill()
         model = registry.get("changing")
         wait_for(lambda: model.state[0] is ModelState.QUARANTINED, "the refusal")

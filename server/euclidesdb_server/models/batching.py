@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from euclidesdb_server.errors import DatabaseError, Overloaded
+from euclidesdb_server.errors import DatabaseError, Overloaded, fresh
 
 Work = TypeVar("Work")
 Answer = TypeVar("Answer")
@@ -56,7 +56,9 @@ class RequestQueue(Generic[Work, Answer]):
         """Queue an item. Raises Overloaded where the queue is full, or why it is closed."""
         with self._condition:
             if self._refusal is not None:
-                raise _fresh(self._refusal)
+                raise fresh(self._refusal)
+            if len(self._waiting) >= self._limit:
+                self._forget_cancelled()
             if len(self._waiting) >= self._limit:
                 raise Overloaded(f"{self._name} has {self._limit} items waiting; try again later")
             request: Request[Work, Answer] = Request(work)
@@ -66,14 +68,17 @@ class RequestQueue(Generic[Work, Answer]):
 
     def put_back(self, requests: Iterable[Request[Work, Answer]]) -> None:
         """Queue requests that were taken again, before all others, each to be tried alone."""
+        back = [*requests]
+        for request in back:
+            request.alone = True
         with self._condition:
-            for request in reversed([*requests]):
-                request.alone = True
-                if self._refusal is None:
-                    self._waiting.appendleft(request)
-                else:
-                    request.future.set_exception(_fresh(self._refusal))
+            refusal = self._refusal
+            if refusal is None:
+                self._waiting.extendleft(reversed(back))
             self._condition.notify_all()
+        if refusal is not None:
+            for request in back:
+                request.future.set_exception(fresh(refusal))
 
     def take(
         self,
@@ -127,12 +132,17 @@ class RequestQueue(Generic[Work, Answer]):
             self._condition.notify_all()
         for request in waiting:
             if request.alone or request.future.set_running_or_notify_cancel():
-                request.future.set_exception(_fresh(error))
+                request.future.set_exception(fresh(error))
 
     def accept(self) -> None:
         """Take requests again."""
         with self._condition:
             self._refusal = None
+
+    def _forget_cancelled(self) -> None:
+        self._waiting = deque(
+            request for request in self._waiting if not request.future.cancelled()
+        )
 
     def _pop(self, most: int) -> list[Request[Work, Answer]]:
         if self._size is not None and len(self._waiting) > most:
@@ -160,10 +170,3 @@ class RequestQueue(Generic[Work, Answer]):
         first = [request for request in self._waiting if id(request) in near]
         rest = [request for request in self._waiting if id(request) not in near]
         self._waiting = deque(first + rest)
-
-
-def _fresh(error: DatabaseError) -> DatabaseError:
-    """An error of each caller's own: one that is raised again and again keeps the frames of all
-    who raised it, and with them the payloads that these hold.
-    """
-    return type(error)(*error.args)

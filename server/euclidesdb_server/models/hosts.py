@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import send_handle
 from typing import Any, Final, TypeAlias
@@ -40,6 +41,8 @@ class Host:
         self._spawned.wait()
         if self._failure is not None:
             raise self._failure
+        with suppress(OSError):  # it died: seen by the first to attach
+            send_message(self._control, {"type": "host"})
 
     @property
     def alive(self) -> bool:
@@ -47,18 +50,27 @@ class Host:
         return self.process.poll() is None
 
     def attach(self) -> Connection[Any, Any]:
-        """A connection to a pipeline of its own in the process. Raises OSError where it died."""
-        ours, theirs = Pipe(duplex=True)
+        """A connection to a pipeline of its own in the process, to be followed by `leave`.
+
+        Raises OSError where it died.
+        """
+        with self._lock:
+            if self._control.closed:
+                raise BrokenPipeError("the last model just left")
+            self._guests += 1
         try:
-            with self._lock:
-                send_message(self._control, {"type": "attach"})
-                send_handle(self._control, theirs.fileno(), self.process.pid)
-                self._guests += 1
+            ours, theirs = Pipe(duplex=True)
+            try:
+                with self._lock:
+                    send_handle(self._control, theirs.fileno(), self.process.pid)
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                theirs.close()
         except BaseException:
-            ours.close()
+            self.leave()
             raise
-        finally:
-            theirs.close()
         return ours
 
     def leave(self) -> None:

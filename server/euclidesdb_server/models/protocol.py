@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Protocol
 
+from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.models.conf import ModelFolder, VectorsFolder
 from euclidesdb_server.types import Embedding, ModelState, Payload
 
@@ -37,5 +38,5 @@ class Model(Protocol):
     def waiting(self) -> int:
         """Items that wait for their turn."""
 
-    def close(self) -> None:
-        """Answer what is being worked on, refuse the rest."""
+    def close(self, why: DatabaseError | None = None) -> None:
+        """Answer what is being worked on, refuse the rest with `why`; None: the server stops."""

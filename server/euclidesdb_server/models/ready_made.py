@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from euclidesdb_server.errors import InvalidRequest
+from euclidesdb_server.errors import DatabaseError, InvalidRequest
 from euclidesdb_server.models.conf import VectorsFolder
 from euclidesdb_server.types import Embedding, ModelState, Payload
 
@@ -32,5 +32,5 @@ class ReadyMadeVectors:
         """Nothing ever waits."""
         return 0
 
-    def close(self) -> None:
+    def close(self, why: DatabaseError | None = None) -> None:
         """Nothing runs."""

@@ -174,7 +174,7 @@ class ModelRegistry:
         until = time.monotonic() + DRAIN_TIMEOUT
         while model.waiting() and time.monotonic() < until:
             time.sleep(STOP_INTERVAL)
-        model.close()
+        model.close(ModelUnavailable(f"model {model.folder.conf.name!r} is no longer served"))
         with self._changing:
             self._alive.discard(model)
 

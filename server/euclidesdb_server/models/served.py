@@ -120,14 +120,14 @@ class ServedModel:
         """As `Model.waiting`."""
         return len(self._queue)
 
-    def close(self) -> None:
-        """Answer what the workers have been given, refuse the rest, end the workers."""
+    def close(self, why: DatabaseError | None = None) -> None:
+        """As `Model.close`; ends the workers."""
+        why = why or ShuttingDown("the server is stopping")
         self._closing.set()
-        stopping = ShuttingDown("the server is stopping")
-        self._queue.refuse(stopping)
+        self._queue.refuse(why)
         for thread in self._threads:
             thread.join()
-        self._queue.refuse(stopping)  # again: the model may just have left its quarantine
+        self._queue.refuse(why)  # again: the model may just have left its quarantine
         self._settled.set()
 
     def _over(self) -> bool:
@@ -231,8 +231,7 @@ class ServedModel:
             how = f"{type(error).__name__}: {error}"
         lost = flight.crash()
         if self._over():
-            for request in lost:
-                request.future.set_exception(ShuttingDown("the server is stopping"))
+            self._queue.put_back(lost)  # which is refused, or soon is
             return
         self._crashed(how, lost)
         self._queue.wake()

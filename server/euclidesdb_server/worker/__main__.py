@@ -35,7 +35,7 @@ def main() -> int:
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     try:
         message, _ = receive_message(connection)
-        if message["type"] == "attach":
+        if message["type"] == "host":
             _host(connection)
         else:
             return _serve(connection, message, None)
@@ -73,7 +73,6 @@ def _host(control: Connection[Any, Any]) -> None:
     while True:
         connection: Connection[Any, Any] = Connection(recv_handle(control))
         threading.Thread(target=_serve_guest, args=(connection, decoded), daemon=True).start()
-        receive_message(control)
 
 
 def _serve_guest(connection: Connection[Any, Any], decoded: DecodedItems) -> None:
@@ -82,6 +81,8 @@ def _serve_guest(connection: Connection[Any, Any], decoded: DecodedItems) -> Non
         _serve(connection, load, decoded)
     except (EOFError, OSError):
         pass  # nobody needs this model any more
+    except Exception:
+        logging.exception("a model's part of this process ends")  # the parent sees it closed
     finally:
         connection.close()
 
