@@ -197,7 +197,7 @@ def test_every_request_of_many_threads_is_handed_out_once():
 def test_a_batch_grows_while_the_worker_is_busy(taker):
     queue, _ = queue_of(1)
     free = threading.Event()
-    taken = taker.submit(queue.take, 10, 0, never, lambda: 0.0 if free.is_set() else HOUR)
+    taken = taker.submit(queue.take, 10, 0, never, lambda _waiting: 0.0 if free.is_set() else HOUR)
     queue.put(2)
     assert not taken.done()
     free.set()
@@ -207,7 +207,21 @@ def test_a_batch_grows_while_the_worker_is_busy(taker):
 
 def test_a_full_batch_does_not_wait_for_a_busy_worker():
     queue, _ = queue_of(1, 2)
-    assert works(queue.take(2, 0, never, lambda: HOUR)) == [1, 2]
+    assert works(queue.take(2, 0, never, lambda _waiting: HOUR)) == [1, 2]
+
+
+def test_a_batch_grows_until_it_is_enough_and_a_lone_item_after_a_lone_one_is(taker):
+    def unless_enough(waiting):
+        return 0.0 if waiting >= 2 else HOUR
+
+    queue, _ = queue_of(1)
+    taken = taker.submit(queue.take, 4, 0, never, unless_enough)
+    queue.put(2)
+    assert works(taken.result(SOON)) == [1, 2]
+    queue.put(3)
+    assert works(queue.take(4, 0, never)) == [3]
+    queue.put(4)
+    assert works(queue.take(4, 0, never, unless_enough)) == [4]
 
 
 def test_who_came_alone_last_time_is_not_made_to_wait_again():

@@ -85,12 +85,12 @@ class RequestQueue(Generic[Work, Answer]):
         most: int,
         max_wait: float,
         give_up: Callable[[], bool],
-        busy: Callable[[], float] = lambda: 0.0,
+        busy: Callable[[int], float] = lambda _waiting: 0.0,
     ) -> list[Request[Work, Answer]]:
         """Wait for a request, then up to `max_wait` seconds, counted from its arrival, for more.
 
-        busy: for how many more seconds a batch would only lie there; so long it grows instead,
-        and no longer than that where the last request came alone, too.
+        busy: for how many more seconds a batch should rather grow than be handed over, told how
+        many wait; a lone request after another counts as a full batch.
 
         Returns 1 to `most` requests; none where `give_up` became true (see `wake`). With
         `max_wait` 0 a batch is still all that queued up during the last one.
@@ -110,11 +110,17 @@ class RequestQueue(Generic[Work, Answer]):
                     return batch
 
     def _grow(
-        self, most: int, max_wait: float, give_up: Callable[[], bool], busy: Callable[[], float]
+        self,
+        most: int,
+        max_wait: float,
+        give_up: Callable[[], bool],
+        busy: Callable[[int], float],
     ) -> None:
         while self._waiting and len(self._waiting) < most and not give_up():
-            worth = 0.0 if self._last_was_alone and len(self._waiting) == 1 else max_wait
-            remaining = max(self._waiting[0].arrived + worth - time.monotonic(), busy())
+            lone = self._last_was_alone and len(self._waiting) == 1
+            worth = 0.0 if lone else max_wait
+            growing = busy(most if lone else len(self._waiting))
+            remaining = max(self._waiting[0].arrived + worth - time.monotonic(), growing)
             if remaining <= 0:
                 return
             self._condition.wait(remaining)

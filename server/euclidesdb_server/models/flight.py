@@ -20,16 +20,28 @@ SMOOTHING: Final = 4
 """Batches over which the time that an item takes is averaged."""
 HEAD_START: Final = 0.15
 """Of the time that a batch takes: so long before its end the next one is handed over."""
+GATHERING: Final = 0.03
+"""Of the time that the last batch took: so long after its end a small one may still grow, as those
+who were just answered ask again."""
 
 
 class Flight:
     """Thread-safe: one thread launches, one lands."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int, *, decodes_beside: bool) -> None:
+        """most: items of a batch.
+
+        decodes_beside: whether the forward pass leaves the cores that decode alone, so that the
+        worker gains by having any batch early. Where it does not, a ResNet-18 with 16 callers did
+        0.82 of its best with two batches of 8 in flight, and 0.93 with one of 16.
+        """
+        self._most = most
+        self._decodes_beside = decodes_beside
         self._condition = threading.Condition()
         self._batches: dict[int, list[EmbedRequest]] = {}
         self._numbers = itertools.count(1)
         self._seconds_per_item = 0.0
+        self._last_took = 0.0
         self._progress = time.monotonic()
         self._down = False
 
@@ -59,17 +71,26 @@ class Flight:
         with self._condition:
             batch = self._batches.pop(number)
             now = time.monotonic()
-            measured = (now - self._progress) / max(1, len(batch))
+            self._last_took = now - self._progress
+            measured = self._last_took / max(1, len(batch))
             self._seconds_per_item += (measured - self._seconds_per_item) / SMOOTHING
             self._progress = now
             self._condition.notify_all()
             return batch
 
-    def busy_for(self) -> float:
-        """Seconds until the worker should be given the next batch, to have it decoded in time."""
+    def busy_for(self, waiting: int) -> float:
+        """Seconds until the worker should be given the next batch, of so many items as it stands:
+        in time to have it decoded, but one less than half full grows where nothing is lost by it.
+        """
         with self._condition:
-            if not self._batches or self._down:
+            if self._down:
                 return 0.0
+            patient = not self._decodes_beside and 2 * waiting < self._most
+            if not self._batches:
+                until = self._progress + self._last_took * GATHERING if patient else 0.0
+                return until - time.monotonic()
+            if patient:
+                return threading.TIMEOUT_MAX  # until it lands
             items = sum(len(batch) for batch in self._batches.values())
             takes = items * self._seconds_per_item
             return self._progress + takes * (1 - HEAD_START) - time.monotonic()

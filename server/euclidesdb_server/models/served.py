@@ -138,7 +138,7 @@ class ServedModel:
             while not self._over() and (worker := self._start_worker(device)) is not None:
                 self._came_up()
                 try:
-                    self._serve(worker)
+                    self._serve(worker, device)
                 finally:
                     worker.release()
                 if self._resting:
@@ -167,9 +167,9 @@ class ServedModel:
                     self._give_up(str(error))
         return None
 
-    def _serve(self, worker: WorkerProcess) -> None:
+    def _serve(self, worker: WorkerProcess, device: str) -> None:
         """Feed a worker until it dies or the model is closed, or given up."""
-        flight = Flight()
+        flight = Flight(self.folder.conf.max_batch_size, decodes_beside=device != "cpu")
         receiver = threading.Thread(
             target=self._receive,
             args=(worker, flight),
