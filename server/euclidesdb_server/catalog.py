@@ -260,7 +260,7 @@ class Catalog:
         if self._cache is None or payload.kind != conf.input:
             return model.embed(payload)
         # a fingerprint may be a name that somebody gave, to more models than one
-        version = repr((conf.name, model.folder.fingerprint, conf.feature_dim, conf.prediction_dim))
+        version = (conf.name, model.folder.fingerprint, conf.feature_dim, conf.prediction_dim)
         return self._cache.embed((version, digest), functools.partial(model.embed, payload))
 
     def _status(self, name: str, model: Model) -> ModelStatus:

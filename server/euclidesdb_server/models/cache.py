@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from euclidesdb_server.errors import DatabaseError, fresh
 from euclidesdb_server.types import Embedding
 
-Key: TypeAlias = tuple[str, bytes]
+Key: TypeAlias = tuple[Hashable, bytes]
 """Of the model's version, and the payload's digest."""
 
 ENTRY_BYTES: Final = 500
