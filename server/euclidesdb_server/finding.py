@@ -37,7 +37,7 @@ from euclidesdb_server.types import (
 MOST_NEIGHBORS: Final = 1_000_000
 """In the answers to one call, for each model: they are held in memory."""
 VERSIONS_TRIED: Final = 3
-"""Of a model that is replaced while it looks at the queries."""
+"""Of a model that is replaced between the queries of one call."""
 
 
 @dataclass(slots=True)
@@ -104,10 +104,13 @@ class Finder:
         """For each model, each query as a vector in its space, or why there is none."""
         payloads = [(query, models) for query in queries if isinstance(query, Payload)]
         for _ in range(VERSIONS_TRIED):
-            spaces = {name: self._catalog.space(name) for name in models}
+            spaces = {name: self._catalog.space(name) for name in models}  # raises
             said = self._catalog.embed_many(payloads, call) if payloads else []
-            if not _replaced(said, spaces):
+            versions = {name: _spaces_of(said, name) for name in models}
+            if all(len(found) <= 1 for found in versions.values()):
                 break
+        for name, found in versions.items():  # a model may have been replaced meanwhile
+            spaces[name] = next(iter(found), spaces[name])
         return {
             name: self._in_space(name, space, queries, said, models)
             for name, space in spaces.items()
@@ -262,16 +265,11 @@ class _Search:
         )
 
 
-def _replaced(
-    said: Sequence[Mapping[str, Embedded] | DatabaseError], spaces: Mapping[str, ModelSpace]
-) -> bool:
-    """Whether a model was replaced between the look at its space and its answer."""
-    return any(
-        found.space is not spaces[name]
-        for each in said
-        if not isinstance(each, DatabaseError)
-        for name, found in each.items()
-    )
+def _spaces_of(
+    said: Sequence[Mapping[str, Embedded] | DatabaseError], model: str
+) -> set[ModelSpace]:
+    """The spaces of the versions of a model that answered."""
+    return {each[model].space for each in said if not isinstance(each, DatabaseError)}
 
 
 def _embedded(said: Mapping[str, Embedded] | DatabaseError, name: str, space: ModelSpace) -> Vector:

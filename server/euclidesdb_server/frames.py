@@ -18,6 +18,7 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -50,6 +51,14 @@ def receive_message(connection: Connection[Any, Any]) -> tuple[dict[str, Any], l
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ProtocolError(f"not a message: {error}") from error
     return header, parts
+
+
+def hang_up(connection: Connection[Any, Any]) -> None:
+    """End a connection for both sides, and for a thread that reads from it: `close` alone leaves
+    it open while one does. Raises OSError where there is no room for another descriptor.
+    """
+    with socket.socket(fileno=os.dup(connection.fileno())) as view, suppress(OSError):
+        view.shutdown(socket.SHUT_RDWR)  # fails where the other side has gone
 
 
 def limit_silence(connection: Connection[Any, Any], seconds: float) -> None:

@@ -36,8 +36,8 @@ class Versions:
     Whoever asks the first version for the first time meets the moment of its replacement.
     """
 
-    def __init__(self, database, registry, *, refuses):
-        self._refuses = refuses
+    def __init__(self, database, registry, moment):
+        self._moment = moment
         self._real = registry.get("color")
         self._first = database.spaces["color"]
         record = database.store.open_space("color", "version 2", 12)
@@ -53,23 +53,27 @@ class Versions:
 
     def replace(self):
         self.catalog.make_current("color", self._second)
+        if self._moment == "not yet served":
+            return
         self.served = {"color": Version(self._real, "version 2", lambda: None)}
-        if self._refuses:
+        if self._moment == "refuses":
             raise ModelUnavailable("model 'color' is no longer served")
 
 
-@pytest.fixture(params=[False, True], ids=["answers", "refuses"])
-def refuses(request):
-    """Whether the first version refuses who meets its replacement, or still answers."""
+@pytest.fixture(params=["answers", "refuses", "not yet served"])
+def moment(request):
+    """The first version meets its replacement, and still answers, or refuses; or the space of the
+    second is current already, and the first still serves.
+    """
     return request.param
 
 
 @pytest.fixture
-def database(tmp_path, registry, refuses):
+def database(tmp_path, registry, moment):
     """With the item `old` in the first version's space, and `new` in the second's."""
     with Database(tmp_path, registry, EMBEDDERS) as made:
         made.folder = tmp_path
-        versions = Versions(made, registry, refuses=refuses)
+        versions = Versions(made, registry, moment)
         made.features = FeatureDatabase(
             made.store, versions.catalog, made.compactor, max_top_k=1000, keep_payloads=True
         )
@@ -77,15 +81,17 @@ def database(tmp_path, registry, refuses):
         made.add("old", color=COLOR)
         versions.catalog.make_current("color", versions.catalog.version("color", "version 2"))
         made.add("new", color=COLOR)
-        versions.catalog.make_current("color", first)
+        if moment != "not yet served":
+            versions.catalog.make_current("color", first)
         yield made
 
 
-def test_a_query_is_answered_by_the_version_that_embedded_it(database, refuses):
-    assert database.ids(picture(1), "color") == ["new" if refuses else "old"]
+def test_a_query_is_answered_by_the_version_that_embedded_it(database, moment):
+    assert database.ids(picture(1), "color") == ["new" if moment == "refuses" else "old"]
 
 
-def test_an_item_that_is_being_added_is_of_the_version_that_made_its_vector(database, refuses):
+def test_an_item_that_is_being_added_is_of_the_version_that_made_its_vector(database, moment):
     (written,) = database.add_picture("a", 1, "color")
-    assert (written.fingerprint == "version 2") is refuses
-    assert ("a" in database.ids(picture(1), "color")) is refuses
+    assert (written.fingerprint == "version 2") is (moment == "refuses")
+    space = "color" if moment == "refuses" else f"color@{written.fingerprint}"
+    assert "a" in database.ids("a", space, include_self=True)

@@ -116,15 +116,21 @@ def test_a_model_that_refuses_is_asked_again_the_next_time(cache):
     assert cache.embed(KEY, answered).result(0) is ANSWER
 
 
-def test_callers_in_many_threads_all_get_the_answer(cache):
-    with ThreadPoolExecutor(1) as model, ThreadPoolExecutor(8) as callers:
-        keys = [("version", bytes([number % 16])) for number in range(4000)]
+def test_whoever_comes_and_goes_in_many_threads_those_who_stay_get_the_answer():
+    cache = EmbeddingCache(0)  # keeps nothing: every call joins a run, or begins one
+    with ThreadPoolExecutor(2) as model, ThreadPoolExecutor(8) as callers:
 
-        def ask(key):
-            run = model.submit(Embedding, vector(*key[1]), None)
-            return cache.embed(key, lambda: run).result(30).vector.tolist()
+        def ask(number):
+            key = ("version", bytes([number % 4]))
+            future = cache.embed(key, lambda: model.submit(Embedding, vector(*key[1]), None))
+            if number % 3 == 0 and future.cancel():
+                return None
+            return future.result(30).vector.tolist()
 
-        assert [*callers.map(ask, keys)] == [[*key[1]] for key in keys]
+        answers = [*callers.map(ask, range(4000))]
+    assert all(answer in (None, [number % 4]) for number, answer in enumerate(answers))
+    assert None not in answers[1::3]
+    assert cache._under_way == {}
 
 
 def test_what_was_used_longest_ago_is_forgotten(runs):

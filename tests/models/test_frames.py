@@ -1,11 +1,13 @@
 """Messages between server and worker: whatever comes, it is a message or a named error."""
 
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Pipe
 
 import pytest
 
 from euclidesdb_server.frames import (
     ProtocolError,
+    hang_up,
     limit_silence,
     receive_message,
     send_message,
@@ -81,3 +83,17 @@ def test_a_limit_on_silence_does_not_limit_sending(pipe):
     limit_silence(theirs, 0.05)
     send_message(theirs, {"type": "run"}, [b"x" * 1000])
     assert receive_message(ours)[1] == [b"x" * 1000]
+
+
+def test_to_hang_up_ends_both_sides_though_a_thread_reads(pipe):
+    ours, theirs = pipe
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(receive_message, ours)
+        send_message(ours, {})  # it is there, and reads
+        assert not reading.done()
+        hang_up(ours)
+        assert isinstance(reading.exception(10), EOFError)
+    receive_message(theirs)
+    with pytest.raises(EOFError):
+        receive_message(theirs)
+    hang_up(theirs)

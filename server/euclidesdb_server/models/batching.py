@@ -36,7 +36,7 @@ class Request(Generic[Work, Answer]):
 
 
 class RequestQueue(Generic[Work, Answer]):
-    """Thread-safe; one thread takes."""
+    """Thread-safe."""
 
     def __init__(self, name: str, limit: int, size: Callable[[Work], int] | None = None) -> None:
         """size: of what an item costs, where items differ; None: any may share a batch."""

@@ -6,6 +6,7 @@ import functools
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -71,7 +72,8 @@ class EmbeddingCache:
                 return  # nobody waited any more
             failure = answer.exception()
             if failure is None:
-                self._keep(key, answer.result())
+                with suppress(MemoryError):  # then it is not remembered, but those who wait hear it
+                    self._keep(key, answer.result())
         for future in waiting:
             if not future.set_running_or_notify_cancel():
                 continue

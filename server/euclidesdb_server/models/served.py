@@ -145,8 +145,10 @@ class ServedModel:
                     if self._closing.wait(self._rest) or self._given_up:
                         return
                     with self._lock:
+                        if self._given_up:  # meanwhile, by another seat
+                            return
                         self._crashes, self._resting = 0, False
-                    self._queue.accept()
+                        self._queue.accept()
         except Exception as error:  # whatever it was, those who wait must hear of it
             log.exception("nobody runs model %r any more", self.folder.conf.name)
             self._give_up(f"internal error: {error}")

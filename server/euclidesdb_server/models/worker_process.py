@@ -10,12 +10,10 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any, Final
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.frames import (
     ProtocolError,
+    hang_up,
     limit_silence,
     receive_message,
     send_message,
@@ -114,11 +113,11 @@ class WorkerProcess:
             self._process = spawn(theirs)
             theirs.close()
         self._connection: Connection[Any, Any] = ours
-        limit_silence(ours, folder.conf.inference_timeout)
-        load = load_message(
-            folder, device=device, threads=threads, max_image_pixels=max_image_pixels
-        )
         try:
+            limit_silence(ours, folder.conf.inference_timeout)
+            load = load_message(
+                folder, device=device, threads=threads, max_image_pixels=max_image_pixels
+            )
             self._load(load, give_up, start_timeout)
         except _Refused as error:
             self.release()  # the process is well, and may serve others
@@ -166,8 +165,10 @@ class WorkerProcess:
         if self._host is None:
             self.end(patience=0)
             return
-        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as view:
-            view.shutdown(socket.SHUT_RDWR)
+        try:
+            hang_up(self._connection)
+        except OSError:  # no descriptor is left: better all of it than none
+            self.end(patience=0)
 
     def release(self) -> None:
         """Close the connection, which ends a worker that is well, and see the process out.

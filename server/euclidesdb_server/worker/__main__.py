@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.frames import receive_message, send_message
+from euclidesdb_server.frames import hang_up, receive_message, send_message
 
 if TYPE_CHECKING:
     from euclidesdb_server.worker.decoded import DecodedItems
@@ -82,8 +82,9 @@ def _serve_guest(connection: Connection[Any, Any], decoded: DecodedItems) -> Non
     except (EOFError, OSError):
         pass  # nobody needs this model any more
     except Exception:
-        logging.exception("a model's part of this process ends")  # the parent sees it closed
+        logging.exception("a model's part of this process ends")
     finally:
+        hang_up(connection)
         connection.close()
 
 
