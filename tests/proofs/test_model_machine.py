@@ -439,6 +439,6 @@ def test_the_database_does_what_a_dict_and_brute_force_do(tmp_path, name):
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_twenty_thousand_steps_do(tmp_path, name):
-    tally = run_histories(tmp_path, SETTINGS[name], histories=105, steps=200)
+    tally = run_histories(tmp_path, SETTINGS[name], histories=140, steps=200)
     assert tally.steps >= 20_000
     assert SETTINGS[name].options.get("index_type") in {None, *tally.segments}
