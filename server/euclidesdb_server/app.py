@@ -19,8 +19,9 @@ from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ConfigError, StartupError
+from euclidesdb_server.inference import Embedder
 from euclidesdb_server.layout import SEGMENTS_FOLDER, STORE_FOLDER
-from euclidesdb_server.management import ModelManager
+from euclidesdb_server.management import ModelLoader
 from euclidesdb_server.models import (
     EmbeddingCache,
     Model,
@@ -75,7 +76,7 @@ class Server:
             opener = _SpaceOpener(self._store, engines, folder / SEGMENTS_FOLDER, sampler)
             cache_bytes = config.models.cache_mib * MIB
             cache = EmbeddingCache(cache_bytes) if cache_bytes else None
-            catalog = Catalog(models, *_open_spaces(self._store, models, opener), cache)
+            catalog = Catalog(models, *_open_spaces(self._store, models, opener))
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
             for space in catalog.spaces():
@@ -85,12 +86,13 @@ class Server:
             self.database = FeatureDatabase(
                 self._store,
                 catalog,
+                Embedder(models, catalog, cache),
                 compactor,
                 max_top_k=config.server.max_top_k,
                 keep_payloads=config.database.keep_payloads,
             )
-            manager = ModelManager(models, catalog, compactor, opener.of_model)
-            rpc = RpcServer(self.database, manager, config.server, stop_wanted.set)
+            loader = ModelLoader(models, catalog, compactor, opener.of_model)
+            rpc = RpcServer(self.database, loader, config.server, stop_wanted.set)
             opened.callback(rpc.close)
             self.address = rpc.address
             self._opened = opened.pop_all()

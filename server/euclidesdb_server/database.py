@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from euclidesdb_server.catalog import Catalog, Embedded
+from euclidesdb_server.catalog import Catalog
 from euclidesdb_server.checks import (
     check_add,
     check_attributes,
@@ -22,6 +22,7 @@ from euclidesdb_server.checks import (
 from euclidesdb_server.embedded import NewItem, VectorItems
 from euclidesdb_server.errors import CorruptRecord, DatabaseError, UnknownItem
 from euclidesdb_server.finding import Finder
+from euclidesdb_server.inference import Embedded, Embedder
 from euclidesdb_server.spaces import Compactor, ModelSpace
 from euclidesdb_server.store import FeatureStore, StoreReader
 from euclidesdb_server.types import (
@@ -46,6 +47,7 @@ class FeatureDatabase:
         self,
         store: FeatureStore,
         catalog: Catalog,
+        embedder: Embedder,
         compactor: Compactor,
         *,
         max_top_k: int,
@@ -53,8 +55,9 @@ class FeatureDatabase:
     ) -> None:
         self._store = store
         self._catalog = catalog
+        self._embedder = embedder
         self._compactor = compactor
-        self._finder = Finder(store, catalog, max_top_k=max_top_k)
+        self._finder = Finder(store, catalog, embedder, max_top_k=max_top_k)
         self._writer = Writer(store, catalog, compactor, keep_payloads=keep_payloads)
 
     def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
@@ -200,7 +203,7 @@ class FeatureDatabase:
                     frozenset(known),
                 )
             )
-        for position, said in zip(waiting, self._catalog.embed_many(to_embed, call), strict=True):
+        for position, said in zip(waiting, self._embedder.embed_many(to_embed, call), strict=True):
             prepared[position] = _with_embeddings(prepared[position], said)
         return prepared
 

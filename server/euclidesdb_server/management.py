@@ -1,4 +1,4 @@
-"""ModelManager: models come, are replaced, and go while the server runs.
+"""ModelLoader: models come, are replaced, and go while the server runs.
 
 A new version serves once it has passed its load check; one that fails it leaves the old one
 serving. The vectors of the old version stay searchable, as `model@fingerprint`.
@@ -29,7 +29,7 @@ WAIT_INTERVAL: Final = 0.2
 log = logging.getLogger(__name__)
 
 
-class ModelManager:
+class ModelLoader:
     """Thread-safe: one change after the other.
 
     open_space: opens the space of a model's version.

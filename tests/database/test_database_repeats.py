@@ -10,6 +10,7 @@ from support.stores import vector
 
 from euclidesdb_server.catalog import Catalog
 from euclidesdb_server.database import FeatureDatabase
+from euclidesdb_server.inference import Embedder
 from euclidesdb_server.models import EmbeddingCache
 from euclidesdb_server.types import AddRequest, ModelVector
 
@@ -54,9 +55,10 @@ def database(tmp_path, models):
 
 def cached(database, models, most_bytes=1 << 20):
     """The database, with a cache of what models said."""
-    catalog = Catalog(models, database.spaces, cache=EmbeddingCache(most_bytes))
+    catalog = Catalog(models, database.spaces)
+    embedder = Embedder(models, catalog, EmbeddingCache(most_bytes))
     database.features = FeatureDatabase(
-        database.store, catalog, database.compactor, max_top_k=1000, keep_payloads=True
+        database.store, catalog, embedder, database.compactor, max_top_k=1000, keep_payloads=True
     )
     return database
 

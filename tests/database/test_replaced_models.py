@@ -11,6 +11,7 @@ from euclidesdb_server.catalog import Catalog
 from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import ModelUnavailable
+from euclidesdb_server.inference import Embedder
 from euclidesdb_server.spaces import ModelSpace
 
 COLOR = [*range(12)]
@@ -74,8 +75,14 @@ def database(tmp_path, registry, moment):
     with Database(tmp_path, registry, EMBEDDERS) as made:
         made.folder = tmp_path
         versions = Versions(made, registry, moment)
+        embedder = Embedder(versions, versions.catalog)
         made.features = FeatureDatabase(
-            made.store, versions.catalog, made.compactor, max_top_k=1000, keep_payloads=True
+            made.store,
+            versions.catalog,
+            embedder,
+            made.compactor,
+            max_top_k=1000,
+            keep_payloads=True,
         )
         first = versions.catalog.space("color")
         made.add("old", color=COLOR)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from euclidesdb_server.commands.export import run
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 from euclidesdb_server.models.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
 

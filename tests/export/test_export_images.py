@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from euclidesdb_server.export.vision import sample_pictures
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 
 ENCODERS = {
     "vit": (checkpoints.vit, lambda model, pixels: model(pixels).pooler_output),

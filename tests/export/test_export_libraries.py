@@ -11,7 +11,7 @@ from exporting import answers, export
 from PIL import Image
 
 from euclidesdb_server.export.vision import sample_pictures
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 
 
 @pytest.fixture

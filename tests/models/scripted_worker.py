@@ -18,7 +18,8 @@ import numpy as np
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.frames import receive_message, send_message
-from euclidesdb_server.models.conf import ImageConf, ModelFolder
+from euclidesdb_server.models.conf import ImageConf
+from euclidesdb_server.models.folder import ModelFolder
 from euclidesdb_server.models.served import ServedModel
 from euclidesdb_server.models.worker_process import WorkerProcess
 from euclidesdb_server.types import Payload

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 
 DIGITS = Path(__file__).parents[2] / "models" / "digits"
 GOOD = {"name": "shoes", "filename": "program.pt", "prediction_dim": 3, "feature_dim": 12}

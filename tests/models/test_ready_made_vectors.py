@@ -11,7 +11,7 @@ from euclidesdb_server.config import ModelsConfig
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import InvalidRequest, ModelLoadError
 from euclidesdb_server.models import ModelRegistry
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 from euclidesdb_server.types import L2, ModelState, Payload
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from euclidesdb_server.commands.export import run
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 
 SOURCE = Path(__file__).parents[2] / "models" / "resnet18"
 

@@ -158,7 +158,7 @@ def test_a_program_that_kills_its_process_while_loading_is_reported(tmp_path):
 
 PARENT = """
 import functools, pathlib, sys
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 from euclidesdb_server.models.served import ServedModel
 from euclidesdb_server.models.worker_process import WorkerProcess
 from euclidesdb_server.types import Payload

@@ -23,13 +23,13 @@ PICTURE = Payload("image", encoded(noise(1)))
 
 @pytest.fixture
 def workers():
-    """Those that run, but for other tests' that ran before."""
+    """Those that run, but for those that run already: to be asked for before the registry."""
     others = set(psutil.Process().children())
     return lambda: [child for child in psutil.Process().children() if child not in others]
 
 
 @pytest.fixture
-def registry(tmp_path, workers):  # noqa: ARG001  # none of its own run before
+def registry(tmp_path):
     save_model(tmp_path, "first", worker="both")
     save_model(tmp_path, "second", worker="both", image_mode="L", feature_dim=4)
     made = ModelRegistry(ModelsConfig(dir_path=tmp_path, worker_threads=1))
@@ -42,7 +42,7 @@ def embed(registry, name, payload=PICTURE):
     return registry.get(name).embed(payload).result(60)
 
 
-def test_models_that_name_one_worker_run_in_one_process(registry, workers):
+def test_models_that_name_one_worker_run_in_one_process(workers, registry):
     (worker,) = workers()
     assert embed(registry, "first").vector.shape == (12,)
     assert embed(registry, "second").vector.shape == (4,)
@@ -52,7 +52,7 @@ def test_models_that_name_one_worker_run_in_one_process(registry, workers):
     assert not worker.is_running()
 
 
-def test_a_model_that_goes_leaves_the_other_serving(registry, workers):
+def test_a_model_that_goes_leaves_the_other_serving(workers, registry):
     (before,) = workers()
     registry.end(registry.withdraw("first"))
     assert embed(registry, "second").vector.shape == (4,)
@@ -62,7 +62,7 @@ def test_a_model_that_goes_leaves_the_other_serving(registry, workers):
     wait_for(lambda: not worker.is_running(), "the end of the process")
 
 
-def test_the_death_of_the_process_interrupts_both_and_both_come_back(registry, workers):
+def test_the_death_of_the_process_interrupts_both_and_both_come_back(workers, registry):
     (worker,) = workers()
     worker.kill()
     for name in ("first", "second"):

@@ -14,6 +14,7 @@ from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import DatabaseError
+from euclidesdb_server.inference import Embedder
 from euclidesdb_server.models import ModelRegistry
 from euclidesdb_server.spaces import Compactor, ModelSpace
 from euclidesdb_server.store import FeatureStore
@@ -92,9 +93,11 @@ class Database:
             self.store.close()
             raise
         self.compactor = Compactor(index)
+        catalog = Catalog(models, self.spaces)
         self.features = FeatureDatabase(
             self.store,
-            Catalog(models, self.spaces),
+            catalog,
+            Embedder(models, catalog),
             self.compactor,
             max_top_k=max_top_k,
             keep_payloads=keep_payloads,

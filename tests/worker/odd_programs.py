@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from support.models import save_model
 
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 from euclidesdb_server.models.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
 from euclidesdb_server.worker.program import Program

@@ -8,7 +8,7 @@ from odd_programs import Means, OneAtATime, OnlyFeatures, load, load_folder
 from support.models import save_model
 
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.models.conf import read_model_folder
+from euclidesdb_server.models.folder import read_model_folder
 from euclidesdb_server.models.worker_process import load_message
 from euclidesdb_server.worker.load_check import keeps_outputs
 from euclidesdb_server.worker.loading import load_program

@@ -11,7 +11,8 @@ from euclidesdb_server.durable import make_folder, sync
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.export.program import FILES, answer_of, check_folder, write_program
 from euclidesdb_server.export.subject import Answer, ExportError, Subject
-from euclidesdb_server.models.conf import MODEL_CONF, ModelFolder, ProgramConf, read_model_folder
+from euclidesdb_server.models.conf import ProgramConf
+from euclidesdb_server.models.folder import MODEL_CONF, ModelFolder, read_model_folder
 
 
 def refuse_used(folder: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.export.subject import Answer, ExportError, Subject, foreign
-from euclidesdb_server.models.conf import ModelFolder
+from euclidesdb_server.models.folder import ModelFolder
 from euclidesdb_server.models.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
 from euclidesdb_server.worker.program import Program

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from euclidesdb_server.errors import DatabaseError
-from euclidesdb_server.models.conf import ModelFolder, VectorsFolder
+from euclidesdb_server.models.folder import ModelFolder, VectorsFolder
 from euclidesdb_server.types import Embedding, ModelState, Payload
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 
 from euclidesdb_server.errors import DatabaseError, InvalidRequest
-from euclidesdb_server.models.conf import VectorsFolder
+from euclidesdb_server.models.folder import VectorsFolder
 from euclidesdb_server.types import Embedding, ModelState, Payload
 
 

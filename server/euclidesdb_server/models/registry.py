@@ -25,7 +25,7 @@ from euclidesdb_server.errors import (
     ShuttingDown,
     UnknownModel,
 )
-from euclidesdb_server.models.conf import ModelFolder, VectorsFolder, read_model_folder
+from euclidesdb_server.models.folder import ModelFolder, VectorsFolder, read_model_folder
 from euclidesdb_server.models.hosts import Hosts
 from euclidesdb_server.models.protocol import Model
 from euclidesdb_server.models.ready_made import ReadyMadeVectors

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
-
-import numpy as np
 
 from euclidesdb_server.errors import (
     DatabaseError,
@@ -27,9 +25,10 @@ from euclidesdb_server.errors import (
     UndecodableInput,
 )
 from euclidesdb_server.frames import ProtocolError
+from euclidesdb_server.models.answers import read_answers
 from euclidesdb_server.models.batching import RequestQueue
-from euclidesdb_server.models.conf import ModelFolder
 from euclidesdb_server.models.flight import WINDOW, EmbedRequest, Flight
+from euclidesdb_server.models.folder import ModelFolder
 from euclidesdb_server.models.worker_process import DYING, WorkerProcess
 from euclidesdb_server.types import Embedding, ModelState, Payload
 
@@ -41,11 +40,6 @@ REST: Final = 60.0
 """Seconds. It passed its load check each time, so it may be the items: it gets another chance."""
 STARTS_TO_QUARANTINE: Final = 3
 """Failed restarts in a row of a model that once ran. (The first start has one chance.)"""
-
-ITEM_ERRORS: Final[dict[str, type[DatabaseError]]] = {
-    "undecodable": UndecodableInput,
-    "failed": ModelFailed,
-}
 
 
 class ServedModel:
@@ -267,8 +261,7 @@ class ServedModel:
         except (KeyError, TypeError) as error:
             raise ProtocolError(f"an answer to no batch: {header}") from error
         try:
-            answers = _read_answers(header, parts, len(requests), conf.feature_dim,
-                                    conf.prediction_dim)  # fmt: skip
+            answers = read_answers(header, parts, len(requests), conf)
         except (ProtocolError, KeyError, TypeError, ValueError) as error:
             for request in requests:
                 request.future.set_exception(
@@ -308,29 +301,3 @@ class ServedModel:
         )
         self._standing = (ModelState.QUARANTINED, reason)
         self._settled.set()
-
-
-def _read_answers(
-    header: dict[str, Any], parts: Sequence[bytes], count: int, feature_dim: int,
-    prediction_dim: int,
-) -> list[Embedding | DatabaseError]:  # fmt: skip
-    errors = header["errors"]
-    if len(errors) != count:
-        raise ProtocolError(f"{len(errors)} answers to {count} items")
-    good = sum(error is None for error in errors)
-    features, predictions = (np.frombuffer(part, "<f4") for part in parts)
-    rows = iter(
-        zip(
-            features.reshape(good, feature_dim),
-            predictions.reshape(good, prediction_dim),
-            strict=True,
-        )
-    )
-    answers: list[Embedding | DatabaseError] = []
-    for error in errors:
-        if error is None:
-            vector, predicted = next(rows)
-            answers.append(Embedding(vector, predicted if prediction_dim else None))
-        else:
-            answers.append(ITEM_ERRORS[error["kind"]](error["message"]))
-    return answers

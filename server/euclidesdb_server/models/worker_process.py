@@ -27,7 +27,7 @@ from euclidesdb_server.frames import (
     receive_message,
     send_message,
 )
-from euclidesdb_server.models.conf import ModelFolder
+from euclidesdb_server.models.folder import ModelFolder
 from euclidesdb_server.models.hosts import Host, Hosts
 from euclidesdb_server.types import Payload
 

@@ -15,7 +15,7 @@ from euclidesdb_protos.v1 import database_pb2_grpc
 from euclidesdb_server.config import ServerConfig
 from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.errors import ConfigError
-from euclidesdb_server.management import ModelManager
+from euclidesdb_server.management import ModelLoader
 from euclidesdb_server.rpc.interceptor import ErrorInterceptor
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
@@ -38,7 +38,7 @@ class RpcServer:
     def __init__(
         self,
         database: FeatureDatabase,
-        models: ModelManager,
+        models: ModelLoader,
         config: ServerConfig,
         stop: Callable[[], None],
     ) -> None:

@@ -8,7 +8,7 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1 import database_pb2_grpc
 from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.errors import DatabaseError, InvalidRequest, NotAllowed
-from euclidesdb_server.management import ModelManager
+from euclidesdb_server.management import ModelLoader
 from euclidesdb_server.rpc import messages
 from euclidesdb_server.rpc.call import GrpcCall
 from euclidesdb_server.types import FindRequest
@@ -21,7 +21,7 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
     """
 
     def __init__(
-        self, database: FeatureDatabase, models: ModelManager, *, may_change_models: bool
+        self, database: FeatureDatabase, models: ModelLoader, *, may_change_models: bool
     ) -> None:
         self._database = database
         self._models = models

@@ -84,7 +84,8 @@ def _serve_guest(connection: Connection[Any, Any], decoded: DecodedItems) -> Non
     except Exception:
         logging.exception("a model's part of this process ends")
     finally:
-        hang_up(connection)
+        with suppress(OSError):
+            hang_up(connection)
         connection.close()
 
 
