@@ -129,14 +129,14 @@ def digit_images() -> list[bytes]:
 
 
 def photos(count: int = 200) -> list[bytes]:
-    """Smooth random pictures, 224 x 224, of a photo's compressed size."""
+    """Smooth random images, 224 x 224, of a photo's compressed size."""
     generator = np.random.default_rng(0)
     images = []
     for _ in range(count):
         coarse = generator.integers(0, 256, (28, 28, 3), dtype=np.uint8)
-        picture = Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC)
+        image = Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC)
         stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=85)
+        image.save(stream, "JPEG", quality=85)
         images.append(stream.getvalue())
     return images
 
@@ -172,7 +172,7 @@ def save_digits(models: Path) -> Path:
 
 
 def save_resnet18(models: Path) -> Path:
-    """ResNet-18 for pictures of 224 x 224 as they are."""
+    """ResNet-18 for images of 224 x 224 as they are."""
     folder = models / "resnet18"
     export(ROOT / "models" / "resnet18", folder, "--format", "torchscript")
     conf = folder / "model.conf"

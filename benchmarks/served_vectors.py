@@ -46,12 +46,12 @@ Floats = npt.NDArray[np.float32]
 def clustered(rows: int, seed: int = 0) -> Floats:
     """Vectors in a thousand clusters, as features of real items lie."""
     generator = np.random.default_rng(seed)
-    centres = np.random.default_rng(1).standard_normal((1000, DIM)).astype(np.float32)
+    centers = np.random.default_rng(1).standard_normal((1000, DIM)).astype(np.float32)
     made = np.empty((rows, DIM), np.float32)
     for start in range(0, rows, 100_000):
         stop = min(start + 100_000, rows)
         noise = generator.standard_normal((stop - start, DIM), np.float32)
-        made[start:stop] = centres[generator.integers(0, 1000, stop - start)] + 0.5 * noise
+        made[start:stop] = centers[generator.integers(0, 1000, stop - start)] + 0.5 * noise
     return made
 
 
@@ -88,7 +88,7 @@ def seal(server: ServerProcess) -> None:
             if (
                 index is not None
                 and not index.building
-                and index.fresh_rows == 0
+                and index.unindexed_rows == 0
                 and "not built" not in index.description
             ):
                 return

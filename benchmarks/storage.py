@@ -105,7 +105,7 @@ import sys, threading, time
 import numpy as np
 from pathlib import Path
 from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite
-from euclidesdb_server.types import Embedding
+from euclidesdb_server.values.embedding import Embedding
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
 vector = np.ones(128, np.float32)
 with FeatureStore(folder) as store:

@@ -18,12 +18,12 @@ COUNT = 20
 
 def main(task: str, address: str) -> None:
     """Fill the server if told to, then ask it. Raises where an answer cannot be right."""
-    pictures = {f"picture-{number}": _picture(number) for number in range(COUNT)}
+    images = {f"image-{number}": _image(number) for number in range(COUNT)}
     with euclidesdb.Client(address) as client:
         if task == "fill":
-            for name, picture in pictures.items():
-                client.add(name, image=picture, models=["digits"], attributes={"name": name})
-        answers = {name: _nearest(client, picture) for name, picture in pictures.items()}
+            for name, image in images.items():
+                client.add(name, image=image, models=["digits"], attributes={"name": name})
+        answers = {name: _nearest(client, image) for name, image in images.items()}
     json.dump(answers, sys.stdout, indent=1)
     for name, answer in answers.items():
         itself = [item[0] == name and item[2] == {"name": name} for item in answer]
@@ -31,12 +31,12 @@ def main(task: str, address: str) -> None:
             raise RuntimeError(f"asked for the 5 nearest of {name}, the server said {answer}")
 
 
-def _nearest(client: euclidesdb.Client, picture: Image.Image) -> list[tuple[str, float, object]]:
-    found = client.find_similar(image=picture, model="digits", top_k=5, include_attributes=True)
+def _nearest(client: euclidesdb.Client, image: Image.Image) -> list[tuple[str, float, object]]:
+    found = client.find_similar(image=image, model="digits", top_k=5, include_attributes=True)
     return [(item.id, item.distance, item.attributes) for item in found["digits"]]
 
 
-def _picture(number: int) -> Image.Image:
+def _image(number: int) -> Image.Image:
     """A digit-like scrawl, white on black: the model finds no two of them alike."""
     points = np.random.default_rng(number).integers(20, 108, size=(4, 2))
     image = Image.new("L", (128, 128))

@@ -31,7 +31,7 @@ main() {
     [ "$(docker exec "$name" id -u)" != 0 ] || fail "the server runs as root"
     docker port "$name" 50000
     answers=$(run_client fill)
-    echo "20 pictures added; each is the nearest to itself"
+    echo "20 images added; each is the nearest to itself"
 
     step "docker stop"
     stop

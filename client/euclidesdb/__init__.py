@@ -36,11 +36,11 @@ from euclidesdb._errors import (
     ResourceExhausted,
     ServerError,
     ShuttingDown,
-    StaleSpace,
     Unavailable,
     UndecodableInput,
     UnknownItem,
     UnknownModel,
+    VersionMismatch,
 )
 from euclidesdb._types import (
     Embedding,
@@ -90,10 +90,10 @@ __all__ = [
     "ResourceExhausted",
     "ServerError",
     "ShuttingDown",
-    "StaleSpace",
     "Unavailable",
     "UndecodableInput",
     "UnknownItem",
     "UnknownModel",
+    "VersionMismatch",
     "__version__",
 ]

@@ -88,7 +88,7 @@ class Client:
 
         Returns one embedding per model written; its arrays are None unless asked for.
         Never retried: after Unavailable, DeadlineExceeded or Cancelled it may have been applied.
-        Raises UndecodableInput, DimensionMismatch, StaleSpace, UnknownModel, ModelUnavailable,
+        Raises UndecodableInput, DimensionMismatch, VersionMismatch, UnknownModel, ModelUnavailable,
         ModelFailed, Overloaded, DiskFull.
         """
         item = NewItem(id, image, models, vectors, attributes, metadata, text, tensor)
@@ -151,7 +151,7 @@ class Client:
         timeout: seconds for each call of at most 4,096 vectors; None: ten times the client's.
 
         Raises ValueError or TypeError, before anything is sent, for columns that do not fit
-        together or cannot be sent; UnknownModel, DimensionMismatch or StaleSpace where nothing
+        together or cannot be sent; UnknownModel, DimensionMismatch or VersionMismatch where nothing
         was written; AddsInterrupted as `add_many` does.
         """
         columns = VectorColumns(
@@ -230,7 +230,7 @@ class Client:
         include_self: by id, answer with the item itself, too.
 
         Returns the answers by model name, in the order asked.
-        Raises UnknownModel, UnknownItem, UndecodableInput, DimensionMismatch, StaleSpace,
+        Raises UnknownModel, UnknownItem, UndecodableInput, DimensionMismatch, VersionMismatch,
         ModelUnavailable, ModelFailed, Overloaded.
         """
         request = pb.FindSimilarRequest(

@@ -26,7 +26,7 @@ _STATES = {
     pb.MODEL_STATE_RESTARTING: "restarting",
     pb.MODEL_STATE_QUARANTINED: "quarantined",
     pb.MODEL_STATE_UNLOADED: "unloaded",
-    pb.MODEL_STATE_STALE: "stale",
+    pb.MODEL_STATE_SUPERSEDED: "superseded",
 }
 
 
@@ -222,8 +222,8 @@ def model_info(message: pb.Model) -> ModelInfo:
 def _index_info(message: pb.Index) -> IndexInfo:
     return IndexInfo(
         description=message.description,
-        sealed_rows=message.sealed_rows,
-        fresh_rows=message.fresh_rows,
+        indexed_rows=message.indexed_rows,
+        unindexed_rows=message.unindexed_rows,
         building=message.building,
         recall=message.recall if message.HasField("recall") else None,
         recall_samples=message.recall_samples,

@@ -5,7 +5,7 @@
     │   ├── UndecodableInput     no image, truncated, too large; a tensor of another shape
     │   ├── DimensionMismatch    a vector has the wrong length
     │   ├── ModelRejected        a model folder cannot be served
-    │   └── StaleSpace           a vector was made by another model version
+    │   └── VersionMismatch           a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
     │   └── UnknownItem
@@ -74,7 +74,7 @@ class ModelRejected(InvalidRequest):
     """A model folder cannot be served; what was served before goes on."""
 
 
-class StaleSpace(InvalidRequest):
+class VersionMismatch(InvalidRequest):
     """A vector belongs to another version of the model than the one served."""
 
 
@@ -196,7 +196,7 @@ BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
     "undecodable_input": UndecodableInput,
     "dimension_mismatch": DimensionMismatch,
     "model_rejected": ModelRejected,
-    "stale_space": StaleSpace,
+    "version_mismatch": VersionMismatch,
     "not_found": NotFound,
     "unknown_model": UnknownModel,
     "unknown_item": UnknownItem,

@@ -26,7 +26,7 @@ class ModelVector:
 
     values: anything numpy takes for an array of numbers of shape (feature_dim,).
     fingerprint: the model version that made it, where known. If the server serves another
-        version, it refuses the vector (StaleSpace) instead of comparing what cannot be.
+        version, it refuses the vector (VersionMismatch) instead of comparing what cannot be.
     """
 
     values: npt.ArrayLike
@@ -138,15 +138,15 @@ class IndexInfo:
     """The live index of a model's space.
 
     description: what is built ("HNSW32", "Flat (100 rows are too few for IVF256)").
-    sealed_rows: rows in it. fresh_rows: rows added since, which are searched exactly.
+    indexed_rows: rows in it. unindexed_rows: rows added since, which are searched exactly.
     building: whether the next one is being built, or waits to be.
     recall: the share of the true nearest among the answers to sampled queries, from 0 to 1;
         None where none has been sampled yet. recall_samples: the queries it rests on.
     """
 
     description: str
-    sealed_rows: int
-    fresh_rows: int
+    indexed_rows: int
+    unindexed_rows: int
     building: bool
     recall: float | None
     recall_samples: int
@@ -157,8 +157,8 @@ class ModelInfo:
     """A model that the server has, or had.
 
     state: "ready", "loading", "restarting" or "quarantined"; "unloaded": not served (any more);
-        "stale": the vectors of a former version, whose `name` is "model@fingerprint". Those of an
-        unloaded or stale one can still be searched, by vector and by id under its name.
+        "superseded": the vectors of a former version, whose `name` is "model@fingerprint". The
+        vectors of an unloaded or superseded model can still be searched, by vector and by id.
     reason: why it is not ready.
     input: the kind of item it takes: "image", "text", "tensor", or "vector" for ready-made ones.
     items: the number of items with a vector of this version.

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="euclidesdb",
         description="A machine-learning feature database: your items and your PyTorch models in, "
-        "nearest neighbours out.",
+        "nearest neighbors out.",
     )
     version = metadata.version("euclidesdb")
     parser.add_argument("--version", action="version", version=f"euclidesdb {version}")
@@ -108,7 +108,7 @@ def _add_model_commands(model: argparse.ArgumentParser) -> None:
     compare.add_argument("second", type=Path, metavar="B")
     compare.add_argument(
         "--items", type=Path, required=True, metavar="DIR",
-        help="pictures, .npy arrays, or text files with an item a line",
+        help="images, .npy arrays, or text files with an item a line",
     )  # fmt: skip
     compare.add_argument(
         "--tolerance", type=float, default=1e-3, help="of a vector's largest value (%(default)s)"

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from euclidesdb_server.catalog import Catalog
-from euclidesdb_server.config import MIB, Config, ModelsConfig
-from euclidesdb_server.database import FeatureDatabase
+from euclidesdb_server.config.server import MIB, Config, ModelsConfig
+from euclidesdb_server.database.embedder import Embedder
+from euclidesdb_server.database.feature_database import FeatureDatabase
+from euclidesdb_server.database.model_lifecycle import ModelLifecycle
+from euclidesdb_server.database.model_table import Catalog
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ConfigError, StartupError
-from euclidesdb_server.inference import Embedder
-from euclidesdb_server.layout import SEGMENTS_FOLDER, STORE_FOLDER
-from euclidesdb_server.management import ModelLoader
-from euclidesdb_server.models import (
+from euclidesdb_server.index import Compactor, ModelSpace, RecallSampler
+from euclidesdb_server.inference import (
     EmbeddingCache,
     Model,
     ModelRegistry,
@@ -30,7 +30,6 @@ from euclidesdb_server.models import (
     configured_folders,
 )
 from euclidesdb_server.rpc.server import RpcServer
-from euclidesdb_server.spaces import Compactor, ModelSpace, RecallSampler
 from euclidesdb_server.store import (
     FeatureStore,
     ModelVersion,
@@ -38,7 +37,8 @@ from euclidesdb_server.store import (
     holds_euclidesdb,
     migrate,
 )
-from euclidesdb_server.types import ModelState
+from euclidesdb_server.store.layout import SEGMENTS_FOLDER, STORE_FOLDER
+from euclidesdb_server.values.status import ModelState
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Server:
             models = ModelRegistry(config.models, engines)
             opened.callback(models.close)
             _check_threads(config, models)
-            models.wait_until_settled(stop_wanted)
+            models.wait_until_started(stop_wanted)
             _report_problems(models, config.models, strict=strict)
             sampler = RecallSampler(config.index.recall_interval)
             opened.callback(sampler.close)
@@ -91,7 +91,7 @@ class Server:
                 max_top_k=config.server.max_top_k,
                 keep_payloads=config.database.keep_payloads,
             )
-            loader = ModelLoader(models, catalog, compactor, opener.of_model)
+            loader = ModelLifecycle(models, catalog, compactor, opener.of_model)
             rpc = RpcServer(self.database, loader, config.server, stop_wanted.set)
             opened.callback(rpc.close)
             self.address = rpc.address
@@ -145,7 +145,7 @@ def _open_spaces(
         or (name, model.folder.fingerprint, model.folder.conf.feature_dim) in known
     }
     in_use = {space.record.number for space in current.values()}
-    stale: list[ModelSpace] = []
+    superseded: list[ModelSpace] = []
     for record in reversed(store.spaces()):
         if record.number in in_use:
             continue
@@ -155,8 +155,8 @@ def _open_spaces(
         if model is None and record.model not in current:
             current[record.model] = space
         else:
-            stale.append(space)
-    return current, stale
+            superseded.append(space)
+    return current, superseded
 
 
 def _versions(config: ModelsConfig, engines: Engines) -> dict[str, ModelVersion]:

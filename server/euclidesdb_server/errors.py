@@ -2,10 +2,10 @@
 
     DatabaseError
     ├── InvalidRequest
-    │   ├── UndecodableInput     the bytes are no image, truncated, or too large a picture
+    │   ├── UndecodableInput     the bytes are no image, truncated, or too large an image
     │   ├── DimensionMismatch    a vector has the wrong length
     │   ├── ModelRejected        a model folder cannot be served in place of what is
-    │   └── StaleSpace           a vector was made by another model version
+    │   └── VersionMismatch           a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
     │   └── UnknownItem
@@ -64,10 +64,10 @@ class ModelRejected(InvalidRequest):
     reason = "model_rejected"
 
 
-class StaleSpace(InvalidRequest):
+class VersionMismatch(InvalidRequest):
     """A vector belongs to another version of the model than the one served."""
 
-    reason = "stale_space"
+    reason = "version_mismatch"
 
 
 class NotFound(DatabaseError):
@@ -154,7 +154,7 @@ def disk_error(error: OSError, doing: str) -> StorageError:
     return kind(f"{doing}: {error}")
 
 
-def fresh(error: DatabaseError) -> DatabaseError:
+def copy_of(error: DatabaseError) -> DatabaseError:
     """An error of each caller's own: one that is raised again and again keeps the frames of all
     who raised it, and with them the payloads that these hold.
     """

@@ -1,7 +1,7 @@
 import pytest
-from scripted_server import ScriptedServer
 
 import euclidesdb
+from tests.client.scripted_server import ScriptedServer
 
 
 @pytest.fixture

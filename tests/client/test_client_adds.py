@@ -6,11 +6,11 @@ import threading
 import grpc
 import numpy as np
 import pytest
-from scripted_server import Fault, ScriptedServer, Silence
 
 import euclidesdb
 from euclidesdb import NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
+from tests.client.scripted_server import Fault, ScriptedServer, Silence
 
 UNAVAILABLE = Fault(grpc.StatusCode.UNAVAILABLE, message="gone")
 ALONE = 1  # bytes per call: each item goes in a call of its own

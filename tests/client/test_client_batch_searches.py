@@ -3,10 +3,10 @@
 import grpc
 import numpy as np
 import pytest
-from scripted_server import Fault, Silence
 
 import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as pb
+from tests.client.scripted_server import Fault, Silence
 
 
 def echo(request):

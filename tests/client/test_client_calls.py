@@ -333,8 +333,8 @@ def test_models_lists_what_the_server_has(db, server):
         adopted=True,
         index=pb.Index(
             description="HNSW32",
-            sealed_rows=2,
-            fresh_rows=1,
+            indexed_rows=2,
+            unindexed_rows=1,
             building=True,
             recall=0.75,
             recall_samples=40,
@@ -357,8 +357,8 @@ def test_models_lists_what_the_server_has(db, server):
         adopted=True,
         index=euclidesdb.IndexInfo(
             description="HNSW32",
-            sealed_rows=2,
-            fresh_rows=1,
+            indexed_rows=2,
+            unindexed_rows=1,
             building=True,
             recall=0.75,
             recall_samples=40,

@@ -6,12 +6,12 @@ import time
 
 import grpc
 import pytest
-from scripted_server import Fault, ScriptedServer, Silence
 
 import euclidesdb
 from euclidesdb import _errors
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server import errors as server_errors
+from tests.client.scripted_server import Fault, ScriptedServer, Silence
 
 Status = grpc.StatusCode
 VECTORS = {"m": [1]}
@@ -22,7 +22,7 @@ ANSWERS = [
     ("undecodable_input", Status.INVALID_ARGUMENT, euclidesdb.UndecodableInput),
     ("dimension_mismatch", Status.INVALID_ARGUMENT, euclidesdb.DimensionMismatch),
     ("model_rejected", Status.FAILED_PRECONDITION, euclidesdb.ModelRejected),
-    ("stale_space", Status.FAILED_PRECONDITION, euclidesdb.StaleSpace),
+    ("version_mismatch", Status.FAILED_PRECONDITION, euclidesdb.VersionMismatch),
     ("not_found", Status.NOT_FOUND, euclidesdb.NotFound),
     ("unknown_model", Status.NOT_FOUND, euclidesdb.UnknownModel),
     ("unknown_item", Status.NOT_FOUND, euclidesdb.UnknownItem),

@@ -11,7 +11,7 @@ def sent(server):
     return server.requests["AddItem"][0].payload.image
 
 
-def picture(mode):
+def sample_image(mode):
     """33 x 17 pixels that no lossy format keeps."""
     random = np.random.default_rng(7)
     if mode == "F":
@@ -29,7 +29,7 @@ def picture(mode):
     ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "I;16", "F"],
 )
 def test_a_pillow_image_arrives_with_its_pixels(db, server, mode):
-    image = picture(mode)
+    image = sample_image(mode)
     db.add("a", image=image, models=["m"])
     arrived = Image.open(io.BytesIO(sent(server)))
     assert arrived.mode == mode
@@ -43,7 +43,7 @@ def test_a_pillow_image_arrives_with_its_pixels(db, server, mode):
     ("mode", "nearest"), [("HSV", "RGB"), ("RGBX", "RGB"), ("RGBa", "RGBA"), ("La", "LA")]
 )
 def test_a_mode_that_no_format_holds_arrives_as_the_nearest(db, server, mode, nearest):
-    image = picture(mode)
+    image = sample_image(mode)
     db.add("a", image=image, models=["m"])
     arrived = Image.open(io.BytesIO(sent(server)))
     assert arrived.mode == nearest
@@ -52,7 +52,7 @@ def test_a_mode_that_no_format_holds_arrives_as_the_nearest(db, server, mode, ne
 
 def test_an_image_from_a_lossy_tiff_is_not_compressed_again(db, server):
     file = io.BytesIO()
-    picture("CMYK").save(file, "TIFF", compression="jpeg")
+    sample_image("CMYK").save(file, "TIFF", compression="jpeg")
     image = Image.open(io.BytesIO(file.getvalue()))
     db.add("a", image=image, models=["m"])
     assert Image.open(io.BytesIO(sent(server))).tobytes() == image.tobytes()
@@ -60,8 +60,8 @@ def test_an_image_from_a_lossy_tiff_is_not_compressed_again(db, server):
 
 @pytest.mark.parametrize("as_path", [str, lambda path: path], ids=["str", "Path"])
 def test_a_file_arrives_byte_for_byte(db, server, tmp_path, as_path):
-    path = tmp_path / "picture.jpg"
-    picture("RGB").save(path)
+    path = tmp_path / "image.jpg"
+    sample_image("RGB").save(path)
     db.add("a", image=as_path(path), models=["m"])
     assert sent(server) == path.read_bytes()
 

@@ -4,10 +4,10 @@ import math
 
 import grpc
 import pytest
-from scripted_server import Fault, Silence
 
 import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as pb
+from tests.client.scripted_server import Fault, Silence
 
 
 def test_load_model_names_the_folder_and_returns_how_the_model_stands(db, server):
@@ -68,10 +68,10 @@ def test_an_endless_timeout_is_not_the_clients_own(db, server, method, call):
 def test_unloaded_and_former_models_say_that_they_are(db, server):
     served = [
         pb.Model(name="shoes", state=pb.MODEL_STATE_UNLOADED),
-        pb.Model(name="shoes@f1", state=pb.MODEL_STATE_STALE, fingerprint="f1"),
+        pb.Model(name="shoes@f1", state=pb.MODEL_STATE_SUPERSEDED, fingerprint="f1"),
     ]
     server.script("ListModels", pb.ListModelsReply(models=served))
     assert [(info.name, info.state) for info in db.models()] == [
         ("shoes", "unloaded"),
-        ("shoes@f1", "stale"),
+        ("shoes@f1", "superseded"),
     ]

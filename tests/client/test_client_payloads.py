@@ -113,7 +113,7 @@ def test_a_tensor_of_torch_is_sent_as_it_stands(db, server):
         (np.zeros(2, np.longdouble), TypeError, f"not {np.dtype(np.longdouble)}"),
         (np.zeros(2, "M8[s]"), TypeError, r"not datetime64\[s\]"),
         (np.zeros(2, [("x", "f4")]), TypeError, "not .*'x'"),
-        ([object()], TypeError, "not object"),
+        pytest.param([object()], TypeError, "not object", id="objects"),
         ("a text", TypeError, "not <U6"),
         ([[1], [2, 3]], ValueError, "inhomogeneous"),
         (torch.ones(2, requires_grad=True), ValueError, "requires grad"),
@@ -229,10 +229,10 @@ def test_find_similar_asks_by_text_or_tensor(db, server, asked, payload):
 
 
 SERVED = [
-    ready("pictures", "image"),
+    ready("images", "image"),
     ready("prose", "text"),
     ready("waves", "tensor"),
-    ready("old", "text", pb.MODEL_STATE_STALE),
+    ready("old", "text", pb.MODEL_STATE_SUPERSEDED),
     ready("gone", "text", pb.MODEL_STATE_UNLOADED),
     ready("late", "tensor", pb.MODEL_STATE_LOADING),
     ready("poems", "text"),
@@ -243,7 +243,7 @@ SERVED = [
 @pytest.mark.parametrize(
     ("kind", "value", "models"),
     [
-        ("image", b"", ["pictures"]),
+        ("image", b"", ["images"]),
         ("text", "x", ["prose", "poems"]),
         ("tensor", np.zeros((1, 2)), ["waves"]),
     ],
@@ -260,7 +260,8 @@ def test_without_a_model_each_ready_one_of_its_kind_is_searched(db, server, kind
 def test_without_any_ready_model_of_its_kind_a_text_says_where_the_models_stand(db, server):
     server.script("ListModels", pb.ListModelsReply(models=[SERVED[0], SERVED[3]]))
     with pytest.raises(
-        euclidesdb.ModelUnavailable, match=r"takes texts is ready.* pictures \(ready\), old \(stale"
+        euclidesdb.ModelUnavailable,
+        match=r"takes texts is ready.* images \(ready\), old \(superseded",
     ):
         db.find_similar(text="x")
 

@@ -5,11 +5,11 @@ import threading
 import grpc
 import numpy as np
 import pytest
-from scripted_server import Fault, ScriptedServer
 
 import euclidesdb
 from euclidesdb import NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
+from tests.client.scripted_server import Fault, ScriptedServer
 
 Status = grpc.StatusCode
 ALONE = 1  # bytes per call: each vector goes in a call of its own
@@ -38,7 +38,7 @@ def answering(**steps):
     [
         (Status.INVALID_ARGUMENT, "dimension_mismatch", euclidesdb.DimensionMismatch),
         (Status.INVALID_ARGUMENT, "invalid_request", euclidesdb.InvalidRequest),
-        (Status.FAILED_PRECONDITION, "stale_space", euclidesdb.StaleSpace),
+        (Status.FAILED_PRECONDITION, "version_mismatch", euclidesdb.VersionMismatch),
         (Status.NOT_FOUND, "unknown_model", euclidesdb.UnknownModel),
         (Status.PERMISSION_DENIED, "not_allowed", euclidesdb.NotAllowed),
     ],

@@ -4,10 +4,10 @@ import threading
 
 import grpc
 import pytest
-from scripted_server import Fault, ScriptedServer
 
 import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as pb
+from tests.client.scripted_server import Fault, ScriptedServer
 
 UNAVAILABLE = Fault(grpc.StatusCode.UNAVAILABLE)
 

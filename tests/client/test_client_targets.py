@@ -3,11 +3,11 @@
 import socket
 
 import pytest
-from scripted_server import ScriptedServer
 
 import euclidesdb
 from euclidesdb import _channel
-from euclidesdb_server.config import ServerConfig
+from euclidesdb_server.config.server import ServerConfig
+from tests.client.scripted_server import ScriptedServer
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from euclidesdb_server.config import (
+from euclidesdb_server.config.server import (
     Config,
     DatabaseConfig,
     IndexConfig,
@@ -18,7 +18,7 @@ from euclidesdb_server.config import (
 )
 from euclidesdb_server.engines.registry import create_engine, engine_names
 from euclidesdb_server.errors import ConfigError
-from euclidesdb_server.types import L2, Metric, MetricKind
+from euclidesdb_server.values.metric import L2, Metric, MetricKind
 
 EUCLIDESDB_SAMPLE = """\
 [SERVER]

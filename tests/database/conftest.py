@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.assembled import EMBEDDERS, Database, no_models
-from support.models import save_model
 
-from euclidesdb_server.config import ModelsConfig
-from euclidesdb_server.models import ModelRegistry
+from euclidesdb_server.config.server import ModelsConfig
+from euclidesdb_server.inference import ModelRegistry
+from tests.support.assembled import EMBEDDERS, Database, no_models
+from tests.support.models import save_model
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture(scope="package")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelRegistry]:
-    """`color` (12 features) and `grey` (4), both of pictures, with 3 predictions each."""
+    """`color` (12 features) and `gray` (4), both of images, with 3 predictions each."""
     folder = tmp_path_factory.mktemp("models")
     save_model(folder, "color")
-    save_model(folder, "grey", feature_dim=4, image_mode="L")
+    save_model(folder, "gray", feature_dim=4, image_mode="L")
     models = ModelRegistry(ModelsConfig(dir_path=folder, worker_threads=1))
     try:
-        models.wait_until_settled(threading.Event())
+        models.wait_until_started(threading.Event())
         yield models
     finally:
         models.close()

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.assembled import CALL, Database, no_models
-from support.stores import vector
 
-from euclidesdb_server import embedded
-from euclidesdb_server.errors import (
-    CorruptRecord,
-    DimensionMismatch,
-    InvalidRequest,
-    StaleSpace,
-    UnknownItem,
-    UnknownModel,
-)
-from euclidesdb_server.store import keys
-from euclidesdb_server.types import (
+from euclidesdb_server.database import write_batches
+from euclidesdb_server.database.requests import (
     AddRequest,
     AddVectorsRequest,
     Conditions,
@@ -25,6 +14,17 @@ from euclidesdb_server.types import (
     ModelVector,
     ModelVectors,
 )
+from euclidesdb_server.errors import (
+    CorruptRecord,
+    DimensionMismatch,
+    InvalidRequest,
+    UnknownItem,
+    UnknownModel,
+    VersionMismatch,
+)
+from euclidesdb_server.store import keys
+from tests.support.assembled import CALL, Database, no_models
+from tests.support.stores import vector
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_vectors_that_are_refused_leave_the_others_alone(database):
 
 
 def test_bulk_writes_are_cut_into_batches_and_lose_nothing(database, monkeypatch):
-    monkeypatch.setattr(embedded, "MOST_ITEMS", 7)
+    monkeypatch.setattr(write_batches, "MAX_ITEMS", 7)
     count = 50
     ids = [f"item {n % 40}" for n in range(count)]
     assert database.add_vectors("one", ids, [[n, 0] for n in range(count)]) == {}
@@ -171,7 +171,7 @@ def test_bulk_writes_are_there_after_a_restart(tmp_path, database):
         ({"vectors": ModelVectors(np.zeros((2, 3), np.float32))}, DimensionMismatch, r"\(2,\)"),
         (
             {"vectors": ModelVectors(np.zeros((2, 2), np.float32), "version 0")},
-            StaleSpace,
+            VersionMismatch,
             "version 0",
         ),
     ],

@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.assembled import OFTEN, Database, no_models
-from support.stores import stored_rows
 
 from euclidesdb_server.errors import UnknownItem
+from tests.support.assembled import OFTEN, Database, no_models
+from tests.support.stores import stored_rows
 
 WRITERS, ROUNDS = 4, 120
 UPDATED = [f"updated {number}" for number in range(12)]

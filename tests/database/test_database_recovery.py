@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.assembled import Database, no_models
-from support.waiting import wait_for
 
 from euclidesdb_server.errors import StorageError
+from tests.support.assembled import Database, no_models
+from tests.support.waiting import wait_for
 
 
 @contextmanager

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from support.assembled import CALL, EMBEDDERS, Database, picture
-from support.stores import vector
 
-from euclidesdb_server.catalog import Catalog
-from euclidesdb_server.database import FeatureDatabase
-from euclidesdb_server.inference import Embedder
-from euclidesdb_server.models import EmbeddingCache
-from euclidesdb_server.types import AddRequest, ModelVector
+from euclidesdb_server.database.embedder import Embedder
+from euclidesdb_server.database.feature_database import FeatureDatabase
+from euclidesdb_server.database.model_table import Catalog
+from euclidesdb_server.database.requests import AddRequest, ModelVector
+from euclidesdb_server.inference import EmbeddingCache
+from tests.support.assembled import CALL, EMBEDDERS, Database, sample_image
+from tests.support.stores import vector
 
 
 class Counted:
@@ -67,73 +67,73 @@ def label_of(database, item_id):
     return database.store.item(item_id).labels[database.spaces["color"].record.number]
 
 
-def test_an_unchanged_item_is_recognised_without_inference_and_not_written_again(database, models):
-    (first,) = database.add_picture("a", 1, "color")
+def test_an_unchanged_item_is_recognized_without_inference_and_not_written_again(database, models):
+    (first,) = database.add_image("a", 1, "color")
     label = label_of(database, "a")
-    (again,) = database.add_picture("a", 1, "color")
+    (again,) = database.add_image("a", 1, "color")
     assert again.vector.tolist() == first.vector.tolist()
     assert again.predictions.tolist() == first.predictions.tolist()
     assert models.calls == {"color": 1}
     assert label_of(database, "a") == label
 
 
-def test_a_changed_picture_is_run_again(database, models):
-    database.add_picture("a", 1, "color")
-    (second,) = database.add_picture("a", 2, "color")
+def test_a_changed_image_is_run_again(database, models):
+    database.add_image("a", 1, "color")
+    (second,) = database.add_image("a", 2, "color")
     assert models.calls == {"color": 2}
     assert database.vectors("a")["color"] == second.vector.tolist()
-    assert database.ids(picture(2), "color") == ["a"]
+    assert database.ids(sample_image(2), "color") == ["a"]
 
 
 def test_an_unchanged_item_with_new_attributes_is_written_without_inference(database, models):
-    database.add_picture("a", 1, "color")
-    database.add_picture("a", 1, "color", attributes_json='{"price": 3}')
+    database.add_image("a", 1, "color")
+    database.add_image("a", 1, "color", attributes_json='{"price": 3}')
     assert models.calls == {"color": 1}
     assert database.get("a").attributes_json == '{"price": 3}'
-    assert database.ids(picture(1), "color") == ["a"]
+    assert database.ids(sample_image(1), "color") == ["a"]
 
 
-def test_only_models_that_have_not_seen_the_picture_run_it(database, models):
-    database.add_picture("a", 1, "color")
-    written = database.add_picture("a", 1, "color", "grey")
-    assert models.calls == {"color": 1, "grey": 1}
-    assert {found.model for found in written} == {"color", "grey"}
-    assert set(database.vectors("a")) == {"color", "grey"}
+def test_only_models_that_have_not_seen_the_image_run_it(database, models):
+    database.add_image("a", 1, "color")
+    written = database.add_image("a", 1, "color", "gray")
+    assert models.calls == {"color": 1, "gray": 1}
+    assert {found.model for found in written} == {"color", "gray"}
+    assert set(database.vectors("a")) == {"color", "gray"}
 
 
-def test_a_vector_that_came_ready_made_is_not_taken_for_the_pictures(database, models):
-    (embedded,) = database.add_picture("a", 1, "color")
+def test_a_vector_that_came_ready_made_is_not_taken_for_the_images(database, models):
+    (embedded,) = database.add_image("a", 1, "color")
     database.features.add(AddRequest("a", vectors={"color": ModelVector(vector(*range(12)))}), CALL)
     database.add("a", given=[1, 2])
     assert database.vectors("a")["color"] == list(range(12))
-    database.add_picture("a", 1, "color")
+    database.add_image("a", 1, "color")
     assert models.calls == {"color": 2}
     assert database.vectors("a")["color"] == embedded.vector.tolist()
     assert database.vectors("a")["given"] == [1, 2]
 
 
-def test_vectors_from_before_the_picture_count_as_ready_made(database, models):
+def test_vectors_from_before_the_image_count_as_ready_made(database, models):
     database.features.add(AddRequest("a", vectors={"color": ModelVector(vector(*range(12)))}), CALL)
-    database.add_picture("a", 1, "grey")
-    (embedded,) = database.add_picture("a", 1, "color")
-    assert models.calls == {"grey": 1, "color": 1}
+    database.add_image("a", 1, "gray")
+    (embedded,) = database.add_image("a", 1, "color")
+    assert models.calls == {"gray": 1, "color": 1}
     assert database.vectors("a")["color"] == embedded.vector.tolist()
 
 
-def test_an_item_is_recognised_after_it_was_removed_only_by_the_cache(database, models):
-    database.add_picture("a", 1, "color")
+def test_an_item_is_recognized_after_it_was_removed_only_by_the_cache(database, models):
+    database.add_image("a", 1, "color")
     database.features.remove("a")
-    database.add_picture("a", 1, "color")
+    database.add_image("a", 1, "color")
     assert models.calls == {"color": 2}
 
 
 def test_a_query_is_run_once(database, models):
     cached(database, models)
-    database.add_picture("a", 1, "color")
-    first = database.near(picture(2), "color")
+    database.add_image("a", 1, "color")
+    first = database.near(sample_image(2), "color")
     assert models.calls == {"color": 2}
-    assert database.near(picture(2), "color") == first
-    assert database.ids(picture(1), "color") == ["a"]
-    database.add_picture("b", 2, "color")
+    assert database.near(sample_image(2), "color") == first
+    assert database.ids(sample_image(1), "color") == ["a"]
+    database.add_image("b", 2, "color")
     assert models.calls == {"color": 2}
-    assert database.ids(picture(2), "color") == ["b", "a"]
+    assert database.ids(sample_image(2), "color") == ["b", "a"]

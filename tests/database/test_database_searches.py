@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from support.assembled import CALL, Database, no_models
-from support.stores import vector
 
+from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVector
 from euclidesdb_server.engines.exact import ExactEngine, ExactOptions
 from euclidesdb_server.errors import (
     DimensionMismatch,
     InvalidRequest,
-    StaleSpace,
     UnknownItem,
     UnknownModel,
+    VersionMismatch,
 )
-from euclidesdb_server.types import L2, Conditions, FindRequest, ModelVector
+from euclidesdb_server.values.metric import L2
+from tests.support.assembled import CALL, Database, no_models
+from tests.support.stores import vector
 
 
 @pytest.fixture(params=["fresh", "sealed", "both"])
@@ -130,7 +131,7 @@ def test_a_stored_id_is_searched_in_every_model_in_the_order_asked(database):
         ("a", ("three",), 1, UnknownModel, "three"),
         (ModelVector(vector(1, 2)), ("one", "two"), 1, InvalidRequest, "of one model, not of 2"),
         (ModelVector(vector(1, 2, 3)), ("one",), 1, DimensionMismatch, r"\(2,\)"),
-        (ModelVector(vector(1, 2), "version 0"), ("one",), 1, StaleSpace, "version 0"),
+        (ModelVector(vector(1, 2), "version 0"), ("one",), 1, VersionMismatch, "version 0"),
         (ModelVector(vector(1, float("inf"))), ("one",), 1, InvalidRequest, "inf at position 1"),
     ],
 )

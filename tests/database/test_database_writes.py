@@ -6,18 +6,19 @@ import json
 
 import numpy as np
 import pytest
-from support.assembled import CALL, Database, no_models
-from support.stores import vector
 
+from euclidesdb_server.database.requests import AddRequest, ModelVector
 from euclidesdb_server.errors import (
     DatabaseError,
     DimensionMismatch,
     InvalidRequest,
-    StaleSpace,
     UnknownItem,
     UnknownModel,
+    VersionMismatch,
 )
-from euclidesdb_server.types import AddRequest, ModelVector, Payload
+from euclidesdb_server.values.payload import Payload
+from tests.support.assembled import CALL, Database, no_models
+from tests.support.stores import vector
 
 
 def test_what_was_added_is_found_and_read_back(database):
@@ -110,7 +111,7 @@ def test_arrays_are_read_only_where_asked_for(database):
         (AddRequest("a", Payload("image", b""), ("three",)), UnknownModel, "three"),
         (AddRequest("a", vectors={"three": ModelVector(vector(1))}), UnknownModel, "three"),
         (AddRequest("a", vectors={"one": ModelVector(vector(1))}), DimensionMismatch, r"\(2,\)"),
-        (AddRequest("a", vectors={"one": ModelVector(vector(1, 2), "v0")}), StaleSpace, "v0"),
+        (AddRequest("a", vectors={"one": ModelVector(vector(1, 2), "v0")}), VersionMismatch, "v0"),
         (
             AddRequest("a", vectors={"one": ModelVector(vector(1, np.nan))}),
             InvalidRequest,

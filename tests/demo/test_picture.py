@@ -22,7 +22,7 @@ def digits():
 
 
 def row(digits, *labels):
-    """A 3 as the query, and neighbours of these classes."""
+    """A 3 as the query, and neighbors of these classes."""
     of_class = {digit.label: digit for digit in digits}
     return PictureRow(of_class[3], tuple((of_class[label], 0.25) for label in labels))
 
@@ -31,19 +31,19 @@ def draw(*rows):
     return draw_picture(rows, title="Title", subtitle="Subtitle")
 
 
-def frames(picture, colour):
-    """How many frames of a colour there are; their captions have fewer pixels than a frame."""
+def frames(picture, color):
+    """How many frames of a color there are; their captions have fewer pixels than a frame."""
     counts = {value: count for count, value in picture.getcolors(maxcolors=1 << 20)}
-    return counts.get(ImageColor.getrgb(colour), 0) // FRAME_PIXELS
+    return counts.get(ImageColor.getrgb(color), 0) // FRAME_PIXELS
 
 
-def test_neighbours_of_the_same_class_have_green_frames(digits):
+def test_neighbors_of_the_same_class_have_green_frames(digits):
     picture = draw(row(digits, 3, 3, 3, 3, 3))
     assert frames(picture, SAME_CLASS) == 5
     assert frames(picture, OTHER_CLASS) == 0
 
 
-def test_neighbours_of_another_class_have_red_frames(digits):
+def test_neighbors_of_another_class_have_red_frames(digits):
     picture = draw(row(digits, 3, 8, 3, 9, 3))
     assert frames(picture, SAME_CLASS) == 3
     assert frames(picture, OTHER_CLASS) == 2

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import faiss
 import pytest
-from engine_cases import CASES, ROWS, Case, clustered, near
 
 from euclidesdb_server.engines import SearchEngine, Segment
-from euclidesdb_server.types import Matrix
+from euclidesdb_server.values.arrays import Matrix
+from tests.engines.engine_cases import CASES, ROWS, Case, clustered, near
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,8 @@ from euclidesdb_server.engines.distances import normalized
 from euclidesdb_server.engines.exact import ExactEngine, ExactOptions
 from euclidesdb_server.engines.exact_disk import ExactDiskEngine, ExactDiskOptions
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
-from euclidesdb_server.types import Matrix, Metric
+from euclidesdb_server.values.arrays import Matrix
+from euclidesdb_server.values.metric import Metric
 
 ROWS, DIM = 3000, 24
 

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from engine_cases import DIM, ROWS, near, prepared, saved_and_loaded
 
 from euclidesdb_server.engines.distances import distances
-from euclidesdb_server.types import MetricKind, RowMask
+from euclidesdb_server.values.metric import MetricKind
+from euclidesdb_server.values.row_mask import RowMask
+from tests.engines.engine_cases import DIM, ROWS, near, prepared, saved_and_loaded
 
 
 def brute_force(query, vectors, metric):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from euclidesdb_server.engines.distances import distances, nearest, normalized, pair_distances
-from euclidesdb_server.types import COSINE, INNER_PRODUCT, L2, Metric, MetricKind
+from euclidesdb_server.values.metric import COSINE, INNER_PRODUCT, L2, Metric, MetricKind
 
 L1 = Metric(MetricKind.LP, p=1)
 L3 = Metric(MetricKind.LP, p=3)

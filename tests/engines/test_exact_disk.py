@@ -14,7 +14,8 @@ import pytest
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.engines.exact_disk import ExactDiskEngine, ExactDiskOptions, VectorFile
 from euclidesdb_server.errors import CorruptRecord
-from euclidesdb_server.types import L2, Metric, MetricKind, RowMask
+from euclidesdb_server.values.metric import L2, Metric, MetricKind
+from euclidesdb_server.values.row_mask import RowMask
 
 
 def test_pnorm_and_normalize_make_the_metric():

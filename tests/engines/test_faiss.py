@@ -14,7 +14,7 @@ import pytest
 from euclidesdb_server.engines.distances import normalized
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.errors import ConfigError
-from euclidesdb_server.types import RowMask
+from euclidesdb_server.values.row_mask import RowMask
 
 
 def engine(index_type="Flat", **options):

@@ -13,7 +13,7 @@ from euclidesdb_server.engines.annoy import AnnoyEngine, AnnoyOptions
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.engines.exact_disk import ExactDiskEngine
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
-from euclidesdb_server.types import RowMask
+from euclidesdb_server.values.row_mask import RowMask
 
 ROWS, DIM, CLUSTERS, K = 20_000, 32, 100, 10
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_cases import ROWS, clustered, near
 
 from euclidesdb_server.engines import proposals
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.engines.proposals import Demand, RankedProposals
 from euclidesdb_server.engines.scan import MatrixScan, search_matrix
-from euclidesdb_server.types import L2, RowMask
+from euclidesdb_server.values.metric import L2
+from euclidesdb_server.values.row_mask import RowMask
+from tests.engines.engine_cases import ROWS, clustered, near
 
 VECTORS = clustered(ROWS, L2)
 QUERIES = near(VECTORS, L2, 4)

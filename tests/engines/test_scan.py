@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 from euclidesdb_server.engines.bounds import Bounder, can_bound, needs_squares, squared_lengths
 from euclidesdb_server.engines.distances import distances, normalized
 from euclidesdb_server.engines.scan import MatrixScan, search_matrix
-from euclidesdb_server.types import COSINE, INNER_PRODUCT, L2, Metric, MetricKind, RowMask
+from euclidesdb_server.values.metric import COSINE, INNER_PRODUCT, L2, Metric, MetricKind
+from euclidesdb_server.values.row_mask import RowMask
 
 L1 = Metric(MetricKind.LP, p=1)
 LINF = Metric(MetricKind.LP, p=np.inf)

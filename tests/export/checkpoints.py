@@ -17,7 +17,7 @@ SMALL = {
     "num_attention_heads": 2,
     "intermediate_size": 64,
 }
-PICTURE = {"image_size": 32, "patch_size": 8}
+IMAGE = {"image_size": 32, "patch_size": 8}
 HALF = [0.5, 0.5, 0.5]
 THREE = {"num_labels": 3}
 TOKENS = 24
@@ -67,25 +67,25 @@ def save(folder: Path, model: Any, processor: dict[str, Any] | None = None) -> A
 
 def vit(folder: Path, **settings: Any) -> Any:
     torch.manual_seed(0)
-    config = transformers.ViTConfig(**SMALL, **PICTURE, **settings)
+    config = transformers.ViTConfig(**SMALL, **IMAGE, **settings)
     return save(folder, transformers.ViTModel(config), VIT_PROCESSOR)
 
 
 def vit_classifier(folder: Path, **settings: Any) -> Any:
     torch.manual_seed(0)
-    config = transformers.ViTConfig(**SMALL, **PICTURE, **(settings or THREE))
+    config = transformers.ViTConfig(**SMALL, **IMAGE, **(settings or THREE))
     return save(folder, transformers.ViTForImageClassification(config), VIT_PROCESSOR)
 
 
 def dinov2(folder: Path) -> Any:
     torch.manual_seed(0)
-    config = transformers.Dinov2Config(**SMALL, **PICTURE, mlp_ratio=2)
+    config = transformers.Dinov2Config(**SMALL, **IMAGE, mlp_ratio=2)
     return save(folder, transformers.Dinov2Model(config), DINOV2_PROCESSOR)
 
 
 def dinov2_classifier(folder: Path) -> Any:
     torch.manual_seed(0)
-    config = transformers.Dinov2Config(**SMALL, **PICTURE, mlp_ratio=2, num_labels=3)
+    config = transformers.Dinov2Config(**SMALL, **IMAGE, mlp_ratio=2, num_labels=3)
     return save(folder, transformers.Dinov2ForImageClassification(config), DINOV2_PROCESSOR)
 
 
@@ -111,7 +111,7 @@ def clip_config() -> Any:
         "pad_token_id": words.eos_token_id,
     }
     return transformers.CLIPConfig(
-        text_config={**SMALL, **text}, vision_config={**SMALL, **PICTURE}, projection_dim=16
+        text_config={**SMALL, **text}, vision_config={**SMALL, **IMAGE}, projection_dim=16
     )
 
 
@@ -124,7 +124,7 @@ def clip(folder: Path) -> Any:
 
 def clip_image_tower(folder: Path) -> Any:
     torch.manual_seed(0)
-    config = transformers.CLIPVisionConfig(**SMALL, **PICTURE, projection_dim=16)
+    config = transformers.CLIPVisionConfig(**SMALL, **IMAGE, projection_dim=16)
     return save(folder, transformers.CLIPVisionModelWithProjection(config), CLIP_PROCESSOR)
 
 
@@ -140,7 +140,7 @@ def siglip(folder: Path) -> Any:
     torch.manual_seed(0)
     text = {"vocab_size": 50, "max_position_embeddings": TOKENS, "projection_size": 32}
     config = transformers.SiglipConfig(
-        text_config={**SMALL, **text}, vision_config={**SMALL, **PICTURE}
+        text_config={**SMALL, **text}, vision_config={**SMALL, **IMAGE}
     )
     return save(folder, transformers.SiglipModel(config), SIGLIP_PROCESSOR)
 

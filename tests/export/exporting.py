@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from euclidesdb_server.commands.export import run
-from euclidesdb_server.models.folder import read_model_folder
-from euclidesdb_server.models.worker_process import load_message
+from euclidesdb_server.inference.model_folder import read_model_folder
+from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
 
 

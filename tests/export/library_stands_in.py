@@ -55,7 +55,7 @@ def trained(seed: int) -> Network:
 
 
 def eval_transform(image: Image.Image, resize: int, size: int, resampling: int) -> torch.Tensor:
-    """Both libraries': shorter side, centre, [0, 1], normalised."""
+    """Both libraries': shorter side, center, [0, 1], normalized."""
     scale = resize / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), resampling)
     left, top = (image.width - size) // 2, (image.height - size) // 2

@@ -6,12 +6,12 @@ import checkpoints
 import numpy as np
 import pytest
 import torch
-from exporting import answers, export
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from euclidesdb_server.export.vision import sample_pictures
-from euclidesdb_server.models.folder import read_model_folder
+from euclidesdb_server.export.vision import sample_images
+from euclidesdb_server.inference.model_folder import read_model_folder
+from tests.export.exporting import answers, export
 
 ENCODERS = {
     "vit": (checkpoints.vit, lambda model, pixels: model(pixels).pooler_output),
@@ -49,8 +49,8 @@ def cls(encoder, pixels):
     return encoder(pixels).last_hidden_state[:, 0]
 
 
-def processed(checkpoint, pictures):
-    images = [Image.open(io.BytesIO(picture)) for picture in pictures]
+def processed(checkpoint, images):
+    images = [Image.open(io.BytesIO(image)) for image in images]
     processor = AutoImageProcessor.from_pretrained(checkpoint)
     return processor(images=images, return_tensors="pt")["pixel_values"]
 
@@ -64,10 +64,10 @@ def test_an_exported_encoder_gives_the_features_of_the_checkpoint(name, program_
     tower = "image" if name == "clip" else None
     folder = tmp_path / "exported"
     assert export(tmp_path / "checkpoint", folder, format=program_format, tower=tower) == 0
-    pictures = sample_pictures("RGB")
+    images = sample_images("RGB")
     with torch.inference_mode():
-        expected = features_of(model, processed(tmp_path / "checkpoint", pictures))
-    predictions, features = answers(folder, pictures)
+        expected = features_of(model, processed(tmp_path / "checkpoint", images))
+    predictions, features = answers(folder, images)
     assert predictions.shape == (5, 0)
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
@@ -80,11 +80,11 @@ def test_an_exported_classifier_predicts_as_the_checkpoint(name, program_format,
     make, features_of = CLASSIFIERS[name]
     model = make(tmp_path / "checkpoint")
     assert export(tmp_path / "checkpoint", tmp_path / "exported", format=program_format) == 0
-    pictures = sample_pictures("RGB")
-    pixels = processed(tmp_path / "checkpoint", pictures)
+    images = sample_images("RGB")
+    pixels = processed(tmp_path / "checkpoint", images)
     with torch.inference_mode():
         expected = torch.softmax(model(pixels).logits, dim=1), features_of(model, pixels)
-    predictions, features = answers(tmp_path / "exported", pictures)
+    predictions, features = answers(tmp_path / "exported", images)
     np.testing.assert_allclose(predictions, expected[0], atol=1e-4)
     np.testing.assert_allclose(features, expected[1], atol=1e-4)
 
@@ -93,10 +93,10 @@ def test_a_classifier_of_several_labels_at_once_gives_each_its_own_probability(t
     settings = {"problem_type": "multi_label_classification"}
     model = checkpoints.vit_classifier(tmp_path / "checkpoint", **settings)
     assert export(tmp_path / "checkpoint", tmp_path / "exported") == 0
-    pictures = sample_pictures("RGB")
+    images = sample_images("RGB")
     with torch.inference_mode():
-        logits = model(processed(tmp_path / "checkpoint", pictures)).logits
-    predictions, _ = answers(tmp_path / "exported", pictures)
+        logits = model(processed(tmp_path / "checkpoint", images)).logits
+    predictions, _ = answers(tmp_path / "exported", images)
     np.testing.assert_allclose(predictions, torch.sigmoid(logits), atol=1e-4)
 
 
@@ -128,10 +128,10 @@ def test_a_vit_whose_pooler_was_never_trained_gives_its_cls_token(tmp_path):
         tmp_path / "encoder" / "preprocessor_config.json"
     )
     assert export(tmp_path / "encoder", tmp_path / "exported") == 0
-    pictures = sample_pictures("RGB")
+    images = sample_images("RGB")
     with torch.inference_mode():
-        expected = cls(model.vit, processed(tmp_path / "encoder", pictures))
-    np.testing.assert_allclose(answers(tmp_path / "exported", pictures)[1], expected, atol=1e-4)
+        expected = cls(model.vit, processed(tmp_path / "encoder", images))
+    np.testing.assert_allclose(answers(tmp_path / "exported", images)[1], expected, atol=1e-4)
 
 
 def test_labels_of_a_checkpoint_go_into_model_conf(tmp_path):
@@ -154,9 +154,9 @@ def test_random_weights_need_only_a_config_and_follow_the_seed(tmp_path):
     (tmp_path / "checkpoint" / "model.safetensors").unlink()
     for folder, seed in (("seven", 7), ("again", 7), ("eight", 8)):
         assert export(tmp_path / "checkpoint", tmp_path / folder, random=True, seed=seed) == 0
-    pictures = sample_pictures("RGB")
+    images = sample_images("RGB")
     seven, again, eight = (
-        answers(tmp_path / folder, pictures)[1] for folder in ("seven", "again", "eight")
+        answers(tmp_path / folder, images)[1] for folder in ("seven", "again", "eight")
     )
     np.testing.assert_array_equal(seven, again)
     assert np.abs(seven - eight).max() > 0.1

@@ -7,11 +7,11 @@ import library_stands_in
 import numpy as np
 import pytest
 import torch
-from exporting import answers, export
 from PIL import Image
 
-from euclidesdb_server.export.vision import sample_pictures
-from euclidesdb_server.models.folder import read_model_folder
+from euclidesdb_server.export.vision import sample_images
+from euclidesdb_server.inference.model_folder import read_model_folder
+from tests.export.exporting import answers, export
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def install(monkeypatch):
     return put
 
 
-def expected(model, transform, pictures):
-    pixels = torch.stack([transform(Image.open(io.BytesIO(picture))) for picture in pictures])
+def expected(model, transform, images):
+    pixels = torch.stack([transform(Image.open(io.BytesIO(image))) for image in images])
     model.eval()
     with torch.inference_mode():
         features = model.forward_head(model.forward_features(pixels), pre_logits=True)
@@ -38,10 +38,10 @@ def test_a_model_of_torchvision_brings_weights_labels_and_transforms(install, tm
     assert conf.label_names() == tuple(library_stands_in.CATEGORIES)
     assert (conf.image_size, conf.resize, conf.interpolation) == (24, 32, "bilinear")
     assert (conf.mean, conf.std) == (library_stands_in.MEAN, library_stands_in.STD)
-    pictures = sample_pictures("RGB")
+    images = sample_images("RGB")
     transform = library_stands_in.WEIGHTS.transforms()
-    wanted = expected(library_stands_in.trained(11), transform, pictures)
-    for got, want in zip(answers(tmp_path / "network", pictures), wanted, strict=True):
+    wanted = expected(library_stands_in.trained(11), transform, images)
+    for got, want in zip(answers(tmp_path / "network", images), wanted, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-4)
 
 
@@ -52,12 +52,12 @@ def test_a_model_of_timm_brings_weights_labels_and_transforms(install, tmp_path)
     conf = read_model_folder(tmp_path / "network").conf
     assert conf.label_names() == tuple(library_stands_in.CATEGORIES)
     assert (conf.image_size, conf.resize, conf.interpolation) == (24, 32, "bicubic")
-    pictures = sample_pictures("RGB")
+    images = sample_images("RGB")
     data = modules["timm.data"]
     settings = data.resolve_data_config({}, model=None)
     transform = data.create_transform(**settings, is_training=False)
-    wanted = expected(library_stands_in.trained(12), transform, pictures)
-    for got, want in zip(answers(tmp_path / "network", pictures), wanted, strict=True):
+    wanted = expected(library_stands_in.trained(12), transform, images)
+    for got, want in zip(answers(tmp_path / "network", images), wanted, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-4)
 
 
@@ -69,13 +69,13 @@ def test_a_model_of_timm_without_classes_gives_features_alone(install, tmp_path)
 
 
 @pytest.mark.parametrize("source", ["torchvision:network", "timm:network.a1_in1k"])
-def test_random_weights_follow_the_seed_and_tell_pictures_apart(source, install, tmp_path):
+def test_random_weights_follow_the_seed_and_tell_images_apart(source, install, tmp_path):
     install(library_stands_in.torchvision() | library_stands_in.timm())
     for folder, seed in (("seven", 7), ("again", 7), ("eight", 8)):
         assert export(source, tmp_path / folder, random=True, seed=seed) == 0
-    pictures = sample_pictures("RGB")
+    images = sample_images("RGB")
     seven, again, eight = (
-        answers(tmp_path / folder, pictures)[1] for folder in ("seven", "again", "eight")
+        answers(tmp_path / folder, images)[1] for folder in ("seven", "again", "eight")
     )
     np.testing.assert_array_equal(seven, again)
     assert np.abs(seven - eight).max() > 0.01

@@ -5,8 +5,9 @@ import json
 import checkpoints
 import pytest
 import torch
-from exporting import export
 from transformers import GPT2Config, GPT2LMHeadModel
+
+from tests.export.exporting import export
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_the_text_tower_of_a_siglip(tmp_path, refused):
     assert "choose --tower image" in refused(tower="text")
 
 
-def test_pictures_of_another_size_than_the_model_takes(tmp_path, refused):
+def test_images_of_another_size_than_the_model_takes(tmp_path, refused):
     checkpoints.vit(tmp_path / "checkpoint")
     rewrite(tmp_path / "checkpoint" / "preprocessor_config.json", size={"height": 40, "width": 40})
     assert "the model fails on a sample: Input image size (40*40)" in refused()

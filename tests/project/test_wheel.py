@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.images import noise
 
 import euclidesdb
+from tests.support.images import noise
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,11 +9,10 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from ledger import DIM, MODEL, Ledger, write_for_a_while
-from support.disk_faults import DiskFaults
-from support.processes import ServerProcess
-
 import euclidesdb
+from tests.proofs.ledger import DIM, MODEL, Ledger, write_for_a_while
+from tests.support.disk_faults import DiskFaults
+from tests.support.processes import ServerProcess
 
 ENGINES = ("exact", "faiss", "annoy")
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import numpy as np
-from history import Version
-from support.assembled import Database
 
 import euclidesdb
 from euclidesdb_server.errors import UnknownItem
+from tests.proofs.history import Version
+from tests.support.assembled import Database
 
 MODEL: Final = "vectors"
 DIM: Final = 2

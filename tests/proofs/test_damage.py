@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import plyvel
 import pytest
-from support.assembled import Database, no_models
 
 from euclidesdb_server.__main__ import main
 from euclidesdb_server.errors import CorruptRecord, DatabaseError, DataFolderError, UnknownItem
 from euclidesdb_server.store.leveldb import OPTIONS
+from tests.support.assembled import Database, no_models
 
 ITEMS = 300
 REMOVED, UPDATED = range(0, ITEMS, 10), range(5, ITEMS, 10)

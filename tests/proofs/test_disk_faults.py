@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.disk_faults import DiskFaults, power_cut
+
+from tests.support.disk_faults import DiskFaults, power_cut
 
 WRITERS = {
     "python": "with open(root + '/a', 'wb') as file: file.write(b'x' * 5000)",

@@ -15,12 +15,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from failing_server import ENGINES, FailingServer, after_some_calls, check, told
-from ledger import DIM, IDS_EACH, MODEL, Ledger, new_item, vector, write_for_a_while
-from support.waiting import wait_for
 
 import euclidesdb
 from euclidesdb_protos.legacy import euclidesproto_pb2 as legacy
+from tests.proofs.failing_server import ENGINES, FailingServer, after_some_calls, check, told
+from tests.proofs.ledger import DIM, IDS_EACH, MODEL, Ledger, new_item, vector, write_for_a_while
+from tests.support.waiting import wait_for
 
 
 def new_items(names: range) -> list[euclidesdb.NewItem]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from history import Kind, Operation, contradiction
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from tests.proofs.history import Kind, Operation, contradiction
 
 
 def operation(text: str) -> Operation:

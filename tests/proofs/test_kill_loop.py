@@ -18,17 +18,17 @@ from pathlib import Path
 
 import plyvel
 import pytest
-from failing_server import (
+
+import euclidesdb
+from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
+from tests.proofs.failing_server import (
     ENGINES,
     FailingServer,
     after_some_calls,
     check,
     told,
 )
-from ledger import MODEL, Ledger, check_searches, vector
-
-import euclidesdb
-from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
+from tests.proofs.ledger import MODEL, Ledger, check_searches, vector
 
 PARALLEL = 4
 PHASES = (

@@ -19,13 +19,13 @@ import numpy as np
 import plyvel
 import psutil
 import pytest
-from support.callers import DIM, MODEL, Caller
-from support.footprint import Footprint, disk_use, footprint, peak
-from support.processes import ServerProcess
-from support.vector_spaces import save_vector_space
-from support.waiting import wait_for
 
 import euclidesdb
+from tests.support.callers import DIM, MODEL, Caller
+from tests.support.footprint import Footprint, disk_use, footprint, peak
+from tests.support.processes import ServerProcess
+from tests.support.vector_spaces import save_vector_space
+from tests.support.waiting import wait_for
 
 CALLERS = 4
 READINGS = 4
@@ -68,7 +68,7 @@ class Served:
             (model,) = client.models()
         index = model.index
         assert index is not None
-        if index.building or index.fresh_rows or index.sealed_rows != model.items:
+        if index.building or index.unindexed_rows or index.indexed_rows != model.items:
             return False
         return len(self.segments()) == 1 and self.mapped_segments() <= self.segments()
 
@@ -82,7 +82,7 @@ class Served:
         files = [Path(each.path) for each in maps if "/segments/" in each.path]
         return {file.parent.name for file in files}
 
-    def settled(self) -> Footprint:
+    def low_watermark(self) -> Footprint:
         """What it takes at rest."""
         wait_for(self.at_rest, "the last segment is built, and those before it are gone")
         return footprint(self.process)
@@ -109,7 +109,7 @@ def after_rounds(server: Served, callers: list[Caller], rounds: int) -> Footprin
     with ThreadPoolExecutor(len(callers)) as threads:
         for _ in range(READINGS):
             [*threads.map(lambda caller: caller.make_rounds(rounds // READINGS), callers)]
-            readings.append(server.settled())
+            readings.append(server.low_watermark())
     return peak(readings)
 
 
@@ -170,7 +170,7 @@ def after_updates(folder: Path, rounds: int) -> Worn:
                 vectors = numbers.standard_normal((len(ids), 128), np.float32)
                 assert not client.add_vectors(ids, vectors, model=MODEL)
                 disk.append(disk_use(server.data))
-        taken = server.settled()
+        taken = server.low_watermark()
     with plyvel.DB(str(server.data / "leveldb")) as store:
         return Worn(taken, disk, Counter(key[0] for key, _ in store))
 

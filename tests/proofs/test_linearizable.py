@@ -19,16 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from history import Kind, Operation, Version, around, contradiction
-from registers import DIM, MODEL, DatabaseRegisters, Registers, ServedRegisters
-from support.assembled import Database, no_models
-from support.servers import start_server
-from support.vector_spaces import save_vector_space
-from support.waiting import generations
 
 import euclidesdb
-from euclidesdb_server.config import IndexConfig
+from euclidesdb_server.config.server import IndexConfig
 from euclidesdb_server.engines.registry import create_engine
+from tests.proofs.history import Kind, Operation, Version, around, contradiction
+from tests.proofs.registers import DIM, MODEL, DatabaseRegisters, Registers, ServedRegisters
+from tests.support.assembled import Database, no_models
+from tests.support.servers import start_server
+from tests.support.vector_spaces import save_vector_space
+from tests.support.waiting import generations
 
 IDS = ("red", "green", "blue")
 STORED, FOUND = "stored", "found"

@@ -26,20 +26,20 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.assembled import CALL, Database, no_models
-from support.stores import copy_of_crashed, vector
 
-from euclidesdb_server.config import IndexConfig
-from euclidesdb_server.engines.registry import create_engine
-from euclidesdb_server.errors import InvalidRequest, UnknownItem
-from euclidesdb_server.types import (
+from euclidesdb_server.config.server import IndexConfig
+from euclidesdb_server.database.requests import (
     AddRequest,
     Conditions,
     FindRequest,
     ModelVector,
     ModelVectors,
-    Neighbors,
 )
+from euclidesdb_server.database.results import Neighbors
+from euclidesdb_server.engines.registry import create_engine
+from euclidesdb_server.errors import InvalidRequest, UnknownItem
+from tests.support.assembled import CALL, Database, no_models
+from tests.support.stores import copy_of_crashed, vector
 
 DIMS = {"flat": 2, "deep": 3}
 NAMES = ["a", "b", "c", "é", "x" * 512]

@@ -13,17 +13,17 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from failing_server import (
+
+import euclidesdb
+from tests.proofs.failing_server import (
     ENGINES,
     FailingServer,
     after_some_calls,
     check,
 )
-from ledger import Ledger, check_searches
-from support.disk_faults import power_cut
-from test_kill_loop import write_euclidesdb
-
-import euclidesdb
+from tests.proofs.ledger import Ledger, check_searches
+from tests.proofs.test_kill_loop import write_euclidesdb
+from tests.support.disk_faults import power_cut
 
 PARALLEL = 4
 

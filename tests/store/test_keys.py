@@ -38,7 +38,7 @@ def test_the_kind_bytes_of_format_1_never_change():
         "LABEL": "05",
         "VECTOR": "06",
         "PREDICTIONS": "07",
-        "BURIAL": "08",
+        "TOMBSTONE": "08",
         "PAYLOAD": "09",
     }
 
@@ -53,7 +53,7 @@ def test_keys_are_a_kind_byte_and_big_endian_numbers():
 
 @pytest.mark.parametrize("label", [0, 1, 255, 256, (1 << 32) + 1, keys.GREATEST_LABEL])
 def test_what_a_key_is_made_from_is_read_back(label):
-    assert keys.label_of(keys.row_key(keys.BURIAL, 7, label)) == label
+    assert keys.label_of(keys.row_key(keys.TOMBSTONE, 7, label)) == label
     assert keys.unpack_label(keys.pack_label(label)) == label
     assert keys.space_of(keys.space_key(7)) == 7
 

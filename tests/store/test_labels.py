@@ -21,7 +21,7 @@ def test_labels_ascend_from_the_first_and_are_reserved_before_they_are_given():
 
 
 def test_before_the_first_label_all_below_is_settled():
-    assert LabelSequence(10, lambda _: None).settled() == 9
+    assert LabelSequence(10, lambda _: None).low_watermark() == 9
 
 
 def test_writes_that_finish_out_of_order_settle_when_the_oldest_does():
@@ -29,13 +29,13 @@ def test_writes_that_finish_out_of_order_settle_when_the_oldest_does():
     with ExitStack() as first, ExitStack() as second, ExitStack() as third:
         for stack in (first, second, third):
             stack.enter_context(labels.take())
-        assert labels.settled() == 0
+        assert labels.low_watermark() == 0
         second.close()
-        assert labels.settled() == 0
+        assert labels.low_watermark() == 0
         first.close()
-        assert labels.settled() == 2
+        assert labels.low_watermark() == 2
         third.close()
-        assert labels.settled() == 3
+        assert labels.low_watermark() == 3
 
 
 def test_a_failed_write_stays_unsettled_until_it_is_resolved():
@@ -46,11 +46,11 @@ def test_a_failed_write_stays_unsettled_until_it_is_resolved():
         raise DiskFull("full")
     with labels.take() as (later,):
         pass
-    assert (later, labels.settled()) == (4, 1)
+    assert (later, labels.low_watermark()) == (4, 1)
     labels.resolve([2])
-    assert labels.settled() == 2
+    assert labels.low_watermark() == 2
     labels.resolve([3])
-    assert labels.settled() == 4
+    assert labels.low_watermark() == 4
 
 
 def test_many_labels_are_taken_at_once_across_reserved_runs():
@@ -61,7 +61,7 @@ def test_many_labels_are_taken_at_once_across_reserved_runs():
         with labels.take(count) as run:
             assert len(run) == count
             assert run[-1] < reserved[-1]
-            assert labels.settled() == run[0] - 1
+            assert labels.low_watermark() == run[0] - 1
             taken += run
     assert taken == [*range(1, len(taken) + 1)]
 
@@ -95,7 +95,7 @@ def test_a_label_that_could_not_be_reserved_is_not_given():
     labels = LabelSequence(1, reserve)
     with pytest.raises(DiskFull), labels.take():
         pytest.fail("a label that is not reserved was given")
-    assert labels.settled() == 0
+    assert labels.low_watermark() == 0
     with labels.take() as (label,):
         assert label == 1
     assert reserved == [2 + RUN, 2 + RUN]
@@ -116,4 +116,4 @@ def test_threads_never_share_a_label():
     for thread in threads:
         thread.join()
     assert sorted(taken) == [*range(1, 4001)]
-    assert labels.settled() == 4000
+    assert labels.low_watermark() == 4000

@@ -1,4 +1,4 @@
-"""LevelDB with group commit, and the gate that lets it be exchanged."""
+"""LevelDB with group commit, and the lock that lets it be exchanged."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from euclidesdb_server.errors import ShuttingDown
-from euclidesdb_server.store.gate import Gate
 from euclidesdb_server.store.leveldb import SCAN_ROWS, LevelDB
+from euclidesdb_server.store.shared_lock import SharedLock
 
 
 @pytest.fixture
@@ -97,23 +97,23 @@ def test_whoever_uses_it_after_it_is_closed_is_told(database):
             use()
 
 
-def test_a_gate_lets_many_in_and_one_alone():
-    gate = Gate()
+def test_a_shared_lock_lets_many_in_or_one_alone():
+    lock = SharedLock()
     inside, alone, leave = threading.Event(), threading.Event(), threading.Event()
 
     def stay() -> None:
-        with gate:
+        with lock:
             inside.set()
             assert leave.wait(30)
 
     def be_alone() -> None:
-        with gate.alone():
+        with lock.exclusive():
             alone.set()
 
     first = threading.Thread(target=stay)
     first.start()
     assert inside.wait(30)
-    with gate:
+    with lock:
         pass  # a second one comes and goes meanwhile
     second = threading.Thread(target=be_alone)
     second.start()
@@ -122,5 +122,5 @@ def test_a_gate_lets_many_in_and_one_alone():
     assert alone.wait(30)
     for thread in (first, second):
         thread.join()
-    with gate:
+    with lock:
         pass

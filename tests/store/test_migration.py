@@ -10,11 +10,11 @@ from pathlib import Path
 
 import plyvel
 import pytest
-from support.stores import stored_rows
 
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from euclidesdb_server.errors import DataFolderError
 from euclidesdb_server.store import FeatureStore, ModelVersion, migrate
+from tests.support.stores import stored_rows
 
 METADATA_KEY = b"__euclidesdb_metadata"
 VERSIONS = {"resnet": ModelVersion("now", 3)}

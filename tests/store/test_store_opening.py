@@ -12,11 +12,11 @@ import msgpack
 import numpy as np
 import plyvel
 import pytest
-from support.stores import copy_of_crashed, embedding, stored_rows, write_item
 
 from euclidesdb_server.errors import CorruptRecord, DataFolderError
 from euclidesdb_server.store import FeatureStore, keys
-from euclidesdb_server.types import Embedding
+from euclidesdb_server.values.embedding import Embedding
+from tests.support.stores import copy_of_crashed, embedding, stored_rows, write_item
 
 ITEMS, DIM = 120, 16
 VECTORS = np.random.default_rng(0).standard_normal((ITEMS, DIM), np.float32)

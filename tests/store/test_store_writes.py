@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.stores import copy_of_crashed, embedding, stored_rows, vector, write_item
 
 from euclidesdb_server.errors import CorruptRecord, ShuttingDown
 from euclidesdb_server.store import FeatureStore, StoreReader
-from euclidesdb_server.types import Payload
+from euclidesdb_server.values.payload import Payload
+from tests.support.stores import copy_of_crashed, embedding, stored_rows, vector, write_item
 
-PICTURE = Payload("image", b"\x00\xffbytes")
+IMAGE = Payload("image", b"\x00\xffbytes")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_what_is_written_is_read_back_after_reopening(tmp_path):
             store,
             "naïve/\0 id",
             {number: embedding(1.5, -2, predictions=vector(0.25, 0.75))},
-            payload=PICTURE,
+            payload=IMAGE,
             attributes_json='{"a": 1}',
             metadata=b"\x80 meta",
         )
@@ -55,7 +55,7 @@ def test_what_is_written_is_read_back_after_reopening(tmp_path):
         found = store.embedding(number, label)
         assert found.vector.tolist() == [1.5, -2]
         assert found.predictions.tolist() == [0.25, 0.75]
-        assert store.payload(record.payload_label) == PICTURE
+        assert store.payload(record.payload_label) == IMAGE
         assert store.space(number).feature_dim == 2
 
 
@@ -80,17 +80,17 @@ def test_a_model_version_keeps_its_space_and_a_new_one_gets_another(tmp_path):
 def test_replacing_buries_the_old_label_of_just_the_spaces_rewritten(store):
     one, other = space(store, "one"), space(store, "other")
     predicted = embedding(1, 1, predictions=vector(1))
-    first = write_item(store, "a", {one: predicted, other: predicted}, payload=PICTURE)
+    first = write_item(store, "a", {one: predicted, other: predicted}, payload=IMAGE)
     second = write_item(store, "a", {one: embedding(2, 2)})
     old, new = first.labels[one], second.labels[one]
     assert rows(store, one) == {new: [2, 2]}
     assert rows(store, other) == {old: [1, 1]}
-    assert store.burials(one).tolist() == [old]
-    assert store.burials(other).tolist() == []
+    assert store.tombstones(one).tolist() == [old]
+    assert store.tombstones(other).tolist() == []
     assert store.embedding(one, old) is None
     assert store.embedding(one, new).predictions is None
     assert store.embedding(other, old).predictions.tolist() == [1]
-    assert store.payload(second.payload_label) == PICTURE
+    assert store.payload(second.payload_label) == IMAGE
 
 
 def test_a_label_names_its_item_as_long_as_the_record_names_the_label(store):
@@ -106,24 +106,24 @@ def test_a_label_names_its_item_as_long_as_the_record_names_the_label(store):
 
 def test_a_new_payload_takes_the_place_of_the_old_one(store):
     number = space(store)
-    first = write_item(store, "a", {number: embedding(1, 1)}, payload=PICTURE)
+    first = write_item(store, "a", {number: embedding(1, 1)}, payload=IMAGE)
     second = write_item(store, "a", {number: embedding(2, 2)}, payload=Payload("text", b"new"))
     assert store.payload(first.payload_label) is None
     assert store.payload(second.payload_label) == Payload("text", b"new")
 
 
-def test_a_removal_leaves_nothing_but_burials(store):
+def test_a_removal_leaves_nothing_but_tombstones(store):
     one, other = space(store, "one"), space(store, "other")
     empty = everything(store)
     first = write_item(
-        store, "a", {one: embedding(1, 1, predictions=vector(1))}, payload=PICTURE
+        store, "a", {one: embedding(1, 1, predictions=vector(1))}, payload=IMAGE
     ).labels[one]
     second = write_item(store, "a", {other: embedding(2, 2)})
     store.remove("a", second)
-    assert store.burials(one).tolist() == [first]
-    assert store.burials(other).tolist() == [second.labels[other]]
-    store.forget_burials(one, store.burials(one).tolist())
-    store.forget_burials(other, store.burials(other).tolist())
+    assert store.tombstones(one).tolist() == [first]
+    assert store.tombstones(other).tolist() == [second.labels[other]]
+    store.drop_tombstones(one, store.tombstones(one).tolist())
+    store.drop_tombstones(other, store.tombstones(other).tolist())
     # what stays for good: that labels are reserved
     assert everything(store).keys() - empty.keys() == {b"\x02"}
 
@@ -156,7 +156,7 @@ def test_a_write_cut_short_anywhere_is_there_whole_or_not_at_all(tmp_path):
     with FeatureStore(live) as store:
         one, other = space(store, "one"), space(store, "other")
         predicted = embedding(1, 1, predictions=vector(1))
-        write_item(store, "a", {one: predicted, other: predicted}, payload=PICTURE)
+        write_item(store, "a", {one: predicted, other: predicted}, payload=IMAGE)
         before, start = everything(store), log_of(live).stat().st_size
         write_item(store, "a", {one: embedding(2, 2)}, payload=Payload("image", b"another"))
         after, end = everything(store), log_of(live).stat().st_size

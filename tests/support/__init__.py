@@ -1,1 +1,1 @@
-"""What several tests need: tiny real models, real servers, pictures."""
+"""What several tests need: tiny real models, real servers, images."""

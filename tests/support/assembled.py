@@ -8,31 +8,30 @@ from typing import Self
 
 import numpy as np
 
-from euclidesdb_server.catalog import Catalog
-from euclidesdb_server.config import IndexConfig, ModelsConfig
-from euclidesdb_server.database import FeatureDatabase
-from euclidesdb_server.engines import SearchEngine
-from euclidesdb_server.engines.exact import ExactEngine
-from euclidesdb_server.errors import DatabaseError
-from euclidesdb_server.inference import Embedder
-from euclidesdb_server.models import ModelRegistry
-from euclidesdb_server.spaces import Compactor, ModelSpace
-from euclidesdb_server.store import FeatureStore
-from euclidesdb_server.types import (
+from euclidesdb_server.config.server import IndexConfig, ModelsConfig
+from euclidesdb_server.database.embedder import Embedder
+from euclidesdb_server.database.feature_database import FeatureDatabase
+from euclidesdb_server.database.model_table import Catalog
+from euclidesdb_server.database.requests import (
     AddRequest,
     AddVectorsRequest,
     Conditions,
     FindRequest,
-    Item,
     ModelVector,
     ModelVectors,
-    Neighbor,
-    Payload,
 )
-from support.images import encoded, noise
-from support.stores import vector
+from euclidesdb_server.database.results import Item, Neighbor
+from euclidesdb_server.engines import SearchEngine
+from euclidesdb_server.engines.exact import ExactEngine
+from euclidesdb_server.errors import DatabaseError
+from euclidesdb_server.index import Compactor, ModelSpace
+from euclidesdb_server.inference import ModelRegistry
+from euclidesdb_server.store import FeatureStore
+from euclidesdb_server.values.payload import Payload
+from tests.support.images import encoded, noise
+from tests.support.stores import vector
 
-EMBEDDERS = {"color": 12, "grey": 4}
+EMBEDDERS = {"color": 12, "gray": 4}
 """The models of the fixture `registry`, with the length of their features."""
 
 SELDOM = IndexConfig()
@@ -122,9 +121,9 @@ class Database:
         made = ModelVectors(np.array(vectors, np.float32))
         return dict(self.features.add_vectors(AddVectorsRequest(model, ids, made, **columns)))
 
-    def add_picture(self, item_id: str, seed: int, *models: str, **others: object):
-        """Add the picture of that seed, embedded with the models."""
-        return self.features.add(AddRequest(item_id, picture(seed), models, **others), CALL)
+    def add_image(self, item_id: str, seed: int, *models: str, **others: object):
+        """Add the image of that seed, embedded with the models."""
+        return self.features.add(AddRequest(item_id, sample_image(seed), models, **others), CALL)
 
     def get(self, item_id: str) -> Item:
         return self.features.get(item_id, include_arrays=True, include_payload=True)
@@ -133,7 +132,7 @@ class Database:
         return {found.model: found.vector.tolist() for found in self.get(item_id).embeddings}
 
     def near(self, query: object, model: str, top_k: int = 100, **options) -> tuple[Neighbor, ...]:
-        """Neighbours of a stored id, a payload, or the numbers of a vector."""
+        """Neighbors of a stored id, a payload, or the numbers of a vector."""
         if isinstance(query, list):
             query = ModelVector(np.array(query, np.float32))
         request = FindRequest([query], (model,), Conditions(top_k, **options))
@@ -154,5 +153,5 @@ class Database:
         self.close()
 
 
-def picture(seed: int) -> Payload:
+def sample_image(seed: int) -> Payload:
     return Payload("image", encoded(noise(seed)))

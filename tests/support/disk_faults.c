@@ -48,9 +48,9 @@ struct control { /* the layout is known to disk_faults.py */
     char fault[1024];
 };
 
-#define MOST_FILES 65536
+#define MAX_FILES 65536
 #define STREAM_BUFFER 4096
-static char tracked[MOST_FILES]; /* by descriptor: opened for writing, below the root */
+static char tracked[MAX_FILES]; /* by descriptor: opened for writing, below the root */
 static struct control none, *control = &none;
 static char root[PATH_MAX], kept[PATH_MAX];
 static int trace = -1;
@@ -145,7 +145,7 @@ static void keep(const char *path) {
 
 static void opened(int descriptor, const char *path, int made) {
     struct stat found;
-    if (descriptor < 0 || descriptor >= MOST_FILES) return;
+    if (descriptor < 0 || descriptor >= MAX_FILES) return;
     tracked[descriptor] = 1;
     if (made && !fstat(descriptor, &found))
         note("C %lu %s\n", (unsigned long)found.st_ino, path);
@@ -192,12 +192,12 @@ FILE *fopen64(const char *path, const char *how) {
 }
 
 int close(int descriptor) {
-    if (descriptor >= 0 && descriptor < MOST_FILES) tracked[descriptor] = 0;
+    if (descriptor >= 0 && descriptor < MAX_FILES) tracked[descriptor] = 0;
     return syscall(SYS_close, descriptor);
 }
 
 static int is_tracked(int descriptor) {
-    return descriptor >= 0 && descriptor < MOST_FILES && tracked[descriptor];
+    return descriptor >= 0 && descriptor < MAX_FILES && tracked[descriptor];
 }
 
 /* The path of an open descriptor, or NULL where it does not lie below the root. */
@@ -306,7 +306,7 @@ int fclose(FILE *stream) {
     REAL(int, fclose, FILE *);
     int refused = refuses_flush(stream), descriptor = fileno(stream);
     if (refused) __fpurge(stream);
-    if (descriptor >= 0 && descriptor < MOST_FILES) tracked[descriptor] = 0;
+    if (descriptor >= 0 && descriptor < MAX_FILES) tracked[descriptor] = 0;
     int result = real_fclose(stream);
     if (!refused) return result;
     errno = ENOSPC;

@@ -10,7 +10,7 @@ import torch
 class Tiny(torch.nn.Module):
     """Features: the mean of each quarter of each channel. Predictions: a softmax of the first 3.
 
-    Works at any size of picture. With RGB: 12 features.
+    Works at any size of image. With RGB: 12 features.
     """
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +45,7 @@ def save_model(
 
 
 class SlowOnWhite(torch.nn.Module):
-    """As Tiny, but a picture that is white all over takes it some seconds of arithmetic.
+    """As Tiny, but an image that is white all over takes it some seconds of arithmetic.
 
     In many small steps, which no number of cores does any faster.
     """

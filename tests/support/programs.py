@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
-from support.images import encoded
+from tests.support.images import encoded
 
 
 class Moody(torch.nn.Module):
     """Features: the mean of each channel, and how many shared the forward pass (where more than
-    two did: the load check would see the difference). A batch with a white picture kills the
-    process, one with a black picture never ends. No predictions.
+    two did: the load check would see the difference). A batch with a white image kills the
+    process, one with a black image never ends. No predictions.
     """
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,6 +41,6 @@ class Lethal(torch.nn.Module):
 MOODY_DIMS = {"feature_dim": 4, "prediction_dim": 0}
 
 
-def grey(value: int) -> bytes:
-    """A picture whose channel means are `value` / 255; 255 kills a Moody, 0 hangs it."""
+def gray(value: int) -> bytes:
+    """An image whose channel means are `value` / 255; 255 kills a Moody, 0 hangs it."""
     return encoded(Image.new("RGB", (8, 8), (value,) * 3))

@@ -6,7 +6,13 @@ import threading
 from pathlib import Path
 
 from euclidesdb_server.app import Server
-from euclidesdb_server.config import Config, DatabaseConfig, IndexConfig, ModelsConfig, ServerConfig
+from euclidesdb_server.config.server import (
+    Config,
+    DatabaseConfig,
+    IndexConfig,
+    ModelsConfig,
+    ServerConfig,
+)
 
 
 def start_server(

@@ -12,7 +12,9 @@ import numpy as np
 
 from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite, StoreReader
 from euclidesdb_server.store.keys import GREATEST_LABEL
-from euclidesdb_server.types import Embedding, Payload, Vector
+from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.payload import Payload
 
 
 def vector(*values: float) -> Vector:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from support.models import save_model
 
-from euclidesdb_server.models.folder import read_model_folder
-from euclidesdb_server.models.worker_process import load_message
+from euclidesdb_server.inference.model_folder import read_model_folder
+from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
 from euclidesdb_server.worker.program import Program
+from tests.support.models import save_model
 
 Output = tuple[torch.Tensor, torch.Tensor]
 
@@ -134,7 +134,7 @@ class Needs32Pixels(torch.nn.Module):
 
 
 class Moody(torch.nn.Module):
-    """Raises for a batch with a black picture; NaN for a white one.
+    """Raises for a batch with a black image; NaN for a white one.
 
     Predictions: how many shared the forward pass, where more than two did.
     """

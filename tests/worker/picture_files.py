@@ -1,4 +1,4 @@
-"""What the picture tests share: an ImageInput as a model.conf would make it, and odd files."""
+"""What the image tests share: an ImageInput as a model.conf would make it, and odd files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from support.images import encoded, noise
 
-from euclidesdb_server.models.conf import ImageConf
+from euclidesdb_server.inference.model_conf import ImageConf
 from euclidesdb_server.worker.inputs.image import ImageInput
+from tests.support.images import encoded, noise
 
 LOSSLESS = {
     "PNG": {},
@@ -34,7 +34,7 @@ def pixels(data: bytes, **conf: Any) -> np.ndarray:
 
 
 def valid_file(kind: str) -> bytes:
-    """A good picture of that format, 16 x 16."""
+    """A good image of that format, 16 x 16."""
     return encoded(noise(1), kind)
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from odd_programs import Means, OneAtATime, OnlyFeatures, load, load_folder
-from support.models import save_model
 
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.models.folder import read_model_folder
-from euclidesdb_server.models.worker_process import load_message
+from euclidesdb_server.inference.model_folder import read_model_folder
+from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.load_check import keeps_outputs
 from euclidesdb_server.worker.loading import load_program
+from tests.support.models import save_model
+from tests.worker.odd_programs import Means, OneAtATime, OnlyFeatures, load, load_folder
 
 SIZE = 32
 DIMS = {"feature_dim": 8, "prediction_dim": 5}
@@ -36,7 +36,7 @@ class Network(torch.nn.Module):
         return torch.softmax(self.classes(features), dim=1), features
 
 
-def pictures(count=5):
+def images(count=5):
     generator = torch.Generator().manual_seed(1)
     shape = (3, SIZE, SIZE)
     return [
@@ -45,13 +45,13 @@ def pictures(count=5):
 
 
 def by_hand(module):
-    """What the module makes of the pictures, outside of any worker."""
+    """What the module makes of the images, outside of any worker."""
     with torch.inference_mode():
-        return module.eval()(torch.stack(pictures()).float() / 255)
+        return module.eval()(torch.stack(images()).float() / 255)
 
 
 def answers(program):
-    predictions, features = zip(*program.run(pictures()), strict=True)
+    predictions, features = zip(*program.run(images()), strict=True)
     return torch.stack(predictions), torch.stack(features)
 
 
@@ -96,7 +96,7 @@ def test_a_fixed_batch_dimension_of_an_exported_program_is_refused_with_advice(t
 def test_a_fixed_batch_dimension_of_an_exported_program_is_served_without_batches(tmp_path):
     folder = save_exported(tmp_path, Network(), batch=1, max_batch_size=1, **DIMS)
     program = load_folder(folder)
-    rows = [program.run([picture])[0] for picture in pictures()]
+    rows = [program.run([image])[0] for image in images()]
     features = torch.stack([row[1] for row in rows])
     torch.testing.assert_close(features, by_hand(Network())[1], atol=1e-5, rtol=1e-4)
 
@@ -213,7 +213,7 @@ def test_a_program_that_cannot_be_frozen_runs_as_it_was_saved(tmp_path):
 
 
 class OffByATenth(Means):
-    """As Means, but as a broken optimiser would leave it."""
+    """As Means, but as a broken optimizer would leave it."""
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         means = images.mean(dim=[2, 3])
@@ -227,18 +227,18 @@ class OffInABatch(Means):
 
 
 @pytest.mark.parametrize("broken", [OffByATenth(), OffInABatch(), OneAtATime(), torch.nn.ReLU()])
-def test_an_optimised_program_that_answers_otherwise_is_not_used(tmp_path, broken):
+def test_an_optimized_program_that_answers_otherwise_is_not_used(tmp_path, broken):
     program = load(tmp_path, Means())
     before = program.module
     assert not keeps_outputs(program, broken, batches=True)
     assert program.module is before
 
 
-def test_an_optimised_program_that_answers_alike_is_used(tmp_path):
+def test_an_optimized_program_that_answers_alike_is_used(tmp_path):
     program = load(tmp_path, Means())
-    optimised = Means()
-    assert keeps_outputs(program, optimised, batches=True)
-    assert program.module is optimised
+    optimized = Means()
+    assert keeps_outputs(program, optimized, batches=True)
+    assert program.module is optimized
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:1000", "cuda:99999999999"])

@@ -1,22 +1,23 @@
-"""Every kind of picture reaches the model as the colours that a viewer shows."""
+"""Every kind of image reaches the model as the colors that a viewer shows."""
 
 import numpy as np
 import pytest
 import torch
-from picture_files import LOSSLESS, image_input, pixels
 from PIL import Image
-from support.images import encoded, noise
+
+from tests.support.images import encoded, noise
+from tests.worker.image_files import LOSSLESS, image_input, pixels
 
 WHITE = (255, 255, 255)
 
 
-def picture(width, height, seed=0):
+def sample_image(width, height, seed=0):
     values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(values)
 
 
 def test_rgb_pixels_reach_the_model_exactly():
-    image = picture(12, 8)
+    image = sample_image(12, 8)
     inputs = image_input()
     (batch,) = inputs.collate([inputs.decode(encoded(image))], torch.device("cpu"))
     assert batch.dtype == torch.float32
@@ -33,36 +34,36 @@ def test_black_is_zero_and_white_is_one():
     assert batch[0, :, 0, 1].tolist() == [1, 1, 1]
 
 
-def test_a_picture_keeps_its_own_size_by_default():
-    assert image_input().decode(encoded(picture(13, 7))).shape == (3, 7, 13)
+def test_an_image_keeps_its_own_size_by_default():
+    assert image_input().decode(encoded(sample_image(13, 7))).shape == (3, 7, 13)
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_a_lossless_file_is_decoded_exactly(kind):
-    image = picture(12, 8)
+    image = sample_image(12, 8)
     np.testing.assert_array_equal(pixels(encoded(image, kind, **LOSSLESS[kind])), image)
 
 
-def test_grey_is_the_same_in_every_channel():
+def test_gray_is_the_same_in_every_channel():
     image = noise(2, mode="L")
     got = pixels(encoded(image))
     for channel in range(3):
         np.testing.assert_array_equal(got[:, :, channel], image)
 
 
-def test_a_palette_picture_has_its_colours():
-    image = picture(12, 8).quantize(16)
+def test_a_palette_image_has_its_colors():
+    image = sample_image(12, 8).quantize(16)
     np.testing.assert_array_equal(pixels(encoded(image)), image.convert("RGB"))
 
 
-def test_the_transparent_colour_of_a_palette_is_white():
+def test_the_transparent_color_of_a_palette_is_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
     assert pixels(encoded(image, transparency=0)).tolist() == [[[*WHITE], [40, 50, 60]]]
 
 
-def test_the_transparent_colour_of_a_gif_is_white():
+def test_the_transparent_color_of_a_gif_is_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
@@ -70,14 +71,14 @@ def test_the_transparent_colour_of_a_gif_is_white():
 
 
 @pytest.mark.parametrize(
-    ("mode", "background", "colour"), [("RGB", (1, 2, 3), (200, 100, 0)), ("L", 7, 90)]
+    ("mode", "background", "color"), [("RGB", (1, 2, 3), (200, 100, 0)), ("L", 7, 90)]
 )
-def test_a_colour_named_transparent_is_white(mode, background, colour):
+def test_a_color_named_transparent_is_white(mode, background, color):
     image = Image.new(mode, (2, 1), background)
-    image.putpixel((1, 0), colour)
+    image.putpixel((1, 0), color)
     got = pixels(encoded(image, transparency=background))
     assert got[0, 0].tolist() == [*WHITE]
-    np.testing.assert_array_equal(got[0, 1], colour)
+    np.testing.assert_array_equal(got[0, 1], color)
 
 
 def test_alpha_is_laid_over_white():
@@ -89,13 +90,13 @@ def test_alpha_is_laid_over_white():
     np.testing.assert_allclose(got, [WHITE, half, (200, 100, 0)], atol=1)
 
 
-def test_grey_with_alpha_is_laid_over_white():
+def test_gray_with_alpha_is_laid_over_white():
     image = Image.new("LA", (2, 1), (40, 0))
     image.putpixel((1, 0), (40, 255))
     assert pixels(encoded(image)).tolist() == [[[*WHITE], [40, 40, 40]]]
 
 
-def test_cmyk_becomes_the_colours_it_prints():
+def test_cmyk_becomes_the_colors_it_prints():
     image = Image.new("CMYK", (2, 1), (0, 255, 255, 0))
     image.putpixel((1, 0), (0, 0, 0, 255))
     assert pixels(encoded(image, "TIFF")).tolist() == [[[255, 0, 0], [0, 0, 0]]]
@@ -116,7 +117,7 @@ WIDE = np.array([[0, 257, 32768, 65535]])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_keeps_its_brightness(kind):
+def test_sixteen_bit_gray_keeps_its_brightness(kind):
     image = Image.fromarray(WIDE.astype(np.uint16))
     assert pixels(encoded(image, kind))[0, :, 0].tolist() == [0, 1, 127, 255]
 
@@ -151,8 +152,8 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_a_picture_is_turned_as_its_exif_says(orientation):
-    image = picture(12, 8)
+def test_an_image_is_turned_as_its_exif_says(orientation):
+    image = sample_image(12, 8)
     exif = Image.Exif()
     exif[0x0112] = orientation
     expected = UPRIGHT[orientation](np.asarray(image))
@@ -161,25 +162,25 @@ def test_a_picture_is_turned_as_its_exif_says(orientation):
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0"])
-def test_damaged_exif_does_not_cost_the_picture(kind, exif):
-    image = picture(12, 8)
+def test_damaged_exif_does_not_cost_the_image(kind, exif):
+    image = sample_image(12, 8)
     data = encoded(image, kind, exif=exif, **LOSSLESS[kind])
     np.testing.assert_array_equal(pixels(data), image)
 
 
 def test_an_animation_is_its_first_frame():
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "lime", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(pixels(data), frames[0])
 
 
-def test_a_picture_of_several_is_its_first():
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+def test_an_image_of_several_is_its_first():
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
     got = pixels(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]))
     np.testing.assert_allclose(got.astype(int), frames[0], atol=3)
 
 
-def test_a_progressive_jpeg_is_the_same_picture():
+def test_a_progressive_jpeg_is_the_same_image():
     image = noise(3, size=32)
     baseline = pixels(encoded(image, "JPEG"))
     progressive = pixels(encoded(image, "JPEG", progressive=True))
@@ -187,12 +188,12 @@ def test_a_progressive_jpeg_is_the_same_picture():
 
 
 def test_image_mode_l_gives_one_channel_of_brightness():
-    image = picture(12, 8)
+    image = sample_image(12, 8)
     got = pixels(encoded(image), image_mode="L")
     luma = np.asarray(image) @ [0.299, 0.587, 0.114]  # ITU-R 601-2
     np.testing.assert_allclose(got[:, :, 0], luma, atol=1)
     assert got.shape == (8, 12, 1)
 
 
-def test_alpha_is_laid_over_white_in_grey_too():
+def test_alpha_is_laid_over_white_in_gray_too():
     assert pixels(encoded(Image.new("RGBA", (1, 1))), image_mode="L").tolist() == [[[255]]]

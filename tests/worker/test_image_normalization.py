@@ -1,12 +1,13 @@
-"""Pixels are normalised, stretched and resampled as model.conf says."""
+"""Pixels are normalized, stretched and resampled as model.conf says."""
 
 import numpy as np
 import pytest
 import torch
-from odd_programs import Means, load
-from picture_files import image_input, pixels
 from PIL import Image
-from support.images import encoded, noise
+
+from tests.support.images import encoded, noise
+from tests.worker.image_files import image_input, pixels
+from tests.worker.odd_programs import Means, load
 
 CPU = torch.device("cpu")
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -54,8 +55,8 @@ def test_a_mean_of_0_and_a_std_of_1_change_nothing():
 
 def test_a_loaded_program_gets_normalized_pixels(tmp_path):
     program = load(tmp_path, Means(), mean="0.1, 0.2, 0.4", std="0.5, 1, 2")
-    grey = torch.full((3, 9, 9), 51, dtype=torch.uint8)
-    _, features = program.run([grey])[0]
+    gray = torch.full((3, 9, 9), 51, dtype=torch.uint8)
+    _, features = program.run([gray])[0]
     assert features.tolist() == pytest.approx([0.2, 0.0, -0.1], abs=1e-6)
 
 
@@ -77,20 +78,20 @@ def test_the_interpolations_differ():
 
 
 @pytest.mark.parametrize("interpolation", RESAMPLINGS)
-def test_resize_mode_exact_stretches_the_picture(interpolation):
+def test_resize_mode_exact_stretches_the_image(interpolation):
     image = noise(5, size=24).crop((0, 0, 24, 10))
     expected = image.resize((12, 12), RESAMPLINGS[interpolation])
     got = pixels(encoded(image), image_size=12, resize_mode="exact", interpolation=interpolation)
     np.testing.assert_array_equal(got, expected)
 
 
-def test_resize_mode_exact_takes_a_thread_of_a_picture():
+def test_resize_mode_exact_takes_a_thread_of_an_image():
     got = pixels(encoded(Image.new("RGB", (1, 5000), "lime")), image_size=8, resize_mode="exact")
     assert got.shape == (8, 8, 3)
     assert (got == [0, 255, 0]).all()
 
 
-def test_resize_mode_exact_stretches_the_picture_as_its_exif_turns_it():
+def test_resize_mode_exact_stretches_the_image_as_its_exif_turns_it():
     exif = Image.Exif()
     exif[0x0112] = 6
     image = Image.new("RGB", (32, 16), "red")

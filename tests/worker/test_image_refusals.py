@@ -1,16 +1,16 @@
-"""What is no picture, or too large a one, is Undecodable, and nothing else is ever raised."""
+"""What is no image, or too large a one, is Undecodable, and nothing else is ever raised."""
 
 import numpy as np
 import pytest
-from picture_files import FORMATS, image_input, png_of_nothing, valid_file
 from PIL import Image
-from support.images import encoded, noise
 
 from euclidesdb_server.worker.inputs import Undecodable
+from tests.support.images import encoded, noise
+from tests.worker.image_files import FORMATS, image_input, png_of_nothing, valid_file
 
-NOT_PICTURES = {
+NOT_IMAGES = {
     "junk": bytes(range(256)),
-    "text": b"not a picture",
+    "text": b"not an image",
     "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n",
     "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>',
     "pdf": b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF\n",
@@ -24,12 +24,12 @@ def refusal(data, **conf):
     return str(caught.value)
 
 
-def test_no_bytes_are_no_picture():
+def test_no_bytes_are_no_image():
     assert refusal(b"") == "the image has no bytes"
 
 
-@pytest.mark.parametrize("data", NOT_PICTURES.values(), ids=NOT_PICTURES)
-def test_what_is_no_picture_is_told_what_would_be(data):
+@pytest.mark.parametrize("data", NOT_IMAGES.values(), ids=NOT_IMAGES)
+def test_what_is_no_image_is_told_what_would_be(data):
     assert (
         refusal(data) == "the bytes are no image that is JPEG or PNG or WEBP or GIF or BMP or TIFF"
     )
@@ -56,14 +56,14 @@ def test_a_bomb_is_refused_by_its_header():
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_largest_picture_decoded_has_max_pixels(kind):
+def test_the_largest_image_decoded_has_max_pixels(kind):
     data = encoded(noise(1, size=20), kind)
     assert image_input(max_pixels=400).decode(data).shape == (3, 20, 20)
     assert "20 x 20 pixels" in refusal(data, max_pixels=399)
 
 
 @pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1)])
-def test_a_thread_of_a_picture_is_not_blown_up(size):
+def test_a_thread_of_an_image_is_not_blown_up(size):
     data = encoded(Image.new("L", size))
     assert image_input().decode(data).shape == (3, size[1], size[0])
     assert refusal(data, image_size=224) == (
@@ -91,7 +91,7 @@ def mutated(data, random):
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's about odd files, as in the worker
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_mutated_file_is_a_picture_or_undecodable(kind):
+def test_a_mutated_file_is_an_image_or_undecodable(kind):
     random = np.random.default_rng(7)
     good = [
         encoded(noise(seed, mode=mode), kind, **options)
@@ -114,7 +114,7 @@ def test_a_mutated_file_is_a_picture_or_undecodable(kind):
     assert min(decoded, len(refusals)) > 10
 
 
-def test_a_refusal_does_not_spoil_the_next_picture():
+def test_a_refusal_does_not_spoil_the_next_image():
     inputs = image_input()
     with pytest.raises(Undecodable):
         inputs.decode(b"junk")

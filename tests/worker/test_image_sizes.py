@@ -1,24 +1,25 @@
-"""image_size and resize: the shorter side is resized, the square is cut from the centre."""
+"""image_size and resize: the shorter side is resized, the square is cut from the center."""
 
 import numpy as np
 import pytest
-from picture_files import image_input, pixels
 from PIL import Image
-from support.images import encoded, noise
+
+from tests.support.images import encoded, noise
+from tests.worker.image_files import image_input, pixels
 
 
 def striped(width, height):
     """Red, then green, then blue, in three equal parts along the longer side."""
     image = Image.new("RGB", (width, height), "red")
     long = max(width, height)
-    for start, colour in ((long // 3, "lime"), (2 * long // 3, "blue")):
+    for start, color in ((long // 3, "lime"), (2 * long // 3, "blue")):
         box = (start, 0, width, height) if width > height else (0, start, width, height)
-        image.paste(colour, box)
+        image.paste(color, box)
     return image
 
 
 @pytest.mark.parametrize("size", [(48, 16), (16, 48)], ids=["landscape", "portrait"])
-def test_the_square_is_cut_from_the_centre(size):
+def test_the_square_is_cut_from_the_center(size):
     got = pixels(encoded(striped(*size)), image_size=16)
     assert got.shape == (16, 16, 3)
     assert (got == [0, 255, 0]).all()
@@ -31,12 +32,12 @@ def test_the_shorter_side_is_resized_first(size):
     assert (got[2:-2, 2:-2] == [0, 255, 0]).all()
 
 
-def test_a_picture_of_the_right_size_is_not_touched():
+def test_an_image_of_the_right_size_is_not_touched():
     image = noise(1, size=16)
     np.testing.assert_array_equal(pixels(encoded(image), image_size=16), image)
 
 
-def test_a_tiny_picture_is_enlarged():
+def test_a_tiny_image_is_enlarged():
     got = pixels(encoded(Image.new("RGB", (1, 1), (9, 8, 7))), image_size=8)
     assert got.shape == (8, 8, 3)
     assert (got == [9, 8, 7]).all()
@@ -53,7 +54,7 @@ def test_a_larger_resize_leaves_a_margin_out():
     assert (got == [0, 255, 0]).all()
 
 
-def test_every_shape_of_picture_comes_out_square():
+def test_every_shape_of_image_comes_out_square():
     inputs = image_input(image_size=8, resize=9)
     for width in range(1, 21):
         for height in range(1, 21):
@@ -61,7 +62,7 @@ def test_every_shape_of_picture_comes_out_square():
             assert inputs.decode(data).shape == (3, 8, 8), (width, height)
 
 
-def test_the_square_is_cut_after_the_picture_is_turned():
+def test_the_square_is_cut_after_the_image_is_turned():
     exif = Image.Exif()
     exif[0x0112] = 6
     image = Image.new("RGB", (32, 16), "red")

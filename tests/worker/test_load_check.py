@@ -2,7 +2,10 @@
 
 import pytest
 import torch
-from odd_programs import (
+
+from euclidesdb_server.errors import ModelLoadError
+from tests.support.models import save_model
+from tests.worker.odd_programs import (
     DropoutLeftOn,
     KeepsItsGrid,
     Means,
@@ -21,9 +24,6 @@ from odd_programs import (
     load,
     load_folder,
 )
-from support.models import save_model
-
-from euclidesdb_server.errors import ModelLoadError
 
 GREY_48 = torch.full((3, 48, 48), 51, dtype=torch.uint8)
 

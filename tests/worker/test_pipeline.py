@@ -5,17 +5,17 @@ from multiprocessing.connection import Pipe
 
 import numpy as np
 import pytest
-from odd_programs import Moody, load
 from PIL import Image
-from support.images import encoded
 
-from euclidesdb_server.frames import receive_message, send_message
+from euclidesdb_server.system.worker_protocol import receive_message, send_message
 from euclidesdb_server.worker.pipeline import Pipeline
+from tests.support.images import encoded
+from tests.worker.odd_programs import Moody, load
 
 BLACK = encoded(Image.new("RGB", (8, 8)))
 
 
-def grey(value):
+def gray(value):
     return encoded(Image.new("RGB", (8, 8), (value,) * 3))
 
 
@@ -45,7 +45,7 @@ def run(connection, number, parts):
 
 
 def test_each_error_stands_in_the_place_of_its_item(connection):
-    errors, features = run(connection, 7, [grey(1), b"junk", BLACK, grey(2), b""])
+    errors, features = run(connection, 7, [gray(1), b"junk", BLACK, gray(2), b""])
     kinds = [error and error["kind"] for error in errors]
     assert kinds == [None, "undecodable", "failed", None, "undecodable"]
     assert errors[2]["message"].startswith("model 'tiny' failed on this item: ")
@@ -61,7 +61,7 @@ def test_a_batch_of_nothing_good_has_no_rows(connection):
 
 def test_batches_sent_ahead_are_answered_in_order(connection):
     for number in range(3):
-        send_message(connection, {"type": "run", "batch": number}, [grey(number + 1)])
+        send_message(connection, {"type": "run", "batch": number}, [gray(number + 1)])
     for number in range(3):
         header, (features, _) = receive_message(connection)
         assert header["batch"] == number
@@ -81,7 +81,7 @@ def test_an_item_that_cannot_be_decoded_for_whatever_reason_fails_alone(
 
     with monkeypatch.context() as patch:
         patch.setattr(program.inputs, "decode", out_of_memory)
-        errors, _ = run(connection, 1, [grey(1)])
+        errors, _ = run(connection, 1, [gray(1)])
     assert errors[0]["kind"] == "undecodable"
     assert "no room for it" in errors[0]["message"]
-    assert run(connection, 2, [grey(1)])[0] == [None]
+    assert run(connection, 2, [gray(1)])[0] == [None]

@@ -2,16 +2,16 @@
 
 import pytest
 import torch
-from odd_programs import Moody, load
-from support.models import Tiny
 
 from euclidesdb_server.worker.program import BadOutput
+from tests.support.models import Tiny
+from tests.worker.odd_programs import Moody, load
 
 BLACK = torch.zeros((3, 16, 16), dtype=torch.uint8)
 WHITE = torch.full((3, 16, 16), 255, dtype=torch.uint8)
 
 
-def grey(value, size=16):
+def gray(value, size=16):
     return torch.full((3, size, size), value, dtype=torch.uint8)
 
 
@@ -27,20 +27,20 @@ def brightness(row):
 
 
 def test_items_of_one_shape_share_a_forward_pass(moody):
-    rows = moody.run([grey(value) for value in range(1, 8)])
+    rows = moody.run([gray(value) for value in range(1, 8)])
     assert [brightness(row) for row in rows] == [1, 2, 3, 4, 5, 6, 7]
     assert {float(row[0][0]) for row in rows} == {7.0}
 
 
 def test_a_poisonous_item_fails_alone(moody):
-    answers = moody.run([grey(1), grey(2), BLACK, grey(3)])
+    answers = moody.run([gray(1), gray(2), BLACK, gray(3)])
     assert [brightness(answers[index]) for index in (0, 1, 3)] == [1, 2, 3]
     assert isinstance(answers[2], Exception)
     assert "no light" in str(answers[2])
 
 
 def test_an_item_that_comes_out_as_nan_fails_alone(moody):
-    answers = moody.run([grey(1), WHITE, grey(3)])
+    answers = moody.run([gray(1), WHITE, gray(3)])
     assert [brightness(answers[0]), brightness(answers[2])] == [1, 3]
     assert isinstance(answers[1], BadOutput)
     assert str(answers[1]) == "it returned NaN or infinity"
@@ -49,13 +49,13 @@ def test_an_item_that_comes_out_as_nan_fails_alone(moody):
 
 def test_items_of_different_shapes_are_run_in_groups(moody):
     sizes = [16, 24, 16, 24, 16, 24, 8]
-    rows = moody.run([grey(value, size) for value, size in enumerate(sizes, start=1)])
+    rows = moody.run([gray(value, size) for value, size in enumerate(sizes, start=1)])
     assert [brightness(row) for row in rows] == [1, 2, 3, 4, 5, 6, 7]
     assert [float(row[0][0]) for row in rows] == [3, 3, 3, 3, 3, 3, 0]
 
 
 def test_a_poisonous_group_does_not_touch_the_others(moody):
-    answers = moody.run([BLACK, *(grey(value, 24) for value in (1, 2, 3))])
+    answers = moody.run([BLACK, *(gray(value, 24) for value in (1, 2, 3))])
     assert isinstance(answers[0], Exception)
     assert [float(row[0][0]) for row in answers[1:]] == [3, 3, 3]
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from odd_programs import load
 
 from euclidesdb_server.worker.inputs import Undecodable
 from euclidesdb_server.worker.inputs.tensor import TensorInput
+from tests.worker.odd_programs import load
 
 CPU = torch.device("cpu")
 DTYPES = ("float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "bool")

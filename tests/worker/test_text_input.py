@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odd_programs import load
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.worker.inputs import Undecodable
 from euclidesdb_server.worker.inputs.text import PASS_COST, TextInput
+from tests.worker.odd_programs import load
 
 CPU = torch.device("cpu")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")

@@ -28,7 +28,7 @@ class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STATE_RESTARTING: _ClassVar[ModelState]
     MODEL_STATE_QUARANTINED: _ClassVar[ModelState]
     MODEL_STATE_UNLOADED: _ClassVar[ModelState]
-    MODEL_STATE_STALE: _ClassVar[ModelState]
+    MODEL_STATE_SUPERSEDED: _ClassVar[ModelState]
 DATA_TYPE_UNSPECIFIED: DataType
 DATA_TYPE_FLOAT32: DataType
 DATA_TYPE_FLOAT64: DataType
@@ -45,7 +45,7 @@ MODEL_STATE_READY: ModelState
 MODEL_STATE_RESTARTING: ModelState
 MODEL_STATE_QUARANTINED: ModelState
 MODEL_STATE_UNLOADED: ModelState
-MODEL_STATE_STALE: ModelState
+MODEL_STATE_SUPERSEDED: ModelState
 
 class Array(_message.Message):
     __slots__ = ("data_type", "shape", "data")
@@ -369,20 +369,20 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., reason: _Optional[str] = ..., input: _Optional[str] = ..., feature_dim: _Optional[int] = ..., prediction_dim: _Optional[int] = ..., fingerprint: _Optional[str] = ..., engine: _Optional[str] = ..., metric: _Optional[str] = ..., items: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., adopted: _Optional[bool] = ..., index: _Optional[_Union[Index, _Mapping]] = ..., items_run: _Optional[int] = ..., batches_run: _Optional[int] = ...) -> None: ...
 
 class Index(_message.Message):
-    __slots__ = ("description", "sealed_rows", "fresh_rows", "building", "recall", "recall_samples")
+    __slots__ = ("description", "indexed_rows", "unindexed_rows", "building", "recall", "recall_samples")
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
-    SEALED_ROWS_FIELD_NUMBER: _ClassVar[int]
-    FRESH_ROWS_FIELD_NUMBER: _ClassVar[int]
+    INDEXED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    UNINDEXED_ROWS_FIELD_NUMBER: _ClassVar[int]
     BUILDING_FIELD_NUMBER: _ClassVar[int]
     RECALL_FIELD_NUMBER: _ClassVar[int]
     RECALL_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     description: str
-    sealed_rows: int
-    fresh_rows: int
+    indexed_rows: int
+    unindexed_rows: int
     building: bool
     recall: float
     recall_samples: int
-    def __init__(self, description: _Optional[str] = ..., sealed_rows: _Optional[int] = ..., fresh_rows: _Optional[int] = ..., building: _Optional[bool] = ..., recall: _Optional[float] = ..., recall_samples: _Optional[int] = ...) -> None: ...
+    def __init__(self, description: _Optional[str] = ..., indexed_rows: _Optional[int] = ..., unindexed_rows: _Optional[int] = ..., building: _Optional[bool] = ..., recall: _Optional[float] = ..., recall_samples: _Optional[int] = ...) -> None: ...
 
 class LoadModelRequest(_message.Message):
     __slots__ = ("folder", "name")

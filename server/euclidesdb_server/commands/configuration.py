@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from euclidesdb_server.config import Config
+    from euclidesdb_server.config.server import Config
 
 SHIPPED_MODELS: Final = "digits"
 
@@ -31,7 +31,7 @@ def configuration(
     # only now: these take a while, in which `serve` would be deaf to signals
     import platformdirs  # noqa: PLC0415
 
-    from euclidesdb_server import config  # noqa: PLC0415
+    from euclidesdb_server.config import server as config  # noqa: PLC0415
     from euclidesdb_server.engines.registry import engine_names  # noqa: PLC0415
 
     if file is not None:

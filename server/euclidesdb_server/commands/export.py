@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from euclidesdb_server.export.folder import make_model_folder, refuse_used
-from euclidesdb_server.export.sources import Wishes, load_subject
+from euclidesdb_server.export.sources import ExportOptions, load_subject
 from euclidesdb_server.export.subject import ExportError
 
 
@@ -19,14 +19,14 @@ def run(options: argparse.Namespace) -> int:
     """
     source: str = options.source
     folder: Path = options.folder
-    wishes = Wishes(
+    choices = ExportOptions(
         seed=options.seed if options.random else None,
         tower=options.tower,
         pooling=options.pooling,
     )
     try:
         refuse_used(folder)
-        subject = load_subject(source, wishes)
+        subject = load_subject(source, choices)
         conf, difference = make_model_folder(
             folder,
             subject,

@@ -59,6 +59,6 @@ def _recall(index: euclidesdb.IndexInfo | None) -> str:
 def _index(index: euclidesdb.IndexInfo | None) -> str:
     if index is None:
         return ""
-    fresh = f" + {index.fresh_rows:,} fresh" if index.fresh_rows else ""
+    fresh = f" + {index.unindexed_rows:,} fresh" if index.unindexed_rows else ""
     building = ", building" if index.building else ""
     return f"{index.description}{fresh}{building}"

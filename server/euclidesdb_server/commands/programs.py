@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from euclidesdb_server.config import ModelsConfig
+from euclidesdb_server.config.server import ModelsConfig
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.models.folder import ModelFolder, read_model_folder
-from euclidesdb_server.models.worker_process import load_message
+from euclidesdb_server.inference.model_folder import ModelFolder, read_model_folder
+from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
 from euclidesdb_server.worker.program import Program
 

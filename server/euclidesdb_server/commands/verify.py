@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from euclidesdb_server.commands.configuration import configuration
-from euclidesdb_server.durable import sync
 from euclidesdb_server.errors import DataFolderError, StartupError, StorageError, disk_error
-from euclidesdb_server.layout import SEGMENTS_FOLDER, STORE_FOLDER
-from euclidesdb_server.spaces.verify import check_segments, known_spaces
+from euclidesdb_server.index.verify import check_segments, known_spaces
+from euclidesdb_server.store.layout import SEGMENTS_FOLDER, STORE_FOLDER
 from euclidesdb_server.store.leveldb import REPAIRED
 from euclidesdb_server.store.records import Records, repaired_copy, write_records
 from euclidesdb_server.store.verify import StoreReport, as_json, check_store
+from euclidesdb_server.system.fsync import sync
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +48,7 @@ def _verify(folder: Path, *, repair: bool) -> int:
     spaces = known_spaces(folder / SEGMENTS_FOLDER)
     report = _read_store(store, spaces, findings, aside if repair else None)
     findings += report.findings
-    segments = [*check_segments(folder / SEGMENTS_FOLDER, report.alive, report.buried)]
+    segments = [*check_segments(folder / SEGMENTS_FOLDER, report.alive, report.deleted)]
     findings += [f"{path}: {why}" for path, why in segments]
     for finding in findings:
         print(finding)

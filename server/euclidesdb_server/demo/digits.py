@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
-"""uint8, shape (8, 8): grey values, 255 is full ink."""
+"""uint8, shape (8, 8): gray values, 255 is full ink."""
 
 TO_ADD = 1500
 
@@ -59,13 +59,13 @@ def split_digits() -> Split:
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """A grey (mode L) PNG of the pixels."""
+    """A gray (mode L) PNG of the pixels."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def decode_png(png: bytes) -> Pixels:
-    """The grey values of a PNG, shape (height, width)."""
+    """The gray values of a PNG, shape (height, width)."""
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("L"))

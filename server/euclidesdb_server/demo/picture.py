@@ -29,14 +29,14 @@ FOOTER = 20
 
 @dataclass(frozen=True, slots=True)
 class PictureRow:
-    """A query and its neighbours with their distances, nearest first."""
+    """A query and its neighbors with their distances, nearest first."""
 
     query: Digit
     neighbors: tuple[tuple[Digit, float], ...]
 
 
 def draw_picture(rows: Sequence[PictureRow], *, title: str, subtitle: str) -> Image.Image:
-    """One row per query: the query left, then its neighbours, framed green where their class
+    """One row per query: the query left, then its neighbors, framed green where their class
     is the query's and red where it is another. RGB.
     """
     columns = max(len(row.neighbors) for row in rows)
@@ -55,24 +55,24 @@ def draw_picture(rows: Sequence[PictureRow], *, title: str, subtitle: str) -> Im
         draw.line((MARGIN, top, width - MARGIN - 1, top), RULE)
         _draw_tile(image, row.query, (MARGIN, top + 16), INK, str(row.query.label))
         for column, (digit, distance) in enumerate(row.neighbors):
-            colour = SAME_CLASS if digit.label == row.query.label else OTHER_CLASS
+            color = SAME_CLASS if digit.label == row.query.label else OTHER_CLASS
             left = FIRST_NEIGHBOR + column * STEP
-            _draw_tile(image, digit, (left, top + 16), colour, f"{digit.label}  at  {distance:.3f}")
+            _draw_tile(image, digit, (left, top + 16), color, f"{digit.label}  at  {distance:.3f}")
     return image
 
 
 def _draw_tile(
-    image: Image.Image, digit: Digit, place: tuple[int, int], colour: str, note: str
+    image: Image.Image, digit: Digit, place: tuple[int, int], color: str, note: str
 ) -> None:
-    """A framed digit, its id and a note in the frame's colour underneath."""
+    """A framed digit, its id and a note in the frame's color underneath."""
     left, top = place
     # Dark ink on light paper, as it was written; the data has it the other way round.
     pixels = ImageOps.invert(Image.fromarray(decode_png(digit.png)))
     enlarged = pixels.resize((DIGIT, DIGIT), Image.Resampling.NEAREST).convert("RGB")
     draw = ImageDraw.Draw(image)
-    draw.rectangle((left, top, left + TILE - 1, top + TILE - 1), colour)
+    draw.rectangle((left, top, left + TILE - 1, top + TILE - 1), color)
     image.paste(enlarged, (left + FRAME, top + FRAME))
     font = ImageFont.load_default(size=13)
     middle = left + TILE // 2
     draw.text((middle, top + TILE + 11), digit.id, FAINT, font, anchor="mm")
-    draw.text((middle, top + TILE + 28), note, colour, font, anchor="mm")
+    draw.text((middle, top + TILE + 28), note, color, font, anchor="mm")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydoc_data.topics import topics
 from typing import Final
 
-MOST_OF_A_TOPIC: Final = 25
+MAX_PER_TOPIC: Final = 25
 PROSE: Final = re.compile(r"[A-Z][^\n]{30,280}?[a-z)\"][.](?=\s|$)")
 
 
@@ -28,7 +28,7 @@ def sentences() -> list[Sentence]:
     for topic, text in sorted(topics.items()):
         paragraphs = [" ".join(piece.split()) for piece in textwrap.dedent(text).split("\n\n")]
         prose = dict.fromkeys(match[0] for each in paragraphs if (match := PROSE.match(each)))
-        new = [each for each in prose if each not in seen][:MOST_OF_A_TOPIC]
+        new = [each for each in prose if each not in seen][:MAX_PER_TOPIC]
         seen.update(new)
         found += [Sentence(f"{topic}-{n}", topic, each) for n, each in enumerate(new)]
     return found

@@ -26,7 +26,9 @@ from annoy import AnnoyIndex
 from euclidesdb_server.engines.proposals import Demand, RankedProposals
 from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.engines.vectors import load_vectors, save_vectors
-from euclidesdb_server.types import Distances, Matrix, Metric, MetricKind, RowMask, Rows
+from euclidesdb_server.values.arrays import Distances, Matrix, Rows
+from euclidesdb_server.values.metric import Metric, MetricKind
+from euclidesdb_server.values.row_mask import RowMask
 
 _FOREST_FILE = "trees.annoy"
 _SEED = 20180901

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from euclidesdb_server.engines.distances import aligned, row_dots, rows_per_block
-from euclidesdb_server.types import Matrix, Metric, MetricKind, Vector
+from euclidesdb_server.values.arrays import Matrix, Vector
+from euclidesdb_server.values.metric import Metric, MetricKind
 
 _UNIT = 2.0**-24
 

@@ -19,7 +19,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from euclidesdb_server.types import Matrix, Metric, MetricKind, Rows, Vector
+from euclidesdb_server.values.arrays import Matrix, Rows, Vector
+from euclidesdb_server.values.metric import Metric, MetricKind
 
 SEARCH_BLOCK_BYTES = 4 << 20
 """What a search holds of the rows at a time; every query passes over a block before the next."""
@@ -29,7 +30,7 @@ SEARCH_BLOCK_BYTES = 4 << 20
 _CACHE_BLOCK_BYTES = 512 << 10
 
 # So that what is held for each row and query of a block stays small where vectors are short.
-_MOST_ROWS = 8192
+_MAX_ROWS = 8192
 
 # einsum sums longer rows in pieces whose limits depend on the row's position.
 _EINSUM_LENGTH = 8192
@@ -122,7 +123,7 @@ def normalized(matrix: Matrix) -> Matrix:
 
 def rows_per_block(dim: int, block_bytes: int = SEARCH_BLOCK_BYTES) -> int:
     """How many float32 rows of `dim` fill a block; at least one."""
-    return max(1, min(_MOST_ROWS, block_bytes // (4 * max(dim, 1))))
+    return max(1, min(_MAX_ROWS, block_bytes // (4 * max(dim, 1))))
 
 
 # From here on a query stands beside each row: `queries` and `rows` are of one shape, (n, dim).

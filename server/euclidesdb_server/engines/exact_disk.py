@@ -24,7 +24,9 @@ from euclidesdb_server.engines.distances import rows_per_block
 from euclidesdb_server.engines.scan import search_blocks, search_matrix
 from euclidesdb_server.engines.vectors import read_shape, save_vectors, vectors_path
 from euclidesdb_server.errors import CorruptRecord
-from euclidesdb_server.types import L2, Distances, Matrix, Metric, MetricKind, RowMask, Rows
+from euclidesdb_server.values.arrays import Distances, Matrix, Rows
+from euclidesdb_server.values.metric import L2, Metric, MetricKind
+from euclidesdb_server.values.row_mask import RowMask
 
 # Reading over a gap of this many bytes costs no more than a second read.
 _READ_THROUGH_BYTES = 16 << 10

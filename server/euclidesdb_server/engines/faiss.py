@@ -43,7 +43,9 @@ from euclidesdb_server.engines.proposals import Demand, RankedProposals
 from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.engines.vectors import load_vectors, save_vectors
 from euclidesdb_server.errors import ConfigError
-from euclidesdb_server.types import Distances, Matrix, Metric, MetricKind, RowMask, Rows
+from euclidesdb_server.values.arrays import Distances, Matrix, Rows
+from euclidesdb_server.values.metric import Metric, MetricKind
+from euclidesdb_server.values.row_mask import RowMask
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ _RERANK = 4
 # Where no more rows are forbidden than this, a search takes what one of all rows does: a graph
 # keeps the candidates it was configured to keep. 100 queries for 100 of 100,000 rows: 6 ms, and
 # 12 ms with as many candidates as rows asked for, which finds more.
-_BURIED = 1.5
+_MOSTLY_ALLOWED = 1.5
 
 # What faiss says where an index could never take rows, however many. All else that training
 # or adding may raise is for want of rows, or of variety in them.
@@ -142,7 +144,7 @@ class FaissSegment:
         elif demand.widening > 1:
             count = min(math.ceil(count * demand.widening), len(self._scan.vectors))
             if self._widens:
-                candidates = 2 * count if demand.widening > _BURIED else 1
+                candidates = 2 * count if demand.widening > _MOSTLY_ALLOWED else 1
                 parameters = search_parameters(
                     self._index, widening=demand.widening, candidates=candidates
                 )

@@ -10,7 +10,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from euclidesdb_server.types import Matrix
+from euclidesdb_server.values.arrays import Matrix
 
 # The type information in faiss 1.15 lacks the arguments that its wrappers take.
 faiss_untyped: Any = faiss

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from euclidesdb_server.engines.distances import distances_to, nearest, pair_distances, rows_at
 from euclidesdb_server.engines.scan import MatrixScan
-from euclidesdb_server.types import Distances, Matrix, RowMask, Rows
+from euclidesdb_server.values.arrays import Distances, Matrix, Rows
+from euclidesdb_server.values.row_mask import RowMask
 
 # So few rows are compared one by one in any case.
 _FEW_ROWS = 256

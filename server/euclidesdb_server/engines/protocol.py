@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from euclidesdb_server.types import Distances, Matrix, Metric, RowMask, Rows
+from euclidesdb_server.values.arrays import Distances, Matrix, Rows
+from euclidesdb_server.values.metric import Metric
+from euclidesdb_server.values.row_mask import RowMask
 
 
 class Segment(Protocol):
@@ -48,7 +50,7 @@ class Segment(Protocol):
 
 
 class SearchEngine(Protocol):
-    """A method of nearest-neighbour search with its options. Stateless; shared by threads."""
+    """A method of nearest-neighbor search with its options. Stateless; shared by threads."""
 
     name: ClassVar[str]
 

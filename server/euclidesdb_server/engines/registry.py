@@ -14,9 +14,9 @@ from typing import cast
 
 import numpy as np
 
+from euclidesdb_server.config.ini import parse_section
 from euclidesdb_server.engines.protocol import SearchEngine
 from euclidesdb_server.errors import ConfigError
-from euclidesdb_server.settings import parse_section
 
 GROUP = "euclidesdb.engines"
 

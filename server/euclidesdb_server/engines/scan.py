@@ -24,11 +24,13 @@ from euclidesdb_server.engines.distances import (
     rows_at,
     rows_per_block,
 )
-from euclidesdb_server.types import Distances, Matrix, Metric, RowMask, Rows, Vector
+from euclidesdb_server.values.arrays import Distances, Matrix, Rows, Vector
+from euclidesdb_server.values.metric import Metric
+from euclidesdb_server.values.row_mask import RowMask
 
 # Pairs of a query and a row that are bounded or measured at a time: 2 MiB as float32.
 _PAIRS = 512 << 10
-_MOST_QUERIES = 1024
+_MAX_QUERIES = 1024
 
 # So few pairs are measured in the time that bounds and bookkeeping take, 0.15 ms.
 _FEW_PAIRS = 1024
@@ -102,7 +104,7 @@ def search_blocks(
         queries spends half its time on them.
     """
     dim = queries.shape[1]
-    at_a_time = min(_MOST_QUERIES, max(1, _PAIRS // rows_per_block(dim)))
+    at_a_time = min(_MAX_QUERIES, max(1, _PAIRS // rows_per_block(dim)))
     scans = [
         _Scan(queries[start : start + at_a_time], k, metric)
         for start in range(0, len(queries), at_a_time)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from euclidesdb_server.errors import CorruptRecord
-from euclidesdb_server.types import Matrix
+from euclidesdb_server.values.arrays import Matrix
 
 _STORED = np.dtype("<f4")
 

@@ -7,12 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
-from euclidesdb_server.durable import make_folder, sync
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.export.program import FILES, answer_of, check_folder, write_program
 from euclidesdb_server.export.subject import Answer, ExportError, Subject
-from euclidesdb_server.models.conf import ProgramConf
-from euclidesdb_server.models.folder import MODEL_CONF, ModelFolder, read_model_folder
+from euclidesdb_server.inference.model_conf import ProgramConf
+from euclidesdb_server.inference.model_folder import MODEL_CONF, ModelFolder, read_model_folder
+from euclidesdb_server.system.fsync import make_folder, sync
 
 
 def refuse_used(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a picture to pixels, as a model was trained: what its library says, in model.conf's keys.
+"""From an image to pixels, as a model was trained: what its library says, in model.conf's keys.
 
 Only what a worker can do is accepted; the check of the export compares the pixels of both.
 """
@@ -21,7 +21,7 @@ WARPED_FROM: Final = 384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """Pictures become `size` x `size` pixels; resize: of the shorter side before the centre is
+    """Images become `size` x `size` pixels; resize: of the shorter side before the center is
     cut; None: both sides are stretched. mean, std: empty where pixels stay in [0, 1].
     """
 
@@ -35,7 +35,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
             raise ExportError(
-                f"its pictures are resized by {self.interpolation!r}; "
+                f"its images are resized by {self.interpolation!r}; "
                 f"a worker can do {', '.join(INTERPOLATIONS)}"
             )
         if self.channels not in (1, 3):
@@ -62,7 +62,7 @@ class Preprocessing:
 def of_processor(processor: Any, *, channels: int) -> Preprocessing:
     """What an image processor of transformers does. Raises ExportError."""
     if not processor.do_resize:
-        raise ExportError("its image processor does not resize: pictures would differ in size")
+        raise ExportError("its image processor does not resize: images would differ in size")
     if processor.do_rescale and not math.isclose(processor.rescale_factor, 1 / 255, rel_tol=1e-6):
         raise ExportError(f"its pixels are scaled by {processor.rescale_factor:g}, not by 1/255")
     size, resize = _processor_size(processor)
@@ -92,7 +92,7 @@ def of_timm(config: Mapping[str, Any]) -> Preprocessing:
     """What timm's `resolve_data_config` describes. Raises ExportError."""
     channels, height, width = config["input_size"]
     if height != width:
-        raise ExportError(f"it takes pictures of {width} x {height} pixels, not of a square")
+        raise ExportError(f"it takes images of {width} x {height} pixels, not of a square")
     resize: int | None = math.floor(height / config["crop_pct"])
     mode = config.get("crop_mode") or "center"
     if mode == "squash" and resize == height:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.export.subject import Answer, ExportError, Subject, foreign
-from euclidesdb_server.models.folder import ModelFolder
-from euclidesdb_server.models.worker_process import load_message
+from euclidesdb_server.inference.model_folder import ModelFolder
+from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
 from euclidesdb_server.worker.program import Program
 
@@ -27,7 +27,7 @@ TOLERANCE: Final = 1e-4
 """Between the program's answer and the original's; of the largest value where that is above 1."""
 
 PIXEL_TOLERANCE: Final = 1.0
-"""Levels of 255, on average over a picture: libraries round differently. Of noise, bicubic and
+"""Levels of 255, on average over an image: libraries round differently. Of noise, bicubic and
 bilinear are 14 levels apart, the two nearest ways of resizing 6."""
 
 

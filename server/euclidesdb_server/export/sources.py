@@ -28,7 +28,7 @@ GENERATORS: Final = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class ExportOptions:
     """What the command line asks for beside the source.
 
     seed: of random weights; None: the published ones. tower: of a model with two.
@@ -40,75 +40,75 @@ class Wishes:
     pooling: Literal["mean", "cls"] | None = None
 
 
-def load_subject(source: str, wishes: Wishes) -> Subject:
+def load_subject(source: str, options: ExportOptions) -> Subject:
     """Load what `source` names. Raises ExportError, in which `source` is not named."""
     library, _, name = source.partition(":")
     zoos = {"torchvision": torchvision_subject, "timm": timm_subject}
     if library in zoos and name:
-        _refuse_unless(wishes.tower in (None, "image"), "--tower", "an image model")
-        _refuse_unless(wishes.pooling is None, "--pooling", "an image model")
-        return zoos[library](source, name, seed=wishes.seed)
+        _refuse_unless(options.tower in (None, "image"), "--tower", "an image model")
+        _refuse_unless(options.pooling is None, "--pooling", "an image model")
+        return zoos[library](source, name, seed=options.seed)
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    return _of_checkpoint(source, wishes)
+    return _of_checkpoint(source, options)
 
 
-def _of_checkpoint(source: str, wishes: Wishes) -> Subject:
+def _of_checkpoint(source: str, options: ExportOptions) -> Subject:
     config: Any = _ask(transformers.AutoConfig.from_pretrained, source, what="config.json")
     kind, architecture = config.model_type, (config.architectures or [""])[0]
     if getattr(config, "is_encoder_decoder", False) or architecture.endswith(GENERATORS):
         raise ExportError(f"{architecture or kind} generates; what gives vectors is an encoder")
     if hasattr(config, "vision_config") and hasattr(config, "text_config"):
-        return _of_two_towers(source, config, wishes)
+        return _of_two_towers(source, config, options)
     if architecture.endswith("ForImageClassification"):
-        model = _load(source, config, transformers.AutoModelForImageClassification, wishes)
-        return _image(source, vision.classifier(model), config, wishes)
+        model = _load(source, config, transformers.AutoModelForImageClassification, options)
+        return _image(source, vision.classifier(model), config, options)
     projects = architecture in LONE_TOWERS
     maker = getattr(transformers, architecture) if projects else transformers.AutoModel
-    model = _load(source, config, maker, wishes)
+    model = _load(source, config, maker, options)
     if model.main_input_name == "pixel_values":
         if projects:
-            return _image(source, vision.image_tower(model), config, wishes)
-        return _image(source, vision.encoder(model), config, wishes)
+            return _image(source, vision.image_tower(model), config, options)
+        return _image(source, vision.encoder(model), config, options)
     if model.main_input_name != "input_ids":
-        raise ExportError(f"a {type(model).__name__} takes neither pictures nor texts")
-    _refuse_unless(wishes.tower in (None, "text"), "--tower", "a text model")
+        raise ExportError(f"a {type(model).__name__} takes neither images nor texts")
+    _refuse_unless(options.tower in (None, "text"), "--tower", "a text model")
     if projects:
-        _refuse_unless(wishes.pooling is None, "--pooling", "CLIP, which pools by itself")
+        _refuse_unless(options.pooling is None, "--pooling", "CLIP, which pools by itself")
         return _text(source, text.text_tower(model), config, Recipe())
-    recipe = read_recipe(source, wishes.pooling)
+    recipe = read_recipe(source, options.pooling)
     return _text(source, text.sentence_encoder(model, recipe), config, recipe)
 
 
-def _of_two_towers(source: str, config: Any, wishes: Wishes) -> Subject:
+def _of_two_towers(source: str, config: Any, options: ExportOptions) -> Subject:
     kind: str = config.model_type
     if kind not in TOWERS:
         raise ExportError(f"of models with two towers, {' and '.join(TOWERS)} can be exported")
-    tower = wishes.tower or (TOWERS[kind][0] if len(TOWERS[kind]) == 1 else None)
+    tower = options.tower or (TOWERS[kind][0] if len(TOWERS[kind]) == 1 else None)
     if tower not in TOWERS[kind]:
         raise ExportError(
             f"a model of type {kind!r} has two towers: choose --tower {' or '.join(TOWERS[kind])}"
         )
-    model = _load(source, config, transformers.AutoModel, wishes)
+    model = _load(source, config, transformers.AutoModel, options)
     if tower == "image":
-        return _image(source, vision.image_tower(model), config.vision_config, wishes)
-    _refuse_unless(wishes.pooling is None, "--pooling", "CLIP, which pools by itself")
+        return _image(source, vision.image_tower(model), config.vision_config, options)
+    _refuse_unless(options.pooling is None, "--pooling", "CLIP, which pools by itself")
     return _text(source, text.text_tower(model), config.text_config, Recipe())
 
 
 def _image(
-    source: str, made: tuple[nn.Module, Callable[..., Answer]], config: Any, wishes: Wishes
+    source: str, made: tuple[nn.Module, Callable[..., Answer]], config: Any, options: ExportOptions
 ) -> Subject:
-    _refuse_unless(wishes.tower in (None, "image"), "--tower", "an image model")
-    _refuse_unless(wishes.pooling is None, "--pooling", "an image model")
+    _refuse_unless(options.tower in (None, "image"), "--tower", "an image model")
+    _refuse_unless(options.pooling is None, "--pooling", "an image model")
     processor = _ask(
         transformers.AutoImageProcessor.from_pretrained, source, what="preprocessor_config.json"
     )
     preprocessing = of_processor(processor, channels=getattr(config, "num_channels", 3))
     module, _ = made
     labels: list[str] = []
-    if wishes.seed is not None:
+    if options.seed is not None:
         vision.settle_batch_norms(module, preprocessing)
     elif isinstance(module, vision.Classifier):
         labels = vision.real_labels(config.id2label)
@@ -130,16 +130,16 @@ def _text(
     return text.text_subject(source, made, tokenizer, config, recipe)
 
 
-def _load(source: str, config: Any, maker: Any, wishes: Wishes) -> Any:
+def _load(source: str, config: Any, maker: Any, options: ExportOptions) -> Any:
     """The model, float32, in eval mode. Raises ExportError where weights are missing."""
-    if wishes.seed is not None:
-        torch.manual_seed(wishes.seed)
+    if options.seed is not None:
+        torch.manual_seed(options.seed)
         make = maker.from_config if hasattr(maker, "from_config") else maker
         return make(config).float().eval()
     model, report = _ask(maker.from_pretrained, source, what="weights", output_loading_info=True)
     missing = sorted(report["missing_keys"])
     if missing and all("pooler." in key for key in missing):
-        # trained without one, as texts are pooled by their mean, and pictures by their CLS token;
+        # trained without one, as texts are pooled by their mean, and images by their CLS token;
         # transformers would go on with random weights in its place
         model = _ask(maker.from_pretrained, source, what="weights", add_pooling_layer=False)
     elif missing:

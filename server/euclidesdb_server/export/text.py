@@ -1,7 +1,7 @@
 """Text models of transformers: BERT-like encoders, sentence-transformers, CLIP's text tower.
 
 Pooling is part of the program. The vectors of CLIP's tower are projected and of length 1, as its
-checkpoint compares them with pictures.
+checkpoint compares them with images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional
 from euclidesdb_server.export.recipe import Recipe
 from euclidesdb_server.export.subject import Answer, ExportError, Subject, no_predictions
 
-MOST_TOKENS: Final = 1 << 20
+MAX_TOKENS: Final = 1 << 20
 PADDED_POSITIONS: Final = (
     "camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"
 )  # fmt: skip
@@ -29,7 +29,7 @@ SAMPLES: Final = (
     "The quick brown fox jumps over the lazy dog, 1234 times.",
     "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.",
     "a",
-    "What is most like this picture of a pair of red shoes, size 42, slightly worn?",
+    "What is most like this image of a pair of red shoes, size 42, slightly worn?",
 )
 
 
@@ -113,7 +113,7 @@ def text_subject(
     module, original = made
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise ExportError(f"its {type(tokenizer).__name__} cannot be written as a tokenizer.json")
-    most = recipe.max_tokens or min(tokenizer.model_max_length, _positions(config), MOST_TOKENS)
+    most = recipe.max_tokens or min(tokenizer.model_max_length, _positions(config), MAX_TOKENS)
 
     def prepare(data: bytes) -> list[Tensor]:
         text = data.decode()
@@ -153,7 +153,7 @@ def _tokenizer_file(tokenizer: Any, *, lowercase: bool) -> str:
 
 
 def _positions(config: Any) -> int:
-    positions: int = getattr(config, "max_position_embeddings", MOST_TOKENS)
+    positions: int = getattr(config, "max_position_embeddings", MAX_TOKENS)
     if config.model_type in PADDED_POSITIONS:
         positions -= config.pad_token_id + 1
     return positions

@@ -1,7 +1,7 @@
 """Image models of transformers: classifiers, encoders, and the image towers of CLIP and SigLIP.
 
 Features are what the model itself calls its pooled output: projected and of length 1 for a tower,
-as its checkpoint compares pictures with texts; of an encoder that pools nothing, its CLS token.
+as its checkpoint compares images with texts; of an encoder that pools nothing, its CLS token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SAMPLE_SIZES: Final = ((640, 320), (320, 640), (300, 300), (100, 200), (48, 24))
 """Width and height. Multiples of the shorter side: libraries round the longer one differently."""
 
 CLS_FIRST: Final = ("beit", "deit", "dinov2", "dinov2_with_registers", "vit", "vit_msn")
-"""Types of model whose first token stands for the picture."""
+"""Types of model whose first token stands for the image."""
 
 
 class Encoder(nn.Module):
@@ -40,7 +40,7 @@ class Encoder(nn.Module):
         return self.features(self.base(pixel_values=pixels))
 
     def features(self, output: Any) -> Tensor:
-        """Of what the encoder returned. Raises ExportError where nothing stands for a picture."""
+        """Of what the encoder returned. Raises ExportError where nothing stands for an image."""
         pooled: Tensor | None = getattr(output, "pooler_output", None)
         if pooled is not None:
             return pooled.flatten(1)
@@ -138,7 +138,7 @@ def image_subject(
     prepare: Callable[[Image.Image], Tensor],
     labels: Sequence[str],
 ) -> Subject:
-    """made: module and original. prepare: pixels (channels, h, w) of a picture, by the library."""
+    """made: module and original. prepare: pixels (channels, h, w) of an image, by the library."""
     module, original = made
     mode = "RGB" if preprocessing.channels == 3 else "L"
 
@@ -154,22 +154,22 @@ def image_subject(
         prepare=prepared,
         example=(torch.randn(shape, generator=torch.Generator().manual_seed(0)),),
         free=({0: "batch"},),
-        samples=sample_pictures(mode),
+        samples=sample_images(mode),
         conf=preprocessing.conf(),
         labels=labels,
     )
 
 
-def sample_pictures(mode: str) -> list[bytes]:
+def sample_images(mode: str) -> list[bytes]:
     """PNG files of noise, of several sizes: no two ways of resizing treat it alike."""
     generator = np.random.default_rng(0)
-    pictures = []
+    images = []
     for width, height in SAMPLE_SIZES:
         noise = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
         stream = io.BytesIO()
         Image.fromarray(noise).convert(mode).save(stream, "PNG")
-        pictures.append(stream.getvalue())
-    return pictures
+        images.append(stream.getvalue())
+    return images
 
 
 def real_labels(names: Mapping[int, str]) -> list[str]:
@@ -181,7 +181,7 @@ def real_labels(names: Mapping[int, str]) -> list[str]:
 
 @torch.no_grad()
 def settle_batch_norms(model: nn.Module, preprocessing: Preprocessing) -> None:
-    """Give the batch normalisation of random weights the statistics of noise.
+    """Give the batch normalization of random weights the statistics of noise.
 
     Left at its initial ones, every block would double the variance, and the features would
     drown in their common part.

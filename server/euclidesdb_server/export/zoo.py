@@ -14,13 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from euclidesdb_server.export.preprocessing import of_timm, of_torchvision
-from euclidesdb_server.export.subject import (
-    Answer,
-    ExportError,
-    Subject,
-    foreign,
-    no_predictions,
-)
+from euclidesdb_server.export.subject import Answer, ExportError, Subject, foreign, no_predictions
 from euclidesdb_server.export.vision import image_subject, probabilities, settle_batch_norms
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.errors import InvalidRequest
 
-MOST_DIMENSIONS: Final = 32
+MAX_DIMENSIONS: Final = 32
 
 DTYPES: Final[Mapping[pb.DataType, np.dtype[Any]]] = {
     pb.DATA_TYPE_FLOAT32: np.dtype("<f4"),

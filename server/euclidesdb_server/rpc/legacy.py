@@ -16,18 +16,13 @@ import grpc
 
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from euclidesdb_protos.legacy import euclidesproto_pb2_grpc
-from euclidesdb_server.database import FeatureDatabase
+from euclidesdb_server.database.feature_database import FeatureDatabase
+from euclidesdb_server.database.requests import AddRequest, Conditions, FindRequest
+from euclidesdb_server.database.results import ModelAnswer, StoredEmbedding
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
 from euclidesdb_server.rpc.call import GrpcCall
-from euclidesdb_server.types import (
-    AddRequest,
-    Conditions,
-    FindRequest,
-    MetricKind,
-    ModelAnswer,
-    Payload,
-    StoredEmbedding,
-)
+from euclidesdb_server.values.metric import MetricKind
+from euclidesdb_server.values.payload import Payload
 
 STOP: Final = 0
 REFRESH: Final = 1

@@ -9,31 +9,31 @@ from typing import Final, TypeVar
 import numpy as np
 
 from euclidesdb_protos.v1 import database_pb2 as pb
-from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRequest
-from euclidesdb_server.rpc import arrays, payloads
-from euclidesdb_server.rpc.status import details_of, status_of
-from euclidesdb_server.types import (
+from euclidesdb_server.database.requests import (
     AddRequest,
     AddVectorsRequest,
     Conditions,
-    IndexStatus,
-    Item,
-    Matrix,
-    ModelAnswer,
-    ModelState,
-    ModelStatus,
     ModelVector,
     ModelVectors,
+    Query,
+)
+from euclidesdb_server.database.results import (
+    Item,
+    ModelAnswer,
+    ModelStatus,
     Neighbor,
     Neighbors,
-    Query,
     StoredEmbedding,
-    Vector,
 )
+from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRequest
+from euclidesdb_server.rpc import arrays, payloads
+from euclidesdb_server.rpc.status import details_of, status_of
+from euclidesdb_server.values.arrays import Matrix, Vector
+from euclidesdb_server.values.status import IndexStatus, ModelState
 
 FLOAT32 = np.dtype("<f4")
 
-MOST_AT_ONCE: Final = 100_000
+MAX_PER_CALL: Final = 100_000
 """Items or queries in one call, one by one; by columns only the message's size counts."""
 
 STATES = {
@@ -42,7 +42,7 @@ STATES = {
     ModelState.RESTARTING: pb.MODEL_STATE_RESTARTING,
     ModelState.QUARANTINED: pb.MODEL_STATE_QUARANTINED,
     ModelState.UNLOADED: pb.MODEL_STATE_UNLOADED,
-    ModelState.STALE: pb.MODEL_STATE_STALE,
+    ModelState.SUPERSEDED: pb.MODEL_STATE_SUPERSEDED,
 }
 
 NO_NEIGHBORS: Final = Neighbors((), ())
@@ -241,8 +241,8 @@ def model_message(status: ModelStatus) -> pb.Model:
 def _index_message(status: IndexStatus) -> pb.Index:
     return pb.Index(
         description=status.description,
-        sealed_rows=status.sealed_rows,
-        fresh_rows=status.fresh_rows,
+        indexed_rows=status.indexed_rows,
+        unindexed_rows=status.unindexed_rows,
         building=status.building,
         recall=status.recall,
         recall_samples=status.recall_samples,
@@ -272,8 +272,8 @@ def _matrix(array: pb.Array, name: str) -> Matrix:
 
 def _check_count(count: int, name: str) -> None:
     # each takes a thousand times the two bytes that an empty one has in the request
-    if count > MOST_AT_ONCE:
-        raise InvalidRequest(f"{count} {name} in one call: at most {MOST_AT_ONCE:,}, please")
+    if count > MAX_PER_CALL:
+        raise InvalidRequest(f"{count} {name} in one call: at most {MAX_PER_CALL:,}, please")
 
 
 def _check_data_type(array: pb.Array, name: str) -> None:

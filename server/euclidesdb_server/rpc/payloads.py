@@ -9,7 +9,7 @@ import numpy as np
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.rpc import arrays
-from euclidesdb_server.types import Payload
+from euclidesdb_server.values.payload import Payload
 
 
 def read(message: pb.Payload) -> Payload:
@@ -40,7 +40,7 @@ def _npy(array: pb.Array) -> bytes:
     dtype = arrays.DTYPES.get(array.data_type)
     if dtype is None:
         raise InvalidRequest(f"tensor: data_type = {array.data_type} is none that there is")
-    if len(array.shape) > arrays.MOST_DIMENSIONS or any(length < 0 for length in array.shape):
+    if len(array.shape) > arrays.MAX_DIMENSIONS or any(length < 0 for length in array.shape):
         raise InvalidRequest(f"tensor has the impossible shape {arrays.shown(array)}")
     data = arrays.checked_bytes(array, "tensor", dtype)
     if dtype.kind == "b" and data.strip(b"\0\1"):

@@ -12,10 +12,10 @@ import grpc
 
 from euclidesdb_protos.legacy import euclidesproto_pb2_grpc
 from euclidesdb_protos.v1 import database_pb2_grpc
-from euclidesdb_server.config import ServerConfig
-from euclidesdb_server.database import FeatureDatabase
+from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.database.feature_database import FeatureDatabase
+from euclidesdb_server.database.model_lifecycle import ModelLifecycle
 from euclidesdb_server.errors import ConfigError
-from euclidesdb_server.management import ModelLoader
 from euclidesdb_server.rpc.interceptor import ErrorInterceptor
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
@@ -38,7 +38,7 @@ class RpcServer:
     def __init__(
         self,
         database: FeatureDatabase,
-        models: ModelLoader,
+        models: ModelLifecycle,
         config: ServerConfig,
         stop: Callable[[], None],
     ) -> None:

@@ -16,21 +16,21 @@ from euclidesdb_server.errors import (
     NotAllowed,
     NotFound,
     Overloaded,
-    StaleSpace,
     Unavailable,
+    VersionMismatch,
 )
 
 REASON_KEY: Final = "euclidesdb-reason"
 """The trailing metadata that carries an error's `reason`. Clients depend on it."""
 
-LONGEST_MESSAGE: Final = 2000
+MAX_MESSAGE_BYTES: Final = 2000
 """Bytes of UTF-8, each up to three on the wire: status details travel in a header, and gRPC
 drops the headers of an answer, status and all, where they exceed 8 KiB."""
 
 STATUS_OF: Final[dict[type[DatabaseError], grpc.StatusCode]] = {
     DatabaseError: grpc.StatusCode.INTERNAL,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    StaleSpace: grpc.StatusCode.FAILED_PRECONDITION,
+    VersionMismatch: grpc.StatusCode.FAILED_PRECONDITION,
     ModelRejected: grpc.StatusCode.FAILED_PRECONDITION,
     NotFound: grpc.StatusCode.NOT_FOUND,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -44,7 +44,7 @@ STATUS_OF: Final[dict[type[DatabaseError], grpc.StatusCode]] = {
 
 def details_of(error: DatabaseError) -> str:
     """The error's message, cut to what a header holds."""
-    return str(error).encode(errors="replace")[:LONGEST_MESSAGE].decode(errors="ignore")
+    return str(error).encode(errors="replace")[:MAX_MESSAGE_BYTES].decode(errors="ignore")
 
 
 def status_of(error: DatabaseError) -> grpc.StatusCode:

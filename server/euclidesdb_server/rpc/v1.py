@@ -6,12 +6,12 @@ import grpc
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1 import database_pb2_grpc
-from euclidesdb_server.database import FeatureDatabase
+from euclidesdb_server.database.feature_database import FeatureDatabase
+from euclidesdb_server.database.model_lifecycle import ModelLifecycle
+from euclidesdb_server.database.requests import FindRequest
 from euclidesdb_server.errors import DatabaseError, InvalidRequest, NotAllowed
-from euclidesdb_server.management import ModelLoader
 from euclidesdb_server.rpc import messages
 from euclidesdb_server.rpc.call import GrpcCall
-from euclidesdb_server.types import FindRequest
 
 
 class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
@@ -21,7 +21,7 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
     """
 
     def __init__(
-        self, database: FeatureDatabase, models: ModelLoader, *, may_change_models: bool
+        self, database: FeatureDatabase, models: ModelLifecycle, *, may_change_models: bool
     ) -> None:
         self._database = database
         self._models = models

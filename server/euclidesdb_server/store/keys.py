@@ -15,7 +15,7 @@ ITEM: Final = b"\x04"
 LABEL: Final = b"\x05"
 VECTOR: Final = b"\x06"
 PREDICTIONS: Final = b"\x07"
-BURIAL: Final = b"\x08"
+TOMBSTONE: Final = b"\x08"
 PAYLOAD: Final = b"\x09"
 
 EUCLIDESDB_METADATA: Final = b"__euclidesdb_metadata"
@@ -54,7 +54,7 @@ def payload_key(label: int) -> bytes:
 
 
 def row_key(kind: bytes, space: int, label: int) -> bytes:
-    """What is kept of a label in a space: `kind` is VECTOR, PREDICTIONS or BURIAL."""
+    """What is kept of a label in a space: `kind` is VECTOR, PREDICTIONS or TOMBSTONE."""
     return kind + _SPACE_AND_LABEL.pack(space, label)
 
 

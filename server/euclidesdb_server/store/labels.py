@@ -55,7 +55,7 @@ class LabelSequence:
         with self._condition:
             self._in_doubt.difference_update(labels)
 
-    def settled(self) -> int:
+    def low_watermark(self) -> int:
         """The greatest label such that it and all below are written and published, or unused.
 
         Writes finish out of order: a segment that covers "all up to L" must take L from here

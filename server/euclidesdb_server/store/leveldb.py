@@ -24,7 +24,6 @@ from typing import Any, Final, Protocol
 
 import plyvel
 
-from euclidesdb_server.durable import make_folder, sync
 from euclidesdb_server.errors import (
     DatabaseError,
     DataFolderError,
@@ -33,8 +32,8 @@ from euclidesdb_server.errors import (
     StorageError,
     disk_error,
 )
-from euclidesdb_server.store.closed import forget_closed, note_closed, was_closed
-from euclidesdb_server.store.faults import (
+from euclidesdb_server.store.clean_shutdown import forget_closed, note_closed, was_closed
+from euclidesdb_server.store.leveldb_errors import (
     LEVELDB_ERRORS,
     NO_SPACE,
     storage_error,
@@ -42,8 +41,9 @@ from euclidesdb_server.store.faults import (
     storage_text,
     translated,
 )
-from euclidesdb_server.store.gate import Gate
-from euclidesdb_server.store.torn import cut_torn_ends
+from euclidesdb_server.store.shared_lock import SharedLock
+from euclidesdb_server.store.torn_writes import cut_torn_ends
+from euclidesdb_server.system.fsync import make_folder, sync
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "write_buffer_size": 16 << 20,
@@ -90,7 +90,7 @@ class LevelDB:
         """
         self._folder = folder
         self._sync = sync
-        self._gate = Gate()
+        self._lock = SharedLock()
         self._database: Any = _open(folder, sync_writes=sync)
         self._closed = False
         self._failure: StorageError | None = None
@@ -108,13 +108,13 @@ class LevelDB:
     def get(self, key: bytes) -> bytes | None:
         """As `Readable.get`."""
         self._back_again()
-        with self._gate:
+        with self._lock:
             return _get(self._opened(), key)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As `Readable.get_many`."""
         self._back_again()
-        with self._gate:
+        with self._lock:
             database = self._opened()
             get = functools.partial(database.get, verify_checksums=True)
             try:
@@ -125,20 +125,20 @@ class LevelDB:
     def scan(self, first: bytes, last: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
         """As `Readable.scan`."""
         self._back_again()
-        with self._gate:
+        with self._lock:
             source = self._opened()
-        return _scan(self._gate, source, first, last)
+        return _scan(self._lock, source, first, last)
 
     def snapshot(self) -> Snapshot:
         """The database as it is now; close it."""
         self._back_again()
-        with self._gate, storage_errors("reading"):
-            return Snapshot(self._gate, self._opened().snapshot())
+        with self._lock, storage_errors("reading"):
+            return Snapshot(self._lock, self._opened().snapshot())
 
     def batch(self) -> Any:
         """An empty plyvel.WriteBatch, for `write`."""
         self._back_again()
-        with self._gate, storage_errors("writing"):
+        with self._lock, storage_errors("writing"):
             return self._opened().write_batch()
 
     def write(self, batch: Any, doing: str, *, sync: bool | None = None) -> None:
@@ -192,7 +192,7 @@ class LevelDB:
 
         All must have been synced.
         """
-        with self._gate.alone():
+        with self._lock.exclusive():
             if self._closed:
                 return
             self._closed = True
@@ -221,7 +221,7 @@ class LevelDB:
                 member.woken.release()
 
     def _commit(self, group: list[_Write]) -> Exception | None:
-        with self._gate:
+        with self._lock:
             if self._failure is not None:
                 return self._failed_before()
             try:
@@ -245,13 +245,13 @@ class LevelDB:
 
     def _back_again(self) -> None:
         """Where the last exchange closed the database and could not open it: try again."""
-        with self._gate:  # an exchange under way is waited for
+        with self._lock:  # an exchange under way is waited for
             missing = self._database is None
         if missing:
             self.reopen()
 
     def _opened(self) -> Any:
-        """The database; for those inside the gate."""
+        """The database; for those inside the lock."""
         if self._database is None:
             raise self._failed_before()
         return self._database
@@ -278,7 +278,7 @@ class LevelDB:
             probe.unlink(missing_ok=True)
 
     def _exchange(self) -> None:
-        with self._gate.alone():
+        with self._lock.exclusive():
             if self._closed:
                 raise ShuttingDown("the store is closed")
             if self._database is not None:
@@ -295,27 +295,27 @@ class LevelDB:
 class Snapshot:
     """One moment of the database. Close it; its database may be closed before."""
 
-    def __init__(self, gate: Gate, snapshot: Any) -> None:
-        self._gate = gate
+    def __init__(self, lock: SharedLock, snapshot: Any) -> None:
+        self._lock = lock
         self._snapshot = snapshot
 
     def get(self, key: bytes) -> bytes | None:
         """As `Readable.get`."""
-        with self._gate:
+        with self._lock:
             return _get(self._snapshot, key)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As `Readable.get_many`."""
-        with self._gate:
+        with self._lock:
             return [_get(self._snapshot, key) for key in keys]
 
     def scan(self, first: bytes, last: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
         """As `Readable.scan`."""
-        return _scan(self._gate, self._snapshot, first, last)
+        return _scan(self._lock, self._snapshot, first, last)
 
     def close(self) -> None:
         """Let go of it."""
-        with self._gate:
+        with self._lock:
             self._snapshot.close()
 
 
@@ -342,16 +342,16 @@ def _get(source: Any, key: bytes) -> bytes | None:
 
 
 def _scan(
-    gate: Gate, source: Any, first: bytes, last: bytes
+    lock: SharedLock, source: Any, first: bytes, last: bytes
 ) -> Iterator[list[tuple[bytes, bytes]]]:
     # plyvel's other iterator ends at a damaged block as if nothing came after it
-    with gate, storage_errors("reading"):
+    with lock, storage_errors("reading"):
         iterator = source.raw_iterator(verify_checksums=True, fill_cache=False)
         iterator.seek(first)
     try:
         while True:
             rows: list[tuple[bytes, bytes]] = []
-            with gate, storage_errors("reading"):
+            with lock, storage_errors("reading"):
                 while len(rows) < SCAN_ROWS and iterator.valid():
                     row = iterator.item()
                     if row[0] > last:
@@ -363,7 +363,7 @@ def _scan(
             if len(rows) < SCAN_ROWS:
                 return
     finally:
-        with gate:
+        with lock:
             iterator.close()
 
 

@@ -15,10 +15,12 @@ import numpy as np
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.leveldb import Readable
-from euclidesdb_server.types import Embedding, Labels, Matrix, Payload, Vector
+from euclidesdb_server.values.arrays import Labels, Matrix, Vector
+from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.payload import Payload
 
 FLOAT32 = np.dtype("<f4")
-LONGEST_KEY: Final = 1024
+MAX_KEY_BYTES: Final = 1024
 """Bytes: more than any key has."""
 SPARSE: Final = 8
 """Reading over so many labels costs as much as looking up one."""
@@ -123,7 +125,7 @@ class StoreReader:
         ]
 
     def item_id(self, label: int) -> str | None:
-        """The id of the item that `label` refers to; None where the label is buried."""
+        """The id of the item that `label` refers to; None where the label is deleted."""
         return _text(label, self._get(keys.label_key(label)))
 
     def embedding(self, space: int, label: int) -> Embedding | None:
@@ -163,17 +165,17 @@ class StoreReader:
                 vectors.reshape(len(labels), dim),
             )
 
-    def burials(self, space: int) -> Labels:
-        """The labels of a space that are buried and still recorded, ascending; int64 (n,)."""
+    def tombstones(self, space: int) -> Labels:
+        """The labels of a space that are deleted and still recorded, ascending; int64 (n,)."""
         first, last = (
-            keys.row_key(keys.BURIAL, space, label) for label in (0, keys.GREATEST_LABEL)
+            keys.row_key(keys.TOMBSTONE, space, label) for label in (0, keys.GREATEST_LABEL)
         )
         found = [keys.label_of(key) for rows in self._source.scan(first, last) for key, _ in rows]
         return np.array(found, dtype=np.int64)
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every key that starts with `prefix`, in order, with its value."""
-        for rows in self._source.scan(prefix, (prefix or b"\xff") + b"\xff" * LONGEST_KEY):
+        for rows in self._source.scan(prefix, (prefix or b"\xff") + b"\xff" * MAX_KEY_BYTES):
             yield from rows
 
     def _ids(self, space: int, labels: list[int]) -> list[str]:

@@ -11,12 +11,12 @@ from typing import Any, Final, Self
 
 import plyvel
 
-from euclidesdb_server.durable import sync
 from euclidesdb_server.errors import DataFolderError
-from euclidesdb_server.store.closed import NOTE, note_closed, was_closed
-from euclidesdb_server.store.faults import storage_text
+from euclidesdb_server.store.clean_shutdown import NOTE, note_closed, was_closed
 from euclidesdb_server.store.leveldb import OPTIONS
-from euclidesdb_server.store.torn import damaged_logs
+from euclidesdb_server.store.leveldb_errors import storage_text
+from euclidesdb_server.store.torn_writes import damaged_logs
+from euclidesdb_server.system.fsync import sync
 
 BATCH_BYTES: Final = 4 << 20
 TABLE: Final = re.compile(

@@ -24,7 +24,9 @@ from euclidesdb_server.store import keys
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
 from euclidesdb_server.store.reader import FLOAT32, ItemRecord, StoreReader, unpack
-from euclidesdb_server.types import Embedding, Matrix, Payload
+from euclidesdb_server.values.arrays import Matrix
+from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.payload import Payload
 
 FORMAT_VERSION: Final = 1
 
@@ -153,18 +155,18 @@ class FeatureStore(StoreReader):
         """Remove an item with all that is stored of it, atomically."""
         batch = self._leveldb.batch()
         batch.delete(keys.item_key(item_id))
-        _bury(batch, before, ItemRecord())
+        _delete(batch, before, ItemRecord())
         self._leveldb.write(batch, f"removing item {item_id!r}")
 
-    def forget_burials(self, space: int, labels: Iterable[int]) -> None:
-        """Drop burial records that no segment needs any more.
+    def drop_tombstones(self, space: int, labels: Iterable[int]) -> None:
+        """Drop tombstone records that no segment needs any more.
 
         Synced as all writes are: what is not, and lies before what is, may be gone after a power
         cut, and then looks like damage.
         """
         batch = self._leveldb.batch()
         for label in labels:
-            batch.delete(keys.row_key(keys.BURIAL, space, label))
+            batch.delete(keys.row_key(keys.TOMBSTONE, space, label))
         self._leveldb.write(batch, f"tidying space {space}")
 
     def sync(self) -> None:
@@ -253,7 +255,7 @@ def _put_item(batch: Any, write: ItemWrite) -> None:
         value = msgpack.packb([write.payload.kind, write.payload.data])
         batch.put(keys.payload_key(write.label), value)
     if write.before is not None:
-        _bury(batch, write.before, write.after)
+        _delete(batch, write.before, write.after)
 
 
 def _put_new(batch: Any, new: NewItems) -> None:
@@ -280,13 +282,13 @@ def _packed(vector: Any) -> bytes:
     return packed
 
 
-def _bury(batch: Any, before: ItemRecord, after: ItemRecord) -> None:
+def _delete(batch: Any, before: ItemRecord, after: ItemRecord) -> None:
     """Delete what `before` has and `after` has not, and say so to segments that hold it."""
     for space, label in before.labels.items():
         if after.labels.get(space) != label:
             batch.delete(keys.row_key(keys.VECTOR, space, label))
             batch.delete(keys.row_key(keys.PREDICTIONS, space, label))
-            batch.put(keys.row_key(keys.BURIAL, space, label), b"")
+            batch.put(keys.row_key(keys.TOMBSTONE, space, label), b"")
     if before.payload_label is not None and before.payload_label != after.payload_label:
         batch.delete(keys.payload_key(before.payload_label))
     for label in before.all_labels() - after.all_labels():

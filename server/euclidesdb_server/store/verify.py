@@ -25,14 +25,14 @@ class StoreReport:
 
     good: every record as it should be, in place of what is there. aside: records, or what is
     left of them, that the good ones leave out.
-    alive: by space, the id of each label that an item has there; buried: by space, labels.
+    alive: by space, the id of each label that an item has there; deleted: by space, labels.
     """
 
     findings: list[str] = field(default_factory=list)
     good: dict[bytes, bytes] = field(default_factory=dict)
     aside: list[tuple[bytes, bytes]] = field(default_factory=list)
     alive: dict[int, dict[int, str]] = field(default_factory=dict)
-    buried: dict[int, set[int]] = field(default_factory=dict)
+    deleted: dict[int, set[int]] = field(default_factory=dict)
     items: int = 0
     format_version: int | None = None
 
@@ -48,7 +48,7 @@ class _Check:
         self.label_ids: dict[int, str] = {}
         self.vectors: set[tuple[int, int]] = set()
         self.payloads: set[int] = set()
-        self.buried: set[tuple[int, int]] = set()
+        self.deleted: set[tuple[int, int]] = set()
         self.values: dict[bytes, bytes] = {}
 
     def read(self, records: Iterable[tuple[bytes, bytes]]) -> None:
@@ -61,7 +61,7 @@ class _Check:
             keys.LABEL: self._label,
             keys.VECTOR: self._vector,
             keys.PREDICTIONS: self._predictions,
-            keys.BURIAL: self._burial,
+            keys.TOMBSTONE: self._tombstone,
             keys.PAYLOAD: self._payload,
         }
         for key, value in records:
@@ -103,12 +103,12 @@ class _Check:
         used = {record.payload_label for record in self.records.values()}
         for label in self.payloads - used:
             self._drop(keys.payload_key(label), f"the payload of label {label} belongs to no item")
-        for number, label in self.buried:
+        for number, label in self.deleted:
             if label in self.report.alive.get(number, {}):
-                what = f"label {label} in space {number} is buried, and alive"
-                self._drop(keys.row_key(keys.BURIAL, number, label), what)
+                what = f"label {label} in space {number} is deleted, and alive"
+                self._drop(keys.row_key(keys.TOMBSTONE, number, label), what)
             else:
-                self.report.buried.setdefault(number, set()).add(label)
+                self.report.deleted.setdefault(number, set()).add(label)
         greatest = max([*owners, *self.label_ids], default=0)
         if greatest >= self.reserved:
             self.report.findings.append(
@@ -157,8 +157,8 @@ class _Check:
             return f"label {label} is also that of item {owners.get(label)!r}"
         if (number, label) not in self.vectors:
             return f"that of label {label} is missing or unreadable"
-        if (number, label) in self.buried:
-            return f"label {label} is buried: it was replaced or removed"
+        if (number, label) in self.deleted:
+            return f"label {label} is deleted: it was replaced or removed"
         return None
 
     def _drop(self, key: bytes, finding: str) -> None:
@@ -206,8 +206,8 @@ class _Check:
         if row not in self.vectors:
             raise CorruptRecord(f"predictions of label {row[1]} in space {row[0]} without a vector")
 
-    def _burial(self, key: bytes, _: bytes) -> None:
-        self.buried.add((keys.space_of(key[:5]), keys.label_of(key)))
+    def _tombstone(self, key: bytes, _: bytes) -> None:
+        self.deleted.add((keys.space_of(key[:5]), keys.label_of(key)))
 
     def _payload(self, key: bytes, value: bytes) -> None:
         unpack(value, "a payload", 2)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.frames import hang_up, receive_message, send_message
+from euclidesdb_server.system.worker_protocol import receive_message, send_message, shut_down
 
 if TYPE_CHECKING:
     from euclidesdb_server.worker.decoded import DecodedItems
@@ -31,12 +31,12 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format=f"%(asctime)s %(levelname)s worker[{os.getpid()}] %(message)s"
     )
-    warnings.filterwarnings("ignore", module="PIL")  # of every odd picture that clients send
+    warnings.filterwarnings("ignore", module="PIL")  # of every odd image that clients send
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     try:
         message, _ = receive_message(connection)
-        if message["type"] == "host":
-            _host(connection)
+        if message["type"] == "share":
+            _shared(connection)
         else:
             return _serve(connection, message, None)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -65,17 +65,17 @@ def _serve(
     return 0
 
 
-def _host(control: Connection[Any, Any]) -> None:
+def _shared(control: Connection[Any, Any]) -> None:
     """Serve several models, each on a connection of its own, until the parent closes `control`."""
     from euclidesdb_server.worker.decoded import DecodedItems  # noqa: PLC0415
 
     decoded = DecodedItems()
     while True:
         connection: Connection[Any, Any] = Connection(recv_handle(control))
-        threading.Thread(target=_serve_guest, args=(connection, decoded), daemon=True).start()
+        threading.Thread(target=_serve_attached, args=(connection, decoded), daemon=True).start()
 
 
-def _serve_guest(connection: Connection[Any, Any], decoded: DecodedItems) -> None:
+def _serve_attached(connection: Connection[Any, Any], decoded: DecodedItems) -> None:
     try:
         load, _ = receive_message(connection)
         _serve(connection, load, decoded)
@@ -85,7 +85,7 @@ def _serve_guest(connection: Connection[Any, Any], decoded: DecodedItems) -> Non
         logging.exception("a model's part of this process ends")
     finally:
         with suppress(OSError):
-            hang_up(connection)
+            shut_down(connection)
         connection.close()
 
 

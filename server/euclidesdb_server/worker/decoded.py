@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from cachetools import LRUCache
 
-MOST_BYTES: Final = 128 << 20
+MAX_BYTES: Final = 128 << 20
 UNDER_WAY_BYTES: Final = 1 << 20
 """What an item counts while it is being decoded: nobody knows its size yet."""
 
@@ -21,7 +21,7 @@ class DecodedItems:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: LRUCache[bytes, Future[torch.Tensor]] = LRUCache(MOST_BYTES, _size)
+        self._kept: LRUCache[bytes, Future[torch.Tensor]] = LRUCache(MAX_BYTES, _size)
 
     def get(self, data: bytes, how: bytes, decode: Callable[[bytes], torch.Tensor]) -> torch.Tensor:
         """What `decode` makes of the data; another thread's result, where there is one.
@@ -49,7 +49,7 @@ class DecodedItems:
         mine.set_result(item)
         with self._lock:
             self._kept.pop(key, None)
-            if item.nbytes <= MOST_BYTES:
+            if item.nbytes <= MAX_BYTES:
                 self._kept[key] = mine  # counted anew, by its size
         return item
 

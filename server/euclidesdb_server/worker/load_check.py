@@ -79,7 +79,7 @@ def keeps_outputs(program: Program, module: Module, *, batches: bool) -> bool:
             _compare(program, apart, _apart(program, pair), "change")
             if batches:
                 _compare(program, apart, program.forward(pair), "change")
-    except Exception:  # foreign code, or an optimiser that cannot do it
+    except Exception:  # foreign code, or an optimizer that cannot do it
         program.module = before
         return False
     return True

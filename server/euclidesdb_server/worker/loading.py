@@ -1,6 +1,6 @@
 """From a model's files to a program that has passed its load check.
 
-TorchScript (`.pt`, `.pth`), frozen and optimised for inference where its outputs stay what they
+TorchScript (`.pt`, `.pth`), frozen and optimized for inference where its outputs stay what they
 were; and programs of torch.export (`.pt2`).
 """
 
@@ -107,7 +107,7 @@ def _exported(path: Path, device: torch.device, dtype: torch.dtype) -> Module:
 
 
 def _freeze(program: Program, module: torch.jit.ScriptModule, *, batches: bool) -> None:
-    """Fold what is constant (batch normalisation into convolutions: a ResNet-18 is 1.4 times as
+    """Fold what is constant (batch normalization into convolutions: a ResNet-18 is 1.4 times as
     fast), where that keeps what the program answers.
     """
     try:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from euclidesdb_server.frames import receive_message, send_message
+from euclidesdb_server.system.worker_protocol import receive_message, send_message
 from euclidesdb_server.worker.decoded import DecodedItems
 from euclidesdb_server.worker.inputs import Undecodable
 from euclidesdb_server.worker.program import Program, Row

@@ -2,8 +2,8 @@
 
 In [0, 1], RGB and their own size, as EuclidesDB gives them to a model, unless model.conf says
 otherwise. Whatever
-Pillow makes of the formats below simply works: grey, palette, alpha (over white), CMYK, 16 bits,
-EXIF orientation. What is no picture, is truncated, or is too large to decode is Undecodable.
+Pillow makes of the formats below simply works: gray, palette, alpha (over white), CMYK, 16 bits,
+EXIF orientation. What is no image, is truncated, or is too large to decode is Undecodable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Others (PostScript, PDF, fonts, ...) have no business here."""
 
 SAMPLE_SIZES: Final = (224, 299, 384, 96, 64, 32, 28)
-"""Tried in turn for a model that takes pictures in their own size."""
+"""Tried in turn for a model that takes images in their own size."""
 
 WIDE_MODES: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
@@ -72,7 +72,7 @@ class ImageInput:
         return [pixels.mul_(self._scale.to(device)).add_(self._shift.to(device))]
 
     def samples(self) -> Iterator[list[torch.Tensor]]:
-        """Noise: it has every value, and no two pictures of it are alike."""
+        """Noise: it has every value, and no two images of it are alike."""
         generator = torch.Generator().manual_seed(0)
         channels = len(self._mode)
         for size in [self._crop] if self._crop else SAMPLE_SIZES:
@@ -121,7 +121,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
-    """Any picture as 8-bit RGB or L."""
+    """Any image as 8-bit RGB or L."""
     if image.mode in WIDE_MODES:
         # 16 bits a sample, whatever Pillow calls them: its own conversion would clip at 255
         values = np.asarray(image).astype(np.int64)

@@ -1,0 +1,192 @@
+"""IndexedRows segments on disk: written whole or not at all, verified before use (FORMAT.md)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from euclidesdb_server.engines import SearchEngine, Segment
+from euclidesdb_server.errors import disk_error
+from euclidesdb_server.index.ids import Ids
+from euclidesdb_server.system.fsync import sync
+from euclidesdb_server.values.arrays import Labels
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION: Final = 2
+MANIFEST: Final = "manifest.json"
+LABELS: Final = "labels.i64"
+CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedRows:
+    """A segment in use. up_to_label: what it covers.
+
+    labels: of its rows, ascending, shape (rows,); ids: of the items that they were given to.
+    folder: where it lies; None where its rows wait in memory for their first build.
+    """
+
+    segment: Segment
+    labels: Labels
+    ids: Ids
+    up_to_label: int
+    folder: Path | None
+
+    def row_of(self, label: int) -> int | None:
+        """The row of a label; None where the segment does not hold it."""
+        row = int(np.searchsorted(self.labels, label))
+        return row if row < len(self.labels) and self.labels[row] == label else None
+
+
+class SegmentFolder:
+    """The segments of one space. One thread at a time.
+
+    identity: what a segment must have been built from and with to be used (JSON values).
+    """
+
+    def __init__(self, root: Path, engine: SearchEngine, identity: Mapping[str, Any]) -> None:
+        self._root = root
+        self._engine = engine
+        described = {
+            **identity,
+            "engine": engine.name,
+            "build_options": dict(engine.build_options),
+            "metric": str(engine.metric),
+        }
+        self._identity = json.loads(json.dumps(described))
+
+    def holds_segments(self) -> bool:
+        """Whether there is any, fit for use or not."""
+        return bool(self._finished())
+
+    def load(self, newest_label: int) -> IndexedRows | None:
+        """The newest segment that is whole and fits the configuration; deletes all others.
+
+        newest_label: the greatest that the store has given out: a segment that knows a greater
+        one is of another store, or of a later state of it.
+
+        Never raises for what it finds there: a segment can be rebuilt, so one that cannot be
+        used is logged with the reason and deleted.
+        """
+        indexed = None
+        for folder in self._generations():
+            if indexed is None:
+                try:
+                    indexed = self._open(folder)
+                    if indexed.up_to_label <= newest_label:
+                        continue
+                    indexed = None
+                    raise ValueError("it is newer than the store")
+                except Exception as error:  # an engine may raise anything on a damaged file
+                    log.warning("segment %s is not used and will be rebuilt: %s", folder, error)
+            _delete(folder)
+        return indexed
+
+    def write(self, segment: Segment, labels: Labels, ids: Ids, up_to_label: int) -> IndexedRows:
+        """Save a segment durably and open it from disk.
+
+        Raises DiskFull, StorageError; nothing is left of it then.
+        """
+        newest = max((int(folder.name) for folder in self._finished()), default=0)
+        final = self._root / str(newest + 1)
+        unfinished = final.with_suffix(".tmp")
+        _delete(unfinished)
+        try:
+            unfinished.mkdir(parents=True)
+            segment.save(unfinished)
+            (unfinished / LABELS).write_bytes(labels.astype("<i8").data)
+            ids.save(unfinished)
+            self._write_manifest(unfinished, len(labels), up_to_label)
+            for file in unfinished.iterdir():
+                sync(file)
+            sync(unfinished)
+            unfinished.rename(final)
+            sync(self._root)
+            return self._open(final)
+        except BaseException as error:
+            _delete(unfinished)
+            _delete(final)
+            if isinstance(error, OSError):
+                raise disk_error(error, f"writing segment {final}") from error
+            raise
+
+    def drop_all_but(self, kept: Path | None) -> None:
+        """Delete every other segment. Searches that still use one keep its memory maps."""
+        for folder in self._generations():
+            if folder != kept:
+                _delete(folder)
+
+    def _write_manifest(self, folder: Path, rows: int, up_to_label: int) -> None:
+        manifest = {
+            "format": FORMAT_VERSION,
+            **self._identity,
+            "rows": rows,
+            "up_to_label": up_to_label,
+            "files": {
+                file.name: {"bytes": file.stat().st_size, "crc32": checksum(file)}
+                for file in sorted(folder.iterdir())
+            },
+        }
+        manifest["crc32"] = manifest_checksum(manifest)
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+    def _open(self, folder: Path) -> IndexedRows:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest.pop("crc32") != manifest_checksum(manifest):
+            raise ValueError(f"{folder / MANIFEST} fails its checksum")
+        for key, value in {"format": FORMAT_VERSION, **self._identity}.items():
+            if manifest[key] != value:
+                raise ValueError(f"its {key} is {manifest[key]!r}, now it is {value!r}")
+        for name, told in manifest["files"].items():
+            file = folder / name
+            if file.stat().st_size != told["bytes"] or checksum(file) != told["crc32"]:
+                raise ValueError(f"{file} fails its checksum")
+        labels = np.fromfile(folder / LABELS, "<i8").astype(np.int64, copy=False)
+        ids = Ids.load(folder)
+        if not len(labels) == len(ids) == manifest["rows"]:
+            raise ValueError(f"{len(labels)} labels and {len(ids)} ids of {manifest['rows']} rows")
+        segment = self._engine.load(folder)
+        return IndexedRows(segment, labels, ids, manifest["up_to_label"], folder)
+
+    def _generations(self) -> list[Path]:
+        """Every folder, newest first, then leftovers."""
+        finished = sorted(self._finished(), key=lambda folder: int(folder.name), reverse=True)
+        if not self._root.is_dir():
+            return []
+        return finished + [entry for entry in self._root.iterdir() if entry not in finished]
+
+    def _finished(self) -> list[Path]:
+        if not self._root.is_dir():
+            return []
+        return [entry for entry in self._root.iterdir() if entry.name.isdecimal()]
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder, or what lies where one should be; what cannot be deleted stays."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
+
+
+def checksum(file: Path) -> int:
+    """CRC-32 of a file's bytes."""
+    checksum = 0
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> int:
+    """CRC-32 of a manifest without its own checksum (FORMAT.md)."""
+    return zlib.crc32(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode())

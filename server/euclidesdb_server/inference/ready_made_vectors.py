@@ -1,0 +1,38 @@
+"""ReadyMadeVectors: a model that is none; its users bring the vectors."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+from euclidesdb_server.errors import DatabaseError, InvalidRequest
+from euclidesdb_server.inference.model_folder import VectorsFolder
+from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.payload import Payload
+from euclidesdb_server.values.status import ModelState
+
+
+class ReadyMadeVectors:
+    """A `Model` without a program, and so without a worker."""
+
+    state = (ModelState.READY, "")
+    run_counts = (0, 0)
+
+    def __init__(self, folder: VectorsFolder) -> None:
+        self.folder = folder
+
+    def wait_until_started(self, timeout: float | None = None) -> bool:  # noqa: ARG002
+        """It is ready as it stands."""
+        return True
+
+    def embed(self, payload: Payload) -> Future[Embedding]:
+        """Raises InvalidRequest: there is nothing to run."""
+        raise InvalidRequest(
+            f"model {self.folder.conf.name!r} takes ready-made vectors, not {payload.kind!r}"
+        )
+
+    def waiting(self) -> int:
+        """Nothing ever waits."""
+        return 0
+
+    def close(self, why: DatabaseError | None = None) -> None:
+        """Nothing runs."""

@@ -1,0 +1,49 @@
+"""Builds give way to those who search: their thread has a lower priority, others do not."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from euclidesdb_server.config.server import IndexConfig
+from euclidesdb_server.engines import Segment
+from euclidesdb_server.index import Compactor
+from euclidesdb_server.system.thread_priority import NICE
+from euclidesdb_server.values.arrays import Matrix
+from tests.index.fake_engines import PATIENCE, GatedEngine
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it per thread")
+
+
+def own_priority() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+class NosyEngine(GatedEngine):
+    """Notes the priority and the number of threads that a build is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: tuple[int, int] | None = None
+
+    def build(self, vectors: Matrix, *, threads: int = 1) -> Segment:
+        if len(vectors):
+            self.given = (own_priority(), threads)
+        return super().build(vectors)
+
+
+def test_a_build_runs_at_low_priority_with_the_threads_configured(place):
+    place.engine = NosyEngine()
+    place.reopen()
+    before = own_priority()
+    compactor = Compactor(IndexConfig(build_threads=3))
+    place.add("a", *np.ones(2))
+    compactor.request(place.space)
+    assert compactor.wait_idle(PATIENCE)
+    compactor.close()
+    assert place.engine.given == (before + NICE, 3)
+    assert own_priority() == before

@@ -1,0 +1,66 @@
+"""Models in real worker processes, which a test can stop, kill and count."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+from euclidesdb_server.inference.model_folder import read_model_folder
+from euclidesdb_server.inference.served_model import ServedModel
+from euclidesdb_server.inference.worker_process import WorkerProcess
+from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.payload import Payload
+from tests.support.programs import gray
+from tests.support.waiting import wait_for
+
+SOON = 60.0
+"""Seconds."""
+
+
+class Running:
+    """A ServedModel that takes images, and the processes that it started."""
+
+    def __init__(self, folder: Path, *, start_timeout: float = SOON) -> None:
+        self.pids: list[int] = []
+        start = functools.partial(
+            WorkerProcess,
+            read_model_folder(folder),
+            threads=1,
+            max_image_pixels=10_000,
+            start_timeout=start_timeout,
+        )
+
+        def start_and_note(give_up: Callable[[], bool], device: str) -> WorkerProcess:
+            worker = start(give_up, device)
+            self.pids.append(worker._process.pid)
+            return worker
+
+        self.model = ServedModel(read_model_folder(folder), start_and_note)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pids[-1], number)
+
+    def embed(self, data: bytes) -> Future[Embedding]:
+        return self.model.embed(Payload("image", data))
+
+    def queue_up(self, *images: bytes) -> list[Future[Embedding]]:
+        """Have the worker find these waiting together, behind two that are under way."""
+        self.signal(signal.SIGSTOP)
+        futures = []
+        for image in (gray(1), gray(2)):
+            futures.append(self.embed(image))
+            wait_for(lambda: len(self.model._queue) == 0, "the worker was given the image")
+        futures += [self.embed(image) for image in images]
+        return futures
+
+    def go_on(self) -> None:
+        self.signal(signal.SIGCONT)
+
+
+def value(future: Future[Embedding]) -> int:
+    """Of the gray image that was embedded."""
+    return round(float(future.result(SOON).vector[0]) * 255)

@@ -1,0 +1,153 @@
+"""EmbeddingCache: what is known is not run again, and those who ask together share one run."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+
+import pytest
+
+from euclidesdb_server.errors import ModelFailed, Overloaded
+from euclidesdb_server.inference import EmbeddingCache
+from euclidesdb_server.values.embedding import Embedding
+from tests.support.stores import vector
+
+KEY = ("version", b"digest")
+ANSWER = Embedding(vector(1, 2), vector(3))
+
+
+class Runs:
+    """What a cache is to run; each run waits to be answered by the test."""
+
+    def __init__(self):
+        self.futures: list[Future] = []
+
+    def __call__(self):
+        self.futures.append(Future())
+        return self.futures[-1]
+
+
+def answered(embedding=ANSWER):
+    future = Future()
+    future.set_result(embedding)
+    return future
+
+
+def never():
+    raise AssertionError("it is known")
+
+
+@pytest.fixture
+def cache():
+    return EmbeddingCache(1 << 20)
+
+
+@pytest.fixture
+def runs():
+    return Runs()
+
+
+def test_what_is_known_is_not_run(cache):
+    first = cache.embed(KEY, answered).result(0)
+    again = cache.embed(KEY, never).result(0)
+    assert again.vector.tolist() == first.vector.tolist() == [1, 2]
+    assert again.predictions.tolist() == [3]
+
+
+@pytest.mark.parametrize("other", [("another version", b"digest"), ("version", b"another")])
+def test_another_version_and_another_payload_are_run(cache, runs, other):
+    cache.embed(KEY, answered)
+    cache.embed(other, runs)
+    assert len(runs.futures) == 1
+
+
+def test_those_who_ask_together_share_one_run(cache, runs):
+    asked = [cache.embed(KEY, runs) for _ in range(3)]
+    (run,) = runs.futures
+    assert not any(future.done() for future in asked)
+    run.set_result(ANSWER)
+    assert [future.result(0) for future in asked] == [ANSWER] * 3
+
+
+def test_who_leaves_takes_nothing_from_the_others(cache, runs):
+    first, second = [cache.embed(KEY, runs) for _ in range(2)]
+    first.cancel()
+    (run,) = runs.futures
+    assert not run.cancelled()
+    run.set_result(ANSWER)
+    assert second.result(0) is ANSWER
+    with pytest.raises(CancelledError):
+        first.result(0)
+
+
+def test_a_run_that_nobody_waits_for_is_cancelled_and_the_next_begins_anew(cache, runs):
+    for future in [cache.embed(KEY, runs) for _ in range(2)]:
+        future.cancel()
+    assert runs.futures[0].cancelled()
+    third = cache.embed(KEY, runs)
+    runs.futures[1].set_result(ANSWER)
+    assert third.result(0) is ANSWER
+
+
+def test_a_run_that_is_with_the_model_serves_who_asks_after_all_have_left(cache, runs):
+    left = cache.embed(KEY, runs)
+    runs.futures[0].set_running_or_notify_cancel()
+    left.cancel()
+    later = cache.embed(KEY, runs)
+    assert len(runs.futures) == 1
+    runs.futures[0].set_result(ANSWER)
+    assert later.result(0) is ANSWER
+
+
+def test_a_failure_is_told_to_all_who_wait_and_not_remembered(cache, runs):
+    asked = [cache.embed(KEY, runs) for _ in range(2)]
+    runs.futures[0].set_exception(ModelFailed("it raised"))
+    failures = [future.exception(0) for future in asked]
+    assert [str(failure) for failure in failures] == ["it raised"] * 2
+    assert failures[0] is not failures[1]
+    assert cache.embed(KEY, answered).result(0) is ANSWER
+
+
+def test_a_model_that_refuses_is_asked_again_the_next_time(cache):
+    def refuse():
+        raise Overloaded("later")
+
+    with pytest.raises(Overloaded):
+        cache.embed(KEY, refuse)
+    assert cache.embed(KEY, answered).result(0) is ANSWER
+
+
+def test_whoever_comes_and_goes_in_many_threads_those_who_stay_get_the_answer():
+    cache = EmbeddingCache(0)  # keeps nothing: every call joins a run, or begins one
+    with ThreadPoolExecutor(2) as model, ThreadPoolExecutor(8) as callers:
+
+        def ask(number):
+            key = ("version", bytes([number % 4]))
+            future = cache.embed(key, lambda: model.submit(Embedding, vector(*key[1]), None))
+            if number % 3 == 0 and future.cancel():
+                return None
+            return future.result(30).vector.tolist()
+
+        answers = [*callers.map(ask, range(4000))]
+    assert all(answer in (None, [number % 4]) for number, answer in enumerate(answers))
+    assert None not in answers[1::3]
+    assert cache._under_way == {}
+
+
+def test_what_was_used_longest_ago_is_forgotten(runs):
+    cache = EmbeddingCache(3 * (500 + 8))
+    keys = [("version", bytes([number])) for number in range(4)]
+    for key in keys[:3]:
+        cache.embed(key, lambda: answered(Embedding(vector(0, 0), None)))
+    cache.embed(keys[0], never)
+    cache.embed(keys[3], lambda: answered(Embedding(vector(0, 0), None)))
+    cache.embed(keys[0], never)
+    cache.embed(keys[1], runs)
+    assert len(runs.futures) == 1
+
+
+def test_what_is_larger_than_the_cache_is_not_kept(runs):
+    cache = EmbeddingCache(600)
+    large = Embedding(vector(*range(100)), None)
+    assert cache.embed(KEY, lambda: answered(large)).result(0) is large
+    cache.embed(KEY, runs)
+    assert len(runs.futures) == 1

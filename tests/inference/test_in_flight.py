@@ -1,0 +1,79 @@
+"""InFlight: when a worker should be given the next batch."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from euclidesdb_server.inference import in_flight as module
+from euclidesdb_server.inference.in_flight import GATHERING, HEAD_START, InFlight
+from euclidesdb_server.inference.request_queue import Request
+
+
+class Clock:
+    """Stands in for `time`."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+def requests(count):
+    return [Request(None) for _ in range(count)]
+
+
+def flown(clock, *, decodes_beside=False):
+    """A in_flight of batches of four, of at most eight, that took two seconds each."""
+    in_flight = InFlight(8, decodes_beside=decodes_beside)
+    for _ in range(20):
+        number = in_flight.add(requests(4))
+        clock.now += 2
+        in_flight.complete(number)
+    return in_flight
+
+
+@pytest.mark.parametrize("decodes_beside", [True, False])
+def test_a_batch_is_handed_over_shortly_before_the_one_in_flight_ends(clock, decodes_beside):
+    in_flight = flown(clock, decodes_beside=decodes_beside)
+    in_flight.add(requests(8))
+    wanted = 4 * (1 - HEAD_START)
+    assert in_flight.busy_for(4) == pytest.approx(wanted, rel=0.02)
+    clock.now += wanted + 0.1
+    assert in_flight.busy_for(4) < 0
+
+
+def test_a_batch_not_half_full_waits_for_the_one_in_flight_and_a_moment(clock):
+    in_flight = flown(clock)
+    number = in_flight.add(requests(4))
+    assert in_flight.busy_for(3) == threading.TIMEOUT_MAX
+    clock.now += 2
+    in_flight.complete(number)
+    assert in_flight.busy_for(3) == pytest.approx(2 * GATHERING)
+    assert in_flight.busy_for(4) <= 0
+    clock.now += 2.1 * GATHERING
+    assert in_flight.busy_for(3) < 0
+
+
+def test_a_small_batch_goes_early_where_the_worker_decodes_beside_its_device(clock):
+    in_flight = flown(clock, decodes_beside=True)
+    assert in_flight.busy_for(3) <= 0
+    in_flight.add(requests(4))
+    assert in_flight.busy_for(3) == in_flight.busy_for(4) < threading.TIMEOUT_MAX
+
+
+@pytest.mark.parametrize("waiting", [1, 8])
+def test_a_worker_that_is_gone_is_not_waited_for(clock, waiting):
+    in_flight = flown(clock)
+    in_flight.add(requests(7))
+    in_flight.fail_all()
+    assert in_flight.busy_for(waiting) == 0

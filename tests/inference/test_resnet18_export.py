@@ -1,0 +1,60 @@
+"""models/resnet18: its two files are enough for a ResNet-18 with random weights."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from euclidesdb_server.commands.export import run
+from euclidesdb_server.inference.model_folder import read_model_folder
+
+SOURCE = Path(__file__).parents[2] / "models" / "resnet18"
+
+
+@pytest.fixture(scope="module")
+def random_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "resnet18"
+    options = {"source": str(SOURCE), "folder": folder, "name": None, "random": True, "seed": 7}
+    exported = argparse.Namespace(**options, format="torchscript", tower=None, pooling=None)
+    assert run(exported) == 0
+    return folder
+
+
+def embed(folder, images):
+    model = read_model_folder(folder)
+    with torch.inference_mode():
+        predictions, features = torch.jit.load(model.program)(images)
+    return predictions.numpy(), features.numpy()
+
+
+def noise(number):
+    """As a worker normalizes it."""
+    images = torch.rand(number, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    return (images - 0.45) / 0.225
+
+
+def test_a_random_resnet18_has_a_folder_that_can_be_served(random_folder):
+    conf = read_model_folder(random_folder).conf
+    assert (conf.name, conf.prediction_dim, conf.feature_dim) == ("resnet18", 1000, 512)
+    assert (conf.image_mode, conf.image_size, conf.resize) == ("RGB", 224, 256)
+    assert conf.label_names() == ()
+
+
+def test_random_features_are_finite_and_tell_images_apart(random_folder):
+    predictions, features = embed(random_folder, noise(4))
+    assert predictions.shape == (4, 1000)
+    assert features.shape == (4, 512)
+    np.testing.assert_allclose(predictions.sum(axis=1), 1, atol=1e-4)
+    assert np.isfinite(features).all()
+    distances = np.linalg.norm(features[:, np.newaxis] - features, axis=2)
+    assert distances[~np.eye(4, dtype=bool)].min() > 0.05 * np.linalg.norm(features, axis=1).max()
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_an_image_embeds_alike_in_batches_of_any_size(random_folder, number):
+    images = noise(5)
+    _, together = embed(random_folder, images)
+    _, fewer = embed(random_folder, images[:number])
+    np.testing.assert_allclose(fewer, together[:number], atol=1e-4)

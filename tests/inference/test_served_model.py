@@ -1,0 +1,379 @@
+"""Whatever a worker does, each request gets an answer and the model goes on, or says why not."""
+
+import random
+import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+
+import pytest
+
+from euclidesdb_server.errors import (
+    DatabaseError,
+    InvalidRequest,
+    ModelFailed,
+    ModelLoadError,
+    ModelUnavailable,
+    Overloaded,
+    ShuttingDown,
+)
+from euclidesdb_server.inference.served_model import CRASHES_TO_QUARANTINE, STARTS_TO_QUARANTINE
+from euclidesdb_server.system.worker_protocol import send_message
+from euclidesdb_server.values.payload import Payload
+from euclidesdb_server.values.status import ModelState
+from tests.inference.scripted_worker import Script, item, serve
+from tests.support.waiting import wait_for
+
+SOON = 30.0
+
+
+@pytest.fixture
+def script():
+    return Script()
+
+
+@pytest.fixture
+def start(script):
+    models = []
+
+    def begin(**conf):
+        models.append(serve(script, **conf))
+        return models[-1]
+
+    yield begin
+    script.gate.set()
+    for model in models:
+        model.close()
+    assert not [thread.name for thread in threading.enumerate() if "scripted" in thread.name]
+
+
+def answer(future):
+    """What an item was answered with: its value and the size of its batch, or an error."""
+    error = future.exception(SOON)
+    return [int(value) for value in future.result().vector] if error is None else error
+
+
+def closed_gate(model, script):
+    """Keep the worker busy, and its window full, so that what comes next queues up."""
+    first = model.embed(item(b"gate"))
+    assert script.entered.wait(SOON)
+    second = model.embed(item(1))
+    wait_for(lambda: len(model._queue) == 0, "the window is full")
+    return [first, second]
+
+
+def test_items_that_queue_up_during_a_forward_pass_share_the_next(start, script):
+    model = start()
+    busy = closed_gate(model, script)
+    futures = [model.embed(item(value)) for value in range(1, 9)]
+    assert len(model._queue) == 8
+    script.gate.set()
+    assert [answer(future) for future in futures] == [[value, 8] for value in range(1, 9)]
+    assert [answer(future) for future in busy] == [[4, 1], [1, 1]]
+    assert len(model._queue) == 0
+
+
+def test_a_batch_is_no_larger_than_max_batch_size(start, script):
+    model = start(max_batch_size=3)
+    closed_gate(model, script)
+    futures = [model.embed(item(value)) for value in range(1, 9)]
+    script.gate.set()
+    assert [answer(future)[1] for future in futures] == [3, 3, 3, 3, 3, 3, 2, 2]
+
+
+def test_an_item_with_an_error_of_its_own_fails_alone(start, script):
+    model = start()
+    closed_gate(model, script)
+    futures = [model.embed(item(value)) for value in (1, b"bad", 2)]
+    script.gate.set()
+    good, bad, other = [answer(future) for future in futures]
+    assert (good, other) == ([1, 3], [2, 3])
+    assert isinstance(bad, ModelFailed)
+
+
+@pytest.mark.parametrize(
+    ("poison", "how"),
+    [(b"crash", "signal 11 (SIGSEGV)"), (b"hang", "no answer for inference_timeout = 0.3 s")],
+)
+def test_an_item_that_kills_the_worker_fails_alone(start, script, poison, how):
+    model = start(inference_timeout=0.3 if poison == b"hang" else SOON)
+    closed_gate(model, script)
+    futures = [model.embed(item(value)) for value in (1, 2, poison, 3)]
+    script.gate.set()
+    answers = [answer(future) for future in futures]
+    failed = answers.pop(2)
+    assert answers == [[1, 1], [2, 1], [3, 1]]
+    assert isinstance(failed, ModelFailed)
+    assert how in str(failed)
+    assert [b"x", b"xx", poison, b"xxx"] in script.batches, "they shared a batch at first"
+    wait_for(lambda: model.state == (ModelState.READY, ""), "the worker is back")
+
+
+def test_requests_of_a_worker_killed_from_outside_are_answered_by_the_next(start, script):
+    model = start()
+    futures = closed_gate(model, script)
+    script.processes[0].kill()
+    script.gate.set()
+    assert [answer(future) for future in futures] == [[4, 1], [1, 1]]
+    assert len(script.processes) == 2
+
+
+def test_a_worker_that_dies_idle_is_replaced(start, script):
+    model = start()
+    assert model.wait_until_started(SOON)
+    script.processes[0].kill()
+    wait_for(lambda: len(script.processes) == 2, "another worker")
+    assert answer(model.embed(item(5))) == [5, 1]
+
+
+def test_a_model_that_keeps_dying_is_quarantined_and_everybody_told(start, script):
+    model = start(max_batch_size=1)
+    closed_gate(model, script)
+    futures = [model.embed(item(b"crash")) for _ in range(CRASHES_TO_QUARANTINE)]
+    waiting = model.embed(item(1))
+    script.gate.set()
+    answers = [answer(future) for future in futures]
+    assert isinstance(answers[0], ModelFailed)
+    reason = f"its worker died {CRASHES_TO_QUARANTINE} times in a row: it was ended by signal 11"
+    assert isinstance(answer(waiting), ModelUnavailable)
+    assert reason in str(answer(waiting))
+    wait_for(lambda: model.state[0] is ModelState.QUARANTINED, "quarantine")
+    assert reason in model.state[1]
+    with pytest.raises(ModelUnavailable, match="died"):
+        model.embed(item(1))
+
+
+def test_a_model_that_kept_dying_gets_another_chance_after_its_rest(start):
+    model = start(max_batch_size=1, rest=0.05)
+    futures = [model.embed(item(b"crash")) for _ in range(CRASHES_TO_QUARANTINE)]
+    for future in futures:
+        assert isinstance(answer(future), ModelFailed | ModelUnavailable)
+    wait_for(lambda: model.state == (ModelState.READY, ""), "the end of its rest")
+    assert answer(model.embed(item(3))) == [3, 1]
+
+
+def test_an_answer_in_between_ends_a_row_of_deaths(start):
+    model = start()
+    for value in range(1, CRASHES_TO_QUARANTINE + 1):  # each poison costs two workers
+        assert isinstance(answer(model.embed(item(b"crash"))), ModelFailed)
+        assert answer(model.embed(item(value))) == [value, 1]
+    assert model.state[0] is ModelState.READY
+
+
+def test_a_first_start_that_fails_quarantines(start, script):
+    script.failing_starts = [ModelLoadError("feature_dim is wrong")]
+    model = start()
+    assert model.wait_until_started(SOON)
+    assert model.state == (ModelState.QUARANTINED, "feature_dim is wrong")
+    with pytest.raises(ModelUnavailable, match="is quarantined: feature_dim is wrong"):
+        model.embed(item(1))
+
+
+def test_a_restart_has_more_than_one_chance(start, script):
+    model = start()
+    assert model.wait_until_started(SOON)
+    script.failing_starts = [OSError("no memory")] * (STARTS_TO_QUARANTINE - 1)
+    script.processes[0].kill()
+    assert answer(model.embed(item(1))) == [1, 1]
+
+
+def test_who_waits_for_a_restart_that_never_succeeds_is_told(start, script):
+    model = start()
+    assert model.wait_until_started(SOON)
+    script.failing_starts = [OSError("no memory")] * STARTS_TO_QUARANTINE
+    error = answer(model.embed(item(b"crash")))
+    assert isinstance(error, ModelUnavailable)
+    assert "no memory" in str(error)
+
+
+def test_a_start_that_fails_as_nobody_thought_of_is_told_all_the_same(start, script):
+    model = start()
+    assert model.wait_until_started(SOON)
+    script.failing_starts = [RuntimeError("can't start new thread")]
+    error = answer(model.embed(item(b"crash")))
+    assert isinstance(error, ModelUnavailable)
+    assert "can't start new thread" in str(error)
+
+
+def test_a_request_that_was_cancelled_is_not_run(start, script):
+    model = start()
+    closed_gate(model, script)
+    futures = [model.embed(item(value)) for value in (1, 2, 3)]
+    assert futures[1].cancel()
+    script.gate.set()
+    assert [answer(futures[0]), answer(futures[2])] == [[1, 2], [3, 2]]
+    with pytest.raises(CancelledError):
+        futures[1].result(0)
+
+
+def test_a_full_queue_is_overloaded_at_once(start, script):
+    model = start(max_queue=2)
+    closed_gate(model, script)
+    futures = [model.embed(item(value)) for value in (1, 2)]
+    with pytest.raises(Overloaded, match="model 'scripted' has 2 items waiting"):
+        model.embed(item(3))
+    script.gate.set()
+    assert [answer(future) for future in futures] == [[1, 2], [2, 2]]
+
+
+def test_another_kind_of_input_is_refused(start):
+    with pytest.raises(InvalidRequest, match="takes 'image', not 'text'"):
+        start().embed(Payload("text", b"hello"))
+
+
+class Nonsense(Script):
+    """Answers the item `mad` with whatever the test wants to send."""
+
+    def __init__(self, say):
+        super().__init__()
+        self.say = say
+
+    def answer(self, connection, batch, items):
+        if b"mad" in items:
+            self.say(connection, batch)
+        else:
+            super().answer(connection, batch, items)
+
+
+def done(batch, *, errors=(None,), parts=(b"\0" * 8, b"")):
+    return {"type": "done", "batch": batch, "errors": errors}, parts
+
+
+ANSWERS = {
+    "another batch": lambda batch: done(batch + 7),
+    "no batch": lambda _: done(None),
+    "a list for a batch": lambda _: done([]),
+    "too many answers": lambda batch: done(batch, errors=[None, None]),
+    "no errors": lambda batch: done(batch, errors=None),
+    "a short vector": lambda batch: done(batch, parts=[b"\0" * 4, b""]),
+    "odd bytes": lambda batch: done(batch, parts=[b"\0" * 7, b""]),
+    "one part": lambda batch: done(batch, parts=[b"\0" * 8]),
+    "an unknown error": lambda batch: done(batch, errors=[{"kind": "x", "message": "y"}]),
+    "a text for an error": lambda batch: done(batch, errors=["oops"]),
+    "a number for an error": lambda batch: done(batch, errors=[5]),
+}
+
+
+@pytest.mark.parametrize("reply", ANSWERS.values(), ids=ANSWERS)
+def test_a_mad_answer_costs_a_worker_and_no_request_is_forgotten(start, script, reply):
+    mad = Nonsense(lambda connection, batch: send_message(connection, *reply(batch)))
+    script.start = mad.start
+    model = start()
+    assert isinstance(answer(model.embed(item(b"mad"))), ModelFailed)
+    assert answer(model.embed(item(3))) == [3, 1]
+    assert len(mad.processes) > 1
+
+
+@pytest.mark.parametrize(
+    "frame", [b"\xff\x00", b"[" * 100_000, b"[]"], ids=["junk", "deep", "list"]
+)
+def test_what_is_no_message_costs_a_worker_and_no_request_is_forgotten(start, script, frame):
+    mad = Nonsense(lambda connection, _: connection.send_bytes(frame))
+    script.start = mad.start
+    model = start()
+    error = answer(model.embed(item(b"mad")))
+    assert isinstance(error, ModelFailed)
+    assert "not a message" in str(error)
+    assert answer(model.embed(item(3))) == [3, 1]
+
+
+def test_close_answers_what_runs_and_refuses_what_waits(start, script):
+    model = start()
+    running = closed_gate(model, script)
+    waiting = [model.embed(item(value)) for value in (1, 2)]
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(model.close)
+        assert [type(answer(future)) for future in waiting] == [ShuttingDown] * 2
+        assert not closing.done()
+        script.gate.set()
+        closing.result(SOON)
+    assert [answer(future) for future in running] == [[4, 1], [1, 1]]
+    with pytest.raises(ShuttingDown):
+        model.embed(item(1))
+
+
+def test_close_waits_for_the_answer_of_a_worker_that_is_at_work(start, script):
+    model = start()
+    running = model.embed(item(b"gate"))
+    assert script.entered.wait(SOON)
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(model.close)
+        wait_for(lambda: is_closed(model), "it is closing")
+        assert not script.processes[0].killed.wait(0.1)
+        script.gate.set()
+        closing.result(SOON)
+    assert answer(running) == [4, 1]
+
+
+def is_closed(model):
+    try:
+        model.embed(item(1))
+    except ShuttingDown:
+        return True
+    return False
+
+
+def test_close_does_not_wait_for_a_worker_that_hangs(start, script):
+    model = start(inference_timeout=0.3)
+    hung = model.embed(item(b"hang"))
+    wait_for(lambda: script.batches, "the worker has it")
+    model.close()
+    assert isinstance(answer(hung), ShuttingDown)
+
+
+def test_close_ends_a_start_that_is_under_way(script):
+    begun = threading.Event()
+    asked = threading.Event()
+
+    def start_slowly(give_up, _device):
+        begun.set()
+        while not give_up():
+            asked.wait(0.005)
+        raise ModelLoadError("not wanted any more")
+
+    script.start = start_slowly
+    model = serve(script)
+    assert begun.wait(SOON)
+    future = model.embed(item(1))
+    model.close()
+    assert isinstance(answer(future), ShuttingDown)
+    assert model.wait_until_started(0), "nobody is left waiting for it"
+
+
+def test_close_may_be_called_again(start):
+    model = start()
+    model.close()
+    model.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_request_is_answered_whatever_happens(start, script, seed):
+    """Four callers, poison, deaths from outside, callers that go away; then an early close."""
+    model = start(inference_timeout=0.3, max_batch_size=4)
+    assert model.wait_until_started(SOON)
+    futures = []
+
+    def call(number):
+        chance = random.Random(f"{seed}-{number}")
+        for _ in range(150):
+            value = chance.choices([b"crash", b"hang", b"bad", 3], [4, 0.5, 10, 200])[0]
+            future = model.embed(item(value))
+            futures.append(future)
+            if chance.random() < 0.1:
+                future.cancel()
+            elif chance.random() < 0.1:
+                wait([future], SOON)
+            elif chance.random() < 0.05:
+                script.processes[-1].kill()
+
+    with ThreadPoolExecutor(4) as pool:
+        for calling in [pool.submit(call, number) for number in range(4)]:
+            try:
+                calling.result(SOON * 2)
+            except ModelUnavailable:
+                assert model.state[0] is ModelState.QUARANTINED
+    if seed != 0:
+        wait(futures, SOON)
+    model.close()
+    assert all(future.done() for future in futures)
+    errors = {type(future.exception()) for future in futures if not future.cancelled()}
+    assert all(error is type(None) or issubclass(error, DatabaseError) for error in errors)
+    assert len(model._queue) == 0

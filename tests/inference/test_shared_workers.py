@@ -1,0 +1,134 @@
+"""Models that share a worker process: one process, one decoding, and each its own answers."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+import torch
+
+from euclidesdb_server.config.server import ModelsConfig
+from euclidesdb_server.errors import UndecodableInput
+from euclidesdb_server.inference import ModelRegistry
+from euclidesdb_server.values.payload import Payload
+from euclidesdb_server.values.status import ModelState
+from euclidesdb_server.worker.decoded import DecodedItems
+from tests.support.images import encoded, noise
+from tests.support.models import save_model
+from tests.support.waiting import wait_for
+
+IMAGE = Payload("image", encoded(noise(1)))
+
+
+@pytest.fixture
+def workers():
+    """Those that run, but for those that run already: to be asked for before the registry."""
+    others = set(psutil.Process().children())
+    return lambda: [child for child in psutil.Process().children() if child not in others]
+
+
+@pytest.fixture
+def registry(tmp_path):
+    save_model(tmp_path, "first", worker="both")
+    save_model(tmp_path, "second", worker="both", image_mode="L", feature_dim=4)
+    made = ModelRegistry(ModelsConfig(dir_path=tmp_path, worker_threads=1))
+    made.wait_until_started(threading.Event())
+    yield made
+    made.close()
+
+
+def embed(registry, name, payload=IMAGE):
+    return registry.get(name).embed(payload).result(60)
+
+
+def test_models_that_name_one_worker_run_in_one_process(workers, registry):
+    (worker,) = workers()
+    assert embed(registry, "first").vector.shape == (12,)
+    assert embed(registry, "second").vector.shape == (4,)
+    with pytest.raises(UndecodableInput):
+        embed(registry, "second", Payload("image", b"junk"))
+    registry.close()
+    assert not worker.is_running()
+
+
+def test_a_model_that_goes_leaves_the_other_serving(workers, registry):
+    (before,) = workers()
+    registry.end(registry.withdraw("first"))
+    assert embed(registry, "second").vector.shape == (4,)
+    (worker,) = workers()
+    assert worker.pid == before.pid
+    registry.end(registry.withdraw("second"))
+    wait_for(lambda: not worker.is_running(), "the end of the process")
+
+
+def test_the_death_of_the_process_interrupts_both_and_both_come_back(workers, registry):
+    (worker,) = workers()
+    worker.kill()
+    for name in ("first", "second"):
+        wait_for(lambda name=name: registry.get(name).state[0] is ModelState.READY, name)
+        assert embed(registry, name).vector.any()
+    (another,) = workers()
+    assert another.pid != worker.pid
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_other_serving(tmp_path):
+    save_model(tmp_path, "good", worker="both")
+    save_model(tmp_path, "bad", worker="both", feature_dim=11)
+    made = ModelRegistry(ModelsConfig(dir_path=tmp_path, worker_threads=1))
+    try:
+        made.wait_until_started(threading.Event())
+        assert made.get("bad").state[0] is ModelState.QUARANTINED
+        assert embed(made, "good").vector.shape == (12,)
+    finally:
+        made.close()
+
+
+class Decoder:
+    """Decodes to its length, and counts. gate: what it waits for."""
+
+    def __init__(self):
+        self.decoded = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, data):
+        self.decoded.append(data)
+        assert self.gate.wait(10)
+        if data == b"bad":
+            raise ValueError("it is bad")
+        return torch.zeros(len(data))
+
+
+def test_the_same_bytes_decoded_in_the_same_way_are_decoded_once():
+    items, decoder = DecodedItems(), Decoder()
+    first = items.get(b"abc", b"how", decoder)
+    assert items.get(b"abc", b"how", decoder) is first
+    assert items.get(b"abc", b"otherwise", decoder) is not first
+    assert decoder.decoded == [b"abc", b"abc"]
+
+
+def test_who_asks_while_it_is_decoded_waits_for_the_result():
+    items, decoder = DecodedItems(), Decoder()
+    decoder.gate.clear()
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(items.get, b"abc", b"how", decoder) for _ in range(2)]
+        wait_for(lambda: decoder.decoded, "the first to decode")
+        decoder.gate.set()
+        assert asked[0].result(10) is asked[1].result(10)
+    assert decoder.decoded == [b"abc"]
+
+
+def test_what_cannot_be_decoded_says_so_to_everybody():
+    items, decoder = DecodedItems(), Decoder()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="it is bad"):
+            items.get(b"bad", b"how", decoder)
+
+
+def test_what_is_larger_than_all_that_is_kept_is_decoded_each_time():
+    items = DecodedItems()
+    large = torch.empty(1).expand(1 << 26)  # counts 256 MiB, takes none
+    assert items.get(b"abc", b"how", lambda _data: large) is large
+    assert items.get(b"abc", b"how", lambda _data: torch.zeros(1)).numel() == 1

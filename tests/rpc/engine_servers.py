@@ -1,0 +1,180 @@
+"""One server per search engine, loaded with the same items, beside an independent reference.
+
+The reference holds the vectors that the server said it wrote, and computes every distance
+from them in float64, by the formulas that protos/README.md gives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import euclidesdb
+from euclidesdb_protos.legacy import euclidesproto_pb2 as legacy
+from tests.support.calls import Stubs
+from tests.support.images import encoded, noise
+from tests.support.servers import start_server
+from tests.support.waiting import generations, wait_for
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Distance: TypeAlias = Callable[[Floats, Floats], Floats]
+
+IMAGES = 120
+REMOVED = range(100, 110)
+REPLACED = range(110, 115)
+STRING_IDS = 20
+"""Items that only v1 can name; all nearer to item 0 than any other item is."""
+
+
+def p_norm(p: float) -> Distance:
+    return lambda query, rows: (np.abs(rows - query) ** p).sum(axis=1) ** (1 / p)
+
+
+def of_unit_length(distance: Distance) -> Distance:
+    return lambda query, rows: distance(
+        query / np.linalg.norm(query), rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    )
+
+
+def cosine(query: Floats, rows: Floats) -> Floats:
+    return 1 - rows @ query / (np.linalg.norm(rows, axis=1) * np.linalg.norm(query))
+
+
+def negated_inner_product(query: Floats, rows: Floats) -> Floats:
+    return -(rows @ query)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An engine's configuration, and what it is to answer.
+
+    distance: v1's. in_legacy: the legacy service's, from that.
+    """
+
+    name: str
+    engine: str
+    distance: Distance
+    metric: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    in_legacy: Callable[[float], float] = float
+
+
+def squared(distance: float) -> float:
+    return distance * distance
+
+
+def angular(distance: float) -> float:
+    return math.sqrt(2 * max(distance, 0.0))  # rounding takes 1 - cos below 0
+
+
+ENGINES = [
+    Setting("exact", "exact", p_norm(2), "l2"),
+    Setting("faiss", "faiss", p_norm(2), "l2", {"metric": "l2"}, squared),
+    Setting("hnsw", "faiss", p_norm(2), "l2", {"index_type": "HNSW32"}, squared),
+    Setting("annoy", "annoy", cosine, "cosine", {}, angular),
+    Setting("disk-2", "exact_disk", of_unit_length(p_norm(2)), "normalized_l2",
+            {"pnorm": "2", "normalize": "true"}),
+]  # fmt: skip
+SETTINGS = [
+    *ENGINES,
+    Setting("disk-1", "exact_disk", of_unit_length(p_norm(1)), "normalized_l1",
+            {"pnorm": "1", "normalize": "true"}),
+    Setting("disk-3", "exact_disk", of_unit_length(p_norm(3)), "normalized_l3",
+            {"pnorm": "3", "normalize": "true"}),
+    Setting("product", "faiss", negated_inner_product, "inner_product",
+            {"metric": "inner_product"}, lambda distance: -distance),
+]  # fmt: skip
+
+# ENGINES come first in both, so that pytest groups tests of one server
+every_engine = pytest.mark.parametrize("loaded", ENGINES, indirect=True, ids=lambda s: s.name)
+every_setting = pytest.mark.parametrize("loaded", SETTINGS, indirect=True, ids=lambda s: s.name)
+
+
+def sample_image(seed: int) -> bytes:
+    """Four pixels, a quarter each: so features spread over the whole cube."""
+    return encoded(noise(seed, size=2))
+
+
+class Loaded:
+    """A server with a segment built from most items, some of which are removed or replaced since.
+
+    vectors: by id, float64: what a search should find.
+    """
+
+    def __init__(self, setting: Setting, data: Path, models: Path) -> None:
+        self.setting = setting
+        self.data = data
+        self._models = models
+        self.vectors: dict[str, Floats] = {}
+        self._start()
+        try:
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Loaded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.client.close()
+        self.stubs.channel.close()
+        self.server.close()
+
+    def restart(self) -> None:
+        self.close()
+        self._start()
+
+    def expected(self, query: npt.ArrayLike) -> tuple[list[str], Floats]:
+        """Every id with its distance, nearest first."""
+        ids = list(self.vectors)
+        rows = np.array([self.vectors[item_id] for item_id in ids])
+        distances = self.setting.distance(np.asarray(query, np.float64), rows)
+        order = np.argsort(distances, kind="stable")
+        return [ids[row] for row in order], distances[order]
+
+    def refresh(self) -> None:
+        """EuclidesDB's refresh; returns once the segment it asks for is written."""
+        newest = max(generations(self.data), default=0)
+        self.stubs.legacy.Shutdown(legacy.ShutdownRequest(shutdown_type=1))
+        wait_for(lambda: max(generations(self.data), default=0) > newest, "a new segment")
+
+    def _start(self) -> None:
+        self.server = start_server(
+            self.data, self._models, engine=self.setting.engine,
+            engines={self.setting.engine: dict(self.setting.options)}, index={"compact_rows": 50},
+        )  # fmt: skip
+        self.client = euclidesdb.Client(self.server.address)
+        self.stubs = Stubs(self.server.address)
+
+    def _load(self) -> None:
+        for number in range(IMAGES):
+            self._add_image(number, sample_image(number))
+        near = np.random.default_rng(7).normal(0, 1e-3, (STRING_IDS, 12))
+        for number, offset in enumerate(near):
+            vector = (self.vectors["0"] + offset).astype(np.float32)
+            self.client.add(f"sku-{number}", vectors={"tiny": vector})
+            self.vectors[f"sku-{number}"] = vector.astype(np.float64)
+        # twice: a build begins only after the one before it is in use
+        self.refresh()
+        self.refresh()
+        for number in REMOVED:
+            self.stubs.legacy.RemoveImage(legacy.RemoveImageRequest(image_id=number))
+            del self.vectors[str(number)]
+        for number in REPLACED:
+            self._add_image(number, sample_image(1000 + number))
+
+    def _add_image(self, number: int, image: bytes) -> None:
+        request = legacy.AddImageRequest(image_id=number, image_data=image, models=["tiny"])
+        (written,) = self.stubs.legacy.AddImage(request).vectors
+        self.vectors[str(number)] = np.array(written.features, np.float64)

@@ -1,0 +1,120 @@
+"""Every error of the database reaches its caller as the status and reason that were promised."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from euclidesdb_protos.legacy import euclidesproto_pb2 as legacy
+from euclidesdb_protos.v1 import database_pb2 as v1
+from euclidesdb_server import errors
+from euclidesdb_server.errors import DatabaseError, StartupError
+from tests.rpc.faulty_database import FaultyServer
+from tests.support.calls import Stubs, refusal
+
+STATUS = grpc.StatusCode
+
+# Clients depend on both: they never change.
+PROMISED = {
+    errors.DatabaseError: (STATUS.INTERNAL, "database_error"),
+    errors.InvalidRequest: (STATUS.INVALID_ARGUMENT, "invalid_request"),
+    errors.UndecodableInput: (STATUS.INVALID_ARGUMENT, "undecodable_input"),
+    errors.DimensionMismatch: (STATUS.INVALID_ARGUMENT, "dimension_mismatch"),
+    errors.ModelRejected: (STATUS.FAILED_PRECONDITION, "model_rejected"),
+    errors.VersionMismatch: (STATUS.FAILED_PRECONDITION, "version_mismatch"),
+    errors.NotFound: (STATUS.NOT_FOUND, "not_found"),
+    errors.UnknownModel: (STATUS.NOT_FOUND, "unknown_model"),
+    errors.UnknownItem: (STATUS.NOT_FOUND, "unknown_item"),
+    errors.Overloaded: (STATUS.RESOURCE_EXHAUSTED, "overloaded"),
+    errors.DeadlineExceeded: (STATUS.DEADLINE_EXCEEDED, "deadline_exceeded"),
+    errors.Unavailable: (STATUS.UNAVAILABLE, "unavailable"),
+    errors.ModelUnavailable: (STATUS.UNAVAILABLE, "model_unavailable"),
+    errors.ShuttingDown: (STATUS.UNAVAILABLE, "shutting_down"),
+    errors.NotAllowed: (STATUS.PERMISSION_DENIED, "not_allowed"),
+    errors.ModelFailed: (STATUS.INTERNAL, "model_failed"),
+    errors.StorageError: (STATUS.INTERNAL, "storage_error"),
+    errors.DiskFull: (STATUS.RESOURCE_EXHAUSTED, "disk_full"),
+    errors.CorruptRecord: (STATUS.DATA_LOSS, "corrupt_record"),
+}
+
+CALLS = {
+    "AddItem": v1.AddItemRequest(id="a"),
+    "GetItem": v1.GetItemRequest(id="a"),
+    "RemoveItem": v1.RemoveItemRequest(id="a"),
+    "FindSimilar": v1.FindSimilarRequest(query=v1.Query(id="a"), models=["m"], top_k=1),
+    "ListModels": v1.ListModelsRequest(),
+    "LoadModel": v1.LoadModelRequest(folder="m"),
+    "UnloadModel": v1.UnloadModelRequest(name="m"),
+    "AddImage": legacy.AddImageRequest(),
+    "FindSimilarImage": legacy.FindSimilarImageRequest(),
+    "FindSimilarImageById": legacy.FindSimilarImageByIdRequest(),
+    "RemoveImage": legacy.RemoveImageRequest(),
+    "Shutdown": legacy.ShutdownRequest(shutdown_type=1),
+}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with FaultyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stubs(server):
+    with Stubs(server.address) as stubs:
+        yield stubs
+
+
+def family(kind):
+    yield kind
+    for child in kind.__subclasses__():
+        if child is not StartupError:
+            yield from family(child)
+
+
+def method(stubs, name):
+    return getattr(stubs.v1, name, None) or getattr(stubs.legacy, name)
+
+
+def test_the_promises_are_about_every_error_that_a_call_may_raise():
+    assert set(PROMISED) == set(family(DatabaseError))
+
+
+@pytest.mark.parametrize("kind", PROMISED, ids=lambda kind: kind.__name__)
+def test_an_error_has_the_status_and_reason_promised_and_its_own_message(server, stubs, kind):
+    server.database.fault = kind("the 'väl\nue' that is wrong")
+    refused = refusal(stubs.v1.GetItem, CALLS["GetItem"])
+    assert (refused.status, refused.reason) == PROMISED[kind]
+    assert refused.message == "the 'väl\nue' that is wrong"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_of_both_services_answers_errors_alike(server, stubs, name):
+    server.database.fault = errors.DiskFull("no room")
+    refused = refusal(method(stubs, name), CALLS[name])
+    assert (refused.status, refused.reason) == (STATUS.RESOURCE_EXHAUSTED, "disk_full")
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "fault", [KeyError("a secret"), RuntimeError("a secret"), AssertionError("a secret")], ids=repr
+)
+def test_what_nobody_foresaw_is_an_internal_error_that_tells_only_the_log(
+    server, stubs, caplog, name, fault
+):
+    server.database.fault = fault
+    refused = refusal(method(stubs, name), CALLS[name])
+    assert refused.status is STATUS.INTERNAL
+    assert refused.message == "internal error"
+    assert "a secret" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "語", "\U0001f600", "\n", "%"])
+def test_a_message_of_any_length_reaches_the_caller_as_far_as_a_header_holds_it(
+    server, stubs, letter
+):
+    server.database.fault = errors.UnknownModel(letter * 5000)
+    refused = refusal(stubs.v1.GetItem, CALLS["GetItem"])
+    assert (refused.status, refused.reason) == (STATUS.NOT_FOUND, "unknown_model")
+    assert refused.message.startswith(letter * 100)

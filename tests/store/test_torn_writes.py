@@ -1,0 +1,116 @@
+"""A torn write at the end of LevelDB's log is cut off; damage before the end is not."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import plyvel
+import pytest
+
+from euclidesdb_server.errors import DataFolderError
+from euclidesdb_server.store.leveldb import LevelDB
+from euclidesdb_server.store.torn_writes import BLOCK, bad_from, has_record_after
+from tests.support.stores import copy_of_crashed
+
+VALUES = [
+    bytes([65 + n % 26]) * length for n, length in enumerate([10, 3000, 40_000, 5, 70_000, 9])
+]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[Path, list[int]]:
+    """A LevelDB whose log holds records of one piece and of several, and where each ends."""
+    folder = tmp_path_factory.mktemp("crashed")
+    database = plyvel.DB(str(folder / "live"), create_if_missing=True)
+    ends = []
+    for number, value in enumerate(VALUES):
+        database.put(b"%d" % number, value, sync=True)
+        ends.append(log_of(folder / "live").stat().st_size)
+    copy = copy_of_crashed(folder / "live", folder / "copy")
+    database.close()
+    return copy, ends
+
+
+@pytest.fixture(scope="module")
+def crashed(written) -> Path:
+    return written[0]
+
+
+@pytest.fixture(scope="module")
+def ends(written) -> list[int]:
+    return written[1]
+
+
+def log_of(folder: Path) -> Path:
+    return max(folder.glob("*.log"))
+
+
+def opened(crashed: Path, tmp_path: Path, log: bytes) -> list[int]:
+    """Which writes are there, after the log has been replaced."""
+    folder = tmp_path / "leveldb"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(crashed, folder)
+    log_of(folder).write_bytes(log)
+    database = LevelDB(folder, sync=True)
+    there = [n for n, value in enumerate(VALUES) if database.get(b"%d" % n) == value]
+    missing = [n for n in range(len(VALUES)) if database.get(b"%d" % n) is None]
+    database.close()
+    assert sorted(there + missing) == [*range(len(VALUES))], "a value is wrong"
+    return there
+
+
+def test_a_whole_log_is_not_torn(crashed):
+    assert bad_from(log_of(crashed).read_bytes()) is None
+
+
+def test_garbage_behind_any_write_is_cut_off_and_kept(crashed, ends, tmp_path):
+    log = log_of(crashed).read_bytes()
+    chance = random.Random(0)
+    for number, end in enumerate(ends):
+        noise = chance.randbytes(chance.randint(1, 2 * BLOCK))
+        assert opened(crashed, tmp_path, log[:end] + noise) == [*range(number + 1)]
+    kept = [*(tmp_path / "leveldb.torn").iterdir()]
+    assert any(file.read_bytes() == noise for file in kept)
+
+
+def test_a_last_write_whose_end_is_garbage_is_gone_and_those_before_are_there(
+    crashed, ends, tmp_path
+):
+    log = log_of(crashed).read_bytes()
+    chance = random.Random(1)
+    for number in range(1, len(VALUES)):
+        begin, end = ends[number - 1], ends[number]
+        cut = chance.randint(begin + 1, end - 1)
+        torn = log[:cut] + chance.randbytes(end - cut)
+        assert opened(crashed, tmp_path, torn) == [*range(number)]
+
+
+def test_a_last_write_whose_end_is_zeros_or_missing_is_gone(crashed, tmp_path):
+    log = log_of(crashed).read_bytes()
+    for cut in (len(log) - 1, len(log) - 5, len(log) - 15):
+        assert opened(crashed, tmp_path, log[:cut]) == [*range(len(VALUES) - 1)]
+        zeros = log[:cut] + bytes(len(log) - cut)
+        assert opened(crashed, tmp_path, zeros) == [*range(len(VALUES) - 1)]
+
+
+def test_damage_before_the_last_write_is_refused_and_nothing_is_cut(crashed, ends, tmp_path):
+    log = log_of(crashed).read_bytes()
+    for number in range(len(VALUES) - 1):
+        begin = ends[number - 1] if number else 0
+        for position in (begin + 1, begin + 5, (begin + ends[number]) // 2, ends[number] - 1):
+            damaged = bytearray(log)
+            damaged[position] ^= 0x10
+            with pytest.raises(DataFolderError, match="damaged"):
+                opened(crashed, tmp_path, bytes(damaged))
+            assert log_of(tmp_path / "leveldb").read_bytes() == damaged
+            assert has_record_after(bytes(damaged), bad_from(bytes(damaged)))
+
+
+def test_zeros_in_the_midst_are_damage_though_leveldb_passes_over_them(crashed, ends, tmp_path):
+    log = log_of(crashed).read_bytes()
+    for begin, end in pairwise([0, *ends[:-1]]):
+        with pytest.raises(DataFolderError, match=f"{log_of(crashed).name} at byte {begin}"):
+            opened(crashed, tmp_path, log[:begin] + bytes(end - begin) + log[end:])

@@ -1,0 +1,40 @@
+"""A mask of rows is kept as bits, and asked without unpacking them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from euclidesdb_server.values.row_mask import RowMask
+
+ALLOWED = np.random.default_rng(0).random(1003) < 0.3
+
+
+def test_a_mask_says_which_rows_it_allows():
+    mask = RowMask(ALLOWED)
+    assert (mask.size, mask.count) == (1003, np.count_nonzero(ALLOWED))
+    np.testing.assert_array_equal(mask.as_bool(), ALLOWED)
+    np.testing.assert_array_equal(mask.rows(), np.flatnonzero(ALLOWED))
+    asked = np.random.default_rng(1).integers(0, 1003, (7, 300))
+    np.testing.assert_array_equal(mask.allows(asked), ALLOWED[asked])
+    assert mask.allows(asked).dtype == np.bool_
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 1003])
+def test_a_mask_of_packed_bits_is_that_of_their_bools(rows):
+    bits = np.packbits(ALLOWED[:rows], bitorder="little")
+    room = np.concatenate((bits, np.full(5, 255, np.uint8)))  # an array with room to grow
+    mask = RowMask.packed(room, rows, int(np.count_nonzero(ALLOWED[:rows])))
+    same = RowMask(ALLOWED[:rows])
+    assert (mask.size, mask.count) == (same.size, same.count)
+    np.testing.assert_array_equal(mask.bits, same.bits)
+    np.testing.assert_array_equal(mask.rows(), same.rows())
+
+
+def test_a_mask_does_not_change_with_the_bits_it_was_made_from():
+    bits = np.packbits(ALLOWED, bitorder="little")
+    mask = RowMask.packed(bits, 1003, int(np.count_nonzero(ALLOWED)))
+    bits[:] = 0
+    np.testing.assert_array_equal(mask.as_bool(), ALLOWED)
+    with pytest.raises(ValueError, match="read-only"):
+        mask.bits[0] = 0
