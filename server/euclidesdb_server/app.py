@@ -1,23 +1,28 @@
 """The composition root: the one place that knows every class.
 
-`Server` opens what the configuration names in the order in which it can fail cheaply, and
-closes it in the order in which the parts depend on one another.
+`Server` opens what the configuration names, what can fail cheaply first, and closes it in the
+reverse order of dependency.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from euclidesdb_server.config.server import MIB, Config, ModelsConfig
-from euclidesdb_server.database.embedder import Embedder
-from euclidesdb_server.database.feature_database import FeatureDatabase
-from euclidesdb_server.database.model_lifecycle import ModelLifecycle
-from euclidesdb_server.database.model_table import Catalog
+from euclidesdb_server.database import (
+    Embedder,
+    FeatureDatabase,
+    ModelLifecycle,
+    ModelTable,
+    Serving,
+    superseded_serving,
+)
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ConfigError, StartupError
@@ -44,9 +49,9 @@ log = logging.getLogger(__name__)
 
 
 class Server:
-    """A running server; it serves from when it is made until `close`.
+    """A running server; it serves from construction until `close`.
 
-    address: where it listens, with the port it got where the configuration says 0.
+    address: what it listens on; with the actual port if the configuration says port 0.
     """
 
     def __init__(
@@ -54,9 +59,11 @@ class Server:
     ) -> None:
         """Start.
 
-        stop_wanted: set by a permitted `Shutdown` call; whoever waits for it closes the server.
-        Set meanwhile, it ends the wait for the models, and ShuttingDown is raised.
-        strict: a model that cannot be served is an error. Raises StartupError.
+        stop_wanted: set by a permitted `Shutdown` call; the owner waits for it and closes the
+        server. If it is set while models load, ShuttingDown is raised.
+        strict: a model that cannot be served is an error.
+
+        Raises StartupError.
         """
         engines = Engines(config.server.search_engine, config.engines, config.file)
         with ExitStack() as opened:
@@ -66,33 +73,32 @@ class Server:
                 migrate(folder, store, _versions(config.models, engines))
             self._store = FeatureStore(store, sync=config.database.sync)
             opened.callback(self._store.close)
-            models = ModelRegistry(config.models, engines)
-            opened.callback(models.close)
-            _check_threads(config, models)
-            models.wait_until_started(stop_wanted)
-            _report_problems(models, config.models, strict=strict)
+            registry = ModelRegistry(config.models, engines)
+            opened.callback(registry.close)
+            _check_threads(config, registry)
+            registry.wait_until_started(stop_wanted)
+            _report_problems(registry, config.models, strict=strict)
             sampler = RecallSampler(config.index.recall_interval)
             opened.callback(sampler.close)
             opener = _SpaceOpener(self._store, engines, folder / SEGMENTS_FOLDER, sampler)
-            cache_bytes = config.models.cache_mib * MIB
-            cache = EmbeddingCache(cache_bytes) if cache_bytes else None
-            catalog = Catalog(models, *_open_spaces(self._store, models, opener))
+            models = ModelTable(_servings(self._store, registry, opener), registry.broken)
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
-            for space in catalog.spaces():
+            for space in models.spaces():
                 if space.lost_segment:
                     compactor.request(space)
                 compactor.consider(space)
+            cache_bytes = config.models.cache_mib * MIB
             self.database = FeatureDatabase(
                 self._store,
-                catalog,
-                Embedder(models, catalog, cache),
+                models,
+                Embedder(models, EmbeddingCache(cache_bytes) if cache_bytes else None),
                 compactor,
                 max_top_k=config.server.max_top_k,
                 keep_payloads=config.database.keep_payloads,
             )
-            loader = ModelLifecycle(models, catalog, compactor, opener.of_model)
-            rpc = RpcServer(self.database, loader, config.server, stop_wanted.set)
+            lifecycle = ModelLifecycle(registry, models, compactor, opener.of_model)
+            rpc = RpcServer(self.database, lifecycle, config.server, stop_wanted.set)
             opened.callback(rpc.close)
             self.address = rpc.address
             self._opened = opened.pop_all()
@@ -118,45 +124,46 @@ class _SpaceOpener:
     sampler: RecallSampler
 
     def of_model(self, model: Model) -> ModelSpace:
-        """The space of the version that a model is; made where it is new."""
+        """The space of a model's version; made if it is new."""
         conf = model.folder.conf
         record = self.store.open_space(conf.name, model.folder.fingerprint, conf.feature_dim)
         return self.open(record, model.folder.engine)
 
     def open(self, record: SpaceRecord, engine: SearchEngine | None = None) -> ModelSpace:
-        """The space of a record; searched by the server's engine where none is given."""
+        """The space of a record; engine: None: the server's."""
         engine = engine or self.engines.for_dim(record.feature_dim)
         return ModelSpace(record, engine, self.store, self.root, self.sampler)
 
 
-def _open_spaces(
-    store: FeatureStore, models: ModelRegistry, opener: _SpaceOpener
-) -> tuple[dict[str, ModelSpace], list[ModelSpace]]:
-    """The spaces by the name that means them, and those of former versions.
+def _servings(
+    store: FeatureStore, registry: ModelRegistry, opener: _SpaceOpener
+) -> Iterator[Serving]:
+    """What each name stands for at first: the models, and the spaces without a model.
 
-    A name that no model serves any more means the version that came last.
+    A name without a model stands for the newest version of it that is stored.
     """
-    known = {(space.model, space.fingerprint, space.feature_dim) for space in store.spaces()}
-    current = {
-        name: opener.of_model(model)
-        for name, model in models.served.items()
-        # it proved that it is what its model.conf says, now or before
-        if model.state[0] is not ModelState.QUARANTINED
-        or (name, model.folder.fingerprint, model.folder.conf.feature_dim) in known
-    }
-    in_use = {space.record.number for space in current.values()}
-    superseded: list[ModelSpace] = []
-    for record in reversed(store.spaces()):
-        if record.number in in_use:
+    records = store.spaces()
+    known = {(record.model, record.fingerprint, record.feature_dim) for record in records}
+    names, numbers = set[str](), set[int]()
+    for name, model in registry.models.items():
+        version = (name, model.folder.fingerprint, model.folder.conf.feature_dim)
+        # A quarantined model has not proved its model.conf right, unless it did so before.
+        has_space = model.state[0] is not ModelState.QUARANTINED or version in known
+        space = opener.of_model(model) if has_space else None
+        names.add(name)
+        numbers |= set() if space is None else {space.record.number}
+        yield Serving(name, model, space)
+    for record in reversed(records):
+        if record.number in numbers:
             continue
-        model = models.served.get(record.model)
-        fits = model is not None and model.folder.conf.feature_dim == record.feature_dim
-        space = opener.open(record, model.folder.engine if model is not None and fits else None)
-        if model is None and record.model not in current:
-            current[record.model] = space
+        served = registry.models.get(record.model)
+        same_length = served and served.folder.conf.feature_dim == record.feature_dim
+        space = opener.open(record, served.folder.engine if served and same_length else None)
+        if record.model in names:
+            yield superseded_serving(space)
         else:
-            superseded.append(space)
-    return current, superseded
+            names.add(record.model)
+            yield Serving(record.model, None, space)
 
 
 def _versions(config: ModelsConfig, engines: Engines) -> dict[str, ModelVersion]:
@@ -166,9 +173,9 @@ def _versions(config: ModelsConfig, engines: Engines) -> dict[str, ModelVersion]
     }
 
 
-def _check_threads(config: Config, models: ModelRegistry) -> None:
-    """A call that waits for its model holds a thread: too few, and batches cannot fill."""
-    for name, model in models.served.items():
+def _check_threads(config: Config, registry: ModelRegistry) -> None:
+    """Raise ConfigError if batches cannot fill: a call that waits for a model holds a thread."""
+    for name, model in registry.models.items():
         conf = model.folder.conf
         needed = 2 * conf.max_batch_size if isinstance(conf, ProgramConf) else 0
         if config.server.threads < needed:
@@ -178,9 +185,9 @@ def _check_threads(config: Config, models: ModelRegistry) -> None:
             )
 
 
-def _report_problems(models: ModelRegistry, config: ModelsConfig, *, strict: bool) -> None:
-    problems = models.problems()
+def _report_problems(registry: ModelRegistry, config: ModelsConfig, *, strict: bool) -> None:
+    problems = registry.problems()
     if problems and strict:
         raise StartupError("--strict: not every model can be served: " + "; ".join(problems))
-    if not models.served:
+    if not registry.models:
         log.warning("no model is served from %s", config.dir_path)

@@ -23,6 +23,7 @@ from euclidesdb_server.errors import (
     VersionMismatch,
 )
 from euclidesdb_server.store import keys
+from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.assembled import CALL, Database, no_models
 from tests.support.stores import vector
 
@@ -168,22 +169,17 @@ def test_bulk_writes_are_there_after_a_restart(tmp_path, database):
         ({"attributes_json": ["{}"]}, InvalidRequest, "attributes_json has 1 rows for 2 ids"),
         ({"metadata": [b""] * 3}, InvalidRequest, "metadata has 3 rows for 2 ids"),
         ({"model": "three"}, UnknownModel, "three"),
-        ({"vectors": ModelVectors(np.zeros((2, 3), np.float32))}, DimensionMismatch, r"\(2,\)"),
-        (
-            {"vectors": ModelVectors(np.zeros((2, 2), np.float32), "version 0")},
-            VersionMismatch,
-            "version 0",
-        ),
+        ({"vectors": np.zeros((2, 3), np.float32)}, DimensionMismatch, r"\(2,\)"),
+        ({"fingerprint": "version 0"}, VersionMismatch, "version 0"),
     ],
 )
 def test_columns_that_make_no_sense_are_refused_as_a_whole(database, columns, error, says):
-    usual = {
-        "model": "one",
-        "ids": ["a", "b"],
-        "vectors": ModelVectors(np.zeros((2, 2), np.float32)),
-    }
+    usual = {"ids": ["a", "b"], "vectors": np.zeros((2, 2), np.float32)}
+    given = {**usual, **columns}
+    model, fingerprint = given.pop("model", "one"), given.pop("fingerprint", None)
+    request = AddVectorsRequest(model, VectorColumns(**given), fingerprint)
     with pytest.raises(error, match=says):
-        database.features.add_vectors(AddVectorsRequest(**{**usual, **columns}))
+        database.features.add_vectors(request)
     assert database.ids([0, 0], "one") == []
 
 
@@ -194,7 +190,7 @@ def find(database, queries, models=("one",), **conditions):
 
 @pytest.fixture
 def line(database):
-    """Items "0" to "9" at their numbers, the first half of them sealed."""
+    """Items "0" to "9" at their numbers, the first half of them indexed."""
     database.add_vectors("one", [str(n) for n in range(5)], [[n, 0] for n in range(5)])
     database.spaces["one"].compact()
     database.add_vectors("one", [str(n) for n in range(5, 10)], [[n, 0] for n in range(5, 10)])
@@ -204,9 +200,9 @@ def line(database):
 def test_many_queries_of_any_kind_are_answered_as_each_would_be_alone(line):
     queries = [ModelVector(vector(4.2, 0)), "7", ModelVector(vector(0, 0)), "0", "9"]
     (together,) = find(line, queries)
-    for query, found in zip(queries, together.found, strict=True):
+    for query, found in zip(queries, together.answers, strict=True):
         assert [*found] == [*find(line, [query])[0].neighbors]
-    assert [found.ids for found in together.found] == [
+    assert [found.ids for found in together.answers] == [
         ["4", "5", "3"],
         ["6", "8", "5"],
         ["0", "1", "2"],
@@ -217,47 +213,47 @@ def test_many_queries_of_any_kind_are_answered_as_each_would_be_alone(line):
 
 def test_a_query_that_is_refused_leaves_the_others_alone(line):
     (answer,) = find(line, ["3", "nobody", ModelVector(vector(1, 2, 3)), ModelVector(vector(0, 0))])
-    assert answer.found[0].ids == ["2", "4", "1"]
-    assert isinstance(answer.found[1], UnknownItem)
-    assert isinstance(answer.found[2], DimensionMismatch)
-    assert answer.found[3].ids == ["0", "1", "2"]
+    assert answer.answers[0].ids == ["2", "4", "1"]
+    assert isinstance(answer.answers[1], UnknownItem)
+    assert isinstance(answer.answers[2], DimensionMismatch)
+    assert answer.answers[3].ids == ["0", "1", "2"]
 
 
 def test_queries_by_columns_are_answered_and_refused_each_on_its_own(line):
     rows = np.array([[4.2, 0], [np.nan, 0], [0, 0]], np.float32)
     (answer,) = find(line, ModelVectors(rows))
-    assert answer.found[0].ids == ["4", "5", "3"]
-    assert isinstance(answer.found[1], InvalidRequest)
-    assert answer.found[2].ids == ["0", "1", "2"]
+    assert answer.answers[0].ids == ["4", "5", "3"]
+    assert isinstance(answer.answers[1], InvalidRequest)
+    assert answer.answers[2].ids == ["0", "1", "2"]
 
 
 def test_no_queries_have_no_answers(line):
-    assert find(line, [])[0].found == []
-    assert find(line, ModelVectors(np.zeros((0, 2), np.float32)))[0].found == []
+    assert find(line, [])[0].answers[:] == []
+    assert find(line, ModelVectors(np.zeros((0, 2), np.float32)))[0].answers[:] == []
 
 
 def test_only_items_near_enough_are_answers(line):
     (answer,) = find(line, ["3", ModelVector(vector(0, 0))], top_k=10, max_distance=2.0)
-    assert answer.found[0].ids == ["2", "4", "1", "5"]
-    assert answer.found[1].ids == ["0", "1", "2"]
+    assert answer.answers[0].ids == ["2", "4", "1", "5"]
+    assert answer.answers[1].ids == ["0", "1", "2"]
     (answer,) = find(line, ["3"], top_k=2, max_distance=2.0, include_self=True)
-    assert answer.found[0].ids == ["3", "2"]
+    assert answer.answers[0].ids == ["3", "2"]
     (answer,) = find(line, ["3"], top_k=2, max_distance=-1.0)
-    assert answer.found[0].ids == []
+    assert answer.answers[0].ids == []
 
 
 def test_a_restriction_by_distance_and_by_id_together_still_finds_all_there_are(line):
     (answer,) = find(
         line, ["4"], top_k=2, max_distance=4.0, accepts=lambda item_id: item_id in "0189"
     )
-    assert answer.found[0].ids == ["1", "0"] or answer.found[0].ids == ["1", "8"]
+    assert answer.answers[0].ids == ["1", "0"] or answer.answers[0].ids == ["1", "8"]
 
 
 @pytest.mark.parametrize(
     ("count", "conditions", "says"),
     [
         (1001, {"top_k": 1000}, "more than 1,000,000 neighbors"),
-        (1, {"max_distance": float("nan")}, "max_distance = nan"),
+        (1, {"max_distance": float("nan")}, "max_distance must not be NaN"),
     ],
 )
 def test_a_search_that_asks_too_much_says_so(line, count, conditions, says):

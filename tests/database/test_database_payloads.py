@@ -54,14 +54,14 @@ def test_the_same_image_for_another_model_keeps_the_first_ones_vector(database):
     assert database.ids(sample_image(1), "color") == ["a"]
 
 
-def test_another_image_makes_the_vectors_of_the_other_models_stale(database):
+def test_another_image_removes_the_vectors_that_models_made_from_the_old_one(database):
     database.add_image("a", 1, "color", "gray")
     database.add("a", given=[1, 2])
     database.add_image("a", 2, "gray")
-    assert set(database.vectors("a")) == {"gray"}
+    assert set(database.vectors("a")) == {"gray", "given"}
     assert database.get("a").payload == sample_image(2)
     assert database.ids(sample_image(1), "color") == []
-    assert database.ids([1, 2], "given") == []
+    assert database.ids([1, 2], "given") == ["a"]
     assert database.ids(sample_image(2), "gray") == ["a"]
     with pytest.raises(UnknownItem, match="no vector of model 'color'"):
         database.near("a", "color")

@@ -6,9 +6,6 @@ from collections import Counter
 
 import pytest
 
-from euclidesdb_server.database.embedder import Embedder
-from euclidesdb_server.database.feature_database import FeatureDatabase
-from euclidesdb_server.database.model_table import Catalog
 from euclidesdb_server.database.requests import AddRequest, ModelVector
 from euclidesdb_server.inference import EmbeddingCache
 from tests.support.assembled import CALL, EMBEDDERS, Database, sample_image
@@ -35,11 +32,8 @@ class CountedModels:
 
     def __init__(self, registry):
         self.calls = Counter()
-        self.served = {name: Counted(model, self.calls) for name, model in registry.served.items()}
+        self.models = {name: Counted(model, self.calls) for name, model in registry.models.items()}
         self.broken = {}
-
-    def get(self, name):
-        return self.served[name]
 
 
 @pytest.fixture
@@ -51,16 +45,6 @@ def models(registry):
 def database(tmp_path, models):
     with Database(tmp_path, models, {**EMBEDDERS, "given": 2}) as made:
         yield made
-
-
-def cached(database, models, most_bytes=1 << 20):
-    """The database, with a cache of what models said."""
-    catalog = Catalog(models, database.spaces)
-    embedder = Embedder(models, catalog, EmbeddingCache(most_bytes))
-    database.features = FeatureDatabase(
-        database.store, catalog, embedder, database.compactor, max_top_k=1000, keep_payloads=True
-    )
-    return database
 
 
 def label_of(database, item_id):
@@ -127,8 +111,12 @@ def test_an_item_is_recognized_after_it_was_removed_only_by_the_cache(database, 
     assert models.calls == {"color": 2}
 
 
-def test_a_query_is_run_once(database, models):
-    cached(database, models)
+def test_a_query_is_run_once(tmp_path, models):
+    with Database(tmp_path, models, EMBEDDERS, cache=EmbeddingCache(1 << 20)) as database:
+        run_a_query_twice(database, models)
+
+
+def run_a_query_twice(database, models):
     database.add_image("a", 1, "color")
     first = database.near(sample_image(2), "color")
     assert models.calls == {"color": 2}

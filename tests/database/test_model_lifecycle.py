@@ -1,4 +1,4 @@
-"""A model is replaced by another version in the middle of a call: the call is served anyway."""
+"""A model is replaced by another version in the middle of a call, which is served all the same."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import dataclasses
 
 import pytest
 
-from euclidesdb_server.database.embedder import Embedder
-from euclidesdb_server.database.feature_database import FeatureDatabase
-from euclidesdb_server.database.model_table import Catalog
+from euclidesdb_server.database.model_table import Serving
 from euclidesdb_server.engines.exact import ExactEngine
-from euclidesdb_server.errors import ModelUnavailable
 from euclidesdb_server.index import ModelSpace
 from tests.support.assembled import EMBEDDERS, Database, sample_image
 
@@ -18,87 +15,63 @@ COLOR = [*range(12)]
 
 
 class Version:
-    """A model under another fingerprint. before: called before it is asked anything."""
+    """A model under another fingerprint. before: called before each item that it is given."""
 
     def __init__(self, model, fingerprint, before):
         self._model = model
         self._before = before
         self.folder = dataclasses.replace(model.folder, fingerprint=fingerprint)
         self.state = model.state
+        self.run_counts = model.run_counts
 
     def embed(self, payload):
         self._before()
         return self._model.embed(payload)
 
 
-class Versions:
-    """A registry of one model, `color`, and the catalog with the spaces of its two versions.
-
-    Whoever asks the first version for the first time meets the moment of its replacement.
-    """
-
-    def __init__(self, database, registry, moment):
-        self._moment = moment
-        self._real = registry.get("color")
-        self._first = database.spaces["color"]
-        record = database.store.open_space("color", "version 2", 12)
-        self._second = ModelSpace(
-            record, ExactEngine(), database.store, database.folder / "segments"
-        )
-        self.served = {"color": Version(self._real, self._first.record.fingerprint, self.replace)}
-        self.broken = {}
-        self.catalog = Catalog(self, {"color": self._first}, [self._second])
-
-    def get(self, name):
-        return self.served[name]
-
-    def replace(self):
-        self.catalog.make_current("color", self._second)
-        if self._moment == "not yet served":
-            return
-        self.served = {"color": Version(self._real, "version 2", lambda: None)}
-        if self._moment == "refuses":
-            raise ModelUnavailable("model 'color' is no longer served")
-
-
-@pytest.fixture(params=["answers", "refuses", "not yet served"])
-def moment(request):
-    """The first version meets its replacement, and still answers, or refuses; or the space of the
-    second is current already, and the first still serves.
-    """
-    return request.param
-
-
 @pytest.fixture
-def database(tmp_path, registry, moment):
-    """With the item `old` in the first version's space, and `new` in the second's."""
+def database(tmp_path, registry):
+    """With the item `old` in the first version's space, and `new` in the second's.
+
+    The first version is replaced by the second when it is given its first item.
+    """
     with Database(tmp_path, registry, EMBEDDERS) as made:
-        made.folder = tmp_path
-        versions = Versions(made, registry, moment)
-        embedder = Embedder(versions, versions.catalog)
-        made.features = FeatureDatabase(
-            made.store,
-            versions.catalog,
-            embedder,
-            made.compactor,
-            max_top_k=1000,
-            keep_payloads=True,
-        )
-        first = versions.catalog.space("color")
-        made.add("old", color=COLOR)
-        versions.catalog.make_current("color", versions.catalog.version("color", "version 2"))
+        real, first = registry.models["color"], made.spaces["color"]
+        record = made.store.open_space("color", "version 2", 12)
+        second = ModelSpace(record, ExactEngine(), made.store, tmp_path / "segments")
+        new = Version(real, "version 2", lambda: None)
+
+        def replace():
+            before = made.models.serve(new, second, "color")
+            if before.model is old:
+                # the call that is being served still holds its lease
+                assert not before.leases.retire(timeout=0)
+
+        old = Version(real, first.record.fingerprint, replace)
+        made.models.serve(new, second, "color")
         made.add("new", color=COLOR)
-        if moment != "not yet served":
-            versions.catalog.make_current("color", first)
+        made.models.serve(old, first, "color")
+        made.add("old", color=COLOR)
         yield made
 
 
-def test_a_query_is_answered_by_the_version_that_embedded_it(database, moment):
-    assert database.ids(sample_image(1), "color") == ["new" if moment == "refuses" else "old"]
+def test_a_query_is_answered_by_the_version_that_it_resolved(database):
+    assert database.ids(sample_image(1), "color") == ["old"]
+    assert database.ids(sample_image(1), "color") == ["new"]
 
 
-def test_an_item_that_is_being_added_is_of_the_version_that_made_its_vector(database, moment):
+def test_an_added_item_is_of_the_version_that_made_its_vector(database):
     (written,) = database.add_image("a", 1, "color")
-    assert (written.fingerprint == "version 2") is (moment == "refuses")
-    space = "color" if moment == "refuses" else f"color@{written.fingerprint}"
-    assert "a" in database.ids("a", space, include_self=True)
+    assert written.fingerprint != "version 2"
+    assert "a" in database.ids("a", f"color@{written.fingerprint}", include_self=True)
+    (written,) = database.add_image("b", 2, "color")
+    assert written.fingerprint == "version 2"
+    assert "b" in database.ids("b", "color", include_self=True)
+
+
+def test_a_model_that_is_served_no_longer_embeds_nothing(database):
+    serving = database.models.withdraw("color")
+    assert isinstance(serving, Serving)
+    assert database.ids("old", "color", include_self=True) == ["old"]
+    with pytest.raises(Exception, match="no model 'color'; the models served are: 'gray'"):
+        database.ids(sample_image(1), "color")

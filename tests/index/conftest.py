@@ -55,7 +55,7 @@ class Place:
     def found(self, *query: float, k: int = 100) -> list[tuple[str, float]]:
         """Names and distances of the nearest rows."""
         found = self.space.search(vector(*query)[None], k)
-        return list(zip(found.ids[0], found.distances[0].tolist(), strict=True))
+        return list(zip(found.ids, found.distances[0].tolist(), strict=True))
 
     def names(self, *query: float, k: int = 100) -> list[str]:
         return [name for name, _ in self.found(*(query or (0, 0)), k=k)]

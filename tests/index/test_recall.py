@@ -48,7 +48,7 @@ def test_the_recall_of_a_lossy_index_is_that_of_its_answers(place, sampler):
     assert measured.status().recall is None
     found = wanted = 0
     for count, query in enumerate(generator.standard_normal((20, 2)).astype(np.float32), 1):
-        ids = measured.search(query[None], 10).ids[0]
+        ids = measured.search(query[None], 10).ids
         wait_for(lambda count=count: measured.status().recall_samples == count, "a sample")
         nearest = np.argsort(np.linalg.norm(rows - query, axis=1))[:10]
         found += len({f"{row}" for row in nearest} & set(ids))

@@ -124,7 +124,7 @@ def test_many_queries_at_once_get_each_their_own_answer(place):
     found = place.space.search(queries, 7)
     expected_distances, expected_rows = search_matrix(queries, rows, 7, None, L2)
     assert found.distances.tolist() == expected_distances.tolist()
-    assert [[int(name) for name in names] for names in found.ids] == expected_rows.tolist()
+    assert [int(name) for name in found.ids] == expected_rows.ravel().tolist()
 
 
 def test_rows_and_queries_are_normalized_where_the_metric_is_cosine(place):

@@ -23,7 +23,7 @@ def test_a_program_that_changed_on_disk_is_not_run_under_the_old_version(tmp_pat
         program.write_bytes(program.read_bytes() + b"\0")
         (worker,) = set(psutil.Process().children()) - others
         worker.kill()
-        model = registry.get("changing")
+        model = registry.models["changing"]
         wait_for(lambda: model.state[0] is ModelState.QUARANTINED, "the refusal")
         assert "have changed since they were loaded: reload model 'changing'" in model.state[1]
     finally:

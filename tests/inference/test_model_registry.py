@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from euclidesdb_server.config.server import ModelsConfig
-from euclidesdb_server.errors import ConfigError, ModelUnavailable, StartupError, UnknownModel
+from euclidesdb_server.errors import ConfigError, ModelUnavailable, StartupError
 from euclidesdb_server.inference import ModelRegistry
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import ModelState
@@ -43,20 +43,20 @@ def registry(mixed):
 
 
 def test_the_good_model_is_served_beside_the_bad(registry):
-    assert registry.get("good").state == (ModelState.READY, "")
-    future = registry.get("good").embed(Payload("image", b"junk"))
+    assert registry.models["good"].state == (ModelState.READY, "")
+    future = registry.models["good"].embed(Payload("image", b"junk"))
     assert "no image" in str(future.exception(30))
 
 
 def test_a_model_that_is_not_what_it_says_is_quarantined(registry):
-    state, reason = registry.get("lies").state
+    state, reason = registry.models["lies"].state
     assert state is ModelState.QUARANTINED
     assert "feature_dim = 512 in model.conf, but it returned shape (1, 12)" in reason
 
 
 def test_who_asks_a_quarantined_model_is_told_its_name_once(registry):
     with pytest.raises(ModelUnavailable) as caught:
-        registry.get("lies").embed(Payload("image", b"junk"))
+        registry.models["lies"].embed(Payload("image", b"junk"))
     assert str(caught.value).startswith("model 'lies' is quarantined: the program ")
     assert str(caught.value).count("'lies'") == 1
     (problem,) = [problem for problem in registry.problems() if "'lies'" in problem]
@@ -72,16 +72,6 @@ def test_each_folder_that_cannot_be_read_is_reported_with_its_reason(registry, m
     }
     assert "cannot read" in registry.broken["gone"]
     assert "has no key 'featuredim'" in registry.broken["typo"]
-
-
-def test_a_broken_folder_is_unavailable_for_its_reason(registry):
-    with pytest.raises(ModelUnavailable, match=r"'empty' cannot be served: .* has no model\.conf"):
-        registry.get("empty")
-
-
-def test_an_unknown_model_is_told_the_known_ones(registry):
-    with pytest.raises(UnknownModel, match="no model 'shoes'; the models served are: 'good'"):
-        registry.get("shoes")
 
 
 def test_every_problem_is_a_sentence_with_the_name_in_it(registry):
@@ -101,7 +91,7 @@ def test_a_strict_server_does_not_start_with_a_bad_model(mixed, tmp_path):
 def test_only_the_folders_named_are_served(mixed):
     registry = ModelRegistry(ModelsConfig(dir_path=mixed, names="twin, missing", worker_threads=1))
     registry.close()
-    assert [*registry.served] == ["good"]
+    assert [*registry.models] == ["good"]
     assert dict(registry.broken) == {"missing": f"{mixed}/missing has no model.conf"}
 
 

@@ -24,7 +24,7 @@ def folder(root: Path, text: str, name: str = "given", feature_dim: int = 3) -> 
 def test_a_space_of_vectors_is_ready_at_once_and_runs_nothing(tmp_path):
     folder(tmp_path, "")
     registry = ModelRegistry(ModelsConfig(dir_path=tmp_path))
-    model = registry.get("given")
+    model = registry.models["given"]
     assert model.wait_until_started(0)
     assert model.state == (ModelState.READY, "")
     assert (model.folder.conf.feature_dim, model.folder.conf.prediction_dim) == (3, 0)
@@ -132,6 +132,6 @@ def test_a_folder_whose_engine_cannot_be_is_not_served_and_says_why(tmp_path, te
         read_model_folder(bad)
     assert str(bad / "model.conf") in str(caught.value)
     registry = ModelRegistry(ModelsConfig(dir_path=tmp_path))
-    assert [*registry.served] == ["good"]
+    assert [*registry.models] == ["good"]
     assert [*registry.broken] == ["bad"]
     registry.close()

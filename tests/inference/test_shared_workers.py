@@ -40,7 +40,7 @@ def registry(tmp_path):
 
 
 def embed(registry, name, payload=IMAGE):
-    return registry.get(name).embed(payload).result(60)
+    return registry.models[name].embed(payload).result(60)
 
 
 def test_models_that_name_one_worker_run_in_one_process(workers, registry):
@@ -55,11 +55,11 @@ def test_models_that_name_one_worker_run_in_one_process(workers, registry):
 
 def test_a_model_that_goes_leaves_the_other_serving(workers, registry):
     (before,) = workers()
-    registry.end(registry.withdraw("first"))
+    registry.end(registry.models["first"])
     assert embed(registry, "second").vector.shape == (4,)
     (worker,) = workers()
     assert worker.pid == before.pid
-    registry.end(registry.withdraw("second"))
+    registry.end(registry.models["second"])
     wait_for(lambda: not worker.is_running(), "the end of the process")
 
 
@@ -67,7 +67,7 @@ def test_the_death_of_the_process_interrupts_both_and_both_come_back(workers, re
     (worker,) = workers()
     worker.kill()
     for name in ("first", "second"):
-        wait_for(lambda name=name: registry.get(name).state[0] is ModelState.READY, name)
+        wait_for(lambda name=name: registry.models[name].state[0] is ModelState.READY, name)
         assert embed(registry, name).vector.any()
     (another,) = workers()
     assert another.pid != worker.pid
@@ -79,7 +79,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_serving(tmp_path):
     made = ModelRegistry(ModelsConfig(dir_path=tmp_path, worker_threads=1))
     try:
         made.wait_until_started(threading.Event())
-        assert made.get("bad").state[0] is ModelState.QUARANTINED
+        assert made.models["bad"].state[0] is ModelState.QUARANTINED
         assert embed(made, "good").vector.shape == (12,)
     finally:
         made.close()

@@ -251,7 +251,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         conditions = Conditions(top_k, max_distance=limit)
         request = FindRequest(ModelVectors(np.array(asked, np.float32)), (model,), conditions)
         (answer,) = self.database.features.find_similar(request, CALL)
-        for query, found in zip(asked, answer.found, strict=True):
+        for query, found in zip(asked, answer.answers, strict=True):
             if UNUSABLE in query:
                 assert isinstance(found, InvalidRequest)
             else:
@@ -337,7 +337,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         asked = [each if isinstance(each, str) else ModelVector(each) for each in queries]
         request = FindRequest(asked, (model,), conditions)
         (answer,) = self.database.features.find_similar(request, CALL)
-        return answer.found
+        return answer.answers
 
     def check(
         self,

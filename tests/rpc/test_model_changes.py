@@ -120,7 +120,7 @@ def test_a_new_version_serves_and_the_old_ones_items_stay_searchable_as_its_own(
     )
     with pytest.raises(euclidesdb.VersionMismatch, match=f"searched as '{superseded}'"):
         client.find_similar(vector=vectors[1], model="tiny", fingerprint=old)
-    with pytest.raises(euclidesdb.InvalidRequest, match="former version"):
+    with pytest.raises(euclidesdb.InvalidRequest, match="superseded version"):
         client.add("3", vectors={superseded: vectors[1]})
 
     client.add("1", image=IMAGES[1], models=["tiny"])

@@ -100,7 +100,7 @@ HOSTILE = {
                         "INVALID_ARGUMENT", "invalid_request", "1000"),
     "top_k of all bits": ("FindSimilar", find(STORED, top_k=2**31 - 1),
                           "INVALID_ARGUMENT", "invalid_request", "1000"),
-    "a search of no models": ("FindSimilar", find(STORED, []),
+    "a vector without a model": ("FindSimilar", find(of_vector(array(np.ones(12))), []),
                               "INVALID_ARGUMENT", "invalid_request", "models"),
     "a search of an empty name": ("FindSimilar", find(STORED, [""]),
                                   "NOT_FOUND", "unknown_model", "'gray', 'liar', 'tiny'"),

@@ -182,13 +182,13 @@ def test_a_record_that_cannot_be_parsed_is_named(tmp_path):
         database.put(keys.label_key(1), b"\xff")
         database.put(keys.row_key(keys.VECTOR, 1, 1), b"123")
     with FeatureStore(tmp_path) as store:
-        with pytest.raises(CorruptRecord, match="'short' should have 5 fields"):
+        with pytest.raises(CorruptRecord, match="'short' should have 6 fields"):
             store.item("short")
         with pytest.raises(CorruptRecord, match="'garbage' cannot be parsed"):
             store.item("garbage")
         with pytest.raises(CorruptRecord, match="label 1 is not UTF-8"):
             store.item_id(1)
-        with pytest.raises(CorruptRecord, match="3 bytes are no float32 vector"):
+        with pytest.raises(CorruptRecord, match="3 bytes are not a float32 vector"):
             store.embedding(1, 1)
 
 

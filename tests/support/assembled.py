@@ -11,23 +11,23 @@ import numpy as np
 from euclidesdb_server.config.server import IndexConfig, ModelsConfig
 from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.feature_database import FeatureDatabase
-from euclidesdb_server.database.model_table import Catalog
+from euclidesdb_server.database.model_table import ModelTable, Serving
 from euclidesdb_server.database.requests import (
     AddRequest,
     AddVectorsRequest,
     Conditions,
     FindRequest,
     ModelVector,
-    ModelVectors,
 )
 from euclidesdb_server.database.results import Item, Neighbor
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import Compactor, ModelSpace
-from euclidesdb_server.inference import ModelRegistry
+from euclidesdb_server.inference import EmbeddingCache, ModelRegistry
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.payload import Payload
+from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.images import encoded, noise
 from tests.support.stores import vector
 
@@ -76,6 +76,7 @@ class Database:
         max_top_k: int = 1000,
         fingerprint: str = "version 1",
         sync: bool = False,
+        cache: EmbeddingCache | None = None,
     ) -> None:
         self.store = FeatureStore(folder / "leveldb", sync=sync)
         try:
@@ -92,11 +93,13 @@ class Database:
             self.store.close()
             raise
         self.compactor = Compactor(index)
-        catalog = Catalog(models, self.spaces)
+        names = {**models.models, **self.spaces}
+        servings = [Serving(name, models.models.get(name), self.spaces.get(name)) for name in names]
+        self.models = ModelTable(servings, models.broken)
         self.features = FeatureDatabase(
             self.store,
-            catalog,
-            Embedder(models, catalog),
+            self.models,
+            Embedder(self.models, cache),
             self.compactor,
             max_top_k=max_top_k,
             keep_payloads=keep_payloads,
@@ -104,7 +107,7 @@ class Database:
 
     @staticmethod
     def _fingerprint(models: ModelRegistry, name: str, otherwise: str) -> str:
-        served = models.served.get(name)
+        served = models.models.get(name)
         return otherwise if served is None else served.folder.fingerprint
 
     def add(
@@ -118,8 +121,9 @@ class Database:
         self, model: str, ids: list[str], vectors: object, **columns: object
     ) -> dict[int, DatabaseError]:
         """Add by columns; why some are refused, by position."""
-        made = ModelVectors(np.array(vectors, np.float32))
-        return dict(self.features.add_vectors(AddVectorsRequest(model, ids, made, **columns)))
+        made = VectorColumns(ids, np.array(vectors, np.float32), **columns)
+        outcomes = self.features.add_vectors(AddVectorsRequest(model, made))
+        return {row: error for row, error in enumerate(outcomes) if error is not None}
 
     def add_image(self, item_id: str, seed: int, *models: str, **others: object):
         """Add the image of that seed, embedded with the models."""

@@ -1,13 +1,20 @@
 """The use cases: add, get, remove, find similar, load and unload models.
 
 Promises: when `add` returns, the item is on disk and in the next search; when `remove` returns, it
-is in none; nothing is written for an item that is refused. Knows neither gRPC, nor torch, nor
-LevelDB's bytes.
+is in no answer; nothing is written for an item that is refused; a call sees one version of each
+model. Does not know gRPC, torch or LevelDB's bytes.
 """
 
 from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.feature_database import FeatureDatabase
 from euclidesdb_server.database.model_lifecycle import ModelLifecycle
-from euclidesdb_server.database.model_table import Catalog
+from euclidesdb_server.database.model_table import ModelTable, Serving, superseded_serving
 
-__all__ = ["Catalog", "Embedder", "FeatureDatabase", "ModelLifecycle"]
+__all__ = [
+    "Embedder",
+    "FeatureDatabase",
+    "ModelLifecycle",
+    "ModelTable",
+    "Serving",
+    "superseded_serving",
+]

@@ -1,18 +1,17 @@
-"""FeatureDatabase: the use cases. Knows neither gRPC nor torch nor LevelDB's bytes.
+"""FeatureDatabase: the use cases, each a method.
 
-Promises: when `add` returns, the item is on disk and in the next search; when `remove` returns
-it is in none. Calls may come from any number of threads; writes of one item happen one after
-the other. Nothing is written, and nothing changes, for an item that is refused.
+Calls may come from any number of threads; writes of one item happen one after the other. Nothing
+is written, and nothing changes, for an item that is refused.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
-from euclidesdb_server.database.embedder import Embedded, Embedder
-from euclidesdb_server.database.model_table import Catalog
+from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
+from euclidesdb_server.database.model_table import ModelTable, Serving
 from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, Call, FindRequest
 from euclidesdb_server.database.results import Item, ModelAnswer, ModelStatus, StoredEmbedding
 from euclidesdb_server.database.searcher import Searcher
@@ -21,9 +20,11 @@ from euclidesdb_server.database.validation import (
     check_attributes,
     check_columns,
     check_id,
-    unusable_ids,
+    check_ids,
+    check_vector,
+    check_vectors,
 )
-from euclidesdb_server.database.write_batches import NewItem, VectorItems
+from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.database.writer import Writer
 from euclidesdb_server.errors import CorruptRecord, DatabaseError, UnknownItem
 from euclidesdb_server.index import Compactor, ModelSpace
@@ -32,13 +33,40 @@ from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 
 
+@dataclass(frozen=True, slots=True)
+class _PreparedAdd:
+    """An item to add, checked. known: vectors found in the store, made from the same payload."""
+
+    request: AddRequest
+    ready_made: Mapping[ModelSpace, Embedding]
+    known: Mapping[ModelSpace, Embedding]
+    to_embed: Sequence[Serving]
+
+    def embedded(self, outputs: Embeddings) -> EmbeddedItem:
+        """With the outputs of the models that had to be run."""
+        request = self.request
+        made = {
+            serving.writable_space(): embedding
+            for serving, embedding in zip(self.to_embed, outputs, strict=True)
+        }
+        return EmbeddedItem(
+            request.id,
+            {**self.ready_made, **self.known, **made},
+            request.payload,
+            request.attributes_json,
+            request.metadata,
+            frozenset(self.ready_made),
+            frozenset(self.known),
+        )
+
+
 class FeatureDatabase:
     """The database, put together from parts that its maker owns and closes."""
 
     def __init__(
         self,
         store: FeatureStore,
-        catalog: Catalog,
+        models: ModelTable,
         embedder: Embedder,
         compactor: Compactor,
         *,
@@ -46,18 +74,22 @@ class FeatureDatabase:
         keep_payloads: bool,
     ) -> None:
         self._store = store
-        self._catalog = catalog
+        self._models = models
         self._embedder = embedder
         self._compactor = compactor
-        self._finder = Searcher(store, catalog, embedder, max_top_k=max_top_k)
-        self._writer = Writer(store, catalog, compactor, keep_payloads=keep_payloads)
+        self._searcher = Searcher(store, models, embedder, max_top_k=max_top_k)
+        self._writer = Writer(store, models, compactor, keep_payloads=keep_payloads)
 
     def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
-        """Embed and store an item; replaces what the item had of the models named.
+        """Embed and store an item. When this returns, it is on disk and in the next search.
 
-        Vectors of other models stay, unless the payload changed: then they are superseded and go.
-        Returns what was written. Raises InvalidRequest, UnknownModel, ModelUnavailable,
-        ModelFailed, Overloaded, DeadlineExceeded or StorageError, and then wrote nothing.
+        Replaces the vectors of the models named, and leaves what does not change: the same vector,
+        or one made from the same payload, is not written again. A new payload removes the vectors
+        that other models made from the old one; ready-made vectors stay.
+
+        Returns the embedding of each model named. Raises InvalidRequest, UnknownModel,
+        ModelUnavailable, ModelFailed, Overloaded, DeadlineExceeded or StorageError; then nothing
+        was written.
         """
         (outcome,) = self.add_many([request], call)
         if isinstance(outcome, DatabaseError):
@@ -65,54 +97,43 @@ class FeatureDatabase:
         return outcome
 
     def add_many(
-        self, requests: Sequence[AddRequest], call: Call
+        self, requests: Sequence[AddRequest | DatabaseError], call: Call
     ) -> list[tuple[StoredEmbedding, ...] | DatabaseError]:
-        """Add items, in order, each on its own: of each, what was written, or why nothing was."""
-        outcomes: list[tuple[StoredEmbedding, ...] | DatabaseError] = []
-        written: list[int] = []
-        items: list[NewItem] = []
-        for position, prepared in enumerate(self._embedded(requests, call)):
-            if isinstance(prepared, DatabaseError):
-                outcomes.append(prepared)
-                continue
-            outcomes.append(_as_stored(prepared))
-            written.append(position)
-            items.append(prepared)
-        for position, failure in zip(written, self._writer.write(items), strict=True):
-            if failure is not None:
-                outcomes[position] = failure
-        return outcomes
+        """Add items in order, as `add` would; an error in place of a request is its outcome."""
+        names = {
+            name: None
+            for request in requests
+            if isinstance(request, AddRequest)
+            for name in (*request.models, *request.vectors)
+        }
+        with self._models.lease(names) as servings:
+            items = self._embedded(requests, servings, call)
+        errors = self._writer.write(items)
+        return [
+            item if isinstance(item, DatabaseError) else error or _stored_embeddings(item)
+            for item, error in zip(items, errors, strict=True)
+        ]
 
-    def add_vectors(self, request: AddVectorsRequest) -> list[tuple[int, DatabaseError]]:
-        """Add ready-made vectors, in order, each on its own.
+    def add_vectors(self, request: AddVectorsRequest) -> list[DatabaseError | None]:
+        """Add items with ready-made vectors, in order; None as an outcome: the item is added.
 
-        Returns the positions that were refused, ascending, and why. Raises InvalidRequest,
-        UnknownModel, ModelUnavailable, VersionMismatch, DimensionMismatch where none can be added.
+        Raises InvalidRequest, UnknownModel, ModelUnavailable, VersionMismatch or DimensionMismatch
+        if no item can be added.
         """
-        check_columns(request)
-        space = self._catalog.current_space(request.model)
-        refused = self._catalog.unusable(space, request.vectors)
-        for position, attributes_json in enumerate(request.attributes_json or ()):
+        columns = request.columns
+        check_columns(columns)
+        space = self._models.resolve(request.model).writable_space()
+        errors = check_vectors(space.record, columns.vectors, request.fingerprint, self._models)
+        for row, attributes_json in enumerate(columns.attributes_json or ()):
             try:
                 check_attributes(attributes_json)
             except DatabaseError as error:
-                refused[position] = error
-        refused |= unusable_ids(request.ids)
-        accepted = [row for row in range(len(request.ids)) if row not in refused]
-        items = VectorItems(
-            space,
-            request.ids,
-            request.vectors.values,
-            request.attributes_json,
-            request.metadata,
-        ).only(accepted)
-        for position, failure in zip(accepted, self._writer.write_vectors(items), strict=True):
-            if failure is not None:
-                refused[position] = failure
-        return sorted(refused.items())
+                errors[row] = error
+        errors |= check_ids(columns.ids)
+        return self._writer.write_columns(space, columns, errors)
 
     def get(self, item_id: str, *, include_arrays: bool, include_payload: bool) -> Item:
-        """A stored item; its vectors and predictions, and its payload, where asked for.
+        """A stored item; its vectors, predictions and payload only if requested.
 
         Raises InvalidRequest, UnknownItem.
         """
@@ -131,7 +152,7 @@ class FeatureDatabase:
         return Item(item_id, record.attributes_json, record.metadata, embeddings, payload)
 
     def remove(self, item_id: str) -> None:
-        """Remove an item from the store and from every space.
+        """Remove an item. When this returns, it is in no answer, and stays so after any crash.
 
         Raises InvalidRequest, UnknownItem.
         """
@@ -139,83 +160,80 @@ class FeatureDatabase:
         self._writer.remove(item_id)
 
     def find_similar(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
-        """The items nearest to each query in the space of each model, in the models' order.
+        """The items nearest to each query in the space of each model, in the order of the models.
 
-        A query may be refused on its own: its answer is the exception then. Raises
-        InvalidRequest, UnknownModel, ModelUnavailable or DeadlineExceeded where none can be
-        answered.
+        If the request names no models, they are chosen: for raw items all that are ready and take
+        their kind of input, for stored items all served now that have a vector of one of them.
+
+        A query may fail alone: its outcome is the error. Raises InvalidRequest, UnknownModel,
+        UnknownItem, ModelUnavailable or DeadlineExceeded if no query can be answered.
         """
-        return self._finder.find(request, call)
+        return self._searcher.find(request, call)
 
     def list_models(self) -> tuple[ModelStatus, ...]:
-        """Every model served, and every folder that is not with the reason, by name."""
-        return self._catalog.statuses()
+        """Models served, folders that cannot be served, and spaces without a model, by name."""
+        return self._models.statuses()
 
     def compact(self) -> None:
-        """Have every space compacted in the background; returns at once."""
-        for space in self._catalog.spaces():
+        """Request that every space is compacted in the background; returns at once."""
+        for space in self._models.spaces():
             self._compactor.request(space)
 
     def _embedded(
-        self, requests: Sequence[AddRequest], call: Call
-    ) -> list[NewItem | DatabaseError]:
-        """The items, their payloads run through the models; or why one is refused."""
-        prepared: list[NewItem | DatabaseError] = []
-        to_embed: list[tuple[Payload, Sequence[str]]] = []
-        waiting: list[int] = []
-        for request in requests:
-            try:
-                check_add(request)
-                given = {
-                    space: Embedding(self._catalog.checked(space, vector), None)
-                    for name, vector in request.vectors.items()
-                    for space in [self._catalog.current_space(name)]
-                }
-                ready_made, known = frozenset(given), dict[ModelSpace, Embedding]()
-                # raises now what would be in vain later
-                spaces = {name: self._catalog.current_space(name) for name in request.models}
-                if request.payload is not None:
-                    known = self._known(request.id, request.payload, spaces.values())
-                    given |= known
-                    missing = [name for name, space in spaces.items() if space not in given]
-                    if missing:
-                        to_embed.append((request.payload, missing))
-                        waiting.append(len(prepared))
-            except DatabaseError as error:
-                prepared.append(error)
-                continue
-            prepared.append(
-                NewItem(
-                    request.id,
-                    given,
-                    request.payload,
-                    request.attributes_json,
-                    request.metadata,
-                    ready_made,
-                    frozenset(known),
-                )
-            )
-        for position, said in zip(waiting, self._embedder.embed_many(to_embed, call), strict=True):
-            prepared[position] = _with_embeddings(prepared[position], said)
-        return prepared
+        self,
+        requests: Sequence[AddRequest | DatabaseError],
+        servings: Mapping[str, Serving | DatabaseError],
+        call: Call,
+    ) -> list[EmbeddedItem | DatabaseError]:
+        """The items, their payloads run through the models; or why one cannot be added."""
+        prepared = [self._prepared(request, servings) for request in requests]
+        tasks = [
+            add if isinstance(add, DatabaseError) else EmbedTask(add.request.payload, add.to_embed)
+            for add in prepared
+        ]
+        return [*map(_embedded_item, prepared, self._embedder.embed_many(tasks, call))]
+
+    def _prepared(
+        self,
+        request: AddRequest | DatabaseError,
+        servings: Mapping[str, Serving | DatabaseError],
+    ) -> _PreparedAdd | DatabaseError:
+        if isinstance(request, DatabaseError):
+            return request
+        try:
+            check_add(request)
+            ready_made: dict[ModelSpace, Embedding] = {}
+            for name, vector in request.vectors.items():
+                space = _resolved(servings[name]).writable_space()
+                check_vector(space.record, vector.values, vector.fingerprint, self._models)
+                ready_made[space] = Embedding(vector.values, None)
+            embedding = [_resolved(servings[name]) for name in dict.fromkeys(request.models)]
+            spaces = [serving.writable_space() for serving in embedding]
+            known: dict[ModelSpace, Embedding] = {}
+            if request.payload is not None:
+                known = self._known(request.id, request.payload, spaces)
+            to_embed = [serving for serving in embedding if serving.space not in known]
+            return _PreparedAdd(request, ready_made, known, to_embed)
+        except DatabaseError as error:
+            return error
 
     def _known(
-        self, item_id: str, payload: Payload, spaces: Iterable[ModelSpace]
+        self, item_id: str, payload: Payload, spaces: Sequence[ModelSpace]
     ) -> dict[ModelSpace, Embedding]:
-        """What models said of this very payload when the item was added before."""
+        """The outputs of models for this very payload that are stored with the item."""
+        known: dict[ModelSpace, Embedding] = {}
         with self._store.snapshot() as reader:
             record = reader.item(item_id)
-            if record is None or record.payload_digest != payload.digest():
-                return {}
-            known: dict[ModelSpace, Embedding] = {}
+            if record is None or record.payload_digest != payload.digest:
+                return known
             for space in spaces:
                 number = space.record.number
                 label = record.labels.get(number)
                 if label is not None and number not in record.ready_made:
-                    with suppress(CorruptRecord):  # then it is made anew
+                    with suppress(CorruptRecord):  # then it is made again
                         if (found := reader.embedding(number, label)) is not None:
                             known[space] = found
-            return known
+        return known
 
     def _stored_embedding(
         self, reader: StoreReader, number: int, label: int, *, include_arrays: bool
@@ -227,16 +245,21 @@ class FeatureDatabase:
         return StoredEmbedding(space.model, space.fingerprint, found.vector, found.predictions)
 
 
-def _with_embeddings(
-    item: NewItem | DatabaseError, said: dict[str, Embedded] | DatabaseError
-) -> NewItem | DatabaseError:
-    if isinstance(said, DatabaseError) or isinstance(item, DatabaseError):
-        return said if isinstance(said, DatabaseError) else item
-    found = {each.space: each.embedding for each in said.values()}
-    return dataclasses.replace(item, embeddings={**item.embeddings, **found})
+def _embedded_item(
+    add: _PreparedAdd | DatabaseError, outputs: Embeddings | DatabaseError
+) -> EmbeddedItem | DatabaseError:
+    if isinstance(add, DatabaseError):
+        return add
+    return outputs if isinstance(outputs, DatabaseError) else add.embedded(outputs)
 
 
-def _as_stored(item: NewItem) -> tuple[StoredEmbedding, ...]:
+def _resolved(serving: Serving | DatabaseError) -> Serving:
+    if isinstance(serving, DatabaseError):
+        raise serving
+    return serving
+
+
+def _stored_embeddings(item: EmbeddedItem) -> tuple[StoredEmbedding, ...]:
     return tuple(
         StoredEmbedding(
             space.record.model, space.record.fingerprint, found.vector, found.predictions

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Final
 
 STRIPES: Final = 1 << 16
-"""So many that a bulk load, which holds a thousand of them, hardly ever has others wait."""
+"""Enough that a bulk load, which holds a thousand of them, rarely makes others wait."""
 
 
 class ItemLocks:
-    """A fixed set of locks shared out by id; two ids may share one, which only costs a wait."""
+    """A fixed set of locks, chosen by the hash of an id; ids that share one wait for each other."""
 
     def __init__(self) -> None:
         self._locks = tuple(threading.Lock() for _ in range(STRIPES))
@@ -30,5 +30,5 @@ class ItemLocks:
                 lock.release()
 
     def _in_order(self, ids: Iterable[str]) -> list[threading.Lock]:
-        # all take them in the same order, so nobody waits in a circle
+        # always in the same order, so that there is no deadlock
         return [self._locks[stripe] for stripe in sorted({hash(each) % STRIPES for each in ids})]

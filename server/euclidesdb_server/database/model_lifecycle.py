@@ -1,7 +1,8 @@
-"""ModelLifecycle: models come, are replaced, and go while the server runs.
+"""ModelLifecycle: models are loaded, replaced and unloaded while the server runs.
 
-A new version serves once it has passed its load check; one that fails it leaves the old one
-serving. The vectors of the old version stay searchable, as `model@fingerprint`.
+A new version serves once it has passed its load check; if it fails, the old one goes on serving.
+A call is answered by the version that it resolved, even if that is replaced meanwhile. The vectors
+of the old version can still be searched, as `model@fingerprint`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from euclidesdb_server.database.model_table import Catalog
+from euclidesdb_server.database.model_table import ModelTable, Serving, status_of
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.database.results import ModelStatus
 from euclidesdb_server.errors import (
@@ -26,7 +27,9 @@ from euclidesdb_server.inference import Model, ModelRegistry
 from euclidesdb_server.values.status import ModelState
 
 WAIT_INTERVAL: Final = 0.2
-"""Seconds between looks at whether the caller still waits."""
+"""Seconds between checks of the caller's deadline while a model loads."""
+DRAIN_TIMEOUT: Final = 60.0
+"""Seconds that the calls of a retired model version have to end."""
 
 log = logging.getLogger(__name__)
 
@@ -39,96 +42,102 @@ class ModelLifecycle:
 
     def __init__(
         self,
-        models: ModelRegistry,
-        catalog: Catalog,
+        registry: ModelRegistry,
+        models: ModelTable,
         compactor: Compactor,
         open_space: Callable[[Model], ModelSpace],
     ) -> None:
+        self._registry = registry
         self._models = models
-        self._catalog = catalog
         self._compactor = compactor
         self._open_space = open_space
-        self._one_at_a_time = threading.Lock()
+        self._changing = threading.Lock()
 
     def load(self, folder: str, call: Call) -> ModelStatus:
-        """Serve a folder of the models folder, in place of what serves its model's name now.
+        """Serve a folder of the models folder, instead of what serves its model's name now.
 
-        Raises ModelRejected where it cannot be read, or fails its load check; DeadlineExceeded
-        where the caller goes before that is known. Nothing has changed then.
+        Raises ModelRejected if it cannot be read or fails its load check, DeadlineExceeded if the
+        caller's deadline passes before that is known. Then nothing has changed.
         """
         remaining = call.time_remaining()
-        if not self._one_at_a_time.acquire(timeout=-1 if remaining is None else max(0, remaining)):
-            raise DeadlineExceeded(f"another model is being loaded: folder {folder!r} is not")
+        if not self._changing.acquire(timeout=-1 if remaining is None else max(0, remaining)):
+            raise DeadlineExceeded(f"folder {folder!r}: another model was being loaded")
         try:
             try:
-                model = self._models.start(folder)
+                model = self._registry.start(folder)
             except ModelLoadError as error:
                 raise ModelRejected(str(error)) from error
             try:
                 self._wait(model, call)
-                self._take_into_use(model, folder)
+                space = self._space_of(model)
             except BaseException:
-                self._models.end(model)
+                self._registry.end(model)
                 raise
+            before = self._models.serve(model, space, folder)
+            self._registry.remember(model, folder)
+            self._compactor.consider(space)
+            if before is not None:
+                self._retire(before)
             log.info("model %r is loaded from folder %r", model.folder.conf.name, folder)
-            return self._catalog.status(model.folder.conf.name)
+            return status_of(self._models.resolve(model.folder.conf.name))
         finally:
-            self._one_at_a_time.release()
+            self._changing.release()
 
     def reload(self, name: str, call: Call) -> ModelStatus:
-        """As `load`, of the folder that a model was loaded from. Raises UnknownModel, too."""
-        return self.load(self._models.folder_of(name), call)
+        """As `load`, with the folder that a model was loaded from. Also raises UnknownModel."""
+        return self.load(self._registry.folder_of(name), call)
 
     def unload(self, name: str) -> None:
-        """Stop serving a model; its items stay, searchable by vector and by id.
+        """Stop serving a model; its items can still be searched by vector and by id.
 
         Raises UnknownModel, ModelUnavailable.
         """
-        with self._one_at_a_time:
-            model = self._models.withdraw(name)
-        self._end(model)
+        with self._changing:
+            self._retire(self._models.withdraw(name))
         log.info("model %r is unloaded", name)
 
     def _wait(self, model: Model, call: Call) -> None:
-        started = False
-        while not started:
-            started = model.wait_until_started(WAIT_INTERVAL)
+        """Wait until a model is ready. Raises unless it is in time."""
+        name = model.folder.conf.name
+        while not model.wait_until_started(WAIT_INTERVAL):
             remaining = call.time_remaining()
             if remaining is not None and remaining <= 0:
-                raise DeadlineExceeded(f"model {model.folder.conf.name!r} did not load in time")
+                raise DeadlineExceeded(f"model {name!r} did not load in time")
         state, reason = model.state
         if state is ModelState.LOADING:
             raise ShuttingDown("the server is stopping")
         if state is ModelState.QUARANTINED:
-            raise ModelRejected(f"model {model.folder.conf.name!r} cannot be served: {reason}")
+            raise ModelRejected(f"model {name!r} cannot be served: {reason}")
 
-    def _take_into_use(self, model: Model, folder: str) -> None:
-        conf, fingerprint = model.folder.conf, model.folder.fingerprint
-        space = self._catalog.version(conf.name, fingerprint)
-        if space is not None and not _serves(space, model):
+    def _space_of(self, model: Model) -> ModelSpace:
+        name, fingerprint = model.folder.conf.name, model.folder.fingerprint
+        space = self._models.space_of_version(name, fingerprint)
+        if space is not None and not _fits(space, model):
             raise ModelRejected(
-                f"model {conf.name!r}: another engine, its options or another feature_dim need a "
-                "restart: its vectors are being searched"
+                f"model {name!r}: the vectors of this version are being searched with another "
+                "feature_dim, engine or engine options; to change these, restart the server"
             )
-        # in this order: whoever meets the model finds its space
         try:
-            space = self._open_space(model) if space is None else space
+            return self._open_space(model) if space is None else space
         except StartupError as error:
-            raise ModelRejected(f"model {conf.name!r}: {error}") from error
-        self._catalog.make_current(conf.name, space)
-        self._compactor.consider(space)
-        before = self._models.serve(model, folder)
-        if before is not None:
-            self._end(before)
+            raise ModelRejected(f"model {name!r}: {error}") from error
 
-    def _end(self, model: Model) -> None:
-        # in the background: it answers what it was asked first
-        name = f"end-{model.folder.conf.name}"
-        threading.Thread(target=self._models.end, args=(model,), name=name, daemon=True).start()
+    def _retire(self, serving: Serving) -> None:
+        """End a model that is served no longer once its last call has ended; returns at once."""
+        model = serving.model
+        if model is None:
+            return
+
+        def end() -> None:
+            if not serving.leases.retire(DRAIN_TIMEOUT):
+                log.warning("model %r is ended while calls use it", serving.name)
+            self._registry.end(model)
+
+        threading.Thread(target=end, name=f"retire-{serving.name}", daemon=True).start()
 
 
-def _serves(space: ModelSpace, model: Model) -> bool:
-    """Whether a space that is open is what the model's folder says."""
+def _fits(space: ModelSpace, model: Model) -> bool:
+    """Whether an open space is searched as the model's folder configures it."""
     engine = model.folder.engine
     return (
         space.record.feature_dim == model.folder.conf.feature_dim

@@ -1,185 +1,271 @@
-"""Catalog: the models served, each with the space of its vectors."""
+"""ModelTable: what each model name stands for: the model that is served, and its space.
+
+A call resolves each name once, and carries the `Serving` on: whatever is replaced meanwhile, the
+call sees one version of each model.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-import numpy as np
-
-from euclidesdb_server.database.requests import ModelVector, ModelVectors
+from euclidesdb_server.database.leases import Leases
 from euclidesdb_server.database.results import ModelStatus
 from euclidesdb_server.errors import (
     DatabaseError,
-    DimensionMismatch,
     InvalidRequest,
     ModelUnavailable,
-    VersionMismatch,
+    UnknownModel,
 )
 from euclidesdb_server.index import ModelSpace
-from euclidesdb_server.inference import Model, ModelRegistry
-from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.inference import Model
 from euclidesdb_server.values.status import ModelState
 
-NO_MODEL: Final = "no model of this name is served; its items can be searched by vector and by id"
-SUPERSEDED: Final = "a former version of the model; its items can be searched by vector and by id"
+UNLOADED: Final = "no model of this name is served; its items can be searched by vector and by id"
+SUPERSEDED: Final = "an earlier version of the model; its items can be searched by vector and by id"
 
 
-def superseded_name(space: ModelSpace) -> str:
-    """What the space of a former version is called."""
-    return f"{space.record.model}@{space.record.fingerprint}"
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a name stands for: a model and the space of its version.
 
-
-class Catalog:
-    """Looks up models and spaces. Thread-safe.
-
-    spaces: by model name; a model that was never ready may have none, and there may be some of
-    names that no model has: those can be searched by vector and by id. superseded: those of former
-    versions, likewise, as `model@fingerprint`.
+    model: None if no model of this name is served (any more): its space can still be searched by
+    vector and by id. space: None if the model has never been ready. superseded: the space is that
+    of an earlier version, and `name` is `model@fingerprint`.
     """
 
-    def __init__(
-        self,
-        models: ModelRegistry,
-        spaces: Mapping[str, ModelSpace],
-        superseded: Iterable[ModelSpace] = (),
-    ) -> None:
-        self._models = models
+    name: str
+    model: Model | None
+    space: ModelSpace | None
+    superseded: bool = False
+    leases: Leases = field(default_factory=Leases)
+
+    def searchable_space(self) -> ModelSpace:
+        """The space to search. Raises ModelUnavailable if there is none."""
+        if self.space is not None:
+            return self.space
+        reason = "" if self.model is None else self.model.state[1]
+        raise ModelUnavailable(f"model {self.name!r} is quarantined: {reason}")
+
+    def writable_space(self) -> ModelSpace:
+        """The space to add to. Raises InvalidRequest for a superseded one, ModelUnavailable."""
+        if self.superseded:
+            raise InvalidRequest(
+                f"{self.name!r} is a superseded version: items are added to the current one"
+            )
+        return self.searchable_space()
+
+    def takes(self, kind: str) -> bool:
+        """Whether the model is ready and takes this kind of input."""
+        model = self.model
+        return (
+            model is not None
+            and model.folder.conf.input == kind
+            and model.state[0] is ModelState.READY
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """One moment of the table. broken: why a model folder is not served, by folder name."""
+
+    servings: Mapping[str, Serving]
+    broken: Mapping[str, str]
+    spaces: Mapping[int, ModelSpace]
+
+
+class ModelTable:
+    """The servings by name. Thread-safe; readers need no lock, as a change is one assignment.
+
+    broken: why a model folder cannot be served, by folder name.
+    """
+
+    def __init__(self, servings: Iterable[Serving], broken: Mapping[str, str]) -> None:
         self._changing = threading.Lock()
-        # replaced as wholes, so that readers need no lock
-        self._spaces = dict(spaces)
-        self._superseded = {superseded_name(space): space for space in superseded}
-        self._by_number: dict[int, ModelSpace] = {}
-        self._by_version: dict[tuple[str, str], ModelSpace] = {}
-        self._index()
+        self._assign(servings, broken)
+
+    def resolve(self, name: str) -> Serving:
+        """What a name stands for now.
+
+        Raises UnknownModel that lists the known names, ModelUnavailable for a broken folder.
+        """
+        state = self._state
+        serving = state.servings.get(name)
+        if serving is not None:
+            return serving
+        if (reason := state.broken.get(name)) is not None:
+            raise ModelUnavailable(f"model {name!r} cannot be served: {reason}")
+        raise self.unknown(name)
+
+    def unknown(self, name: str) -> UnknownModel:
+        """The error for a name that no model is served under."""
+        served = [repr(each.name) for each in self._servings() if each.model is not None]
+        return UnknownModel(
+            f"no model {name!r}; the models served are: {', '.join(served) or 'none'}"
+        )
+
+    @contextmanager
+    def lease(self, names: Iterable[str]) -> Iterator[dict[str, Serving | DatabaseError]]:
+        """What each name stands for, whose model stays usable until the block ends.
+
+        A version may be retired between the moment it is found here and the moment it is leased.
+        Then another one has taken its place, and the name is resolved again: the only retry there
+        is when a model is replaced.
+        """
+        leased: dict[str, Serving | DatabaseError] = {}
+        with ExitStack() as held:
+            for name in names:
+                try:
+                    serving = self.resolve(name)
+                    while not serving.leases.acquire():
+                        serving = self.resolve(name)
+                    held.callback(serving.leases.release)
+                    leased[name] = serving
+                except DatabaseError as error:
+                    leased[name] = error
+            yield leased
+
+    def servings_for(self, kind: str) -> list[Serving]:
+        """The models that are ready and take this kind of input, by name.
+
+        Raises ModelUnavailable if there are none.
+        """
+        servings = self._servings()
+        if ready := [each for each in servings if each.takes(kind)]:
+            return ready
+        states = ", ".join(f"{status.name} ({status.state})" for status in self.statuses())
+        raise ModelUnavailable(
+            f"no model that takes {kind}s is ready; the server has: {states or 'none'}"
+        )
+
+    def servings_with(self, spaces: Iterable[int]) -> list[Serving]:
+        """The models served now whose space is one of these numbers, by name."""
+        wanted = {*spaces}
+        return [
+            each
+            for each in self._servings()
+            if each.model is not None
+            and each.space is not None
+            and each.space.record.number in wanted
+        ]
 
     def spaces(self) -> list[ModelSpace]:
-        """Every space, those of former versions too."""
-        return [*self._by_number.values()]
+        """Every space, those of superseded versions included."""
+        return [*self._state.spaces.values()]
 
-    def space(self, model: str) -> ModelSpace:
-        """The space that is searched under a name, that of a former version too.
+    def space_numbered(self, number: int) -> ModelSpace | None:
+        """The space of that number; None if no model of it was ever ready here."""
+        return self._state.spaces.get(number)
 
-        Raises UnknownModel, ModelUnavailable where there is none.
+    def space_of_version(self, model: str, fingerprint: str) -> ModelSpace | None:
+        """The space of a model version; None if there is none yet."""
+        for space in self.spaces():
+            if (space.record.model, space.record.fingerprint) == (model, fingerprint):
+                return space
+        return None
+
+    def superseded_name(self, model: str, fingerprint: str) -> str | None:
+        """The name of the space of an earlier version; None if there is no such space."""
+        name = _superseded_name(model, fingerprint)
+        return name if name in self._state.servings else None
+
+    def serve(self, model: Model, space: ModelSpace, folder: str) -> Serving | None:
+        """Let a model and its space stand for the model's name from now on.
+
+        folder: the name of the folder that the model was loaded from.
+
+        Returns what the name stood for, None if nothing: its space becomes a superseded one.
         """
-        space = self._spaces.get(model, self._superseded.get(model))
-        if space is None:
-            reason = self._models.get(model).state[1]
-            raise ModelUnavailable(f"model {model!r} is quarantined: {reason}")
-        return space
-
-    def current_space(self, model: str) -> ModelSpace:
-        """The space that is added to under a name. Raises InvalidRequest, and as `space` does."""
-        if model in self._superseded and model not in self._spaces:
-            raise InvalidRequest(f"{model!r} is a former version: nothing is added to it")
-        return self.space(model)
-
-    def numbered(self, number: int) -> ModelSpace | None:
-        """The space of that number; None where there is none (yet)."""
-        return self._by_number.get(number)
-
-    def version(self, model: str, fingerprint: str) -> ModelSpace | None:
-        """The space of a model version; None where there is none (yet)."""
-        return self._by_version.get((model, fingerprint))
-
-    def make_current(self, name: str, space: ModelSpace) -> None:
-        """Have a name mean this space from now on; the one before becomes a former version."""
+        name = model.folder.conf.name
         with self._changing:
-            before = self._spaces.get(name)
-            superseded = {
-                key: value for key, value in self._superseded.items() if value is not space
+            state = self._state
+            before = state.servings.get(name)
+            servings = {
+                key: each
+                for key, each in state.servings.items()
+                if not (each.superseded and each.space is space)
             }
-            if before is not None and before is not space:
-                superseded[superseded_name(before)] = before
-            self._spaces, self._superseded = {**self._spaces, name: space}, superseded
-            self._index()
+            if before is not None and before.space is not None and before.space is not space:
+                superseded = superseded_serving(before.space)
+                servings[superseded.name] = superseded
+            servings[name] = Serving(name, model, space)
+            broken = {key: reason for key, reason in state.broken.items() if key != folder}
+            self._assign(servings.values(), broken)
+        return before
 
-    def _index(self) -> None:
-        every = [*self._spaces.values(), *self._superseded.values()]
-        self._by_number = {space.record.number: space for space in every}
-        self._by_version = {
-            (space.record.model, space.record.fingerprint): space for space in every
-        }
+    def withdraw(self, name: str) -> Serving:
+        """Serve a model no longer; its space can still be searched. Returns what was served.
 
-    def checked(self, space: ModelSpace, vector: ModelVector) -> Vector:
-        """A caller's vector, fit for the space.
-
-        Raises VersionMismatch, DimensionMismatch, InvalidRequest.
+        Raises UnknownModel, ModelUnavailable.
         """
-        if vector.values.ndim != 1:
-            raise _wrong_shape(space, vector.values.shape)
-        unusable = self.unusable(space, ModelVectors(vector.values[np.newaxis], vector.fingerprint))
-        if unusable:
-            raise unusable[0]
-        return vector.values
-
-    def unusable(self, space: ModelSpace, vectors: ModelVectors) -> dict[int, DatabaseError]:
-        """By position, why a vector cannot be in the space.
-
-        Raises VersionMismatch, DimensionMismatch where none can.
-        """
-        record, values = space.record, vectors.values
-        model = record.model
-        if vectors.fingerprint not in (None, "", record.fingerprint):
-            superseded = f"{model}@{vectors.fingerprint}"
-            hint = (
-                f"; its items can be searched as {superseded!r}"
-                if superseded in self._superseded
-                else ""
-            )
-            raise VersionMismatch(
-                f"the vector is of version {vectors.fingerprint!r} of model {model!r}, "
-                f"which is now {record.fingerprint!r}{hint}"
-            )
-        if values.ndim != 2 or values.shape[1] != record.feature_dim:
-            raise _wrong_shape(space, values.shape[1:])
-        finite = np.isfinite(values)
-        if finite.all():
-            return {}
-        unusable: dict[int, DatabaseError] = {}
-        for row in np.flatnonzero(~finite.all(axis=1)).tolist():
-            column = int(np.flatnonzero(~np.isfinite(values[row]))[0])
-            unusable[row] = InvalidRequest(
-                f"a vector of model {model!r} has {values[row, column]} at position {column}"
-            )
-        return unusable
+        with self._changing:
+            state = self._state
+            before = self.resolve(name)
+            if before.model is None:
+                raise self.unknown(name)
+            servings = {key: each for key, each in state.servings.items() if key != name}
+            if before.space is not None:
+                servings[name] = Serving(name, None, before.space)
+            self._assign(servings.values(), state.broken)
+        return before
 
     def statuses(self) -> tuple[ModelStatus, ...]:
-        """Every model served, every folder that is not with the reason, and what is kept of models
-        and versions that are no more, by name.
+        """Everything that has a name, by name: the models served, the folders that cannot be
+        served with the reason, and the spaces of models and versions that are served no longer.
         """
-        broken = [
+        state = self._state
+        statuses = [
             ModelStatus(name=name, state=ModelState.QUARANTINED, reason=reason)
-            for name, reason in self._models.broken.items()
+            for name, reason in state.broken.items()
         ]
-        served = [self._status(name, model) for name, model in self._models.served.items()]
-        names = {status.name for status in served}
-        kept = [
-            _with_space(ModelStatus(name=name, state=ModelState.UNLOADED, reason=NO_MODEL), space)
-            for name, space in self._spaces.items()
-            if name not in names
-        ]
-        superseded = [
-            _with_space(
-                ModelStatus(name=name, state=ModelState.SUPERSEDED, reason=SUPERSEDED), space
-            )
-            for name, space in self._superseded.items()
-            if len(space)
-        ]
-        return tuple(sorted(broken + served + kept + superseded, key=lambda status: status.name))
+        for serving in state.servings.values():
+            # an empty space of an earlier version is of no interest
+            if not serving.superseded or (serving.space is not None and len(serving.space)):
+                statuses.append(status_of(serving))
+        return tuple(sorted(statuses, key=lambda status: status.name))
 
-    def status(self, name: str) -> ModelStatus:
-        """How a model that is served stands. Raises UnknownModel."""
-        return self._status(name, self._models.get(name))
+    def _servings(self) -> Sequence[Serving]:
+        return sorted(self._state.servings.values(), key=lambda serving: serving.name)
 
-    def _status(self, name: str, model: Model) -> ModelStatus:
+    def _assign(self, servings: Iterable[Serving], broken: Mapping[str, str]) -> None:
+        by_name = {serving.name: serving for serving in servings}
+        spaces = {
+            serving.space.record.number: serving.space
+            for serving in by_name.values()
+            if serving.space is not None
+        }
+        self._state = _State(by_name, dict(broken), spaces)
+
+
+def superseded_serving(space: ModelSpace) -> Serving:
+    """What the name of the space of an earlier version stands for."""
+    name = _superseded_name(space.record.model, space.record.fingerprint)
+    return Serving(name, None, space, superseded=True)
+
+
+def _superseded_name(model: str, fingerprint: str) -> str:
+    return f"{model}@{fingerprint}"
+
+
+def status_of(serving: Serving) -> ModelStatus:
+    """The state of what a name stands for."""
+    model, space = serving.model, serving.space
+    if model is None:
+        superseded = serving.superseded
+        status = ModelStatus(
+            name=serving.name,
+            state=ModelState.SUPERSEDED if superseded else ModelState.UNLOADED,
+            reason=SUPERSEDED if superseded else UNLOADED,
+        )
+    else:
         state, reason = model.state
         conf = model.folder.conf
         items_run, batches_run = model.run_counts
         status = ModelStatus(
-            name=name,
+            name=serving.name,
             state=state,
             reason=reason,
             input=conf.input,
@@ -190,17 +276,9 @@ class Catalog:
             items_run=items_run,
             batches_run=batches_run,
         )
-        space = self._spaces.get(name)
-        return status if space is None else _with_space(status, space)
-
-
-def _wrong_shape(space: ModelSpace, shape: tuple[int, ...]) -> DimensionMismatch:
-    model, dim = space.record.model, space.record.feature_dim
-    return DimensionMismatch(f"a vector of model {model!r} has shape ({dim},), not {shape}")
-
-
-def _with_space(status: ModelStatus, space: ModelSpace) -> ModelStatus:
-    return dataclasses.replace(
+    if space is None:
+        return status
+    return replace(
         status,
         feature_dim=space.record.feature_dim,
         fingerprint=space.record.fingerprint,

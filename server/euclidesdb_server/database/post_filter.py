@@ -1,9 +1,14 @@
-"""PostFilter: what an answer must be beside near, and what is told of the items in it."""
+"""Post-filtering: from the nearest rows to the answer that a search's conditions allow.
+
+Conditions are applied after the nearest-neighbor search; if too few neighbors remain, the search
+is repeated with a larger k.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -14,15 +19,21 @@ from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.metric import MetricKind
 
+GROWTH: Final = 4
+"""How many times larger k is in a repeated search."""
+
 
 @dataclass(frozen=True, slots=True)
 class PostFilter:
-    """Makes answers of what a space found, of the `looked_at` nearest rows, or all there are."""
+    """Applies the conditions of one search in one space.
+
+    k: how many rows the space was searched for first.
+    """
 
     store: FeatureStore
     space: ModelSpace
     conditions: Conditions
-    looked_at: int
+    k: int
 
     def answer(
         self,
@@ -31,29 +42,30 @@ class PostFilter:
         ids: Sequence[str],
         distances: Sequence[float],
     ) -> Neighbors:
-        """The nearest that fulfill the conditions: top_k, or as many as there are.
+        """The nearest neighbors that meet the conditions: top_k, or as many as there are.
 
-        vector: the query. item_id: of the stored item that it is about.
+        vector: the query. item_id: the stored item that the query is about, if it is about one.
+        ids, distances: the `k` nearest rows, or all.
 
-        The rows are those of one moment: an item that is rewritten meanwhile is found where it
-        was, and never missed or found twice.
+        All rows are read in one search at a time, so an item that is written meanwhile is found
+        either as it was or as it is, never twice.
         """
-        looked_at = self.looked_at
+        k = self.k
         while True:
-            neighbors = self._acceptable(vector, item_id, ids, distances)
-            enough = len(neighbors) >= self.conditions.top_k or len(ids) < looked_at
-            if enough or self._too_far(distances):
-                return _first(neighbors, self.conditions.top_k)
-            looked_at *= 4  # some were not acceptable: look further
-            found = self.space.search(vector[np.newaxis], looked_at)
-            ids, distances = found.ids[0], found.distances[0].tolist()
+            neighbors = self._matching(vector, item_id, ids, distances)
+            complete = len(neighbors) >= self.conditions.top_k or len(ids) < k
+            if complete or self._beyond_limit(distances):
+                return neighbors.first(self.conditions.top_k)
+            k *= GROWTH
+            found = self.space.search(vector[np.newaxis], k)
+            ids, distances = found.ids, found.distances[0].tolist()
 
-    def _too_far(self, distances: Sequence[float]) -> bool:
-        """Whether all that are further are too far away."""
+    def _beyond_limit(self, distances: Sequence[float]) -> bool:
+        """Whether every farther row is beyond max_distance."""
         limit = self.conditions.max_distance
         return limit is not None and bool(distances) and distances[-1] > limit
 
-    def _acceptable(
+    def _matching(
         self, vector: Vector, item_id: str | None, ids: Sequence[str], distances: Sequence[float]
     ) -> Neighbors:
         conditions = self.conditions
@@ -73,16 +85,16 @@ class PostFilter:
     def _with_itself(
         self, item_id: str, vector: Vector, others: list[tuple[str, float]]
     ) -> list[tuple[str, float]]:
-        """The item itself put before others as near as it."""
+        """Insert the item itself, before others at the same distance."""
         distance = self.space.distance(vector, vector)
         place = 0
         if self.space.metric.kind is MetricKind.INNER_PRODUCT:
-            # others may well be nearer to it than it is itself
+            # Others may be nearer to the item than it is to itself.
             place = sum(other[1] < distance for other in others)
         return [*others[:place], (item_id, distance), *others[place:]]
 
     def _with_records(self, pairs: Sequence[tuple[str, float]]) -> Neighbors:
-        """With what was asked for; without items that are gone meanwhile."""
+        """Add what was requested of the items' records; leave out items removed meanwhile."""
         conditions = self.conditions
         records = self.store.items([item_id for item_id, _ in pairs])
         found = [
@@ -98,15 +110,3 @@ class PostFilter:
             else None,
             [record.metadata for _, _, record in found] if conditions.include_metadata else None,
         )
-
-
-def _first(neighbors: Neighbors, count: int) -> Neighbors:
-    if len(neighbors) <= count:
-        return neighbors
-    attributes, metadata = neighbors.attributes_json, neighbors.metadata
-    return Neighbors(
-        neighbors.ids[:count],
-        neighbors.distances[:count],
-        None if attributes is None else attributes[:count],
-        None if metadata is None else metadata[:count],
-    )

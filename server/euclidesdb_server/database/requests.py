@@ -1,4 +1,4 @@
-"""What callers ask of the database."""
+"""What callers request of the database."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Matrix, Vector
 from euclidesdb_server.values.payload import Payload
+from euclidesdb_server.values.vector_columns import VectorColumns
 
 
 class Call(Protocol):
-    """The caller's patience: how long it will wait, and word when it has gone."""
+    """The caller's deadline and cancellation."""
 
     def time_remaining(self) -> float | None:
-        """Seconds until the caller gives up; None: it never does."""
+        """Seconds until the caller's deadline; None if it set none."""
 
     def on_done(self, callback: Callable[[], object]) -> None:
-        """Call `callback` when the caller has gone (or has been answered)."""
+        """Call `callback` when the call ends, for whatever reason; at once if it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVector:
-    """A ready-made vector, and the fingerprint of what made it where the caller knows it."""
+    """A ready-made vector, and the fingerprint of the version that made it if it is known."""
 
     values: Vector
     fingerprint: str | None = None
@@ -30,7 +32,7 @@ class ModelVector:
 
 @dataclass(frozen=True, slots=True)
 class ModelVectors:
-    """Ready-made vectors, shape (n, dim), and the fingerprint of what made them where known."""
+    """Ready-made vectors, shape (n, dim), and the fingerprint of their version if it is known."""
 
     values: Matrix
     fingerprint: str | None = None
@@ -43,7 +45,7 @@ class ModelVectors:
 class AddRequest:
     """An item to add: a payload for `models`, ready-made vectors by model, or both.
 
-    `attributes_json` and `metadata` None: keep what is stored.
+    attributes_json, metadata: None keeps what is stored.
     """
 
     id: str
@@ -56,28 +58,27 @@ class AddRequest:
 
 @dataclass(frozen=True, slots=True)
 class AddVectorsRequest:
-    """Ready-made vectors of one model to add, one for each id.
+    """Many items with a ready-made vector of one model each.
 
-    attributes_json, metadata: None: keep what is stored; else one for each id.
+    fingerprint: of the version that made the vectors, if it is known.
     """
 
     model: str
-    ids: Sequence[str]
-    vectors: ModelVectors
-    attributes_json: Sequence[str] | None = None
-    metadata: Sequence[bytes] | None = None
+    columns: VectorColumns
+    fingerprint: str | None = None
 
 
 Query: TypeAlias = Payload | ModelVector | str
-"""What to find similar items of: a raw item, a vector (of exactly one model), or a stored id."""
+"""What to find similar items for: a raw item, a vector (of exactly one model), or a stored id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What is asked of each answer.
+    """Which neighbors a search returns, and what with them.
 
-    max_distance: only items at most so far away; None: any.
-    accepts: only ids for which this is true are answers, and still top_k where so many exist.
+    include_self: a query by id may return the item itself.
+    max_distance: no neighbor is farther away than this; None: any distance.
+    accepts: only ids for which this is true are returned, and still top_k of them if so many exist.
     """
 
     top_k: int
@@ -89,7 +90,7 @@ class Conditions:
 
     @property
     def ids_and_distances_only(self) -> bool:
-        """Whether the nearest rows, by id and distance, are all there is to an answer."""
+        """Whether the nearest rows answer a query as the index returns them."""
         return (
             self.max_distance is None
             and self.accepts is None
@@ -100,8 +101,12 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class FindRequest:
-    """A search of one or many queries in the space of each model."""
+    """A search with one or many queries in the space of each model.
 
-    queries: Sequence[Query] | ModelVectors
+    queries: an error in place of a query that could not be read is its outcome.
+    models: empty: those that fit the queries (`FeatureDatabase.find_similar`).
+    """
+
+    queries: Sequence[Query | DatabaseError] | ModelVectors
     models: tuple[str, ...]
     conditions: Conditions

@@ -1,10 +1,18 @@
-"""What the database answers."""
+"""What the database returns.
+
+A call with many items or queries returns an outcome for each: a result or a DatabaseError. The
+outcome of item i is at position i, from the request to the reply.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from typing import overload
 
+from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.payload import Payload
@@ -13,7 +21,7 @@ from euclidesdb_server.values.status import IndexStatus, ModelState
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """One item of an answer. `attributes_json` and `metadata` are None where not asked for."""
+    """One item of an answer. `attributes_json` and `metadata` are None unless requested."""
 
     id: str
     distance: float
@@ -25,7 +33,7 @@ class Neighbor:
 class Neighbors:
     """The answer to one query, nearest first, by columns; iterating gives `Neighbor`s.
 
-    attributes_json, metadata: None where not asked for.
+    attributes_json, metadata: None unless requested.
     """
 
     ids: Sequence[str]
@@ -37,41 +45,94 @@ class Neighbors:
         return len(self.ids)
 
     def __iter__(self) -> Iterator[Neighbor]:
-        nothing = (None,) * len(self.ids)
+        missing = (None,) * len(self.ids)
         yield from map(
             Neighbor,
             self.ids,
             self.distances,
-            nothing if self.attributes_json is None else self.attributes_json,
-            nothing if self.metadata is None else self.metadata,
+            missing if self.attributes_json is None else self.attributes_json,
+            missing if self.metadata is None else self.metadata,
         )
+
+    def first(self, count: int) -> Neighbors:
+        """The nearest `count` of them, or all."""
+        return self if len(self) <= count else self._part(slice(count))
+
+    def _part(self, part: slice) -> Neighbors:
+        return Neighbors(
+            self.ids[part],
+            self.distances[part],
+            None if self.attributes_json is None else self.attributes_json[part],
+            None if self.metadata is None else self.metadata[part],
+        )
+
+
+# Not slotted: where each answer begins is kept in the instance.
+@dataclass(frozen=True)
+class Answers(Sequence[Neighbors | DatabaseError]):
+    """The outcome of each query of a search in one space: its neighbors, or an error.
+
+    Stored by columns, as the reply to a batch sends them.
+
+    counts: the number of neighbors of each query; 0 if it failed.
+    neighbors: those of the first query, nearest first, then those of the second, and so on.
+    errors: by position of the query.
+    """
+
+    counts: Sequence[int]
+    neighbors: Neighbors
+    errors: Mapping[int, DatabaseError] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @overload
+    def __getitem__(self, position: int) -> Neighbors | DatabaseError: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Neighbors | DatabaseError]: ...
+    def __getitem__(
+        self, position: int | slice
+    ) -> Neighbors | DatabaseError | list[Neighbors | DatabaseError]:
+        if isinstance(position, slice):
+            return [self[each] for each in range(len(self))[position]]
+        position = range(len(self))[position]
+        if (error := self.errors.get(position)) is not None:
+            return error
+        if len(self) == 1:
+            return self.neighbors
+        return self.neighbors._part(slice(self._starts[position], self._starts[position + 1]))
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [*accumulate(self.counts, initial=0)]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """The answers to the queries of one search in one model space.
-
-    found: of each query; an exception where it was refused.
-    """
+    """The answers to the queries of one search in one model space."""
 
     model: str
     fingerprint: str
     engine: str
     metric: Metric
-    found: Sequence[Neighbors | Exception]
+    answers: Answers
 
     @property
     def neighbors(self) -> Neighbors:
-        """The answer to the first query. Raises what it was refused with."""
-        first = self.found[0]
-        if isinstance(first, Exception):
+        """The answer to the first query. Raises the error if it failed."""
+        first = self.answers[0]
+        if isinstance(first, DatabaseError):
             raise first
         return first
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """What `list models` says of a model."""
+    """The state of a model, and of its space, as `list_models` shows it.
+
+    adopted: the space began with vectors of EuclidesDB (C++). items_run, batches_run: what its
+    program ran since it was loaded.
+    """
 
     name: str
     state: ModelState
@@ -92,7 +153,10 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoredEmbedding:
-    """A vector of a stored item, with the model version that made it."""
+    """A vector of a stored item, with the model version that made it.
+
+    vector, predictions: None unless requested; predictions also if the vector came ready-made.
+    """
 
     model: str
     fingerprint: str
@@ -102,7 +166,7 @@ class StoredEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A stored item as a caller sees it; what was not asked for is None."""
+    """A stored item as a caller sees it. `payload` is None unless requested and kept."""
 
     id: str
     attributes_json: str

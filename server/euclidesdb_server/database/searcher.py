@@ -1,21 +1,21 @@
-"""Searcher: from queries to the items most like them.
+"""Searcher: from queries to the items most similar to them.
 
-All queries of a call are answered in one search of each space; what an answer must be beside
-near (conditions) is seen to afterwards, query by query, and more is looked for where too
-little is left.
+All queries of a call are answered in one search of each space. Conditions that the index knows
+nothing of are applied afterwards (`post_filter`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
 
-from euclidesdb_server.database.embedder import Embedded, Embedder
-from euclidesdb_server.database.model_table import Catalog
+from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
+from euclidesdb_server.database.model_table import ModelTable, Serving
 from euclidesdb_server.database.post_filter import PostFilter
 from euclidesdb_server.database.requests import (
     Call,
@@ -25,9 +25,9 @@ from euclidesdb_server.database.requests import (
     ModelVectors,
     Query,
 )
-from euclidesdb_server.database.results import ModelAnswer, Neighbors
-from euclidesdb_server.database.validation import check_id, distinct
-from euclidesdb_server.errors import DatabaseError, InvalidRequest, ModelUnavailable, UnknownItem
+from euclidesdb_server.database.results import Answers, ModelAnswer, Neighbors
+from euclidesdb_server.database.validation import check_id, check_vector, check_vectors
+from euclidesdb_server.errors import DatabaseError, InvalidRequest, UnknownItem
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Matrix, Vector
@@ -35,48 +35,58 @@ from euclidesdb_server.values.payload import Payload
 
 MAX_NEIGHBORS: Final = 1_000_000
 """In the answers to one call, for each model: they are held in memory."""
-VERSIONS_TRIED: Final = 3
-"""Of a model that is replaced between the queries of one call."""
+
+NO_EMBEDDINGS: Final[Embeddings] = ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _SpaceQueries:
     """The queries of a search in one space.
 
-    vectors: of those that can be asked, in order, shape (n, feature_dim). refused: why others
-    cannot, by position among all. item_ids: of the stored items that they are about; None where
-    none is.
+    vectors: of the queries that can be searched, in order, shape (n, feature_dim). errors: why
+    the others cannot, by position among all `count` queries. item_ids: the stored item that each
+    vector is of; None if all are of none.
     """
 
-    space: ModelSpace
+    count: int
     vectors: Matrix
-    refused: dict[int, DatabaseError]
-    item_ids: list[str | None] | None = None
+    errors: dict[int, DatabaseError]
+    item_ids: Sequence[str | None] | None = None
 
 
 class Searcher:
     """Answers FindRequests. Thread-safe."""
 
     def __init__(
-        self, store: FeatureStore, catalog: Catalog, embedder: Embedder, *, max_top_k: int
+        self, store: FeatureStore, models: ModelTable, embedder: Embedder, *, max_top_k: int
     ) -> None:
         self._store = store
-        self._catalog = catalog
+        self._models = models
         self._embedder = embedder
         self._max_top_k = max_top_k
 
     def find(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
-        """An answer per model, in the request's order; see `FeatureDatabase.find_similar`."""
-        conditions, queries = request.conditions, request.queries
-        models = distinct(request.models)
-        self._check(conditions, len(queries))
-        if isinstance(queries, ModelVectors):
-            resolved = self._by_columns(queries, models)
+        """An answer for each model; see `FeatureDatabase.find_similar`."""
+        self._check(request.conditions, len(request.queries))
+        names = list(dict.fromkeys(request.models)) or self._models_for(request.queries)
+        if isinstance(request.queries, ModelVectors):
+            _check_single(names)
+            serving = self._models.resolve(names[0])
+            space = serving.searchable_space()
+            return (self._search(serving, self._columns(space, request.queries), request),)
+        tasks = request.queries
+        if any(isinstance(query, Payload) for query in tasks):
+            with self._models.lease(names) as leased:
+                servings = [_resolved(leased[name]) for name in names]
+                for serving in servings:
+                    serving.searchable_space()  # raises before a model runs in vain
+                embedded = self._embedded(tasks, servings, call)
         else:
-            resolved = self._resolved(queries, models, call)
+            servings = [self._models.resolve(name) for name in names]
+            embedded = [NO_EMBEDDINGS] * len(tasks)
         return tuple(
-            _answer(name, wanted.space, self._search(wanted, conditions))
-            for name, wanted in resolved.items()
+            self._search(serving, self._queries(place, servings, tasks, embedded), request)
+            for place, serving in enumerate(servings)
         )
 
     def _check(self, conditions: Conditions, queries: int) -> None:
@@ -84,70 +94,100 @@ class Searcher:
         if not 1 <= top_k <= self._max_top_k:
             raise InvalidRequest(f"top_k = {top_k} should be 1 to {self._max_top_k}")
         if conditions.max_distance is not None and math.isnan(conditions.max_distance):
-            raise InvalidRequest("max_distance = nan is no number")
+            raise InvalidRequest("max_distance must not be NaN")
         if queries * top_k > MAX_NEIGHBORS:
             raise InvalidRequest(
-                f"{queries} queries with top_k = {top_k} ask for more than "
-                f"{MAX_NEIGHBORS:,} neighbors: ask in several calls"
+                f"{queries} queries with top_k = {top_k} would return more than "
+                f"{MAX_NEIGHBORS:,} neighbors: split them into several calls"
             )
 
-    def _by_columns(self, vectors: ModelVectors, models: Sequence[str]) -> dict[str, _SpaceQueries]:
-        _check_single(models)
-        space = self._catalog.space(models[0])
-        unusable = self._catalog.unusable(space, vectors)
-        values = vectors.values
-        if unusable:
-            values = np.delete(values, [*unusable], axis=0)
-        return {models[0]: _SpaceQueries(space, values, unusable)}
+    def _models_for(self, queries: Sequence[Query | DatabaseError] | ModelVectors) -> list[str]:
+        """The models to search if the request names none.
 
-    def _resolved(
-        self, queries: Sequence[Query], models: Sequence[str], call: Call
-    ) -> dict[str, _SpaceQueries]:
-        """For each model, each query as a vector in its space, or why there is none."""
-        payloads = [(query, models) for query in queries if isinstance(query, Payload)]
-        for _ in range(VERSIONS_TRIED):
-            spaces = {name: self._catalog.space(name) for name in models}  # raises
-            said = self._embedder.embed_many(payloads, call) if payloads else []
-            versions = {name: _spaces_of(said, name) for name in models}
-            if all(len(found) <= 1 for found in versions.values()):
-                break
-        for name, found in versions.items():  # a model may have been replaced meanwhile
-            spaces[name] = next(iter(found), spaces[name])
-        return {
-            name: self._in_space(name, space, queries, said, models)
-            for name, space in spaces.items()
-        }
+        For raw items: those that are ready and take their kind; for stored items: those served now
+        that have a vector of one of them.
+        """
+        readable = [] if isinstance(queries, ModelVectors) else queries
+        kinds = {_kind(query) for query in readable if not isinstance(query, DatabaseError)}
+        if isinstance(queries, ModelVectors) or "vector" in kinds:
+            raise InvalidRequest("models is empty: a vector needs the model whose space it is in")
+        if not kinds:
+            raise InvalidRequest("models is empty, and there is no query to choose them by")
+        if len(kinds) > 1:
+            raise InvalidRequest(
+                f"models is empty, and the queries are of several kinds ({', '.join(sorted(kinds))}"
+                "): name the models"
+            )
+        (kind,) = kinds
+        if kind != "id":
+            return [serving.name for serving in self._models.servings_for(kind)]
+        return self._models_with([query for query in readable if isinstance(query, str)])
 
-    def _in_space(
+    def _models_with(self, ids: Sequence[str]) -> list[str]:
+        for item_id in ids:
+            check_id(item_id)
+        records = self._store.items(ids)
+        spaces = chain.from_iterable(record.labels for record in records if record is not None)
+        servings = self._models.servings_with(spaces)
+        if servings:
+            return [serving.name for serving in servings]
+        shown = repr(ids[0]) + (f" and {len(ids) - 1} others" if len(ids) > 1 else "")
+        if all(record is None for record in records):
+            raise UnknownItem(f"no item {shown}")
+        raise UnknownItem(f"item {shown}: no vector of a model version that is served now")
+
+    def _columns(self, space: ModelSpace, queries: ModelVectors) -> _SpaceQueries:
+        errors = check_vectors(space.record, queries.values, queries.fingerprint, self._models)
+        vectors = queries.values
+        if errors:
+            vectors = np.delete(vectors, [*errors], axis=0)
+        return _SpaceQueries(len(queries), vectors, errors)
+
+    def _embedded(
+        self, queries: Sequence[Query | DatabaseError], servings: Sequence[Serving], call: Call
+    ) -> list[Embeddings | DatabaseError]:
+        """The outputs of the models for each query that is a payload."""
+        tasks = [
+            EmbedTask(query, servings) if isinstance(query, Payload) else EmbedTask(None, ())
+            for query in queries
+        ]
+        return self._embedder.embed_many(tasks, call)
+
+    def _queries(
         self,
-        name: str,
-        space: ModelSpace,
-        queries: Sequence[Query],
-        said: Sequence[Mapping[str, Embedded] | DatabaseError],
-        models: Sequence[str],
+        place: int,
+        servings: Sequence[Serving],
+        queries: Sequence[Query | DatabaseError],
+        embedded: Sequence[Embeddings | DatabaseError],
     ) -> _SpaceQueries:
-        """said: what the models say of the payloads among the queries."""
-        embedded = iter(said)
+        """Each query as a vector in the space of `servings[place]`, or why there is none."""
+        space = servings[place].searchable_space()
         vectors: list[Vector] = []
         item_ids: list[str | None] = []
-        refused: dict[int, DatabaseError] = {}
-        for position, query in enumerate(queries):
+        errors: dict[int, DatabaseError] = {}
+        for position, (query, outputs) in enumerate(zip(queries, embedded, strict=True)):
             try:
                 match query:
-                    case ModelVector():
-                        _check_single(models)
-                        vectors.append(self._catalog.checked(space, query))
+                    case DatabaseError():
+                        raise query
                     case Payload():
-                        vectors.append(_embedded(next(embedded), name, space))
+                        if isinstance(outputs, DatabaseError):
+                            raise outputs
+                        vectors.append(outputs[place].vector)
+                    case ModelVector():
+                        _check_single([serving.name for serving in servings])
+                        fingerprint = query.fingerprint
+                        check_vector(space.record, query.values, fingerprint, self._models)
+                        vectors.append(query.values)
                     case str():
                         vectors.append(self._stored_vector(query, space))
                 item_ids.append(query if isinstance(query, str) else None)
             except DatabaseError as error:
-                refused[position] = error
+                errors[position] = error
         matrix = (
             np.stack(vectors) if vectors else np.empty((0, space.record.feature_dim), np.float32)
         )
-        return _SpaceQueries(space, matrix, refused, item_ids if any(item_ids) else None)
+        return _SpaceQueries(len(queries), matrix, errors, item_ids if any(item_ids) else None)
 
     def _stored_vector(self, item_id: str, space: ModelSpace) -> Vector:
         check_id(item_id)
@@ -156,58 +196,83 @@ class Searcher:
             if record is None:
                 raise UnknownItem(f"no item {item_id!r}")
             label = record.labels.get(space.record.number)
-            found = None if label is None else reader.embedding(space.record.number, label)
-        if found is None:
+            vector = None if label is None else reader.vector(space.record.number, label)
+        if vector is None:
             raise UnknownItem(f"item {item_id!r} has no vector of model {space.record.model!r}")
-        return found.vector
+        return vector
 
     def _search(
-        self, queries: _SpaceQueries, conditions: Conditions
-    ) -> list[Neighbors | Exception]:
-        """The answer to each query, or why there is none."""
-        space = queries.space
+        self, serving: Serving, queries: _SpaceQueries, request: FindRequest
+    ) -> ModelAnswer:
+        space = serving.searchable_space()
+        answers = self._answers(space, queries, request.conditions)
+        return ModelAnswer(
+            serving.name, space.record.fingerprint, space.engine.name, space.metric, answers
+        )
+
+    def _answers(
+        self, space: ModelSpace, queries: _SpaceQueries, conditions: Conditions
+    ) -> Answers:
         # the item that a query is about is among the nearest, and is left out
-        looked_at = conditions.top_k + (queries.item_ids is not None)
-        found = space.search(queries.vectors, looked_at)
-        distances: list[list[float]] = found.distances.tolist()
-        answers: list[Neighbors | Exception]
+        k = conditions.top_k + (queries.item_ids is not None)
+        found = space.search(queries.vectors, k)
+        asked, width = found.distances.shape
         if queries.item_ids is None and conditions.ids_and_distances_only:
-            answers = [*map(Neighbors, found.ids, distances)]
-        else:
-            search = PostFilter(self._store, space, conditions, looked_at)
-            item_ids = queries.item_ids or [None] * len(distances)
-            answers = [*map(search.answer, queries.vectors, item_ids, found.ids, distances)]
-        for position, error in queries.refused.items():  # ascending
-            answers.insert(position, error)
-        return answers
+            neighbors = Neighbors(found.ids, found.distances.ravel().tolist())
+            return _answers([width] * asked, neighbors, queries)
+        post_filter = PostFilter(self._store, space, conditions, k)
+        distances: list[list[float]] = found.distances.tolist()
+        item_ids = queries.item_ids or [None] * asked
+        answered = [
+            post_filter.answer(
+                vector, item_id, found.ids[row * width : (row + 1) * width], distances[row]
+            )
+            for row, (vector, item_id) in enumerate(zip(queries.vectors, item_ids, strict=True))
+        ]
+        if len(answered) == 1:
+            return _answers([len(answered[0])], answered[0], queries)
+        neighbors = _concatenated(answered, conditions)
+        return _answers([len(each) for each in answered], neighbors, queries)
 
 
-def _spaces_of(
-    said: Sequence[Mapping[str, Embedded] | DatabaseError], model: str
-) -> set[ModelSpace]:
-    """The spaces of the versions of a model that answered."""
-    return {each[model].space for each in said if not isinstance(each, DatabaseError)}
+def _answers(counts: Sequence[int], neighbors: Neighbors, queries: _SpaceQueries) -> Answers:
+    """counts: of the queries that were searched; those that could not be count 0."""
+    if not queries.errors:
+        return Answers(counts, neighbors)
+    searched = iter(counts)
+    every = [0 if row in queries.errors else next(searched) for row in range(queries.count)]
+    return Answers(every, neighbors, queries.errors)
 
 
-def _embedded(said: Mapping[str, Embedded] | DatabaseError, name: str, space: ModelSpace) -> Vector:
-    if isinstance(said, DatabaseError):
-        raise said
-    found = said[name]
-    if found.space is not space:
-        raise ModelUnavailable(f"model {name!r} was replaced by another version: try again")
-    return found.embedding.vector
-
-
-def _check_single(models: Sequence[str]) -> None:
-    if len(models) > 1:
-        raise InvalidRequest(f"a vector is of one model, not of {len(models)}: {[*models]}")
-
-
-def _answer(name: str, space: ModelSpace, found: list[Neighbors | Exception]) -> ModelAnswer:
-    return ModelAnswer(
-        name,
-        space.record.fingerprint,
-        space.engine.name,
-        space.metric,
-        found,
+def _concatenated(answers: Iterable[Neighbors], conditions: Conditions) -> Neighbors:
+    answers = [*answers]
+    join = chain.from_iterable
+    return Neighbors(
+        [*join(each.ids for each in answers)],
+        [*join(each.distances for each in answers)],
+        [*join(each.attributes_json or () for each in answers)]
+        if conditions.include_attributes
+        else None,
+        [*join(each.metadata or () for each in answers)] if conditions.include_metadata else None,
     )
+
+
+def _kind(query: Query) -> str:
+    match query:
+        case Payload():
+            return query.kind
+        case ModelVector():
+            return "vector"
+        case str():
+            return "id"
+
+
+def _resolved(serving: Serving | DatabaseError) -> Serving:
+    if isinstance(serving, DatabaseError):
+        raise serving
+    return serving
+
+
+def _check_single(names: Sequence[str]) -> None:
+    if len(names) > 1:
+        raise InvalidRequest(f"a vector is searched in the space of one model, not of {[*names]}")

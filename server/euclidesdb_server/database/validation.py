@@ -1,4 +1,4 @@
-"""What a request must be before anything is done for it."""
+"""Checks of a request, made before anything is done for it."""
 
 from __future__ import annotations
 
@@ -6,66 +6,74 @@ import json
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest
-from euclidesdb_server.errors import InvalidRequest
+import numpy as np
+
+from euclidesdb_server.database.model_table import ModelTable
+from euclidesdb_server.database.requests import AddRequest
+from euclidesdb_server.errors import (
+    DatabaseError,
+    DimensionMismatch,
+    InvalidRequest,
+    VersionMismatch,
+)
+from euclidesdb_server.store import SpaceRecord
+from euclidesdb_server.values.arrays import Matrix, Vector
+from euclidesdb_server.values.vector_columns import VectorColumns
 
 MAX_ID_BYTES: Final = 512
+SHOWN_BYTES: Final = 64
+"""A longer id is abbreviated in messages."""
 
 
 def check_id(item_id: str) -> None:
-    """Raise InvalidRequest unless this can be an item's id."""
+    """Raise InvalidRequest unless this can be the id of an item."""
     length = len(item_id.encode())
     if not 1 <= length <= MAX_ID_BYTES:
-        shown = item_id if length <= 64 else item_id[:48] + "..."
+        shown = item_id if length <= SHOWN_BYTES else item_id[:48] + "..."
         raise InvalidRequest(f"id {shown!r} has {length} bytes; an id has 1 to {MAX_ID_BYTES}")
 
 
-def unusable_ids(ids: Sequence[str]) -> dict[int, InvalidRequest]:
-    """Of many ids, why some can be no item's, by position."""
-    # a letter takes up to four bytes
-    doubtful = [row for row, item_id in enumerate(ids) if not 0 < len(item_id) <= MAX_ID_BYTES // 4]
-    refused = {}
-    for row in doubtful:
+def check_ids(ids: Sequence[str]) -> dict[int, DatabaseError]:
+    """Why some of many ids cannot be the id of an item, by position."""
+    # a character takes up to four bytes
+    suspects = [row for row, item_id in enumerate(ids) if not 0 < len(item_id) <= MAX_ID_BYTES // 4]
+    errors: dict[int, DatabaseError] = {}
+    for row in suspects:
         try:
             check_id(ids[row])
         except InvalidRequest as error:
-            refused[row] = error
-    return refused
+            errors[row] = error
+    return errors
 
 
 def check_add(request: AddRequest) -> None:
-    """Raise InvalidRequest unless there is something to add, and it makes sense."""
+    """Raise InvalidRequest unless the request adds something, without contradiction."""
     check_id(request.id)
     if request.payload is not None and not request.models:
-        raise InvalidRequest("a payload needs at least one model to embed it: models is empty")
+        raise InvalidRequest("models is empty: name at least one model to embed the payload with")
     if request.payload is None and request.models:
-        raise InvalidRequest(f"nothing to embed with {list(request.models)}: payload is not set")
+        raise InvalidRequest(f"payload is not set: models {list(request.models)} need one to embed")
     if request.payload is None and not request.vectors:
-        raise InvalidRequest("nothing to add: neither payload and models, nor vectors")
+        raise InvalidRequest("there is nothing to add: set payload and models, or vectors")
     if both := sorted(set(request.models) & set(request.vectors)):
-        raise InvalidRequest(f"models {both} are to embed the payload, and have a vector too")
+        raise InvalidRequest(
+            f"models {both} are named in models and in vectors: either embed the payload with a "
+            "model or give its vector"
+        )
     if request.attributes_json is not None:
         check_attributes(request.attributes_json)
 
 
-def distinct(models: Sequence[str]) -> list[str]:
-    """The models named, each once, in order. Raises InvalidRequest where there are none."""
-    if not models:
-        raise InvalidRequest("models is empty: name at least one")
-    return list(dict.fromkeys(models))
-
-
-def check_columns(request: AddVectorsRequest) -> None:
-    """Raise InvalidRequest unless the columns are as long as one another."""
-    wanted = len(request.ids)
-    lengths = {"vectors": len(request.vectors.values)}
-    if request.attributes_json is not None:
-        lengths["attributes_json"] = len(request.attributes_json)
-    if request.metadata is not None:
-        lengths["metadata"] = len(request.metadata)
+def check_columns(columns: VectorColumns) -> None:
+    """Raise InvalidRequest unless all columns have the same length."""
+    lengths = {"vectors": len(columns.vectors)}
+    if columns.attributes_json is not None:
+        lengths["attributes_json"] = len(columns.attributes_json)
+    if columns.metadata is not None:
+        lengths["metadata"] = len(columns.metadata)
     for name, length in lengths.items():
-        if length != wanted:
-            raise InvalidRequest(f"{name} has {length} rows for {wanted} ids")
+        if length != len(columns):
+            raise InvalidRequest(f"{name} has {length} rows for {len(columns)} ids")
 
 
 def check_attributes(attributes_json: str) -> None:
@@ -73,10 +81,58 @@ def check_attributes(attributes_json: str) -> None:
     try:
         attributes = json.loads(attributes_json, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"attributes are no JSON: {error}") from error
+        raise InvalidRequest(f"attributes is not valid JSON: {error}") from error
     if not isinstance(attributes, dict):
         raise InvalidRequest(f"attributes should be a JSON object, not {attributes_json[:64]!r}")
 
 
+def check_vector(
+    space: SpaceRecord, vector: Vector, fingerprint: str | None, models: ModelTable
+) -> None:
+    """Raise unless the vector fits the space: VersionMismatch, DimensionMismatch, InvalidRequest.
+
+    fingerprint: of the version that made the vector, if it is known.
+    """
+    if vector.ndim != 1:
+        raise _wrong_shape(space, vector.shape)
+    for error in check_vectors(space, vector[np.newaxis], fingerprint, models).values():
+        raise error
+
+
+def check_vectors(
+    space: SpaceRecord, vectors: Matrix, fingerprint: str | None, models: ModelTable
+) -> dict[int, DatabaseError]:
+    """Why some of many vectors do not fit the space, by position.
+
+    fingerprint: as in `check_vector`. Raises VersionMismatch or DimensionMismatch if none does.
+    """
+    if fingerprint not in (None, "", space.fingerprint):
+        name = models.superseded_name(space.model, fingerprint)
+        hint = "" if name is None else f"; items of that version can be searched as {name!r}"
+        raise VersionMismatch(
+            f"the vector is of version {fingerprint!r} of model {space.model!r}, but "
+            f"{space.fingerprint!r} is served{hint}"
+        )
+    if vectors.ndim != 2 or vectors.shape[1] != space.feature_dim:
+        raise _wrong_shape(space, vectors.shape[1:])
+    finite = np.isfinite(vectors)
+    if finite.all():
+        return {}
+    errors: dict[int, DatabaseError] = {}
+    for row in np.flatnonzero(~finite.all(axis=1)).tolist():
+        column = int(np.flatnonzero(~finite[row])[0])
+        errors[row] = InvalidRequest(
+            f"a vector of model {space.model!r} has {vectors[row, column]} at position {column}; "
+            "all values must be finite"
+        )
+    return errors
+
+
+def _wrong_shape(space: SpaceRecord, shape: tuple[int, ...]) -> DimensionMismatch:
+    return DimensionMismatch(
+        f"a vector of model {space.model!r} has shape ({space.feature_dim},), not {shape}"
+    )
+
+
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")

@@ -33,10 +33,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answers to q queries. distances: shape (q, m). ids: q lists of m."""
+    """The answers to q queries of m rows each.
+
+    distances: shape (q, m). ids: q * m, those of the first query first.
+    """
 
     distances: Distances
-    ids: list[list[str]]
+    ids: list[str]
 
 
 class ModelSpace:
@@ -110,9 +113,7 @@ class ModelSpace:
             view = self._current_view()
         near, rows = view.search(queries, k)
         self._sample(view, queries[:1], k, near[:1])
-        ids = view.ids(rows.ravel())
-        width = rows.shape[1]
-        return Found(near, [ids[row * width : (row + 1) * width] for row in range(len(rows))])
+        return Found(near, view.ids(rows.ravel()))
 
     def distance(self, query: Vector, vector: Vector) -> float:
         """The distance of two vectors in this space."""

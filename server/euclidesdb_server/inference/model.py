@@ -1,4 +1,4 @@
-"""What the rest of the server knows of a model."""
+"""Model: what the rest of the server knows of a model."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from euclidesdb_server.values.status import ModelState
 
 
 class Model(Protocol):
-    """One model folder being served. Thread-safe. `close` is idempotent."""
+    """One version of a model. Thread-safe. `close` is idempotent."""
 
     @property
     def folder(self) -> ModelFolder | VectorsFolder:
-        """What it is."""
+        """What its folder says."""
 
     @property
     def state(self) -> tuple[ModelState, str]:
-        """Where it stands, and why it is not ready."""
+        """Its state, and the reason if it is not ready."""
 
     def wait_until_started(self, timeout: float | None = None) -> bool:
-        """Wait until it was ready once, or is quarantined; False if `timeout` passed."""
+        """Wait until it has been ready once or is quarantined; False if `timeout` passed first."""
 
     def embed(self, payload: Payload) -> Future[Embedding]:
-        """Queue an item. Canceling the future before its turn spares the work.
+        """Queue an item. Cancelling the future before the item is run saves the work.
 
         Raises InvalidRequest for a kind of input that the model does not take, Overloaded,
         ModelUnavailable, ShuttingDown. The future raises UndecodableInput or ModelFailed.
@@ -35,10 +35,10 @@ class Model(Protocol):
 
     @property
     def run_counts(self) -> tuple[int, int]:
-        """Items that its program ran so far, and the batches that they came in."""
-
-    def waiting(self) -> int:
-        """Items that wait for their turn."""
+        """The items that its program has run, and the batches that they came in."""
 
     def close(self, why: DatabaseError | None = None) -> None:
-        """Answer what is being worked on, refuse the rest with `why`; None: the server stops."""
+        """Answer the batches in flight, and fail the rest with `why`.
+
+        None: the server stops.
+        """

@@ -1,4 +1,4 @@
-"""The v1 API: euclidesdb.v1.FeatureDatabase. protos/README.md explains it call by call."""
+"""The v1 API: euclidesdb.v1.FeatureDatabase. docs/api.md explains it call by call."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import grpc
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1 import database_pb2_grpc
-from euclidesdb_server.database.feature_database import FeatureDatabase
-from euclidesdb_server.database.model_lifecycle import ModelLifecycle
-from euclidesdb_server.database.requests import FindRequest
-from euclidesdb_server.errors import DatabaseError, InvalidRequest, NotAllowed
-from euclidesdb_server.rpc import messages
+from euclidesdb_server.database import FeatureDatabase, ModelLifecycle
+from euclidesdb_server.errors import InvalidRequest, NotAllowed
+from euclidesdb_server.rpc import v1_replies as replies
+from euclidesdb_server.rpc import v1_requests as requests
 from euclidesdb_server.rpc.call import GrpcCall
 
 
 class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
-    """Translates; errors are the interceptor's business.
+    """Translates between messages and the database; `ErrorInterceptor` handles the errors.
 
     may_change_models: whether calls may load and unload models.
     """
@@ -29,28 +28,15 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
 
     def AddItem(self, request: pb.AddItemRequest, context: grpc.ServicerContext) -> pb.AddItemReply:  # noqa: N802
         """See the proto."""
-        written = self._database.add(messages.add_request(request), GrpcCall(context))
-        return messages.add_item_reply(request, written)
+        written = self._database.add(requests.add_request(request), GrpcCall(context))
+        return replies.add_item_reply(request, written)
 
     def AddItems(  # noqa: N802
         self, request: pb.AddItemsRequest, context: grpc.ServicerContext
     ) -> pb.AddItemsReply:
         """See the proto."""
-        adds = messages.add_requests(request)
-        outcomes = iter(
-            self._database.add_many(
-                [add for add in adds if not isinstance(add, DatabaseError)], GrpcCall(context)
-            )
-        )
-        reply = pb.AddItemsReply()
-        for position, (item, add) in enumerate(zip(request.items, adds, strict=True)):
-            outcome = add if isinstance(add, DatabaseError) else next(outcomes)
-            if isinstance(outcome, DatabaseError):
-                reply.items.add()
-                reply.refused.append(messages.refusal(position, outcome))
-            else:
-                reply.items.append(messages.add_item_reply(item, outcome))
-        return reply
+        outcomes = self._database.add_many(requests.add_requests(request), GrpcCall(context))
+        return replies.add_items_reply(request, outcomes)
 
     def AddVectors(  # noqa: N802
         self,
@@ -58,10 +44,8 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> pb.AddVectorsReply:
         """See the proto."""
-        refused = self._database.add_vectors(messages.add_vectors_request(request))
-        return pb.AddVectorsReply(
-            refused=[messages.refusal(position, error) for position, error in refused]
-        )
+        outcomes = self._database.add_vectors(requests.add_vectors_request(request))
+        return replies.add_vectors_reply(outcomes)
 
     def GetItem(self, request: pb.GetItemRequest, context: grpc.ServicerContext) -> pb.GetItemReply:  # noqa: ARG002, N802
         """See the proto."""
@@ -70,7 +54,7 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
             include_arrays=request.include_vectors or request.include_predictions,
             include_payload=request.include_payload,
         )
-        return pb.GetItemReply(item=messages.item_message(item, request))
+        return replies.get_item_reply(request, item)
 
     def RemoveItem(  # noqa: N802
         self,
@@ -85,22 +69,15 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
         self, request: pb.FindSimilarRequest, context: grpc.ServicerContext
     ) -> pb.FindSimilarReply:
         """See the proto."""
-        find = FindRequest(
-            [messages.query(request.query)], tuple(request.models), messages.conditions(request)
-        )
-        answers = self._database.find_similar(find, GrpcCall(context))
-        return pb.FindSimilarReply(answers=[messages.answer_message(answer) for answer in answers])
+        find = requests.find_request(request)
+        return replies.find_reply(self._database.find_similar(find, GrpcCall(context)))
 
     def FindSimilarBatch(  # noqa: N802
         self, request: pb.FindSimilarBatchRequest, context: grpc.ServicerContext
     ) -> pb.FindSimilarBatchReply:
         """See the proto."""
-        queries, unreadable = messages.queries(request)
-        find = FindRequest(queries, tuple(request.models), messages.conditions(request))
-        answers = self._database.find_similar(find, GrpcCall(context))
-        return pb.FindSimilarBatchReply(
-            answers=[messages.batch_answer_message(answer, unreadable) for answer in answers]
-        )
+        find = requests.batch_find_request(request)
+        return replies.batch_find_reply(self._database.find_similar(find, GrpcCall(context)))
 
     def ListModels(  # noqa: N802
         self,
@@ -108,9 +85,8 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> pb.ListModelsReply:
         """See the proto."""
-        return pb.ListModelsReply(
-            models=[messages.model_message(status) for status in self._database.list_models()]
-        )
+        statuses = self._database.list_models()
+        return pb.ListModelsReply(models=[replies.model_message(status) for status in statuses])
 
     def LoadModel(  # noqa: N802
         self, request: pb.LoadModelRequest, context: grpc.ServicerContext
@@ -118,10 +94,10 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
         """See the proto."""
         self._check_model_changes()
         if bool(request.folder) == bool(request.name):
-            raise InvalidRequest("give either the folder to load, or the name of a model to reload")
+            raise InvalidRequest("set either folder, to load it, or name, to reload that model")
         load = self._models.load if request.folder else self._models.reload
         status = load(request.folder or request.name, GrpcCall(context))
-        return pb.LoadModelReply(model=messages.model_message(status))
+        return pb.LoadModelReply(model=replies.model_message(status))
 
     def UnloadModel(  # noqa: N802
         self,
@@ -136,5 +112,5 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
     def _check_model_changes(self) -> None:
         if not self._may_change_models:
             raise NotAllowed(
-                "models may not be loaded or unloaded by a call: [server] allow_model_changes"
+                "loading and unloading models is not allowed here; see [server] allow_model_changes"
             )

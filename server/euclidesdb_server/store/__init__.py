@@ -5,14 +5,14 @@ The one place that imports plyvel. Everything else on disk can be rebuilt from t
 
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader
-from euclidesdb_server.store.store import FeatureStore, ItemWrite, NewItems, SpaceRecord
+from euclidesdb_server.store.store import ColumnsWrite, FeatureStore, ItemWrite, SpaceRecord
 
 __all__ = [
+    "ColumnsWrite",
     "FeatureStore",
     "ItemRecord",
     "ItemWrite",
     "ModelVersion",
-    "NewItems",
     "SpaceRecord",
     "StoreReader",
     "StoredRows",

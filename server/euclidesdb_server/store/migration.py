@@ -99,7 +99,11 @@ def _write_items(
                 if vectors.features
             }
             with store.labels.take() as (label,):
-                after = ItemRecord(metadata=item.metadata, labels=dict.fromkeys(embeddings, label))
+                after = ItemRecord(
+                    metadata=item.metadata,
+                    labels=dict.fromkeys(embeddings, label),
+                    ready_made=frozenset(embeddings),
+                )
                 store.write(ItemWrite(str(item.item_id), label, None, after, embeddings))
     return count
 

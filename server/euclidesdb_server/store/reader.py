@@ -1,4 +1,4 @@
-"""Reading the store: records out of bytes, checksums verified, damage named.
+"""Reads records from the store; checksums are verified, and damage is named.
 
 A StoreReader reads either the live database or one snapshot of it.
 """
@@ -21,19 +21,18 @@ from euclidesdb_server.values.payload import Payload
 
 FLOAT32 = np.dtype("<f4")
 MAX_KEY_BYTES: Final = 1024
-"""Bytes: more than any key has."""
+"""Longer than any key."""
 SPARSE: Final = 8
-"""Reading over so many labels costs as much as looking up one."""
+"""Scanning over this many labels costs as much as looking one up."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRecord:
     """What is stored of an item.
 
-    labels: of its vector in each space. payload_label: of the write that stored its payload;
-    None where none is kept. payload_digest: SHA-256 of the payload's kind, a zero byte and its
-    bytes, kept or not; b"" where it never had one. ready_made: the spaces whose vector is not of
-    that payload, but came as it is.
+    labels: of its vector in each space. payload_label: of the write that stored its payload; None
+    if none is kept. payload_digest: `Payload.digest`, whether the payload is kept or not; b"" if
+    the item never had one. ready_made: the spaces whose vector was not made from that payload.
     """
 
     attributes_json: str = "{}"
@@ -50,44 +49,37 @@ class ItemRecord:
 
     def packed(self) -> bytes:
         """The value of the item's key."""
-        fields: list[Any] = [
-            self.attributes_json,
-            self.metadata,
-            dict(self.labels),
-            self.payload_label,
-            self.payload_digest,
-        ]
-        if self.payload_digest:
-            fields.append(sorted(self.ready_made))
-        packed: bytes = msgpack.packb(fields)
+        packed: bytes = msgpack.packb(
+            [
+                self.attributes_json,
+                self.metadata,
+                dict(self.labels),
+                self.payload_label,
+                self.payload_digest,
+                sorted(self.ready_made),
+            ]
+        )
         return packed
 
 
 def unpack_item(value: bytes, what: str) -> ItemRecord:
-    """The record in an item's value. Raises CorruptRecord."""
-    fields = unpack(value, what, 5, 6)
-    attributes_json, metadata, labels, payload_label, payload_digest, *rest = fields
-    if payload_digest and not rest:
-        rest = [labels]  # of before this was noted: any may be
+    """The record in an item's value. Raises CorruptRecord naming `what`."""
+    attributes_json, metadata, labels, payload_label, digest, ready_made = unpack(value, what, 6)
     try:
-        ready_made: frozenset[int] = frozenset(*rest)
         return ItemRecord(
-            attributes_json, metadata, labels, payload_label, payload_digest, ready_made
+            attributes_json, metadata, labels, payload_label, digest, frozenset(ready_made)
         )
     except TypeError as error:
         raise CorruptRecord(f"{what} is not what was written: {error}") from error
 
 
-def unpack(value: bytes, what: str, length: int, most: int = 0) -> list[Any]:
-    """The array of `length` (to `most`) msgpack values in `value`.
-
-    Raises CorruptRecord naming `what`.
-    """
+def unpack(value: bytes, what: str, length: int) -> list[Any]:
+    """The array of `length` msgpack values in `value`. Raises CorruptRecord naming `what`."""
     try:
         fields = msgpack.unpackb(value, strict_map_key=False)
     except (ValueError, msgpack.UnpackException) as error:
         raise CorruptRecord(f"{what} cannot be parsed: {error}") from error
-    if not isinstance(fields, list) or not length <= len(fields) <= (most or length):
+    if not isinstance(fields, list) or len(fields) != length:
         raise CorruptRecord(f"{what} should have {length} fields: {fields!r}")
     return fields
 
@@ -104,15 +96,15 @@ class StoredRows:
 class StoreReader:
     """Reads from `source`: the live database, or one moment of it.
 
-    Any number of threads may share one. Every method raises CorruptRecord where what is stored
-    cannot be what was written, StorageError, and ShuttingDown once the source is closed.
+    Any number of threads may share one. Every method raises CorruptRecord if what is stored cannot
+    be what was written, StorageError, and ShuttingDown once the source is closed.
     """
 
     def __init__(self, source: Readable) -> None:
         self._source = source
 
     def item(self, item_id: str) -> ItemRecord | None:
-        """The record of an item; None where there is none."""
+        """The record of an item; None if it is not stored."""
         value = self._get(keys.item_key(item_id))
         return None if value is None else unpack_item(value, f"the record of item {item_id!r}")
 
@@ -125,22 +117,26 @@ class StoreReader:
         ]
 
     def item_id(self, label: int) -> str | None:
-        """The id of the item that `label` refers to; None where the label is deleted."""
+        """The id of the item that `label` refers to; None if the label is deleted."""
         return _text(label, self._get(keys.label_key(label)))
 
+    def vector(self, space: int, label: int) -> Vector | None:
+        """The vector of a label in a space; None if there is none."""
+        value = self._get(keys.row_key(keys.VECTOR, space, label))
+        return None if value is None else _floats(value, space, label)
+
     def embedding(self, space: int, label: int) -> Embedding | None:
-        """The vector and predictions of a label in a space."""
-        vector = self._get(keys.row_key(keys.VECTOR, space, label))
+        """The vector and predictions of a label in a space; None if there are none."""
+        vector = self.vector(space, label)
         if vector is None:
             return None
         predictions = self._get(keys.row_key(keys.PREDICTIONS, space, label))
         return Embedding(
-            _floats(vector, space, label),
-            None if predictions is None else _floats(predictions, space, label),
+            vector, None if predictions is None else _floats(predictions, space, label)
         )
 
     def payload(self, label: int) -> Payload | None:
-        """The payload that came with the write of `label`, where it is kept."""
+        """The payload stored by the write of `label`; None if it is not kept."""
         value = self._get(keys.payload_key(label))
         if value is None:
             return None
@@ -148,14 +144,14 @@ class StoreReader:
         return Payload(kind, data)
 
     def rows(self, space: int, dim: int, *, after: int, up_to: int) -> Iterator[StoredRows]:
-        """The rows of a space with labels greater than `after`, up to `up_to`, in pieces."""
+        """The rows of a space with labels in (after, up_to], ascending, some at a time."""
         first, last = (keys.row_key(keys.VECTOR, space, label) for label in (after + 1, up_to))
         for found in self._source.scan(first, last):
             labels = [keys.label_of(key) for key, _ in found]
             for label, (_, value) in zip(labels, found, strict=True):
                 if len(value) != dim * FLOAT32.itemsize:
                     raise CorruptRecord(
-                        f"label {label} in space {space}: {len(value)} bytes are no vector of "
+                        f"label {label} in space {space}: {len(value)} bytes are not a vector of "
                         f"{dim} float32"
                     )
             vectors = np.frombuffer(b"".join([value for _, value in found]), FLOAT32)
@@ -166,7 +162,7 @@ class StoreReader:
             )
 
     def tombstones(self, space: int) -> Labels:
-        """The labels of a space that are deleted and still recorded, ascending; int64 (n,)."""
+        """The tombstones of a space: deleted labels that a segment may still hold, ascending."""
         first, last = (
             keys.row_key(keys.TOMBSTONE, space, label) for label in (0, keys.GREATEST_LABEL)
         )
@@ -201,7 +197,7 @@ class StoreReader:
 def _floats(value: bytes, space: int, label: int) -> Vector:
     if len(value) % FLOAT32.itemsize:
         raise CorruptRecord(
-            f"label {label} in space {space}: {len(value)} bytes are no float32 vector"
+            f"label {label} in space {space}: {len(value)} bytes are not a float32 vector"
         )
     return np.frombuffer(value, FLOAT32)
 

@@ -1,4 +1,4 @@
-"""Embedding: what one model computes from one item."""
+"""Embedding: the outputs of one model for one item."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from euclidesdb_server.values.arrays import Vector
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What one model says of one item; float32 arrays."""
+    """The features and predictions of one item.
+
+    vector: the features, float32, shape (feature_dim,). predictions: float32, shape
+    (prediction_dim,); None if the model makes none or the vector came ready-made.
+    """
 
     vector: Vector
     predictions: Vector | None

@@ -17,14 +17,14 @@ class MetricKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """The distance of a model space; smaller is nearer, whichever engine computes it.
+    """The distance of a model space; smaller is nearer, in every engine.
 
     - `l2`: the Euclidean distance itself, not its square
     - `cosine`: 1 - cosine similarity, in [0, 2]; a zero vector is at distance 1 from all
     - `inner_product`: the negated inner product
     - `lp`: the p-norm of the difference, p >= 1
 
-    normalized: vectors are scaled to unit length before they are compared (always so for `cosine`).
+    normalized: vectors are scaled to unit length before they are compared (always for `cosine`).
     """
 
     kind: MetricKind
@@ -42,7 +42,5 @@ class Metric:
 
 
 L2 = Metric(MetricKind.L2)
-
 COSINE = Metric(MetricKind.COSINE)
-
 INNER_PRODUCT = Metric(MetricKind.INNER_PRODUCT)

@@ -20,7 +20,7 @@ class RowMask:
 
     @classmethod
     def packed(cls, bits: npt.NDArray[np.uint8], size: int, count: int) -> RowMask:
-        """The mask of `size` rows whose `bits`, `count` of them set, are given. Takes a copy.
+        """The mask of `size` rows given as `bits`, of which `count` are set. Copies `bits`.
 
         Bits past the last row must be 0.
         """
@@ -35,7 +35,7 @@ class RowMask:
         self.count = count
 
     def allows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether each of `rows`, of any shape and all within the mask, may be returned."""
+        """Whether each of `rows` may be returned; rows may have any shape, and must be < size."""
         bits: npt.NDArray[np.uint8] = self.bits[rows >> 3] >> (rows & 7).astype(np.uint8)
         return (bits & 1).view(np.bool_)
 

@@ -1,0 +1,92 @@
+"""What a write changes of a stored item: nothing that is as it should be is written again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+
+from euclidesdb_server.database.write_batches import EmbeddedItem
+from euclidesdb_server.errors import CorruptRecord
+from euclidesdb_server.store import ItemRecord, ItemWrite, StoreReader
+from euclidesdb_server.values.embedding import Embedding
+
+
+def item_write(
+    item: EmbeddedItem,
+    label: int,
+    before: ItemRecord | None,
+    unchanged: Collection[int],
+    *,
+    keep_payloads: bool,
+) -> ItemWrite | None:
+    """The write that brings a stored item up to date; None if it is.
+
+    before: its record, None if it is new. unchanged: the spaces whose stored vector is the item's
+    (`unchanged_spaces`).
+
+    A new payload makes the vectors obsolete that other models made from the old one; ready-made
+    vectors stay. Payloads are stored if `keep_payloads`.
+    """
+    embeddings = {
+        space.record.number: embedding
+        for space, embedding in item.embeddings.items()
+        if space.record.number not in unchanged
+    }
+    record = before or ItemRecord()
+    labels, ready_made = dict(record.labels), set(record.ready_made)
+    payload_label, digest = record.payload_label, record.payload_digest
+    if item.payload is not None:
+        digest = item.payload.digest
+        if digest != record.payload_digest:
+            labels = {number: label for number, label in labels.items() if number in ready_made}
+            payload_label = None
+        if keep_payloads and payload_label is None:
+            payload_label = label
+    labels |= dict.fromkeys(embeddings, label)
+    ready_made -= embeddings.keys()
+    ready_made |= {space.record.number for space in item.ready_made}
+    after = ItemRecord(
+        record.attributes_json if item.attributes_json is None else item.attributes_json,
+        record.metadata if item.metadata is None else item.metadata,
+        labels,
+        payload_label,
+        digest,
+        frozenset(ready_made),
+    )
+    if after == before:
+        return None
+    payload = item.payload if payload_label == label else None
+    return ItemWrite(item.id, label, before, after, embeddings, payload)
+
+
+def unchanged_spaces(
+    item: EmbeddedItem, before: ItemRecord | None, reader: StoreReader
+) -> set[int]:
+    """The spaces whose stored vector is the one that would be written.
+
+    A vector made from a payload is, if it was made from the very payload that is stored. A
+    ready-made one is, if it equals the stored one bit for bit.
+    """
+    unchanged: set[int] = set()
+    if before is None:
+        return unchanged
+    same_payload = item.payload is not None and item.payload.digest == before.payload_digest
+    for space, embedding in item.embeddings.items():
+        number = space.record.number
+        label = before.labels.get(number)
+        if label is None or (space in item.ready_made) != (number in before.ready_made):
+            continue
+        if space in item.ready_made:
+            same = _is_stored(reader, number, label, embedding)
+        else:
+            same = same_payload and space in item.known
+        if same:
+            unchanged.add(number)
+    return unchanged
+
+
+def _is_stored(reader: StoreReader, number: int, label: int, embedding: Embedding) -> bool:
+    with suppress(CorruptRecord):  # then it is written anew
+        stored = reader.vector(number, label)
+        return stored is not None and stored.tobytes() == embedding.vector.tobytes()
+    return False

@@ -1,0 +1,179 @@
+"""The results of the database as messages of the v1 API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server.database.results import (
+    Item,
+    ModelAnswer,
+    ModelStatus,
+    Neighbor,
+    StoredEmbedding,
+)
+from euclidesdb_server.errors import DatabaseError
+from euclidesdb_server.rpc import payloads
+from euclidesdb_server.rpc.status import details_of, status_of
+from euclidesdb_server.rpc.v1_requests import FLOAT32
+from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.values.status import IndexStatus, ModelState
+
+STATES: Final = {
+    ModelState.LOADING: pb.MODEL_STATE_LOADING,
+    ModelState.READY: pb.MODEL_STATE_READY,
+    ModelState.RESTARTING: pb.MODEL_STATE_RESTARTING,
+    ModelState.QUARANTINED: pb.MODEL_STATE_QUARANTINED,
+    ModelState.UNLOADED: pb.MODEL_STATE_UNLOADED,
+    ModelState.SUPERSEDED: pb.MODEL_STATE_SUPERSEDED,
+}
+
+
+def add_item_reply(
+    request: pb.AddItemRequest, written: Sequence[StoredEmbedding]
+) -> pb.AddItemReply:
+    """What was written, as far as it was requested."""
+    return pb.AddItemReply(embeddings=_embeddings(written, request))
+
+
+def add_items_reply(
+    request: pb.AddItemsRequest, outcomes: Sequence[Sequence[StoredEmbedding] | DatabaseError]
+) -> pb.AddItemsReply:
+    """A reply for each item, empty if it was refused, and the refusals."""
+    return pb.AddItemsReply(
+        items=[
+            pb.AddItemReply()
+            if isinstance(outcome, DatabaseError)
+            else add_item_reply(item, outcome)
+            for item, outcome in zip(request.items, outcomes, strict=True)
+        ],
+        refused=_refusals(enumerate(outcomes)),
+    )
+
+
+def add_vectors_reply(outcomes: Sequence[DatabaseError | None]) -> pb.AddVectorsReply:
+    """The refusals."""
+    return pb.AddVectorsReply(refused=_refusals(enumerate(outcomes)))
+
+
+def get_item_reply(request: pb.GetItemRequest, item: Item) -> pb.GetItemReply:
+    """A stored item, as far as it was requested."""
+    message = pb.Item(
+        id=item.id,
+        attributes_json=item.attributes_json,
+        metadata=item.metadata,
+        embeddings=_embeddings(item.embeddings, request),
+    )
+    if item.payload is not None:
+        message.payload.CopyFrom(payloads.message_of(item.payload))
+    return pb.GetItemReply(item=message)
+
+
+def find_reply(answers: Sequence[ModelAnswer]) -> pb.FindSimilarReply:
+    """The answers to one query. Raises the error if one of them failed."""
+    return pb.FindSimilarReply(
+        answers=[
+            pb.ModelAnswer(
+                model=answer.model,
+                fingerprint=answer.fingerprint,
+                metric=str(answer.metric),
+                neighbors=[_neighbor(neighbor) for neighbor in answer.neighbors],
+            )
+            for answer in answers
+        ]
+    )
+
+
+def batch_find_reply(answers: Sequence[ModelAnswer]) -> pb.FindSimilarBatchReply:
+    """The answers to many queries, by columns."""
+    return pb.FindSimilarBatchReply(
+        answers=[
+            pb.BatchAnswer(
+                model=answer.model,
+                fingerprint=answer.fingerprint,
+                metric=str(answer.metric),
+                counts=answer.answers.counts,
+                ids=answer.answers.neighbors.ids,
+                distances=answer.answers.neighbors.distances,
+                attributes_json=answer.answers.neighbors.attributes_json,
+                metadata=answer.answers.neighbors.metadata,
+                refused=_refusals(answer.answers.errors.items()),
+            )
+            for answer in answers
+        ]
+    )
+
+
+def model_message(status: ModelStatus) -> pb.Model:
+    """The state of a model."""
+    return pb.Model(
+        name=status.name,
+        state=STATES[status.state],
+        reason=status.reason,
+        input=status.input,
+        feature_dim=status.feature_dim,
+        prediction_dim=status.prediction_dim,
+        fingerprint=status.fingerprint,
+        engine=status.engine,
+        metric=status.metric,
+        items=status.items,
+        labels=status.labels,
+        adopted=status.adopted,
+        index=None if status.index is None else _index(status.index),
+        items_run=status.items_run,
+        batches_run=status.batches_run,
+    )
+
+
+def _refusals(outcomes: Iterable[tuple[int, object]]) -> list[pb.Refusal]:
+    """Why items or queries were refused, by position; other outcomes are left out."""
+    return [
+        pb.Refusal(
+            position=position,
+            code=status_of(error).value[0],
+            reason=error.reason,
+            message=details_of(error),
+        )
+        for position, error in outcomes
+        if isinstance(error, DatabaseError)
+    ]
+
+
+def _index(status: IndexStatus) -> pb.Index:
+    return pb.Index(
+        description=status.description,
+        indexed_rows=status.indexed_rows,
+        unindexed_rows=status.unindexed_rows,
+        building=status.building,
+        recall=status.recall,
+        recall_samples=status.recall_samples,
+    )
+
+
+def _embeddings(
+    embeddings: Sequence[StoredEmbedding], request: pb.AddItemRequest | pb.GetItemRequest
+) -> list[pb.Embedding]:
+    messages = []
+    for embedding in embeddings:
+        message = pb.Embedding(model=embedding.model, fingerprint=embedding.fingerprint)
+        if request.include_vectors and embedding.vector is not None:
+            message.vector.CopyFrom(_array(embedding.vector))
+        if request.include_predictions and embedding.predictions is not None:
+            message.predictions.CopyFrom(_array(embedding.predictions))
+        messages.append(message)
+    return messages
+
+
+def _array(values: Vector) -> pb.Array:
+    data = values.astype(FLOAT32, copy=False).tobytes()
+    return pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=values.shape, data=data)
+
+
+def _neighbor(neighbor: Neighbor) -> pb.Neighbor:
+    return pb.Neighbor(
+        id=neighbor.id,
+        distance=neighbor.distance,
+        attributes_json=neighbor.attributes_json,
+        metadata=neighbor.metadata,
+    )

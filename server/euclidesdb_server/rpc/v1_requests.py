@@ -1,0 +1,151 @@
+"""The messages of the v1 API as requests to the database.
+
+Everything here raises InvalidRequest (or DimensionMismatch) for a message that cannot be read. One
+of many items or queries that cannot be read becomes its own outcome: the error takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import numpy as np
+
+from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server.database.requests import (
+    AddRequest,
+    AddVectorsRequest,
+    Conditions,
+    FindRequest,
+    ModelVector,
+    ModelVectors,
+    Query,
+)
+from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRequest
+from euclidesdb_server.rpc import arrays, payloads
+from euclidesdb_server.values.arrays import Matrix, Vector
+from euclidesdb_server.values.vector_columns import VectorColumns
+
+FLOAT32: Final = np.dtype("<f4")
+
+MAX_PER_CALL: Final = 100_000
+"""Items or queries in one call; those sent by columns are limited by the message's size only."""
+
+_Message = TypeVar("_Message")
+_Value = TypeVar("_Value")
+
+
+def add_request(request: pb.AddItemRequest) -> AddRequest:
+    """One item to add."""
+    return AddRequest(
+        id=request.id,
+        payload=payloads.read(request.payload) if request.HasField("payload") else None,
+        models=tuple(request.models),
+        vectors={name: _vector(vector) for name, vector in request.vectors.items()},
+        attributes_json=request.attributes_json if request.HasField("attributes_json") else None,
+        metadata=request.metadata if request.HasField("metadata") else None,
+    )
+
+
+def add_requests(request: pb.AddItemsRequest) -> list[AddRequest | DatabaseError]:
+    """Many items to add."""
+    return _each(add_request, request.items, "items")
+
+
+def add_vectors_request(request: pb.AddVectorsRequest) -> AddVectorsRequest:
+    """Many items with a ready-made vector each."""
+    columns = VectorColumns(
+        list(request.ids),
+        _matrix(request.vectors, "vectors"),
+        list(request.attributes_json) or None,
+        list(request.metadata) or None,
+    )
+    return AddVectorsRequest(request.model, columns, request.fingerprint or None)
+
+
+def find_request(request: pb.FindSimilarRequest) -> FindRequest:
+    """A search with one query."""
+    return FindRequest([_query(request.query)], tuple(request.models), _conditions(request))
+
+
+def batch_find_request(request: pb.FindSimilarBatchRequest) -> FindRequest:
+    """A search with many queries."""
+    return FindRequest(_queries(request), tuple(request.models), _conditions(request))
+
+
+def _conditions(request: pb.FindSimilarRequest | pb.FindSimilarBatchRequest) -> Conditions:
+    return Conditions(
+        top_k=request.top_k,
+        include_self=request.include_self,
+        include_attributes=request.include_attributes,
+        include_metadata=request.include_metadata,
+        max_distance=request.max_distance if request.HasField("max_distance") else None,
+    )
+
+
+def _queries(
+    request: pb.FindSimilarBatchRequest,
+) -> Sequence[Query | DatabaseError] | ModelVectors:
+    if not request.HasField("vectors"):
+        return _each(_query, request.queries, "queries")
+    if request.queries:
+        raise InvalidRequest("queries and vectors are both set; set one of them")
+    values = _matrix(request.vectors.values, "vectors.values")
+    return ModelVectors(values, request.vectors.fingerprint or None)
+
+
+def _query(message: pb.Query) -> Query:
+    match message.WhichOneof("kind"):
+        case "payload":
+            return payloads.read(message.payload)
+        case "vector":
+            return _vector(message.vector)
+        case "id":
+            return message.id
+        case _:
+            raise InvalidRequest("query is not set; set its payload, vector or id")
+
+
+def _each(
+    read: Callable[[_Message], _Value], messages: Sequence[_Message], name: str
+) -> list[_Value | DatabaseError]:
+    # each takes a thousand times the two bytes that an empty one has in the request
+    if len(messages) > MAX_PER_CALL:
+        raise InvalidRequest(f"{len(messages)} {name} in one call; the limit is {MAX_PER_CALL:,}")
+    values: list[_Value | DatabaseError] = []
+    for message in messages:
+        try:
+            values.append(read(message))
+        except DatabaseError as error:
+            values.append(error)
+    return values
+
+
+def _vector(message: pb.Vector) -> ModelVector:
+    _check_data_type(message.values, "a vector")
+    # before anything is computed from the shape: a hostile one has a million huge lengths
+    if len(message.values.shape) != 1:
+        raise DimensionMismatch(
+            f"a vector should have shape (feature_dim,), not {arrays.shown(message.values)}"
+        )
+    return ModelVector(_floats(message.values, "a vector"), message.fingerprint or None)
+
+
+def _matrix(array: pb.Array, name: str) -> Matrix:
+    _check_data_type(array, name)
+    if len(array.shape) != 2:
+        raise DimensionMismatch(
+            f"{name} should have shape (n, feature_dim), not {arrays.shown(array)}"
+        )
+    if array.shape[0] < 0 or array.shape[1] < 1:
+        raise DimensionMismatch(f"{name} has the impossible shape {arrays.shown(array)}")
+    return _floats(array, name).reshape(array.shape[0], array.shape[1])
+
+
+def _check_data_type(array: pb.Array, name: str) -> None:
+    if array.data_type != pb.DATA_TYPE_FLOAT32:
+        raise InvalidRequest(f"{name}: data_type = {array.data_type} should be 1 (float32)")
+
+
+def _floats(array: pb.Array, name: str) -> Vector:
+    return np.frombuffer(arrays.checked_bytes(array, name, FLOAT32), FLOAT32)
