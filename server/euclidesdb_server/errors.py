@@ -2,20 +2,20 @@
 
     DatabaseError
     ├── InvalidRequest
-    │   ├── UndecodableInput     the bytes are no image, truncated, or too large an image
+    │   ├── UndecodableInput     a payload is not an image, truncated, too large an image, ...
     │   ├── DimensionMismatch    a vector has the wrong length
-    │   ├── ModelRejected        a model folder cannot be served in place of what is
+    │   ├── ModelRejected        a model folder cannot be loaded; what is served stays
     │   └── VersionMismatch           a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
     │   └── UnknownItem
     ├── Overloaded               a model's queue is full
-    ├── DeadlineExceeded         the caller's time was up
+    ├── DeadlineExceeded         the caller's deadline passed
     ├── Unavailable
     │   ├── ModelUnavailable     loading, restarting or quarantined
     │   └── ShuttingDown
     ├── NotAllowed
-    ├── ModelFailed              the model raised, crashed, hung or answered nonsense
+    ├── ModelFailed              the model raised, crashed, hung or returned a wrong shape
     ├── StorageError
     │   ├── DiskFull
     │   └── CorruptRecord
@@ -47,7 +47,7 @@ class InvalidRequest(DatabaseError):
 
 
 class UndecodableInput(InvalidRequest):
-    """The payload is not what its kind of input promises."""
+    """The payload cannot be decoded as its kind of input."""
 
     reason = "undecodable_input"
 
@@ -59,13 +59,13 @@ class DimensionMismatch(InvalidRequest):
 
 
 class ModelRejected(InvalidRequest):
-    """A model folder cannot be served; what was served before goes on."""
+    """A model folder cannot be loaded; what was served before still is."""
 
     reason = "model_rejected"
 
 
 class VersionMismatch(InvalidRequest):
-    """A vector belongs to another version of the model than the one served."""
+    """A vector was made by another version of the model than the one served."""
 
     reason = "version_mismatch"
 
@@ -83,7 +83,7 @@ class UnknownModel(NotFound):
 
 
 class UnknownItem(NotFound):
-    """No item of that id is stored, or it has no vector of the model asked for."""
+    """No item of that id is stored, or it has no vector of the requested model."""
 
     reason = "unknown_item"
 
@@ -95,13 +95,13 @@ class Overloaded(DatabaseError):
 
 
 class DeadlineExceeded(DatabaseError):
-    """The caller's deadline passed, or the caller went away, before the answer was there."""
+    """The caller's deadline passed, or the caller cancelled, before the answer was ready."""
 
     reason = "deadline_exceeded"
 
 
 class Unavailable(DatabaseError):
-    """What the request needs is not there now, and may be later."""
+    """What the request needs is not available now, and may be later."""
 
     reason = "unavailable"
 
@@ -125,7 +125,7 @@ class NotAllowed(DatabaseError):
 
 
 class ModelFailed(DatabaseError):
-    """The model raised, crashed, hung, or answered with a wrong shape or non-finite values."""
+    """The model raised, crashed, hung, or returned a wrong shape or non-finite values."""
 
     reason = "model_failed"
 
@@ -137,7 +137,7 @@ class StorageError(DatabaseError):
 
 
 class DiskFull(StorageError):
-    """No room to write; reads go on."""
+    """The disk is full. Reads go on."""
 
     reason = "disk_full"
 
@@ -149,14 +149,14 @@ class CorruptRecord(StorageError):
 
 
 def disk_error(error: OSError, doing: str) -> StorageError:
-    """The error for one of the file system's; `doing` says what was under way."""
+    """Our error for an OSError. doing: the operation that failed, for the message."""
     kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
     return kind(f"{doing}: {error}")
 
 
 def copy_of(error: DatabaseError) -> DatabaseError:
-    """An error of each caller's own: one that is raised again and again keeps the frames of all
-    who raised it, and with them the payloads that these hold.
+    """A copy to raise: an error that many callers raise would keep the frames of all of them
+    alive, and with these their payloads.
     """
     return type(error)(*error.args)
 

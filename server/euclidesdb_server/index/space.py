@@ -1,8 +1,8 @@
 """ModelSpace: the vectors of one model version, searchable at every moment.
 
-A space is an immutable *indexed* segment plus *unindexed* rows, searched exactly, minus *deleted*
-labels. A search asks both and merges by distance. Rows are in the next search once `publish`
-returns, and in none after `delete` returns; nothing ever waits for a build.
+A space is an immutable segment of indexed rows, plus unindexed rows that are searched exactly,
+minus deleted rows. A search asks both and merges by distance. Rows are in the next search when
+`publish` returns, and in none when `delete` returns; no call ever waits for a build.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ class ModelSpace:
         root: Path,
         sampler: RecallSampler | None = None,
     ) -> None:
-        """Open the space: its segment under `root` where one fits, the rest from the store.
+        """Open the space: its segment under `root` if one fits, the other rows from the store.
 
         sampler: measures the recall of some searches.
 
-        `lost_segment` says whether there was one that could not be used: it should be built.
+        `lost_segment` is whether a segment was found that could not be used: build another.
 
-        Raises ConfigError where the engine's options cannot work with vectors of this length,
-        CorruptRecord where the store cannot be read.
+        Raises ConfigError if the engine's options cannot work with vectors of this length,
+        CorruptRecord if the store cannot be read.
         """
-        engine.build(np.empty((0, record.feature_dim), np.float32))  # says so now, not in a build
+        engine.build(np.empty((0, record.feature_dim), np.float32))  # raises now
         self.record = record
         self.engine = engine
         self.metric = engine.metric
@@ -104,7 +104,7 @@ class ModelSpace:
     def search(self, queries: Matrix, k: int) -> Found:
         """The rows nearest to each query, nearest first; at equal distance the older first.
 
-        queries: shape (q, feature_dim). Answers have min(k, rows) each.
+        queries: shape (q, feature_dim). Each answer has min(k, rows) neighbors.
         """
         if not len(queries):
             return Found(np.empty((0, 0), np.float32), [])
@@ -128,7 +128,7 @@ class ModelSpace:
         *,
         replaces: Iterable[int] = (),
     ) -> None:
-        """Make rows searchable, and those that they replace gone, in one step.
+        """Make rows searchable and delete those that they replace, in one step.
 
         vectors: shape (len(labels), feature_dim).
         """
@@ -140,14 +140,14 @@ class ModelSpace:
                 self._delete(label)
 
     def delete(self, labels: Iterable[int]) -> None:
-        """Take rows out of every search from now on."""
+        """Delete rows: no later search returns them."""
         with self._lock:
             self._view = None
             for label in labels:
                 self._delete(label)
 
     def backlog(self) -> tuple[int, int]:
-        """Rows that the segment lacks or holds in vain, and rows in the segment."""
+        """Unindexed rows and deleted rows of the segment, in all; and rows in the segment."""
         with self._lock:
             rows = len(self._indexed.labels)
             if self._indexed.folder is None:
@@ -155,7 +155,7 @@ class ModelSpace:
             return len(self._unindexed) + rows - self._indexed_alive, rows
 
     def status(self) -> IndexStatus:
-        """How the index stands."""
+        """The state of the index."""
         recall, samples = self._recall.reading()
         with self._lock:
             indexed = 0 if self._indexed.folder is None else len(self._indexed.labels)
@@ -169,29 +169,29 @@ class ModelSpace:
             )
 
     def compact(self, *, threads: int = 1) -> None:
-        """Build, save and take into use a segment of all rows there are now.
+        """Build a segment of all current rows, save it, and search it from then on.
 
         threads: how many the build may use.
 
-        Raises DatabaseError where that fails; searches then go on as before.
+        Raises DatabaseError if that fails; searches then go on as before.
         """
-        # In this order: what is settled is published and stored; tombstones from here on are
-        # kept for the new segment; what the snapshot shows up to that label goes into it.
+        # The order matters: all labels up to the low watermark are stored and published; rows
+        # deleted from here on are noted for the new segment; the snapshot is taken after both.
         up_to_label = self._store.labels.low_watermark()
         with self._lock:
             self._deleted_during_build = []
         try:
             with self._store.snapshot() as snapshot:
                 labels, ids, vectors = self._stored_rows(snapshot, up_to_label)
-            # What the snapshot showed, removals too, must be in the store after a power cut: a
-            # segment that knows more would hide the rows that come back.
+            # What the snapshot shows, removals too, must be in the store after a power cut: a
+            # segment that is ahead of the store would hide rows that come back.
             self._store.sync()
             built = self.engine.build(vectors, threads=threads)
             del vectors
             indexed = self._folder.write(built, labels, ids, up_to_label)
             del built
-            # A write that is stored and not yet published has taken its old row out of the
-            # snapshot: until the new one is published, searches need the segment there is.
+            # A write that is stored but not published yet has removed its old row from the
+            # snapshot: until its new row is published, searches need the old segment.
             self._store.labels.wait_for_writes()
             self._swap(indexed)
         finally:
@@ -216,7 +216,7 @@ class ModelSpace:
 
         def measure() -> tuple[int, int]:
             exact, _ = view.search(query, k, exactly=True)
-            # by distance, so that an answer which ties with the last of the true ones counts
+            # by distance, so that a neighbor at the distance of the last true one counts as found
             return int(np.count_nonzero(answered <= exact[0, -1])), exact.size
 
         sampler.offer(number, self._recall, measure)
@@ -256,7 +256,7 @@ class ModelSpace:
             self._unindexed = self._unindexed.after(indexed.up_to_label)
 
     def _stored_rows(self, reader: StoreReader, up_to_label: int) -> tuple[Labels, Ids, Matrix]:
-        """The rows that are stored up to a label, as an engine takes them."""
+        """The stored rows up to a label, prepared for an engine."""
         labels: list[Labels] = []
         ids: list[str] = []
         vectors = np.empty((0, self.record.feature_dim), np.float32)
@@ -267,7 +267,7 @@ class ModelSpace:
             labels.append(piece.labels)
             ids += piece.ids
             if len(ids) > len(vectors):
-                # in place, which for large blocks moves no bytes
+                # in place: for large blocks the system moves no bytes
                 vectors.resize((len(ids) + len(ids) // 2, vectors.shape[1]), refcheck=False)
             vectors[start : len(ids)] = self._prepared(piece.vectors)
         vectors.resize((len(ids), vectors.shape[1]), refcheck=False)

@@ -1,4 +1,4 @@
-"""What one search of a space sees: segment and unindexed rows, all of it taken at one moment."""
+"""View: what a search of a space sees: its segment and unindexed rows at one moment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from euclidesdb_server.values.row_mask import RowMask
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Rows count from the segment's first to the last unindexed one.
+    """Rows are numbered from the first of the segment to the last unindexed one.
 
     indexed_allowed: the rows of the segment that are not deleted; None: all of them.
     """
@@ -28,10 +28,10 @@ class View:
     metric: Metric
 
     def search(self, queries: Matrix, k: int, *, exactly: bool = False) -> tuple[Distances, Rows]:
-        """The rows nearest to each query, nearest first, ties in order of age.
+        """The rows nearest to each query, nearest first; at equal distance the older first.
 
         queries: shape (q, dim), scaled to unit length where the metric normalizes. exactly:
-        compare with every row, whatever the engine would do.
+        compare with every row, whatever the engine is.
         """
         segment = self.indexed.segment
         search = segment.search_exactly if exactly else segment.search
@@ -51,7 +51,7 @@ class View:
             return near, rows
         near = np.concatenate([near, unindexed_near], axis=1)
         rows = np.concatenate([rows, unindexed_rows + len(self.indexed.labels)], axis=1)
-        # stable: indexed rows are older than unindexed ones, and each side is in order of age
+        # stable: indexed rows are older than unindexed ones, and both sides are in order of age
         order = np.argsort(near, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(near, order, 1), np.take_along_axis(rows, order, 1)
 

@@ -1,4 +1,4 @@
-"""A gRPC call's patience, as the database asks for it."""
+"""GrpcCall: the deadline and cancellation of a gRPC call, as the database needs them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, cast
 import grpc
 
 FOREVER: Final = 365 * 86400.0
-"""Seconds: gRPC gives a caller that set no deadline one too far off to be waited for."""
+"""Seconds. If a caller sets no deadline, gRPC reports one that is farther away than this."""
 
 
 class GrpcCall:
@@ -18,11 +18,11 @@ class GrpcCall:
         self._context = context
 
     def time_remaining(self) -> float | None:
-        """Seconds to the caller's deadline; None where it set none."""
+        """Seconds until the caller's deadline; None if it set none."""
         remaining: float | None = self._context.time_remaining()
         return None if remaining is None or remaining > FOREVER else remaining
 
     def on_done(self, callback: Callable[[], object]) -> None:
-        """Call back when the call ends, in whatever way; at once where it has."""
+        """Call `callback` when the call ends, for whatever reason; at once if it has ended."""
         if not self._context.add_callback(cast(Callable[[], None], callback)):
             callback()

@@ -1,7 +1,7 @@
-"""ErrorInterceptor: the one place where what a call raises becomes what its caller gets.
+"""ErrorInterceptor: the one place where the exceptions of a call become its status.
 
-A database error becomes its status with its message, its `reason` in the trailing metadata.
-Anything else is our fault: the caller gets INTERNAL "internal error", our log the traceback.
+A database error becomes its status with its message, and its `reason` in the trailing metadata.
+Any other exception is a bug: the caller gets INTERNAL "internal error", our log the traceback.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from euclidesdb_server.errors import DatabaseError, InvalidRequest, ModelUnavail
 from euclidesdb_server.rpc.status import REASON_KEY, details_of, status_of
 
 DO_NOT_RETRY: Final = ("grpc-retry-pushback-ms", "-1")
-"""gRPC's own word to a client's retry policy: a model in quarantine stays there for now."""
+"""Tells a client's retry policy not to retry: a quarantined model stays so for now."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Unreadable:
-    """Stands in for a request that could not be parsed."""
+    """Takes the place of a request that could not be parsed."""
 
     error: Exception
 
@@ -37,7 +37,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wrap the handler of the call, where there is one."""
+        """Wrap the handler of the call, if there is one."""
         handler = continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
@@ -46,7 +46,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
         def parse_or_note(data: bytes) -> Any:
             try:
                 return data if parse is None else parse(data)
-            except Exception as error:  # protobuf's DecodeError, or worse: the bytes are foreign
+            except Exception as error:  # DecodeError or anything else: the bytes come from outside
                 return _Unreadable(error)
 
         def serve_or_abort(request: Any, context: grpc.ServicerContext) -> Any:
@@ -56,9 +56,9 @@ class ErrorInterceptor(grpc.ServerInterceptor):
                 return serve(request, context)
             except DatabaseError as error:
                 _abort(context, error)
-            except Exception:  # the outermost frame of ours in this thread
+            except Exception:  # the outermost frame of our code in this thread
                 if not context.is_active():
-                    raise  # the call is over: grpc's own way of ending its thread
+                    raise  # the call is over: grpc ends its thread this way
                 log.exception("a call to %s failed", handler_call_details.method)
                 context.abort(grpc.StatusCode.INTERNAL, "internal error")
 

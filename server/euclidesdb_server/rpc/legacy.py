@@ -1,8 +1,8 @@
-"""The legacy API: EuclidesDB's service `Similar`, for clients that speak nothing else.
+"""The legacy API: EuclidesDB's service `Similar`, for its existing clients.
 
-Its int32 ids are decimal ids of ours. Items of other ids cannot be named here: they are left
-out of its answers, which still have top_k where so many exist. Distances are those that
-EuclidesDB's engines return (protos/README.md says how they map).
+Its int32 ids are our ids in decimal. Items with other ids have no name here: they are left out of
+answers, which still have top_k neighbors if so many exist. Distances are those that EuclidesDB's
+engines return (docs/api.md says how they map).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import grpc
 
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from euclidesdb_protos.legacy import euclidesproto_pb2_grpc
-from euclidesdb_server.database.feature_database import FeatureDatabase
+from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.database.requests import AddRequest, Conditions, FindRequest
 from euclidesdb_server.database.results import ModelAnswer, StoredEmbedding
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
@@ -33,10 +33,10 @@ INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 
 class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
-    """Translates; errors are the interceptor's business.
+    """Translates between messages and the database; `ErrorInterceptor` handles the errors.
 
-    stop: begins a graceful stop of the server and returns at once. may_stop, may_refresh:
-    what `Shutdown` is allowed to do.
+    stop: begins a graceful stop of the server and returns at once. may_stop, may_refresh: what
+    `Shutdown` may do.
     """
 
     def __init__(
@@ -125,12 +125,12 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
 
 
 def is_int32(item_id: str) -> bool:
-    """Whether an id is the decimal form of an int32, so that this API can name it."""
+    """Whether an id is the decimal form of an int32, so that this API can return it."""
     return DECIMAL.fullmatch(item_id) is not None and INT32_MIN <= int(item_id) <= INT32_MAX
 
 
 def euclidesdb_distance(distance: float, answer: ModelAnswer) -> float:
-    """Our distance as EuclidesDB's engine of that name returns it."""
+    """Our distance, converted to that of EuclidesDB's engine of the same name."""
     match answer.engine, answer.metric.kind:
         case "faiss", MetricKind.L2:
             return distance * distance

@@ -1,4 +1,4 @@
-"""RpcServer: the gRPC server of one database, both services on one port."""
+"""RpcServer: the gRPC server of one database, with both services on one port."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ import grpc
 from euclidesdb_protos.legacy import euclidesproto_pb2_grpc
 from euclidesdb_protos.v1 import database_pb2_grpc
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.database.feature_database import FeatureDatabase
-from euclidesdb_server.database.model_lifecycle import ModelLifecycle
+from euclidesdb_server.database import FeatureDatabase, ModelLifecycle
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.rpc.interceptor import ErrorInterceptor
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
 
 WAITING_PER_THREAD: Final = 16
-"""Calls beyond this wait for no thread: they get RESOURCE_EXHAUSTED at once."""
+"""Calls that may wait for a thread; one more gets RESOURCE_EXHAUSTED at once."""
 
 log = logging.getLogger(__name__)
 
 
 class RpcServer:
-    """Serves from when it is made until `close`.
+    """Serves from construction until `close`.
 
-    The synchronous server with a pool of threads: LevelDB, faiss and waiting for a model block
-    and release the GIL, and a stack trace reads as a story.
+    The synchronous server with a pool of threads: LevelDB, faiss and waiting for a model all
+    block and release the GIL.
 
-    address: where it listens, with the port it got where the configuration says 0.
+    address: what it listens on; with the actual port if the configuration says port 0.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class RpcServer:
         config: ServerConfig,
         stop: Callable[[], None],
     ) -> None:
-        """Listen. stop: what a permitted `Shutdown` call does. Raises ConfigError."""
+        """Start listening. stop: called by a permitted `Shutdown` call. Raises ConfigError."""
         self._grace = config.shutdown_grace
         self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="call")
         self._server = grpc.server(
@@ -52,7 +51,7 @@ class RpcServer:
             options=[
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
-                # two servers on one port would share its calls
+                # otherwise two servers could share a port, and its calls
                 ("grpc.so_reuseport", 0),
             ],
         )
@@ -67,23 +66,24 @@ class RpcServer:
         v1 = FeatureDatabaseService(
             database, models, may_change_models=local if changes is None else changes
         )
-        # generated without types
+        # the generated code has no types
         euclidesproto_pb2_grpc.add_SimilarServicer_to_server(legacy, self._server)  # type: ignore[no-untyped-call]
         database_pb2_grpc.add_FeatureDatabaseServicer_to_server(v1, self._server)  # type: ignore[no-untyped-call]
         self.address = self._bind(config.address)
         self._server.start()
 
     def close(self) -> None:
-        """Refuse new calls with UNAVAILABLE and let running ones finish, for `shutdown_grace`."""
+        """Refuse new calls with UNAVAILABLE; running ones get `shutdown_grace` s to finish."""
         log.info("stopping: running calls have %g s to finish", self._grace)
         self._server.stop(self._grace).wait()
-        # not waited for: a call past its grace may wait for a model, which is closed after this
+        # without waiting: a call past its grace may wait for a model, which is closed later
         self._threads.shutdown(wait=False)
 
     def _bind(self, address: str) -> str:
-        told = address.rpartition(":")[2]
-        if not address.startswith("unix:") and not (told.isdecimal() and int(told) < 1 << 16):
-            # gRPC would take it modulo 65536
+        port_text = address.rpartition(":")[2]
+        valid = port_text.isdecimal() and int(port_text) < 1 << 16
+        if not address.startswith("unix:") and not valid:
+            # gRPC takes it modulo 65536
             raise ConfigError(f"[server] address = {address!r}: the port should be 0 to 65535")
         try:
             port = self._server.add_insecure_port(address)

@@ -2,9 +2,9 @@
 
 Promises: a write returns when it is on disk (with `sync`); a write is one atomic batch, so no
 crash leaves half of an item; reads verify LevelDB's checksums. Writes of one item must not
-overlap (the caller holds that item's lock); writes of different items may, from any number of
-threads, and share syncs. After a failed write all others fail, until `recover`; reads go on.
-A second process cannot open the same folder.
+overlap (the caller holds the item's lock); writes of different items may come from any number of
+threads, and share syncs. After a failed write all others fail until `recover`; reads go on.
+Two processes cannot open the same folder.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FORMAT_VERSION: Final = 1
 class SpaceRecord:
     """A model space: the vectors of one version of one model.
 
-    adopted: they were made by EuclidesDB (C++), which kept no version of its models.
+    adopted: the first vectors were made by EuclidesDB (C++), which does not version its models.
     """
 
     number: int
@@ -49,8 +49,8 @@ class SpaceRecord:
 class ItemWrite:
     """One write of an item: its new record, and what is stored under the write's label.
 
-    before: the record that it replaces. embeddings: by space; the record must give each of
-    these spaces the write's label. payload: stored where given.
+    before: the record that it replaces. embeddings: by space; `after` must give each of these
+    spaces the write's label. payload: stored if it is given.
     """
 
     item_id: str
@@ -74,10 +74,10 @@ class ColumnsWrite:
 
 
 class FeatureStore(StoreReader):
-    """The open store. Close it once nobody uses it any more; closing again does nothing."""
+    """The open store. Close it after its last use; closing it again does nothing."""
 
     def __init__(self, folder: Path, *, sync: bool = True) -> None:
-        """Open the store in `folder`, or make an empty one. Raises DataFolderError."""
+        """Open the store in `folder`, or create an empty one. Raises DataFolderError."""
         self._sync = sync
         self._leveldb = LevelDB(folder, sync=sync)
         super().__init__(self._leveldb)
@@ -97,24 +97,24 @@ class FeatureStore(StoreReader):
         self._spaces_lock = threading.Lock()
 
     def spaces(self) -> list[SpaceRecord]:
-        """Every space there ever was, in order of creation."""
+        """Every space that was ever created, in order of creation."""
         with self._spaces_lock:
             return sorted(self._spaces.values(), key=lambda space: space.number)
 
     def space(self, number: int) -> SpaceRecord:
-        """The space of that number. Raises CorruptRecord where a record names one that is not."""
+        """The space of a number that a record names. Raises CorruptRecord if there is none."""
         with self._spaces_lock:
             try:
                 return self._spaces[number]
             except KeyError as error:
-                raise CorruptRecord(f"a record names space {number}, which is not") from error
+                raise CorruptRecord(f"a record names unknown space {number}") from error
 
     def open_space(
         self, model: str, fingerprint: str, feature_dim: int, *, adopted: bool = False
     ) -> SpaceRecord:
-        """The space of a model version; made where it is new.
+        """The space of a model version; created if it is new.
 
-        Raises DataFolderError where its vectors have another length.
+        Raises DataFolderError if its vectors have another length.
         """
         with self._spaces_lock:
             for space in self._spaces.values():
@@ -122,20 +122,20 @@ class FeatureStore(StoreReader):
                     if space.feature_dim != feature_dim:
                         raise DataFolderError(
                             f"version {fingerprint!r} of model {model!r} has vectors of "
-                            f"{space.feature_dim} numbers, not of {feature_dim}"
+                            f"length {space.feature_dim}, not {feature_dim}"
                         )
                     return space
             number = max(self._spaces, default=0) + 1
             value = msgpack.packb([model, fingerprint, feature_dim, adopted])
-            self._put(keys.space_key(number), value, f"making the space of {model!r}")
+            self._put(keys.space_key(number), value, f"creating the space of {model!r}")
             space = SpaceRecord(number, model, fingerprint, feature_dim, adopted)
             self._spaces[number] = space
             return space
 
     def write(self, *writes: ItemWrite, columns: ColumnsWrite | None = None) -> None:
-        """Replace items' records, with their vectors, predictions and payloads, and add new items.
+        """Write items with their vectors, predictions and payloads, and new items by columns.
 
-        All of it or nothing. No id may occur twice.
+        All of them or none. No id may occur twice.
         """
         batch = self._leveldb.batch()
         ids = [write.item_id for write in writes]
@@ -155,37 +155,37 @@ class FeatureStore(StoreReader):
         self._leveldb.write(batch, f"removing item {item_id!r}")
 
     def drop_tombstones(self, space: int, labels: Iterable[int]) -> None:
-        """Drop tombstone records that no segment needs any more.
+        """Drop tombstones that no segment needs any more.
 
-        Synced as all writes are: what is not, and lies before what is, may be gone after a power
-        cut, and then looks like damage.
+        Synced like all writes: an unsynced write before a synced one may be missing after a power
+        cut, which looks like damage.
         """
         batch = self._leveldb.batch()
         for label in labels:
             batch.delete(keys.row_key(keys.TOMBSTONE, space, label))
-        self._leveldb.write(batch, f"tidying space {space}")
+        self._leveldb.write(batch, f"dropping tombstones of space {space}")
 
     def sync(self) -> None:
-        """Take all that was written before to disk. Without need where the store is synced."""
+        """Sync all earlier writes to disk. Does nothing if every write is synced."""
         if not self._sync:
             self._put(keys.DATABASE, msgpack.packb([FORMAT_VERSION]), "syncing the store")
 
     @property
     def failure(self) -> StorageError | None:
-        """The failed write since which nothing can be written; None: all is well."""
+        """The failed write since which nothing can be written; None if there is none."""
         return self._leveldb.failure
 
     def recover(self, before_writing: Callable[[], None]) -> None:
-        """Take up writing again after a failure. Raises StorageError while that cannot be done.
+        """Make writing possible again after a failure. Raises StorageError as long as it is not.
 
-        before_writing: called when reads show whether what failed is there, and before
-        anything is written again.
+        before_writing: called when reads show whether the failed write is on disk, and before
+        anything else is written.
         """
         self._leveldb.reopen(before_writing)
 
     @contextmanager
     def snapshot(self) -> Iterator[StoreReader]:
-        """A reader of the store as it is now, whatever is written meanwhile."""
+        """A reader of the store as of now: it does not see later writes."""
         snapshot = self._leveldb.snapshot()
         try:
             yield StoreReader(snapshot)
@@ -193,7 +193,7 @@ class FeatureStore(StoreReader):
             snapshot.close()
 
     def close(self) -> None:
-        """Sync what is not, let the calls under way end, and close LevelDB. Idempotent.
+        """Sync, wait for running calls, and close LevelDB. Idempotent.
 
         Later calls raise ShuttingDown.
         """
@@ -225,12 +225,12 @@ class FeatureStore(StoreReader):
             (version,) = unpack(value, "the database record", 1)
             if version != FORMAT_VERSION:
                 raise DataFolderError(
-                    f"{folder} has format {version}; this server reads format {FORMAT_VERSION}"
+                    f"{folder} has format {version}, but this server reads format {FORMAT_VERSION}"
                 )
         elif next(self.prefix(b""), None) is None:
-            self._put(keys.DATABASE, msgpack.packb([FORMAT_VERSION]), "making the store")
+            self._put(keys.DATABASE, msgpack.packb([FORMAT_VERSION]), "creating the store")
         else:
-            raise DataFolderError(f"{folder} is a LevelDB of something else: it is left alone")
+            raise DataFolderError(f"{folder} is the LevelDB of another program; it was not changed")
 
     def _read_spaces(self) -> Iterator[SpaceRecord]:
         for key, value in self.prefix(keys.SPACE):
@@ -281,7 +281,7 @@ def _packed(vector: Any) -> bytes:
 
 
 def _delete(batch: Any, before: ItemRecord, after: ItemRecord) -> None:
-    """Delete what `before` has and `after` has not, and say so to segments that hold it."""
+    """Delete what `before` has and `after` does not, with a tombstone for each vector."""
     for space, label in before.labels.items():
         if after.labels.get(space) != label:
             batch.delete(keys.row_key(keys.VECTOR, space, label))
