@@ -1,4 +1,4 @@
-"""The README is true: every setting stands in it, and its samples run."""
+"""The documentation is complete and true: everything is described, samples run, links resolve."""
 
 from __future__ import annotations
 
@@ -9,41 +9,113 @@ from pathlib import Path
 
 import pytest
 
+from euclidesdb_protos.legacy import euclidesproto_pb2
+from euclidesdb_protos.v1 import database_pb2
+from euclidesdb_server.__main__ import COMMANDS
 from euclidesdb_server.config.server import SECTIONS, load_config
 from euclidesdb_server.engines.registry import create_engine, engine_names
+from euclidesdb_server.errors import DatabaseError, StartupError
 from euclidesdb_server.inference.model_conf import KINDS, ImageConf
 from euclidesdb_server.inference.model_folder import read_model_folder
 from tests.support.images import noise
 from tests.support.servers import start_server
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+SERVER = ROOT / "server" / "euclidesdb_server"
+README = ROOT / "README.md"
+API = ROOT / "docs" / "api.md"
+CLIENT = ROOT / "docs" / "client.md"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+MODELS = ROOT / "docs" / "models.md"
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("models/*/README.md")),
+    ROOT / "protos" / "README.md",
+    SERVER / "store" / "FORMAT.md",
+]
+MAX_README_LINES = 130
+
+LINK = re.compile(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
+CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def code_blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def documented_keys() -> set[str]:
-    rows = [line for line in README.splitlines() if line.startswith("|")]
+def documented_keys(page: Path) -> set[str]:
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return {key for row in rows for key in re.findall(r"`([a-z_]+)`", row.rsplit("|", 3)[0])}
 
 
-@pytest.mark.parametrize(
-    "kind", [*SECTIONS.values(), *KINDS.values()], ids=lambda kind: kind.__name__
-)
-def test_every_setting_stands_in_the_readme(kind):
-    assert {field.name for field in dataclasses.fields(kind)} <= documented_keys()
+def in_code_style(page: Path) -> set[str]:
+    """Every word that the page sets in code style."""
+    spans = re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
+    return {word for span in spans for word in re.findall(r"\w+", span)}
+
+
+def headings(page: Path) -> list[str]:
+    return HEADING.findall(re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S))
+
+
+def anchor(heading: str) -> str:
+    """The name that GitHub and the site give a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def subclasses(kind: type[DatabaseError]) -> set[type[DatabaseError]]:
+    return {kind}.union(*map(subclasses, kind.__subclasses__()))
+
+
+@pytest.mark.parametrize("kind", SECTIONS.values(), ids=lambda kind: kind.__name__)
+def test_every_key_of_the_configuration_is_documented(kind):
+    assert {field.name for field in dataclasses.fields(kind)} <= documented_keys(CONFIGURATION)
 
 
 @pytest.mark.parametrize("name", engine_names())
-def test_every_option_of_an_engine_stands_in_the_readme(name):
+def test_every_option_of_an_engine_is_documented(name):
     options = type(create_engine(name, {}, file=None)).Options
-    assert {field.name for field in dataclasses.fields(options)} <= documented_keys()
+    assert {field.name for field in dataclasses.fields(options)} <= documented_keys(CONFIGURATION)
 
 
-def test_the_readmes_configuration_is_one(tmp_path):
-    (sample,) = [block for block in code_blocks("ini") if "[server]" in block]
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.__name__)
+def test_every_key_of_a_model_conf_is_documented(kind):
+    assert {field.name for field in dataclasses.fields(kind)} <= documented_keys(MODELS)
+
+
+@pytest.mark.parametrize(
+    "method",
+    list(database_pb2.DESCRIPTOR.services_by_name["FeatureDatabase"].methods),
+    ids=lambda method: method.name,
+)
+def test_every_rpc_is_documented_with_its_fields(method):
+    text = API.read_text(encoding="utf-8")
+    _, _, after = text.partition(f"\n### {method.name}\n")
+    assert after, f"{API} has no section {method.name}"
+    section = re.split(r"^##", after, maxsplit=1, flags=re.MULTILINE)[0]
+    words = {word for span in re.findall(r"`([^`\n]+)`", section) for word in span.split(".")}
+    assert {field.name for field in method.input_type.fields} <= words
+
+
+def test_every_rpc_of_euclidesdb_is_documented():
+    methods = euclidesproto_pb2.DESCRIPTOR.services_by_name["Similar"].methods
+    assert {method.name for method in methods} <= in_code_style(API)
+
+
+def test_every_error_reason_is_documented():
+    sent = subclasses(DatabaseError) - subclasses(StartupError)
+    assert {kind.reason for kind in sent} <= documented_keys(API)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_documented(command):
+    assert f"`euclidesdb {command}`" in (ROOT / "docs" / "operations.md").read_text("utf-8")
+
+
+def test_the_sample_configuration_is_valid(tmp_path):
+    (sample,) = code_blocks(CONFIGURATION, "ini")
     file = tmp_path / "euclidesdb.conf"
     file.write_text(sample)
     config = load_config(file, engine_names())
@@ -51,32 +123,92 @@ def test_the_readmes_configuration_is_one(tmp_path):
     assert config.database.db_path == tmp_path / "data"
 
 
-def test_the_readmes_model_conf_names_only_keys_there_are():
-    sample, _ = [block for block in code_blocks("ini") if "[model]" in block]
+@pytest.mark.parametrize("page", [README, MODELS], ids=lambda page: page.name)
+def test_the_sample_model_conf_has_only_existing_keys(page):
+    sample = code_blocks(page, "ini")[0]
     parser = configparser.ConfigParser()
     parser.read_string(sample)
     assert set(parser["model"]) <= {field.name for field in dataclasses.fields(ImageConf)}
 
 
-def test_the_readmes_space_of_vectors_is_one(tmp_path):
-    _, sample = [block for block in code_blocks("ini") if "[model]" in block]
+def test_the_sample_space_of_vectors_is_valid(tmp_path):
+    _, sample = code_blocks(MODELS, "ini")
     (tmp_path / "model.conf").write_text(sample)
     folder = read_model_folder(tmp_path)
     assert (folder.conf.name, folder.conf.feature_dim) == ("products", 384)
     assert (folder.engine.name, folder.engine.build_options["index_type"]) == ("faiss", "HNSW32")
 
 
-def test_the_readmes_client_samples_run(tmp_path, monkeypatch, capsys):
-    single, many = code_blocks("python")
+@pytest.fixture(scope="module")
+def run_sample(tmp_path_factory):
+    """Runs a Python sample against a server of `digits`, in a folder with two images."""
+    folder = tmp_path_factory.mktemp("samples")
     for name in ("shoe.png", "boot.png"):
-        noise(0, size=8, mode="L").save(tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    with start_server(
-        tmp_path / "data", ROOT / "models", models_config={"names": "digits"}
-    ) as server:
-        exec(single.replace("localhost:50000", server.address), {})
-        assert capsys.readouterr().out == "sku-1 0.0 {'brand': 'acme'}\n"
-        exec(many.replace("localhost:50000", server.address), {})
+        noise(0, size=8, mode="L").save(folder / name)
+    with (
+        start_server(folder / "data", ROOT / "models", models_config={"names": "digits"}) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.chdir(folder)
+        yield lambda sample: exec(sample.replace("localhost:50000", server.address), {})
+
+
+def test_the_sample_in_the_readme_runs(run_sample, capsys):
+    (sample,) = code_blocks(README, "python")
+    run_sample(sample)
+    assert capsys.readouterr().out == "sku-1 0.0 {'brand': 'acme'}\n"
+
+
+def test_the_samples_of_the_client_run(run_sample, capsys):
+    single, many = code_blocks(CLIENT, "python")
+    run_sample(single)
+    neighbor, stored = capsys.readouterr().out.splitlines()
+    assert neighbor == "sku-1 0.0"
+    assert stored.startswith("{'brand': 'acme'} ")
+    run_sample(many)
     refused, *answers = capsys.readouterr().out.splitlines()
-    assert refused.startswith("nowhere.png FileNotFoundError(")
+    assert refused.startswith("missing.png FileNotFoundError(")
     assert [answer.split(",")[0] for answer in answers] == [f"('v{row}'" for row in range(100)]
+
+
+def test_the_sample_of_the_api_runs(run_sample, capsys):
+    for item in ("sku-1", "sku-2"):
+        run_sample(
+            "import euclidesdb\n"
+            "with euclidesdb.Client('localhost:50000') as db:\n"
+            f"    db.add({item!r}, image='shoe.png', models=['digits'])\n"
+        )
+    (sample,) = code_blocks(API, "python")
+    run_sample(sample)
+    assert "digits sku-2 0.0" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_resolve(page):
+    text = CODE.sub("", page.read_text(encoding="utf-8"))
+    for target in filter(None, (found[1] or found[2] for found in LINK.finditer(text))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.is_file(), f"{page} links to {target}"
+        if fragment:
+            assert fragment in map(anchor, headings(linked)), f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`([\w./]+/[\w./]+\.(?:py|proto|md|conf|c|toml|txt|yaml))`", text)
+    bases = [ROOT, SERVER, page.parent]
+    invented = ("models/shoes/", "engines/NAME", "commands/NAME")
+    missing = [
+        name
+        for name in named
+        if not name.startswith(invented) and not any((base / name).is_file() for base in bases)
+    ]
+    assert not missing
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= MAX_README_LINES
