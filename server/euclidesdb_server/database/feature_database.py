@@ -222,17 +222,16 @@ class FeatureDatabase:
     ) -> dict[ModelSpace, Embedding]:
         """The outputs of models for this very payload that are stored with the item."""
         known: dict[ModelSpace, Embedding] = {}
-        with self._store.snapshot() as reader:
-            record = reader.item(item_id)
-            if record is None or record.payload_digest != payload.digest:
-                return known
-            for space in spaces:
-                number = space.record.number
-                label = record.labels.get(number)
-                if label is not None and number not in record.ready_made:
-                    with suppress(CorruptRecord):  # then it is made again
-                        if (found := reader.embedding(number, label)) is not None:
-                            known[space] = found
+        record = self._store.item(item_id)
+        if record is None or record.payload_digest != payload.digest:
+            return known
+        for space in spaces:
+            number = space.record.number
+            label = record.labels.get(number)
+            if label is not None and number not in record.ready_made:
+                with suppress(CorruptRecord):  # then it is made again
+                    if (found := self._store.embedding(number, label)) is not None:
+                        known[space] = found
         return known
 
     def _stored_embedding(

@@ -191,15 +191,17 @@ class Searcher:
 
     def _stored_vector(self, item_id: str, space: ModelSpace) -> Vector:
         check_id(item_id)
-        with self._store.snapshot() as reader:
-            record = reader.item(item_id)
+        number, missing = space.record.number, None
+        while True:
+            record = self._store.item(item_id)
             if record is None:
                 raise UnknownItem(f"no item {item_id!r}")
-            label = record.labels.get(space.record.number)
-            vector = None if label is None else reader.vector(space.record.number, label)
-        if vector is None:
-            raise UnknownItem(f"item {item_id!r} has no vector of model {space.record.model!r}")
-        return vector
+            label = record.labels.get(number)
+            if label == missing:
+                raise UnknownItem(f"item {item_id!r} has no vector of model {space.record.model!r}")
+            if label is not None and (vector := self._store.vector(number, label)) is not None:
+                return vector
+            missing = label  # the item was written between the two reads: read it again
 
     def _search(
         self, serving: Serving, queries: _SpaceQueries, request: FindRequest
