@@ -1,4 +1,4 @@
-"""Taking files and folders to disk."""
+"""Make files and folders durable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Take a file's bytes, or the names in a folder, to disk. Raises OSError."""
+    """Write a file's bytes, or a folder's entries, to disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -16,7 +16,10 @@ def sync(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, so that they survive a power cut. Raises OSError."""
+    """Create a folder and its missing parents so that they survive a power failure.
+
+    Raises OSError.
+    """
     missing = [folder, *folder.parents]
     missing = missing[: next(n for n, each in enumerate(missing) if each.is_dir())]
     for each in reversed(missing):

@@ -1,8 +1,8 @@
-"""What passes between the server and a model's worker process. Knows neither of them.
+"""The messages between the server and a model's worker process.
 
 A message is one JSON header and any number of binary parts, each a frame of a
-`multiprocessing.connection.Connection`. Never pickle: a worker parses hostile bytes, and
-what comes out of it must not be able to run code in the server.
+`multiprocessing.connection.Connection`. Pickle is never used: a worker parses hostile bytes, and
+its messages must not be able to run code in the server.
 
 Server to worker: `{"type": "load", ...}` once, then `{"type": "run", "batch": n,
 "kinds": [...]}` with one part per item. Worker to server: `{"type": "ready", ...}` or
@@ -20,20 +20,25 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Final
 
-MAX_FRAME_BYTES = 1 << 30
-"""Bytes; a frame over this means that the other side has gone mad."""
+MAX_FRAME_BYTES: Final = 1 << 30
+"""A larger frame is a protocol violation."""
 
 
 class ProtocolError(Exception):
-    """The other side sent something that is no message."""
+    """The other side sent something other than a message."""
 
 
 def send_message(
-    connection: Connection[Any, Any], header: dict[str, Any], parts: Sequence[bytes] = ()
+    connection: Connection[Any, Any],
+    header: dict[str, Any],
+    parts: Sequence[bytes | memoryview] = (),
 ) -> None:
-    """Send one message. Raises OSError where the other side has gone."""
+    """Send one message. parts: a memoryview has the format `B`.
+
+    Raises OSError if the other side is gone.
+    """
     connection.send_bytes(json.dumps({**header, "parts": len(parts)}).encode())
     for part in parts:
         connection.send_bytes(part)
@@ -42,8 +47,8 @@ def send_message(
 def receive_message(connection: Connection[Any, Any]) -> tuple[dict[str, Any], list[bytes]]:
     """Wait for one message.
 
-    Raises EOFError or OSError where the other side has gone, ProtocolError where it sent
-    something else.
+    Raises EOFError or OSError if the other side is gone, ProtocolError if it sent something
+    other than a message.
     """
     try:
         header = json.loads(connection.recv_bytes(MAX_FRAME_BYTES))
@@ -54,18 +59,20 @@ def receive_message(connection: Connection[Any, Any]) -> tuple[dict[str, Any], l
 
 
 def shut_down(connection: Connection[Any, Any]) -> None:
-    """End a connection for both sides, and for a thread that reads from it: `close` alone leaves
-    it open while one does. Raises OSError where there is no room for another descriptor.
+    """End a connection for both sides, even while another thread reads from it; `close` alone
+    would leave it open until that thread returns.
+
+    Raises OSError if the process has no file descriptor left.
     """
     with socket.socket(fileno=os.dup(connection.fileno())) as view, suppress(OSError):
-        view.shutdown(socket.SHUT_RDWR)  # fails where the other side has gone
+        view.shutdown(socket.SHUT_RDWR)  # fails if the other side is gone
 
 
 def limit_silence(connection: Connection[Any, Any], seconds: float) -> None:
-    """Have `receive_message` raise OSError where the next byte takes longer than `seconds`.
+    """Make `receive_message` raise OSError if the next byte takes longer than `seconds`.
 
-    For one end of a `Pipe()`: who has polled and found a message is not made to wait for ever
-    for the rest of it.
+    For one end of a `Pipe()`: a thread that polled and found a message does not wait forever for
+    the rest of it.
     """
     whole, fraction = divmod(max(1, round(seconds * 1e6)), 1_000_000)
     with socket.socket(fileno=os.dup(connection.fileno())) as view:
