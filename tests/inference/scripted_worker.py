@@ -17,7 +17,7 @@ import numpy as np
 
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.inference.model_conf import ImageConf
+from euclidesdb_server.inference.input_kinds import ImageConf
 from euclidesdb_server.inference.model_folder import ModelFolder
 from euclidesdb_server.inference.served_model import ServedModel
 from euclidesdb_server.inference.worker_process import WorkerProcess

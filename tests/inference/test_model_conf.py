@@ -90,7 +90,7 @@ def test_an_unknown_kind_of_input_is_told_the_known_ones(tmp_path):
 
 def test_the_section_is_model(tmp_path):
     message = refusal(write(tmp_path, section="modell"))
-    assert message.endswith("has no section [model]: it has ['modell']")
+    assert message.endswith("has no section [model]; its sections are: modell")
 
 
 def test_a_missing_program_is_named(tmp_path):
@@ -169,7 +169,7 @@ def test_keys_that_contradict_one_another_are_refused(tmp_path, keys, said):
 )
 def test_a_key_of_another_kind_of_input_is_refused(tmp_path, takes, key):
     message = refusal(write(tmp_path, **{"filename": None, "input": takes, key: "1"}))
-    assert message.endswith(f"[model] {key} makes no sense with input = {takes}")
+    assert message.endswith(f"[model] {key} does not apply to input = {takes}")
 
 
 def test_a_tensor_has_a_shape(tmp_path):

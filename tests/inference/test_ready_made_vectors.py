@@ -35,7 +35,7 @@ def test_a_space_of_vectors_is_ready_at_once_and_runs_nothing(tmp_path):
 
 @pytest.mark.parametrize("key", ["filename", "image_size", "max_batch_size", "labels"])
 def test_a_key_that_makes_no_sense_without_a_program_is_named(tmp_path, key):
-    says = rf"given/model.conf: \[model\] {key} makes no sense with input = vector"
+    says = rf"given/model.conf: \[model\] {key} does not apply to input = vector"
     with pytest.raises(ModelLoadError, match=says):
         read_model_folder(folder(tmp_path, f"{key} = 1\n"))
 
@@ -50,9 +50,7 @@ def test_a_version_is_no_key_of_a_model_with_a_program(tmp_path):
     (tmp_path / "model.conf").write_text(
         "[model]\nname = a\nfilename = a.pt\nprediction_dim = 0\nfeature_dim = 1\nversion = 2\n"
     )
-    with pytest.raises(
-        ModelLoadError, match=r"\[model\] version makes no sense with input = image"
-    ):
+    with pytest.raises(ModelLoadError, match=r"\[model\] version does not apply to input = image"):
         read_model_folder(tmp_path)
 
 

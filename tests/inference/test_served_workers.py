@@ -70,7 +70,7 @@ def test_items_that_come_together_share_a_forward_pass(running):
 def test_an_item_that_is_no_image_fails_alone(running):
     futures = running.queue_up(gray(3), b"junk", gray(5), gray(6))
     running.go_on()
-    with pytest.raises(UndecodableInput, match="no image"):
+    with pytest.raises(UndecodableInput, match="not a JPEG"):
         futures[3].result(SOON)
     assert [value(futures[index]) for index in (2, 4, 5)] == [3, 5, 6]
     assert shared_with(futures[2]) == 3

@@ -17,8 +17,8 @@ from euclidesdb_server.__main__ import COMMANDS
 from euclidesdb_server.config.server import SECTIONS, load_config
 from euclidesdb_server.engines.registry import create_engine, engine_names
 from euclidesdb_server.errors import DatabaseError, StartupError
-from euclidesdb_server.inference.model_conf import KINDS, ImageConf
-from euclidesdb_server.inference.model_folder import read_model_folder
+from euclidesdb_server.inference.input_kinds import ImageConf
+from euclidesdb_server.inference.model_folder import CONF_CLASSES, read_model_folder
 from tests.support.images import noise
 from tests.support.servers import start_server
 
@@ -82,7 +82,7 @@ def test_every_option_of_an_engine_is_documented(name):
     assert {field.name for field in dataclasses.fields(options)} <= documented_keys(CONFIGURATION)
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", CONF_CLASSES.values(), ids=lambda kind: kind.__name__)
 def test_every_key_of_a_model_conf_is_documented(kind):
     assert {field.name for field in dataclasses.fields(kind)} <= documented_keys(MODELS)
 

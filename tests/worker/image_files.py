@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from euclidesdb_server.inference.model_conf import ImageConf
+from euclidesdb_server.inference.input_kinds import ImageConf
 from euclidesdb_server.worker.inputs.image import ImageInput
 from tests.support.images import encoded, noise
 
@@ -25,7 +25,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 def image_input(*, max_pixels: int = 1_000_000, **conf: Any) -> ImageInput:
     """The kind of input `image`, with the defaults of model.conf but for what is given."""
     full = ImageConf(name="any", filename="any.pt", feature_dim=1, **conf)
-    return ImageInput(asdict(full), max_pixels=max_pixels)
+    return ImageInput({**asdict(full), "max_image_pixels": max_pixels})
 
 
 def pixels(data: bytes, **conf: Any) -> np.ndarray:

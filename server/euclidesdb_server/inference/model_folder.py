@@ -1,13 +1,11 @@
-"""A model folder: its model.conf, and the fingerprint of what it makes of an item.
+"""A model folder: its model.conf, its program, and the fingerprint of its version.
 
 A section of model.conf that is named after a search engine sets options of that engine for this
-model alone.
+model only.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,31 +15,43 @@ from euclidesdb_server.config.ini import parse_section, read_ini
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ConfigError, ModelLoadError
-from euclidesdb_server.inference.model_conf import KINDS, MAX_NAME_BYTES, ProgramConf, VectorsConf
+from euclidesdb_server.inference.fingerprint import program_fingerprint, vectors_fingerprint
+from euclidesdb_server.inference.input_kinds import INPUT_KINDS
+from euclidesdb_server.inference.model_conf import MAX_NAME_BYTES, ProgramConf, VectorsConf
 
 MODEL_CONF: Final = "model.conf"
+
+DEFAULT_INPUT: Final = "image"
+"""EuclidesDB's model.conf has no key `input`: all its models take images."""
+
+CONF_CLASSES: Final[Mapping[str, type[ProgramConf | VectorsConf]]] = {
+    **INPUT_KINDS,
+    "vector": VectorsConf,
+}
+"""The section [model], by the value of `input`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model folder that makes sense so far: whether its program works is for the worker.
+    """A model folder with a program. Whether the program works is for the worker to find out.
 
-    engine: that searches its space, with this model's options.
+    fingerprint: of the version that the vectors belong to, which model.conf may name.
+    engine: searches the space, with this model's options.
+    files_fingerprint: of the files themselves.
     """
 
     conf: ProgramConf
     program: Path
     fingerprint: str
     engine: SearchEngine
-    made_of: str = ""
-    """The fingerprint of the files themselves, whatever version the conf names."""
+    files_fingerprint: str = ""
 
     def check_unchanged(self) -> None:
-        """Raise ModelLoadError where the files are not what they were when the folder was read.
+        """Raise ModelLoadError if the files changed since the folder was read.
 
         A worker that starts again would make vectors of another version.
         """
-        if _fingerprint(self.conf, self.program, self.program.parent / MODEL_CONF) != self.made_of:
+        if program_fingerprint(self.conf, self.program) != self.files_fingerprint:
             raise ModelLoadError(
                 f"the files in {self.program.parent} have changed since they were loaded: reload "
                 f"model {self.conf.name!r}"
@@ -58,9 +68,9 @@ class VectorsFolder:
 
 
 def read_model_folder(folder: Path, engines: Engines | None = None) -> ModelFolder | VectorsFolder:
-    """Read model.conf and fingerprint the program.
+    """Read model.conf and compute the fingerprint.
 
-    engines: the server's; None: the default one. Raises ModelLoadError.
+    engines: the server's; None: the defaults. Raises ModelLoadError.
     """
     file = folder / MODEL_CONF
     try:
@@ -69,7 +79,9 @@ def read_model_folder(folder: Path, engines: Engines | None = None) -> ModelFold
         sections = read_ini(file)
         model = sections.pop("model", None)
         if model is None:
-            raise ModelLoadError(f"{file} has no section [model]: it has {[*sections]}")
+            raise ModelLoadError(
+                f"{file} has no section [model]; its sections are: {', '.join(sections) or 'none'}"
+            )
         conf = _parse(model, file)
         engine = (engines or Engines()).of_model(
             conf.search_engine, sections, file, feature_dim=conf.feature_dim
@@ -78,44 +90,28 @@ def read_model_folder(folder: Path, engines: Engines | None = None) -> ModelFold
         raise ModelLoadError(str(error)) from error
     _check_name(conf.name, file)
     if isinstance(conf, VectorsConf):
-        return VectorsFolder(conf, _vectors_fingerprint(conf), engine)
+        return VectorsFolder(conf, vectors_fingerprint(conf), engine)
+    program = folder / conf.filename
     try:
         conf.check()
+        files_fingerprint = program_fingerprint(conf, program)
     except ModelLoadError as error:
         raise ModelLoadError(f"{file}: [model] {error}") from error
-    program = folder / conf.filename
-    made_of = _fingerprint(conf, program, file)
-    return ModelFolder(conf, program, conf.fingerprint or made_of, engine, made_of)
+    fingerprint = conf.fingerprint or files_fingerprint
+    return ModelFolder(conf, program, fingerprint, engine, files_fingerprint)
 
 
 def _parse(section: Mapping[str, str], file: Path) -> ProgramConf | VectorsConf:
-    takes = section.get("input", "image")
-    if takes not in KINDS:
-        raise ModelLoadError(f"{file}: [model] input = {takes!r}: should be {' or '.join(KINDS)}")
-    keys = {name: {field.name for field in fields(kind)} for name, kind in KINDS.items()}
-    for key in section:
-        if key not in keys[takes] and key in set().union(*keys.values()):
-            raise ModelLoadError(f"{file}: [model] {key} makes no sense with input = {takes}")
-    return parse_section(KINDS[takes], section, file=file, name="model")
-
-
-def _fingerprint(conf: ProgramConf, program: Path, file: Path) -> str:
-    key = "tokenizer"
-    try:
-        digest = hashlib.sha256(json.dumps(conf.preprocessing(), sort_keys=True).encode())
-        key = "filename"
-        with program.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    except OSError as error:
+    kind = section.get("input", DEFAULT_INPUT)
+    if kind not in CONF_CLASSES:
         raise ModelLoadError(
-            f"{file}: [model] {key}: cannot read {error.filename}: {error}"
-        ) from error
-    return digest.hexdigest()[:32]
-
-
-def _vectors_fingerprint(conf: VectorsConf) -> str:
-    told = {"input": conf.input, "feature_dim": conf.feature_dim, "version": conf.version}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+            f"{file}: [model] input = {kind!r}: should be {' or '.join(CONF_CLASSES)}"
+        )
+    keys = {name: {field.name for field in fields(conf)} for name, conf in CONF_CLASSES.items()}
+    for key in section:
+        if key not in keys[kind] and key in set().union(*keys.values()):
+            raise ModelLoadError(f"{file}: [model] {key} does not apply to input = {kind}")
+    return parse_section(CONF_CLASSES[kind], section, file=file, name="model")
 
 
 def _check_name(name: str, file: Path) -> None:

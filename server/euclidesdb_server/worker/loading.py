@@ -1,7 +1,7 @@
-"""From a model's files to a program that has passed its load check.
+"""Loads a model's program and checks it.
 
-TorchScript (`.pt`, `.pth`), frozen and optimized for inference where its outputs stay what they
-were; and programs of torch.export (`.pt2`).
+TorchScript (`.pt`, `.pth`) is frozen and optimized for inference if its outputs stay the same;
+programs of torch.export (`.pt2`) run as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch.export.passes import move_to_device_pass
 
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.worker.inputs import InputKind
+from euclidesdb_server.worker.inputs import make_input
 from euclidesdb_server.worker.load_check import check_program, keeps_outputs
 from euclidesdb_server.worker.program import Module, Program
 
@@ -31,11 +31,11 @@ EXPORTED: Final = ".pt2"
 
 
 def load_program(load: Mapping[str, Any]) -> Program:
-    """The program of the parent's `load` message, checked. Raises ModelLoadError."""
+    """The program of the server's `load` message, checked. Raises ModelLoadError."""
     torch.set_num_threads(load["threads"])
     conf, path = load["conf"], Path(load["program"])
     device, dtype = _device(load["device"]), PRECISIONS[conf["precision"]]
-    inputs = make_inputs(conf, max_image_pixels=load["max_image_pixels"])
+    inputs = make_input({**conf, "max_image_pixels": load["max_image_pixels"]})
     if path.suffix == EXPORTED:
         module = _exported(path, device, dtype)
     else:
@@ -46,30 +46,6 @@ def load_program(load: Mapping[str, Any]) -> Program:
     if isinstance(module, torch.jit.ScriptModule):
         _freeze(program, module, batches=batches)
     return program
-
-
-def make_inputs(conf: Mapping[str, Any], *, max_image_pixels: int) -> InputKind:
-    """The kind of input that a model.conf says. Raises ModelLoadError."""
-    # each needs a library of its own, which a worker for another kind is spared
-    match conf["input"]:
-        case "image":
-            from euclidesdb_server.worker.inputs.image import ImageInput  # noqa: PLC0415
-
-            return ImageInput(conf, max_pixels=max_image_pixels)
-        case "text":
-            try:
-                from euclidesdb_server.worker.inputs.text import TextInput  # noqa: PLC0415
-            except ModuleNotFoundError as error:
-                raise ModelLoadError(
-                    "input = text needs the package tokenizers: pip install 'euclidesdb[server]'"
-                ) from error
-            return TextInput(conf)
-        case "tensor":
-            from euclidesdb_server.worker.inputs.tensor import TensorInput  # noqa: PLC0415
-
-            return TensorInput(conf)
-        case other:
-            raise ModelLoadError(f"no program takes input = {other!r}")
 
 
 def _device(name: str) -> torch.device:
@@ -107,17 +83,17 @@ def _exported(path: Path, device: torch.device, dtype: torch.dtype) -> Module:
 
 
 def _freeze(program: Program, module: torch.jit.ScriptModule, *, batches: bool) -> None:
-    """Fold what is constant (batch normalization into convolutions: a ResNet-18 is 1.4 times as
-    fast), where that keeps what the program answers.
+    """Fold constants (batch normalization into convolutions: a ResNet-18 becomes 1.4 times as
+    fast), unless that changes the program's outputs.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
             frozen = torch.jit.freeze(module)
-    except Exception as error:  # foreign code: a graph that the passes cannot deal with
-        log.info("model %r runs as it was saved: %s", program.name, _reason(error))
+    except Exception as error:  # foreign code: a graph that the passes do not support
+        log.info("model %r is not frozen: %s", program.name, _reason(error))
         return
     if not keeps_outputs(program, frozen, batches=batches):
-        log.info("model %r runs as it was saved: frozen, it answers otherwise", program.name)
+        log.info("model %r is not frozen: that would change its outputs", program.name)
 
 
 def _reason(error: Exception) -> str:

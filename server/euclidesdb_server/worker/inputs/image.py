@@ -1,9 +1,9 @@
-"""Images: encoded bytes in, (channels, height, width) uint8 out, float32 to the program.
+"""Images: encoded bytes become (channels, height, width) uint8, and float32 for the program.
 
-In [0, 1], RGB and their own size, as EuclidesDB gives them to a model, unless model.conf says
-otherwise. Whatever
-Pillow makes of the formats below simply works: gray, palette, alpha (over white), CMYK, 16 bits,
-EXIF orientation. What is no image, is truncated, or is too large to decode is Undecodable.
+By default a program gets RGB in [0, 1] at the image's original size, as in EuclidesDB; model.conf
+can change that. Every image that Pillow reads in the formats below works: gray, palette, alpha
+(composited over white), CMYK, 16 bits, EXIF orientation. Bytes that are not an image, are
+truncated, or are too large to decode are Undecodable.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from euclidesdb_server.worker.inputs.protocol import Undecodable, groups_of_one_shape
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""Others (PostScript, PDF, fonts, ...) have no business here."""
+"""Pillow's other formats (PostScript, PDF, fonts, ...) are refused."""
 
 SAMPLE_SIZES: Final = (224, 299, 384, 96, 64, 32, 28)
-"""Tried in turn for a model that takes images in their own size."""
+"""Tried in turn for a model that takes images at their original size."""
 
 WIDE_MODES: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
 class ImageInput:
-    """The input kind `image`, as one model.conf configures it."""
+    """The input kind `image`, with the settings of one model."""
 
-    def __init__(self, conf: Mapping[str, Any], *, max_pixels: int) -> None:
-        self._mode: str = conf["image_mode"]
-        self._crop: int = conf["image_size"]
-        self._resize: int = conf["resize"] or conf["image_size"]
-        self._stretch = conf["resize_mode"] == "exact"
-        self._resampling = Image.Resampling[conf["interpolation"].upper()]
-        self._max_pixels = max_pixels
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._mode: str = settings["image_mode"]
+        self._crop: int = settings["image_size"]
+        self._resize: int = settings["resize"] or settings["image_size"]
+        self._stretch = settings["resize_mode"] == "exact"
+        self._resampling = Image.Resampling[settings["interpolation"].upper()]
+        self._max_pixels: int = settings["max_image_pixels"]
         keys = ("input", "image_mode", "image_size", "resize", "resize_mode", "interpolation")
-        self.decoding = json.dumps([conf[key] for key in keys]).encode()
+        self.decoding = json.dumps([settings[key] for key in keys]).encode()
         # (x / 255 - mean) / std, as one product and one sum
-        mean = torch.tensor(conf["mean"] or [0.0] * len(self._mode)).view(-1, 1, 1)
-        std = torch.tensor(conf["std"] or [1.0] * len(self._mode)).view(-1, 1, 1)
-        self._normalizes = bool(conf["mean"] or conf["std"])
+        mean = torch.tensor(settings["mean"] or [0.0] * len(self._mode)).view(-1, 1, 1)
+        std = torch.tensor(settings["std"] or [1.0] * len(self._mode)).view(-1, 1, 1)
+        self._normalizes = bool(settings["mean"] or settings["std"])
         self._scale, self._shift = 1 / (255 * std), -mean / std
-        Image.MAX_IMAGE_PIXELS = None  # we count ourselves, and refuse where Pillow warns
+        Image.MAX_IMAGE_PIXELS = None  # we check the size ourselves, as Pillow may only warn
 
     def decode(self, data: bytes) -> torch.Tensor:
         """uint8, shape (channels, height, width)."""
@@ -54,7 +54,9 @@ class ImageInput:
         except Undecodable:
             raise
         except UnidentifiedImageError as error:
-            raise Undecodable(f"the bytes are no image that is {' or '.join(FORMATS)}") from error
+            raise Undecodable(
+                f"the bytes are not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
+            ) from error
         except Exception as error:  # Pillow raises anything, down to struct.error, on bad bytes
             raise Undecodable(f"the image cannot be decoded: {error}") from error
         pixels = torch.from_numpy(np.array(image))
@@ -64,7 +66,7 @@ class ImageInput:
 
     def collate(self, items: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
         """One argument: float32, shape (n, channels, height, width)."""
-        # bytes travel to the device, a quarter of what their floats would be
+        # uint8 is moved to the device, a quarter of the size of float32
         batch = torch.stack([*items]).to(device)
         pixels = batch.to(torch.float32, memory_format=torch.contiguous_format)
         if not self._normalizes:
@@ -72,7 +74,7 @@ class ImageInput:
         return [pixels.mul_(self._scale.to(device)).add_(self._shift.to(device))]
 
     def samples(self) -> Iterator[list[torch.Tensor]]:
-        """Noise: it has every value, and no two images of it are alike."""
+        """Noise: it has every value, and its images differ."""
         generator = torch.Generator().manual_seed(0)
         channels = len(self._mode)
         for size in [self._crop] if self._crop else SAMPLE_SIZES:
@@ -84,7 +86,7 @@ class ImageInput:
 
     def _open(self, data: bytes) -> Image.Image:
         if not data:
-            raise Undecodable("the image has no bytes")
+            raise Undecodable("the image is empty")
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
         if width * height > self._max_pixels:
@@ -113,7 +115,7 @@ class ImageInput:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF says; as it lies where that is damaged, as viewers show it."""
+    """Rotated as its EXIF requires; unrotated if the EXIF is damaged, as viewers show it."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # Pillow raises anything, down to SyntaxError, on odd EXIF
@@ -123,7 +125,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _converted(image: Image.Image, mode: str) -> Image.Image:
     """Any image as 8-bit RGB or L."""
     if image.mode in WIDE_MODES:
-        # 16 bits a sample, whatever Pillow calls them: its own conversion would clip at 255
+        # 16 bits per sample, under several names; Pillow's own conversion would clip at 255
         values = np.asarray(image).astype(np.int64)
         image = Image.fromarray((np.clip(values, 0, 65535) // 257).astype(np.uint8))
     elif image.mode == "F":

@@ -1,8 +1,8 @@
-"""Texts: UTF-8 in, token numbers out, `(input_ids, attention_mask)` to the program.
+"""Texts: UTF-8 becomes token ids, and the program takes `(input_ids, attention_mask)`.
 
-Tokenized by the model's own tokenizer.json; cut at max_tokens; padded at the end, to the longest
-of those that share a forward pass. Which texts share one is chosen so that short ones hardly pay
-for long ones.
+Texts are tokenized by the model's own tokenizer.json, truncated at max_tokens, and padded at the
+end to the longest text of the forward pass. Texts of similar length share a forward pass, so that
+short ones cost little padding.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.worker.inputs.protocol import Undecodable
 
 PASS_COST: Final = 64
-"""What a forward pass costs beside its tokens, in tokens: a MiniLM's on two cores takes 2 ms,
-and 30 microseconds for each token."""
+"""The fixed cost of a forward pass, in tokens: a MiniLM's on two cores takes 2 ms, plus 30
+microseconds per token."""
 
 CHARACTERS_PER_TOKEN: Final = 64
-"""Of more characters than this for each of max_tokens, the rest is never looked at."""
+"""A text is cut at max_tokens times this before it is tokenized."""
 
 PADDING_TOKENS: Final = ("[PAD]", "<pad>", "<|endoftext|>")
 
@@ -35,30 +35,27 @@ SAMPLES: Final = (
 
 
 class TextInput:
-    """The input kind `text`, as one model.conf configures it."""
+    """The input kind `text`, with the settings of one model."""
 
-    def __init__(self, conf: Mapping[str, Any]) -> None:
-        """Raises ModelLoadError where there is no tokenizer, or max_tokens leaves no room."""
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """Raises ModelLoadError if the tokenizer cannot be read, or max_tokens is too small."""
+        path, max_tokens = settings["tokenizer"], settings["max_tokens"]
         try:
-            self._tokenizer = Tokenizer.from_file(conf["tokenizer"])
+            self._tokenizer = Tokenizer.from_file(path)
         except Exception as error:  # tokenizers raises plain Exceptions
-            raise ModelLoadError(f"tokenizer {conf['tokenizer']}: {error}") from error
-        told = self._tokenizer.padding
-        known = (self._tokenizer.token_to_id(token) for token in PADDING_TOKENS)
-        self._padding = (
-            told["pad_id"] if told else next((number for number in known if number is not None), 0)
-        )
+            raise ModelLoadError(f"tokenizer {path}: {error}") from error
+        self._padding = _padding_id(self._tokenizer)
         self._tokenizer.no_padding()
         special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
-        if conf["max_tokens"] <= special:
+        if max_tokens <= special:
             raise ModelLoadError(
-                f"max_tokens = {conf['max_tokens']} leaves no room for a text: the tokenizer adds "
+                f"max_tokens = {max_tokens} leaves no room for a text: the tokenizer adds "
                 f"{special} tokens to each"
             )
-        self._tokenizer.enable_truncation(conf["max_tokens"])
-        how = json.dumps([self._tokenizer.to_str(), conf["max_tokens"]])
-        self.decoding = hashlib.sha256(how.encode()).digest()  # a tokenizer has megabytes
-        self._most_characters = conf["max_tokens"] * CHARACTERS_PER_TOKEN
+        self._tokenizer.enable_truncation(max_tokens)
+        identity = json.dumps([self._tokenizer.to_str(), max_tokens])
+        self.decoding = hashlib.sha256(identity.encode()).digest()  # a tokenizer has megabytes
+        self._max_characters = max_tokens * CHARACTERS_PER_TOKEN
 
     def decode(self, data: bytes) -> torch.Tensor:
         """int64, shape (tokens,)."""
@@ -67,15 +64,15 @@ class TextInput:
         except UnicodeDecodeError as error:
             raise Undecodable(f"the text is not UTF-8: {error}") from error
         try:
-            tokens = self._tokenizer.encode(text[: self._most_characters]).ids
-        except Exception as error:  # plain ones: a word that a vocabulary cannot spell, for one
+            tokens = self._tokenizer.encode(text[: self._max_characters]).ids
+        except Exception as error:  # plain ones, for example for a word outside the vocabulary
             raise Undecodable(f"the text {text[:40]!r} has no tokens: {error}") from error
         if not tokens:
             raise Undecodable(f"the text {text[:40]!r} has no tokens")
         return torch.tensor(tokens)
 
     def groups(self, items: Sequence[torch.Tensor]) -> list[list[int]]:
-        """Texts of like lengths: the cheapest way to cut the sorted list, passes counted."""
+        """Texts of similar length: the partition of the sorted texts with the lowest total cost."""
         lengths = np.array([len(item) for item in items])
         order = np.argsort(lengths, kind="stable")
         lengths = lengths[order]
@@ -94,7 +91,7 @@ class TextInput:
         return groups
 
     def collate(self, items: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
-        """Two arguments: input_ids and attention_mask, int64, shape (n, most tokens)."""
+        """Two arguments: input_ids and attention_mask, int64, shape (n, tokens of the longest)."""
         tokens = torch.nn.utils.rnn.pad_sequence(
             [*items], batch_first=True, padding_value=self._padding
         )
@@ -105,3 +102,12 @@ class TextInput:
     def samples(self) -> Iterator[list[torch.Tensor]]:
         """One pair, of different lengths."""
         yield [self.decode(text.encode()) for text in SAMPLES]
+
+
+def _padding_id(tokenizer: Tokenizer) -> int:
+    """The id of the padding token: as tokenizer.json sets it, else by a usual name, else 0."""
+    configured = tokenizer.padding
+    if configured:
+        return int(configured["pad_id"])
+    known = (tokenizer.token_to_id(token) for token in PADDING_TOKENS)
+    return next((number for number in known if number is not None), 0)
