@@ -29,5 +29,5 @@ def answers(folder: Path, items: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
         max_image_pixels=1 << 24,
     )
     program = load_program(message)
-    predictions, features = program.forward([program.inputs.decode(item) for item in items])
+    features, predictions = program.forward([program.inputs.decode(item) for item in items])
     return predictions.numpy(), features.numpy()

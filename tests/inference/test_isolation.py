@@ -207,11 +207,11 @@ def test_a_program_that_is_garbage_is_quarantined_with_its_reason(tmp_path):
     running = Running(folder)
     assert running.model.wait_until_started(SOON)
     state, reason = running.model.state
-    with pytest.raises(ModelUnavailable, match="is no TorchScript program"):
+    with pytest.raises(ModelUnavailable, match="is not a TorchScript program"):
         running.embed(gray(1))
     running.model.close()
     assert state is ModelState.QUARANTINED
-    assert reason.startswith(f"{folder / 'program.pt'} is no TorchScript program: ")
+    assert reason.startswith(f"{folder / 'program.pt'} is not a TorchScript program: ")
     assert running.pids == []
 
 

@@ -56,7 +56,7 @@ def test_a_mean_of_0_and_a_std_of_1_change_nothing():
 def test_a_loaded_program_gets_normalized_pixels(tmp_path):
     program = load(tmp_path, Means(), mean="0.1, 0.2, 0.4", std="0.5, 1, 2")
     gray = torch.full((3, 9, 9), 51, dtype=torch.uint8)
-    _, features = program.run([gray])[0]
+    (features,) = program.run([gray]).features
     assert features.tolist() == pytest.approx([0.2, 0.0, -0.1], abs=1e-6)
 
 

@@ -28,6 +28,13 @@ from tests.worker.odd_programs import (
 GREY_48 = torch.full((3, 48, 48), 51, dtype=torch.uint8)
 
 
+def outcome(program):
+    """Features, predictions and error of one item."""
+    result = program.run([GREY_48])
+    (features,), (predictions,), (error,) = result.features, result.predictions, result.errors
+    return features, predictions, error
+
+
 def refusal(folder, module, **conf):
     with pytest.raises(ModelLoadError) as caught:
         load(folder, module, **conf)
@@ -36,7 +43,7 @@ def refusal(folder, module, **conf):
 
 def test_a_program_that_keeps_its_word_is_loaded(tmp_path):
     program = load(tmp_path, Means())
-    predictions, features = program.run([GREY_48])[0]
+    features, predictions, _ = outcome(program)
     assert features.tolist() == pytest.approx([0.2, 0.2, 0.2])
     assert predictions.tolist() == pytest.approx([0.2, 0.2, 0.2])
 
@@ -62,7 +69,7 @@ def test_features_that_depend_on_the_batch_are_found(tmp_path):
 
 
 def test_a_batch_dependence_does_not_matter_where_there_are_no_batches(tmp_path):
-    assert load(tmp_path, SoftmaxOverTheBatch(), max_batch_size=1).run([GREY_48])
+    assert outcome(load(tmp_path, SoftmaxOverTheBatch(), max_batch_size=1))[2] is None
 
 
 def test_dropout_left_on_is_found(tmp_path):
@@ -87,7 +94,7 @@ def test_a_fixed_batch_dimension_is_refused_with_advice(tmp_path):
 
 def test_a_fixed_batch_dimension_is_served_without_batches(tmp_path):
     program = load(tmp_path, OneAtATime(), max_batch_size=1)
-    assert program.run([GREY_48])[0][1].tolist() == pytest.approx([0.2, 0.2, 0.2])
+    assert outcome(program)[0].tolist() == pytest.approx([0.2, 0.2, 0.2])
 
 
 @pytest.mark.parametrize(
@@ -103,24 +110,24 @@ def test_a_fixed_batch_dimension_is_served_without_batches(tmp_path):
 )
 def test_another_kind_of_output_is_named(tmp_path, module, said):
     message = refusal(tmp_path, module)
-    assert message.startswith("the program does not do as model.conf says: ")
+    assert message.startswith("the program's output is not what model.conf declares: ")
     assert said in message
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_other_precisions_become_float32(tmp_path, dtype):
-    predictions, features = load(tmp_path, OtherPrecision(dtype)).run([GREY_48])[0]
+    features, predictions, _ = outcome(load(tmp_path, OtherPrecision(dtype)))
     assert (predictions.dtype, features.dtype) == (torch.float32, torch.float32)
     torch.testing.assert_close(features, torch.full((3,), 0.2), atol=2e-3, rtol=0)
 
 
 def test_dimensions_of_one_are_flattened(tmp_path):
-    assert load(tmp_path, KeepsItsGrid()).run([GREY_48])[0][1].shape == (3,)
+    assert outcome(load(tmp_path, KeepsItsGrid()))[0].shape == (3,)
 
 
 def test_a_model_may_have_no_predictions(tmp_path):
     program = load(tmp_path, NoPredictions(), prediction_dim=0)
-    predictions, features = program.run([GREY_48])[0]
+    features, predictions, _ = outcome(program)
     assert (len(predictions), len(features)) == (0, 3)
 
 
@@ -131,7 +138,10 @@ def test_a_model_that_takes_one_size_is_loaded_if_that_is_a_usual_one(tmp_path):
 def test_a_model_given_a_size_it_cannot_take_is_refused_with_its_own_words(tmp_path):
     message = refusal(tmp_path, Needs32Pixels(), image_size=48)
     assert "the program fails on sample inputs" in message
-    assert "does [model] say what it takes (input, image_size, image_mode, input_shape)?" in message
+    assert (
+        "does [model] declare what it takes (input, image_size, image_mode, input_shape)?"
+        in message
+    )
 
 
 def test_an_image_mode_the_model_cannot_take_is_refused(tmp_path):
@@ -147,7 +157,7 @@ def test_a_corrupt_archive_is_no_torchscript_program(tmp_path, damage):
     program.write_bytes(
         {"junk": b"junk" * 99, "cut": whole[: len(whole) // 2], "empty": b""}[damage]
     )
-    with pytest.raises(ModelLoadError, match="is no TorchScript program") as caught:
+    with pytest.raises(ModelLoadError, match="is not a TorchScript program") as caught:
         load_folder(folder)
     assert str(program) in str(caught.value)
 
@@ -155,5 +165,5 @@ def test_a_corrupt_archive_is_no_torchscript_program(tmp_path, damage):
 def test_a_state_dict_is_no_torchscript_program(tmp_path):
     folder = save_model(tmp_path)
     torch.save({"weight": torch.zeros(2)}, folder / "program.pt")
-    with pytest.raises(ModelLoadError, match="is no TorchScript program"):
+    with pytest.raises(ModelLoadError, match="is not a TorchScript program"):
         load_folder(folder)

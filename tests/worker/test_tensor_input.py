@@ -159,5 +159,5 @@ def test_tensors_of_several_lengths_are_answered_in_their_places(tmp_path):
         feature_dim=4, prediction_dim=0,
     )  # fmt: skip
     arrays = [np.full((2, length), length, np.float32) for length in (5, 9, 5, 1)]
-    rows = program.run([program.inputs.decode(npy(array)) for array in arrays])
-    assert [features.tolist() for _, features in rows] == [[n] * 4 for n in (5, 9, 5, 1)]
+    result = program.run([program.inputs.decode(npy(array)) for array in arrays])
+    assert result.features.tolist() == [[n] * 4 for n in (5, 9, 5, 1)]

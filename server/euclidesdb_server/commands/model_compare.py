@@ -74,9 +74,8 @@ def _features(
         decoded = [program.inputs.decode(data) for data in items]
     except Undecodable as error:
         raise ModelLoadError(f"an item of {names[0]} to {names[-1]}: {error}") from error
-    features = []
-    for name, answer in zip(names, program.run(decoded), strict=True):
-        if isinstance(answer, Exception):
-            raise ModelLoadError(f"{program.name!r} fails on {name}: {answer}")
-        features.append(answer[1].numpy())
-    return features
+    result = program.run(decoded)
+    for name, failure in zip(names, result.errors, strict=True):
+        if failure is not None:
+            raise ModelLoadError(f"{program.name!r} fails on {name}: {failure}")
+    return [*result.features.numpy()]

@@ -18,7 +18,7 @@ from euclidesdb_server.export.subject import Answer, ExportError, Subject, forei
 from euclidesdb_server.inference.model_folder import ModelFolder
 from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
-from euclidesdb_server.worker.program import Program
+from euclidesdb_server.worker.program import Outputs, Program
 
 FILES: Final = {"pt2": "program.pt2", "torchscript": "program.pt"}
 """By format. Whatever a model is called, these names are good on every disk."""
@@ -119,7 +119,8 @@ def _check_arguments(arguments: list[Tensor], subject: Subject, sample: bytes) -
 def _difference(program: Program, items: list[Tensor], wanted: Answer) -> float:
     got = program.forward(items)
     largest = 0.0
-    for name, left, right in zip(("predictions", "features"), got, wanted, strict=True):
+    predictions, features = wanted
+    for name, left, right in zip(Outputs._fields, got, (features, predictions), strict=True):
         if not right.numel():
             continue
         difference = float((left - right).abs().max())

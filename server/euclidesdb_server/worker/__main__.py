@@ -1,4 +1,4 @@
-"""`python -m euclidesdb_server.worker FD`: run by `models/worker_process.py`, not by people."""
+"""`python -m euclidesdb_server.worker FD`: started by `inference/worker_process.py` only."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 def main() -> int:
-    """Load the model that the parent names, say so, and serve it."""
-    _outlive_signals_but_not_the_parent()
+    """Load the model of the first message and serve it, or serve several in a shared worker."""
+    _end_only_with_the_parent()
     logging.basicConfig(
         level=logging.INFO, format=f"%(asctime)s %(levelname)s worker[{os.getpid()}] %(message)s"
     )
-    warnings.filterwarnings("ignore", module="PIL")  # of every odd image that clients send
+    warnings.filterwarnings("ignore", module="PIL")  # about odd images that clients send
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     try:
         message, _ = receive_message(connection)
         if message["type"] == "share":
-            _shared(connection)
+            _serve_several(connection)
         else:
             return _serve(connection, message, None)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the parent has gone
+        pass  # the parent is gone
     return 0
 
 
 def _serve(
     connection: Connection[Any, Any], load: dict[str, Any], decoded: DecodedItems | None
 ) -> int:
-    """Load a model, say so, and serve it until its connection closes."""
+    """Load a model, report it ready, and serve it until its connection closes."""
     _limit_memory(load["conf"]["memory_limit_mib"])
-    # only now that no signal can end us: torch takes seconds to import
+    # only after the signals are handled: torch takes seconds to import
     from euclidesdb_server.worker.loading import load_program  # noqa: PLC0415
     from euclidesdb_server.worker.pipeline import Pipeline  # noqa: PLC0415
 
@@ -65,8 +65,11 @@ def _serve(
     return 0
 
 
-def _shared(control: Connection[Any, Any]) -> None:
-    """Serve several models, each on a connection of its own, until the parent closes `control`."""
+def _serve_several(control: Connection[Any, Any]) -> None:
+    """As a shared worker: serve each model that attaches, until the parent closes `control`.
+
+    `control` carries the connection of each attached model.
+    """
     from euclidesdb_server.worker.decoded import DecodedItems  # noqa: PLC0415
 
     decoded = DecodedItems()
@@ -80,9 +83,9 @@ def _serve_attached(connection: Connection[Any, Any], decoded: DecodedItems) -> 
         load, _ = receive_message(connection)
         _serve(connection, load, decoded)
     except (EOFError, OSError):
-        pass  # nobody needs this model any more
+        pass  # the model was detached
     except Exception:
-        logging.exception("a model's part of this process ends")
+        logging.exception("an attached model is no longer served")
     finally:
         with suppress(OSError):
             shut_down(connection)
@@ -90,26 +93,26 @@ def _serve_attached(connection: Connection[Any, Any], decoded: DecodedItems) -> 
 
 
 def _limit_memory(mebibytes: int) -> None:
-    """Have allocations fail at the limit; and where the machine runs out, the kernel end us
-    rather than the server.
+    """Make allocations fail at the limit, and make the kernel kill a worker rather than the server
+    if the machine runs out of memory.
     """
     if mebibytes:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (mebibytes << 20, hard))
-    with suppress(OSError):  # no Linux
+    with suppress(OSError):  # not on Linux
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
 
 
-def _outlive_signals_but_not_the_parent() -> None:
-    # Ctrl-C and a supervisor's SIGTERM reach the whole group: the parent stops us, once the
-    # calls that wait for us are answered.
+def _end_only_with_the_parent() -> None:
+    # Ctrl-C and a supervisor's SIGTERM reach the whole process group: the parent stops its workers
+    # itself, after their batches in flight.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.platform == "linux":
-        # A forward pass that hangs never looks at the pipe: have the kernel end us.
+        # A forward pass that hangs never reads the connection: let the kernel end the process.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    # No interpreter shutdown: torch's threads have nothing to save, and can hang it.
+    # Skip the interpreter's shutdown: torch's threads can hang it and have nothing to save.
     os._exit(main())

@@ -1,4 +1,4 @@
-"""DecodedItems: what models that share a worker decoded last, so that each item is decoded once."""
+"""DecodedItems: recently decoded items, so that models in a shared worker decode each item once."""
 
 from __future__ import annotations
 
@@ -12,28 +12,33 @@ import torch
 from cachetools import LRUCache
 
 MAX_BYTES: Final = 128 << 20
-UNDER_WAY_BYTES: Final = 1 << 20
-"""What an item counts while it is being decoded: nobody knows its size yet."""
+PENDING_BYTES: Final = 1 << 20
+"""What an item counts while it is being decoded, when its size is not known yet."""
 
 
 class DecodedItems:
-    """The items decoded last, by their bytes and how they are decoded. Thread-safe."""
+    """The most recently used decoded items, up to MAX_BYTES. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: LRUCache[bytes, Future[torch.Tensor]] = LRUCache(MAX_BYTES, _size)
+        self._items: LRUCache[bytes, Future[torch.Tensor]] = LRUCache(MAX_BYTES, _size)
 
-    def get(self, data: bytes, how: bytes, decode: Callable[[bytes], torch.Tensor]) -> torch.Tensor:
-        """What `decode` makes of the data; another thread's result, where there is one.
+    def get(
+        self, data: bytes, decoding: bytes, decode: Callable[[bytes], torch.Tensor]
+    ) -> torch.Tensor:
+        """`decode(data)`, or the result of another thread that decoded the same item.
 
-        how: what decides on the result beside the data. Raises what `decode` raises.
+        decoding: identifies the settings that affect the result (`InputKind.decoding`). Raises
+        what `decode` raises.
         """
-        key = hashlib.sha256(how + data).digest()
+        digest = hashlib.sha256(decoding)
+        digest.update(data)  # not on a concatenated copy: an item may have megabytes
+        key = digest.digest()
         with self._lock:
-            known = self._kept.get(key)
-            mine: Future[torch.Tensor] = Future()
+            known = self._items.get(key)
+            pending: Future[torch.Tensor] = Future()
             if known is None:
-                self._kept[key] = mine
+                self._items[key] = pending
         if known is not None:
             try:
                 return known.result()
@@ -43,16 +48,16 @@ class DecodedItems:
             item = decode(data)
         except BaseException:
             with self._lock:
-                self._kept.pop(key, None)
-            mine.cancel()  # who waits for it sees for himself
+                self._items.pop(key, None)
+            pending.cancel()  # waiters decode the item themselves
             raise
-        mine.set_result(item)
+        pending.set_result(item)
         with self._lock:
-            self._kept.pop(key, None)
+            self._items.pop(key, None)
             if item.nbytes <= MAX_BYTES:
-                self._kept[key] = mine  # counted anew, by its size
+                self._items[key] = pending  # inserted again, to count its actual size
         return item
 
 
 def _size(item: Future[torch.Tensor]) -> int:
-    return item.result().nbytes if item.done() and not item.cancelled() else UNDER_WAY_BYTES
+    return item.result().nbytes if item.done() and not item.cancelled() else PENDING_BYTES

@@ -1,4 +1,9 @@
-"""The load check: whether a program does as its model.conf says. It is also the warm-up."""
+"""The load check: whether a program does what its model.conf declares. It is also the warm-up.
+
+Two inputs embedded together must equal the same inputs embedded one by one, shapes must be those
+of model.conf, and values must be finite. That finds a wrong feature_dim, a softmax over the batch,
+dropout left on.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +12,27 @@ from typing import Final
 import torch
 
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.worker.program import BadOutput, Module, Program, Row
+from euclidesdb_server.worker.program import BadOutput, Module, Outputs, Program
 
 RELATIVE_TOLERANCE: Final = 1e-3
 ABSOLUTE_TOLERANCE: Final = 1e-4
-"""Of the largest value: sums come out in another order in a batch than alone."""
+"""As a share of the largest value: in a batch, sums are computed in another order."""
 
 HALF_TOLERANCE: Final = 100.0
-"""So many times further apart may be what is computed with 8 or 11 bits instead of 24."""
+"""The factor on both tolerances for arithmetic with 8 or 11 bits of precision instead of 24."""
 
 
 def check_program(program: Program, *, batches: bool) -> None:
-    """Run the load check, which is also the warm-up. Raises ModelLoadError.
+    """Run the load check. batches: the program takes more than one item at once.
 
-    Two inputs embedded together must equal the two apart, shapes must be model.conf's and
-    values finite. That finds a wrong feature_dim, a softmax over the batch, dropout left on.
+    Raises ModelLoadError.
     """
-    apart, pair = _first_accepted(program)
-    for name, values in zip(("predictions", "features"), apart, strict=True):
+    separate, pair = _first_accepted(program)
+    for name, values in zip(Outputs._fields, separate, strict=True):
         if not torch.isfinite(values).all():
             raise ModelLoadError(f"the program's {name} are not finite (NaN or infinity)")
-    again = _apart(program, pair)
-    _compare(program, apart, again, "change from one run to the next: is it in eval mode?")
+    repeated = _run_separately(program, pair)
+    _compare(program, separate, repeated, "change from one run to the next: is it in eval mode?")
     if not batches:
         return
     try:
@@ -40,62 +44,65 @@ def check_program(program: Program, *, batches: bool) -> None:
         ) from error
     _compare(
         program,
-        apart,
+        separate,
         together,
-        "of an item change when another shares its batch (a softmax over dim 0, perhaps); mend "
+        "of an item change when another shares its batch (a softmax over dim 0, perhaps); correct "
         "the program, or set [model] max_batch_size = 1",
     )
 
 
-def _first_accepted(program: Program) -> tuple[Row, list[torch.Tensor]]:
-    try:
-        pair = program.sample()
-        return _apart(program, pair), pair
-    except BadOutput as error:
-        raise ModelLoadError(f"the program does not do as model.conf says: {error}") from error
-    except Exception as error:  # foreign code
-        raise ModelLoadError(
-            f"the program fails on sample inputs ({_short(error)}); does [model] say what it "
-            "takes (input, image_size, image_mode, input_shape)?"
-        ) from error
-
-
-def _apart(program: Program, pair: list[torch.Tensor]) -> Row:
-    rows = [program.forward([item]) for item in pair]
-    return torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])
-
-
 def keeps_outputs(program: Program, module: Module, *, batches: bool) -> bool:
-    """Whether `module` gives what the program gives, on samples, within tolerance.
+    """Whether `module` has the outputs of the program's module, on samples, within tolerance.
 
-    It runs in the program's place from then on, if so.
+    If so, it replaces that module.
     """
-    apart, pair = _first_accepted(program)
+    separate, pair = _first_accepted(program)
     before = program.module
     program.module = module
     try:
-        # more than once: TorchScript compiles anew for what it met before
+        # more than once: TorchScript compiles anew for shapes that it has seen before
         for _ in range(3):
-            _compare(program, apart, _apart(program, pair), "change")
+            _compare(program, separate, _run_separately(program, pair), "change")
             if batches:
-                _compare(program, apart, program.forward(pair), "change")
-    except Exception:  # foreign code, or an optimizer that cannot do it
+                _compare(program, separate, program.forward(pair), "change")
+    except Exception:  # foreign code, or an optimizer that does not support it
         program.module = before
         return False
     return True
 
 
-def _compare(program: Program, expected: Row, got: Row, complaint: str) -> None:
-    wider = 1.0 if program.dtype == torch.float32 else HALF_TOLERANCE
-    for name, left, right in zip(("predictions", "features"), expected, got, strict=True):
+def _first_accepted(program: Program) -> tuple[Outputs, list[torch.Tensor]]:
+    """The outputs for the first pair of samples that the program takes, run one by one."""
+    try:
+        pair = program.sample()
+        return _run_separately(program, pair), pair
+    except BadOutput as error:
+        raise ModelLoadError(
+            f"the program's output is not what model.conf declares: {error}"
+        ) from error
+    except Exception as error:  # foreign code
+        raise ModelLoadError(
+            f"the program fails on sample inputs ({_short(error)}); does [model] declare what it "
+            "takes (input, image_size, image_mode, input_shape)?"
+        ) from error
+
+
+def _run_separately(program: Program, pair: list[torch.Tensor]) -> Outputs:
+    outputs = [program.forward([item]) for item in pair]
+    return Outputs(*(torch.cat(values) for values in zip(*outputs, strict=True)))
+
+
+def _compare(program: Program, expected: Outputs, actual: Outputs, complaint: str) -> None:
+    factor = 1.0 if program.dtype == torch.float32 else HALF_TOLERANCE
+    for name, left, right in zip(Outputs._fields, expected, actual, strict=True):
         scale = float(left.abs().max()) if left.numel() else 0.0
         if not torch.allclose(
-            left, right, rtol=RELATIVE_TOLERANCE * wider, atol=ABSOLUTE_TOLERANCE * wider * scale
+            left, right, rtol=RELATIVE_TOLERANCE * factor, atol=ABSOLUTE_TOLERANCE * factor * scale
         ):
-            most = float((left - right).abs().max())
-            raise ModelLoadError(f"the program's {name} {complaint} (by up to {most:.3g})")
+            largest = float((left - right).abs().max())
+            raise ModelLoadError(f"the program's {name} {complaint} (by up to {largest:.3g})")
 
 
-def _short(error: Exception | None) -> str:
+def _short(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__

@@ -54,7 +54,7 @@ def _device(name: str) -> torch.device:
     number = int(name.partition(":")[2])  # torch.device takes cuda:1000 for a negative one
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if number >= count:
-        raise ModelLoadError(f"devices: there is no {name} here: torch sees {count} of them")
+        raise ModelLoadError(f"devices: {name} does not exist: torch finds {count} CUDA devices")
     return torch.device("cuda", number)
 
 
@@ -65,7 +65,7 @@ def _torchscript(path: Path, device: torch.device, dtype: torch.dtype) -> torch.
         module.eval()
         return module if dtype == torch.float32 else module.to(dtype)
     except Exception as error:  # torch raises anything, down to RuntimeError, on a bad archive
-        raise ModelLoadError(f"{path} is no TorchScript program: {_reason(error)}") from error
+        raise ModelLoadError(f"{path} is not a TorchScript program: {_reason(error)}") from error
 
 
 def _exported(path: Path, device: torch.device, dtype: torch.dtype) -> Module:
@@ -78,7 +78,7 @@ def _exported(path: Path, device: torch.device, dtype: torch.dtype) -> Module:
             return module if dtype == torch.float32 else module.to(dtype)
     except Exception as error:  # as above
         raise ModelLoadError(
-            f"{path} is no program that torch.export saved: {_reason(error)}"
+            f"{path} is not a program saved by torch.export: {_reason(error)}"
         ) from error
 
 

@@ -1,7 +1,8 @@
 """Pipeline: decodes the next batch while the current one is in the forward pass.
 
 One thread reads and decodes (Pillow releases the GIL), the main thread runs the program and
-answers. The queue between them holds one batch, so the parent's window bounds the memory.
+replies. The queue between them holds one batch, so the number of batches that the server has in
+flight bounds the memory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -20,7 +20,7 @@ import torch
 from euclidesdb_server.system.worker_protocol import receive_message, send_message
 from euclidesdb_server.worker.decoded import DecodedItems
 from euclidesdb_server.worker.inputs import Undecodable
-from euclidesdb_server.worker.program import Program, Row
+from euclidesdb_server.worker.program import Program
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class _Batch:
 class Pipeline:
     """Serves one program over one connection.
 
-    shared: what other programs of this process decode, too; None: there is none.
+    shared: the decoded items of all programs in this process; None: there is only this one.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Pipeline:
         self._decoders = ThreadPoolExecutor(torch.get_num_threads(), "decode")
 
     def run(self) -> None:
-        """Serve until the parent closes the connection. Raises OSError where it died."""
+        """Serve until the parent closes the connection. Raises OSError if the parent died."""
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         while (batch := self._decoded.get()) is not None:
-            self._answer(batch)
+            self._run(batch)
 
     def _read(self) -> None:
         try:
@@ -80,25 +80,21 @@ class Pipeline:
             log.exception("an item was not decoded")
             return Undecodable(f"the item cannot be decoded: {type(error).__name__}: {error}")
 
-    def _answer(self, batch: _Batch) -> None:
-        decoded = [item for item in batch.items if isinstance(item, torch.Tensor)]
-        answers = iter(self._program.run(decoded))
-        rows: list[Row] = []
-        errors: list[dict[str, str] | None] = []
-        for item in batch.items:
-            answer = item if isinstance(item, Undecodable) else next(answers)
-            errors.append(self._error(answer) if isinstance(answer, Exception) else None)
-            if not isinstance(answer, Exception):
-                rows.append(answer)
-        predictions = [row[0] for row in rows]
-        features = [row[1] for row in rows]
+    def _run(self, batch: _Batch) -> None:
+        result = self._program.run([item for item in batch.items if isinstance(item, torch.Tensor)])
+        run_errors = iter(result.errors)
+        errors = [
+            item if isinstance(item, Undecodable) else next(run_errors) for item in batch.items
+        ]
         send_message(
             self._connection,
-            {"type": "done", "batch": batch.number, "errors": errors},
-            [_packed(features), _packed(predictions)],
+            {"type": "done", "batch": batch.number, "errors": [*map(self._described, errors)]},
+            [_bytes(result.features), _bytes(result.predictions)],
         )
 
-    def _error(self, error: Exception) -> dict[str, str]:
+    def _described(self, error: Exception | None) -> dict[str, str] | None:
+        if error is None:
+            return None
         if isinstance(error, Undecodable):
             return {"kind": "undecodable", "message": str(error)}
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -108,6 +104,6 @@ class Pipeline:
         }
 
 
-def _packed(rows: Sequence[torch.Tensor]) -> bytes:
-    """Little-endian float32, C order, as every machine that torch runs on has them."""
-    return torch.stack([*rows]).contiguous().numpy().tobytes() if rows else b""
+def _bytes(matrix: torch.Tensor) -> memoryview:
+    """Little-endian float32, C order, as a matrix is in memory on every machine torch runs on."""
+    return matrix.contiguous().numpy().reshape(-1).view("u1").data

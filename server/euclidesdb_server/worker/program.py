@@ -1,15 +1,17 @@
-"""A model's program, run on batches that may hold bad items.
+"""A model's program, run on batches that may contain bad items.
 
 A program maps its arguments, batch dimension first, to `(predictions, features)`, or to features
-alone where prediction_dim is 0. What comes out is checked row by row, so that what is wrong with
-one item is said of that item alone.
+only if prediction_dim is 0: EuclidesDB's order, which users' programs keep. Here the pair becomes
+`(features, predictions)`, the order of everything else in the server. Outputs are checked row by
+row, so that one item's bad output is that item's error only.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -17,20 +19,40 @@ from euclidesdb_server.worker.inputs import InputKind
 
 log = logging.getLogger(__name__)
 
-Row: TypeAlias = tuple[torch.Tensor, torch.Tensor]
-"""Predictions and features of one item; float32, each 1-D."""
-
 Module: TypeAlias = Callable[..., Any]
 
 
 class BadOutput(Exception):
-    """The program answered with something that is not what model.conf says."""
+    """The program's output is not what model.conf declares."""
+
+
+class Outputs(NamedTuple):
+    """What a program computes from n items: float32 on the CPU, a row per item."""
+
+    features: torch.Tensor
+    """Shape (n, feature_dim)."""
+    predictions: torch.Tensor
+    """Shape (n, prediction_dim)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """The outcome of a batch.
+
+    errors: one per item, in order; None for an item that succeeded. features, predictions: as
+    `Outputs`, a row for each item that succeeded, in the order of the items.
+    """
+
+    features: torch.Tensor
+    predictions: torch.Tensor
+    errors: list[Exception | None]
 
 
 class Program:
-    """A loaded model. For one thread at a time.
+    """A loaded model. Not thread-safe.
 
-    module: what runs; takes arguments of floating point in `dtype`. device: where they must be.
+    module: runs a forward pass; its floating-point arguments have the type `dtype`.
+    device: where its arguments must be.
     """
 
     def __init__(
@@ -51,7 +73,7 @@ class Program:
         self._feature_dim: int = conf["feature_dim"]
 
     def sample(self) -> list[torch.Tensor]:
-        """A pair of items that the program takes. Raises BadOutput, or what it fails with."""
+        """A pair of items that the program takes. Raises BadOutput, or the program's own error."""
         failure: Exception | None = None
         for pair in self.inputs.samples():
             try:
@@ -64,19 +86,33 @@ class Program:
                 return pair
         raise failure or BadOutput("there is no sample for it")
 
-    def run(self, items: Sequence[torch.Tensor]) -> list[Row | Exception]:
-        """A row, or what went wrong, for each item.
+    def run(self, items: Sequence[torch.Tensor]) -> BatchResult:
+        """Run a batch.
 
-        A forward pass that fails is run again item by item, so that a poisonous item fails alone.
+        A forward pass that fails is run again item by item, so that a bad item fails alone.
         """
-        answers: dict[int, Row | Exception] = {}
-        for group in self.inputs.groups(items):
-            answers.update(self._run_group(items, group))
-        return [answers[index] for index in range(len(items))]
+        features = torch.empty(len(items), self._feature_dim)
+        predictions = torch.empty(len(items), self._prediction_dim)
+        errors: list[Exception | None] = [None] * len(items)
+        for positions, outcome in self._forward_passes(items, self.inputs.groups(items)):
+            if isinstance(outcome, Outputs):
+                features[positions], predictions[positions] = outcome
+            else:
+                errors[positions[0]] = outcome
+        finite = torch.isfinite(features).all(dim=1) & torch.isfinite(predictions).all(dim=1)
+        for position, is_finite in enumerate(finite.tolist()):
+            if errors[position] is None and not is_finite:
+                errors[position] = BadOutput("it returned NaN or infinity")
+        succeeded = [error is None for error in errors]
+        if all(succeeded):
+            return BatchResult(features, predictions, errors)
+        rows = torch.tensor(succeeded)
+        return BatchResult(features[rows], predictions[rows], errors)
 
-    def forward(self, items: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """One forward pass: predictions (n, prediction_dim) and features (n, feature_dim),
-        float32. Raises BadOutput for other shapes, and whatever the program raises.
+    def forward(self, items: Sequence[torch.Tensor]) -> Outputs:
+        """One forward pass.
+
+        Raises BadOutput for outputs of another type or shape, and whatever the program raises.
         """
         with torch.inference_mode():
             arguments = [
@@ -89,37 +125,31 @@ class Program:
         count = len(items)
         if self._prediction_dim == 0 and isinstance(output, torch.Tensor):
             features = _as_rows(output, count, self._feature_dim, "feature_dim")
-            return features.new_empty((count, 0)), features
+            return Outputs(features, features.new_empty((count, 0)))
         if not isinstance(output, tuple | list) or len(output) != 2:
-            wanted = "(predictions, features)" if self._prediction_dim else "features"
-            raise BadOutput(f"it returned {_described(output)}, not {wanted}")
+            expected = "(predictions, features)" if self._prediction_dim else "features"
+            raise BadOutput(f"it returned {_described(output)}, not {expected}")
         predictions, features = output
-        return (
-            _as_rows(predictions, count, self._prediction_dim, "prediction_dim"),
+        return Outputs(
             _as_rows(features, count, self._feature_dim, "feature_dim"),
+            _as_rows(predictions, count, self._prediction_dim, "prediction_dim"),
         )
 
-    def _run_group(
-        self, items: Sequence[torch.Tensor], group: list[int]
-    ) -> dict[int, Row | Exception]:
-        try:
-            predictions, features = self.forward([items[index] for index in group])
-        except Exception as error:  # a program is foreign code: it may raise anything
-            if len(group) == 1:
-                log.warning("the program failed on an item", exc_info=error)
-                return {group[0]: error}
-            return {
-                index: answer
-                for alone in group
-                for index, answer in self._run_group(items, [alone]).items()
-            }
-        finite = torch.isfinite(features).all(dim=1) & torch.isfinite(predictions).all(dim=1)
-        return {
-            index: (predictions[row], features[row])
-            if finite[row]
-            else BadOutput("it returned NaN or infinity")
-            for row, index in enumerate(group)
-        }
+    def _forward_passes(
+        self, items: Sequence[torch.Tensor], groups: Sequence[list[int]]
+    ) -> Iterator[tuple[list[int], Outputs | Exception]]:
+        """The outputs of each group of positions; of a group that fails, those of each item."""
+        for group in groups:
+            try:
+                outputs = self.forward([items[position] for position in group])
+            except Exception as error:  # a program is foreign code: it may raise anything
+                if len(group) > 1:
+                    yield from self._forward_passes(items, [[position] for position in group])
+                else:
+                    log.warning("the program failed on an item", exc_info=error)
+                    yield group, error
+            else:
+                yield group, outputs
 
 
 def _as_rows(values: Any, count: int, dim: int, key: str) -> torch.Tensor:
