@@ -125,14 +125,14 @@ class ScriptedWorker(WorkerProcess):
         script.processes.append(self._process)
 
 
-def serve(script: Script, *, rest: float = 60.0, **conf: Any) -> ServedModel:
+def serve(script: Script, *, quarantine_seconds: float = 60.0, **conf: Any) -> ServedModel:
     """A ServedModel whose workers do as the script says."""
     keys: dict[str, Any] = {
         "name": "scripted", "filename": "none", "feature_dim": FEATURE_DIM, "prediction_dim": 0,
         "max_wait_ms": 0.0, "inference_timeout": 60.0,
     }  # fmt: skip
     folder = ModelFolder(ImageConf(**keys | conf), Path("none"), "fingerprint", ExactEngine())
-    return ServedModel(folder, script.start, rest=rest)
+    return ServedModel(folder, script.start, quarantine_seconds=quarantine_seconds)
 
 
 def item(value: bytes | int) -> Payload:

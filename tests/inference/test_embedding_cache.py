@@ -130,7 +130,7 @@ def test_whoever_comes_and_goes_in_many_threads_those_who_stay_get_the_answer():
         answers = [*callers.map(ask, range(4000))]
     assert all(answer in (None, [number % 4]) for number, answer in enumerate(answers))
     assert None not in answers[1::3]
-    assert cache._under_way == {}
+    assert cache._pending == {}
 
 
 def test_what_was_used_longest_ago_is_forgotten(runs):

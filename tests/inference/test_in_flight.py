@@ -32,9 +32,9 @@ def requests(count):
     return [Request(None) for _ in range(count)]
 
 
-def flown(clock, *, decodes_beside=False):
+def flown(clock, *, decodes_in_parallel=False):
     """A in_flight of batches of four, of at most eight, that took two seconds each."""
-    in_flight = InFlight(8, decodes_beside=decodes_beside)
+    in_flight = InFlight(8, decodes_in_parallel=decodes_in_parallel)
     for _ in range(20):
         number = in_flight.add(requests(4))
         clock.now += 2
@@ -42,9 +42,9 @@ def flown(clock, *, decodes_beside=False):
     return in_flight
 
 
-@pytest.mark.parametrize("decodes_beside", [True, False])
-def test_a_batch_is_handed_over_shortly_before_the_one_in_flight_ends(clock, decodes_beside):
-    in_flight = flown(clock, decodes_beside=decodes_beside)
+@pytest.mark.parametrize("decodes_in_parallel", [True, False])
+def test_a_batch_is_handed_over_shortly_before_the_one_in_flight_ends(clock, decodes_in_parallel):
+    in_flight = flown(clock, decodes_in_parallel=decodes_in_parallel)
     in_flight.add(requests(8))
     wanted = 4 * (1 - HEAD_START)
     assert in_flight.busy_for(4) == pytest.approx(wanted, rel=0.02)
@@ -64,8 +64,8 @@ def test_a_batch_not_half_full_waits_for_the_one_in_flight_and_a_moment(clock):
     assert in_flight.busy_for(3) < 0
 
 
-def test_a_small_batch_goes_early_where_the_worker_decodes_beside_its_device(clock):
-    in_flight = flown(clock, decodes_beside=True)
+def test_a_small_batch_goes_early_if_the_worker_decodes_in_parallel(clock):
+    in_flight = flown(clock, decodes_in_parallel=True)
     assert in_flight.busy_for(3) <= 0
     in_flight.add(requests(4))
     assert in_flight.busy_for(3) == in_flight.busy_for(4) < threading.TIMEOUT_MAX

@@ -232,7 +232,7 @@ def test_who_came_alone_last_time_is_not_made_to_wait_again():
 
 
 def test_items_of_like_size_share_a_batch_and_the_oldest_is_in_the_first():
-    queue = RequestQueue("model 'm'", 100, size=len)
+    queue = RequestQueue("model 'm'", 100, cost=len)
     for work in ("aaaaaa", "b", "cccccc", "d", "eeeee", "ff"):
         queue.put(work)
     assert works(queue.take(3, 0, never)) == ["aaaaaa", "cccccc", "eeeee"]
@@ -240,7 +240,7 @@ def test_items_of_like_size_share_a_batch_and_the_oldest_is_in_the_first():
 
 
 def test_whatever_their_sizes_every_item_has_its_turn():
-    queue = RequestQueue("model 'm'", 100, size=len)
+    queue = RequestQueue("model 'm'", 100, cost=len)
     queue.put("x" * 1000)
     taken = []
     for round_ in range(3):
@@ -253,7 +253,7 @@ def test_whatever_their_sizes_every_item_has_its_turn():
 
 
 def test_what_is_tried_alone_stays_alone_whatever_its_size():
-    queue = RequestQueue("model 'm'", 100, size=len)
+    queue = RequestQueue("model 'm'", 100, cost=len)
     for work in ("a", "b"):
         queue.put(work)
     queue.put_back(queue.take(1, 0, never))

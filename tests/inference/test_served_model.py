@@ -15,7 +15,8 @@ from euclidesdb_server.errors import (
     Overloaded,
     ShuttingDown,
 )
-from euclidesdb_server.inference.served_model import CRASHES_TO_QUARANTINE, STARTS_TO_QUARANTINE
+from euclidesdb_server.inference.model_health import CRASHES_TO_QUARANTINE
+from euclidesdb_server.inference.worker_seat import STARTS_TO_QUARANTINE
 from euclidesdb_server.system.worker_protocol import send_message
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import ModelState
@@ -91,7 +92,7 @@ def test_an_item_with_an_error_of_its_own_fails_alone(start, script):
 
 @pytest.mark.parametrize(
     ("poison", "how"),
-    [(b"crash", "signal 11 (SIGSEGV)"), (b"hang", "no answer for inference_timeout = 0.3 s")],
+    [(b"crash", "signal 11 (SIGSEGV)"), (b"hang", "not respond within inference_timeout = 0.3 s")],
 )
 def test_an_item_that_kills_the_worker_fails_alone(start, script, poison, how):
     model = start(inference_timeout=0.3 if poison == b"hang" else SOON)
@@ -132,7 +133,7 @@ def test_a_model_that_keeps_dying_is_quarantined_and_everybody_told(start, scrip
     script.gate.set()
     answers = [answer(future) for future in futures]
     assert isinstance(answers[0], ModelFailed)
-    reason = f"its worker died {CRASHES_TO_QUARANTINE} times in a row: it was ended by signal 11"
+    reason = f"its worker died {CRASHES_TO_QUARANTINE} times in a row: it was killed by signal 11"
     assert isinstance(answer(waiting), ModelUnavailable)
     assert reason in str(answer(waiting))
     wait_for(lambda: model.state[0] is ModelState.QUARANTINED, "quarantine")
@@ -142,7 +143,7 @@ def test_a_model_that_keeps_dying_is_quarantined_and_everybody_told(start, scrip
 
 
 def test_a_model_that_kept_dying_gets_another_chance_after_its_rest(start):
-    model = start(max_batch_size=1, rest=0.05)
+    model = start(max_batch_size=1, quarantine_seconds=0.05)
     futures = [model.embed(item(b"crash")) for _ in range(CRASHES_TO_QUARANTINE)]
     for future in futures:
         assert isinstance(answer(future), ModelFailed | ModelUnavailable)

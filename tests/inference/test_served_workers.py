@@ -93,7 +93,7 @@ def test_an_item_that_crashes_the_process_fails_alone(running):
 
 def test_an_item_that_never_ends_fails_alone(running):
     futures = [running.embed(ENDLESS), running.embed(gray(7))]
-    with pytest.raises(ModelFailed, match="no answer for inference_timeout = 2 s"):
+    with pytest.raises(ModelFailed, match="not respond within inference_timeout = 2 s"):
         futures[0].result(SOON)
     assert value(futures[1]) == 7
 
@@ -152,7 +152,7 @@ def test_a_program_that_kills_its_process_while_loading_is_reported(tmp_path):
     state, reason = running.model.state
     running.model.close()
     assert state is ModelState.QUARANTINED
-    assert reason.startswith("its worker died while it loaded: ")
+    assert reason.startswith("its worker died while loading: ")
     assert "SIGSEGV" in reason
 
 

@@ -110,7 +110,7 @@ def test_a_fixed_batch_dimension_is_served_without_batches(tmp_path):
 )
 def test_another_kind_of_output_is_named(tmp_path, module, said):
     message = refusal(tmp_path, module)
-    assert message.startswith("the program's output is not what model.conf declares: ")
+    assert message.startswith("the program does not match model.conf: ")
     assert said in message
 
 

@@ -1,6 +1,11 @@
-"""The parent's side of models: what a model folder says, and the worker that runs it.
+"""The server's side of models: model folders, queues, and the worker processes that run programs.
 
-Nothing here imports torch, Pillow or a tokenizer: those live in the worker process.
+A model is found in a folder, served by worker processes and described by a fingerprint. Every
+request that a model accepts is answered, with an embedding or with an error, whatever its workers
+do; a model that cannot be served is quarantined with its reason, and harms no other.
+
+Does not know the database, the index or gRPC. Nothing here imports torch, Pillow or a tokenizer:
+those live in the worker process (`worker/`).
 """
 
 from euclidesdb_server.inference.embedding_cache import EmbeddingCache

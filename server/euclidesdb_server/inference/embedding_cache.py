@@ -1,4 +1,4 @@
-"""EmbeddingCache: what models said of payloads, so that the same bytes are not run twice."""
+"""EmbeddingCache: recent embeddings, so that a model does not run the same payload twice."""
 
 from __future__ import annotations
 
@@ -16,89 +16,89 @@ from euclidesdb_server.errors import DatabaseError, copy_of
 from euclidesdb_server.values.embedding import Embedding
 
 Key: TypeAlias = tuple[Hashable, bytes]
-"""Of the model's version, and the payload's digest."""
+"""The model version and the payload's digest."""
 
 ENTRY_BYTES: Final = 500
-"""What an entry takes beside its arrays."""
+"""The size of an entry in addition to its arrays."""
 
 
 @dataclass(slots=True, eq=False)
 class _Run:
-    """A payload that is with its model, and the futures of those who wait for what it says."""
+    """A payload that its model is working on, and the futures of its callers."""
 
     future: Future[Embedding]
     waiting: list[Future[Embedding]] = field(default_factory=list)
 
 
 class EmbeddingCache:
-    """The answers used last, up to a number of bytes. Thread-safe.
+    """The most recently used embeddings, up to a number of bytes. Thread-safe.
 
-    Those who ask at the same time share one run.
+    Concurrent calls with one key share one run.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        # reentrant: to cancel a run is to land it, in the same thread
+    def __init__(self, max_bytes: int) -> None:
+        # reentrant: canceling a run completes it in the same thread
         self._lock = threading.RLock()
-        self._kept: LRUCache[Key, Embedding] = LRUCache(most_bytes, _size)
-        self._under_way: dict[Key, _Run] = {}
+        self._embeddings: LRUCache[Key, Embedding] = LRUCache(max_bytes, _size)
+        self._pending: dict[Key, _Run] = {}
 
     def embed(self, key: Key, run: Callable[[], Future[Embedding]]) -> Future[Embedding]:
-        """What a model version says of a payload: as known, as others wait for, or by `run`.
+        """The embedding of a payload: from the cache, from a pending run, or from `run`.
 
-        Each caller has a future of its own; once all of them are cancelled, so is the run.
-        Raises what `run` raises.
+        Each caller gets its own future; once all of them are canceled, so is the run. Raises what
+        `run` raises.
         """
-        mine: Future[Embedding] = Future()
+        future: Future[Embedding] = Future()
         with self._lock:
-            known = self._kept.get(key)
+            known = self._embeddings.get(key)
             if known is not None:
-                mine.set_result(known)
-                return mine
-            shared = self._under_way.get(key)
-            first = shared is None
-            if shared is None:
-                shared = self._under_way[key] = _Run(run())
-            shared.waiting.append(mine)
-        mine.add_done_callback(functools.partial(self._leave, shared))
-        if first:
-            shared.future.add_done_callback(functools.partial(self._complete, key, shared))
-        return mine
+                future.set_result(known)
+                return future
+            pending = self._pending.get(key)
+            is_new = pending is None
+            if pending is None:
+                pending = self._pending[key] = _Run(run())
+            pending.waiting.append(future)
+        future.add_done_callback(functools.partial(self._leave, pending))
+        if is_new:
+            pending.future.add_done_callback(functools.partial(self._complete, key, pending))
+        return future
 
-    def _complete(self, key: Key, run: _Run, answer: Future[Embedding]) -> None:
+    def _complete(self, key: Key, run: _Run, outcome: Future[Embedding]) -> None:
         with self._lock:
-            del self._under_way[key]
+            del self._pending[key]
             waiting, run.waiting = run.waiting, []
-            if answer.cancelled():
-                return  # nobody waited any more
-            failure = answer.exception()
+            if outcome.cancelled():
+                return  # all callers canceled
+            failure = outcome.exception()
             if failure is None:
-                with suppress(MemoryError):  # then it is not remembered, but those who wait hear it
-                    self._keep(key, answer.result())
+                with suppress(MemoryError):  # then it is not cached, but the callers still get it
+                    self._store(key, outcome.result())
         for future in waiting:
             if not future.set_running_or_notify_cancel():
                 continue
             if failure is None:
-                future.set_result(answer.result())
+                future.set_result(outcome.result())
             else:
-                own = copy_of(failure) if isinstance(failure, DatabaseError) else failure
-                future.set_exception(own)
+                error = copy_of(failure) if isinstance(failure, DatabaseError) else failure
+                future.set_exception(error)
 
-    def _leave(self, run: _Run, mine: Future[Embedding]) -> None:
-        if not mine.cancelled():
+    def _leave(self, run: _Run, future: Future[Embedding]) -> None:
+        if not future.cancelled():
             return
         with self._lock:
-            if mine in run.waiting:
-                run.waiting.remove(mine)
+            if future in run.waiting:
+                run.waiting.remove(future)
             if not run.waiting:
-                run.future.cancel()  # where it is not with the model yet
+                run.future.cancel()  # has no effect if the model has begun
 
-    def _keep(self, key: Key, embedding: Embedding) -> None:
-        """Remember it, where it is not larger than the whole cache."""
-        # copied out of the answers of the whole batch, which would stay in memory with them
+    def _store(self, key: Key, embedding: Embedding) -> None:
+        """Store an embedding, unless it is larger than the whole cache."""
+        # a copy: the arrays are views, which would keep the whole batch in memory
         vector, predictions = embedding.vector.copy(), embedding.predictions
         embedding = Embedding(vector, None if predictions is None else predictions.copy())
-        if _size(embedding) <= self._kept.maxsize:
-            self._kept[key] = embedding
+        if _size(embedding) <= self._embeddings.maxsize:
+            self._embeddings[key] = embedding
 
 
 def _size(embedding: Embedding) -> int:

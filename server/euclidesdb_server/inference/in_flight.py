@@ -1,4 +1,4 @@
-"""InFlight: the batches that a worker has been given and has not answered."""
+"""InFlight: the batches that a worker was given and has not completed."""
 
 from __future__ import annotations
 
@@ -13,36 +13,34 @@ from euclidesdb_server.values.payload import Payload
 
 EmbedRequest: TypeAlias = Request[Payload, Embedding]
 
-WINDOW: Final = 2
+MAX_BATCHES: Final = 2
 """Batches with the worker at once: it decodes one while the other is in the forward pass."""
 
-
 SMOOTHING: Final = 4
-"""Batches over which the time that an item takes is averaged."""
+"""The number of batches over which the time per item is averaged."""
 HEAD_START: Final = 0.15
-"""Of the time that a batch takes: so long before its end the next one is handed over."""
+"""The next batch is handed over this long before the current one is expected to end, as a share
+of the time that the current one takes."""
 GATHERING: Final = 0.03
-"""Of the time that the last batch took: so long after its end a small one may still grow, as those
-who were just answered ask again."""
+"""A small batch may still grow this long after the last one ended, as a share of the time that
+the last one took: callers that just got their results send their next requests."""
 
 
 class InFlight:
-    """Thread-safe: one thread launches, one lands."""
+    """Thread-safe: one thread adds batches, another completes them."""
 
-    def __init__(self, most: int, *, decodes_beside: bool) -> None:
-        """most: items of a batch.
-
-        decodes_beside: whether the forward pass leaves the cores that decode alone, so that the
-        worker gains by having any batch early. Where it does not, a ResNet-18 with 16 callers did
-        0.82 of its best with two batches of 8 in flight, and 0.93 with one of 16.
+    def __init__(self, max_batch_size: int, *, decodes_in_parallel: bool) -> None:
+        """decodes_in_parallel: decoding and the forward pass do not compete for cores, so the
+        worker gains from having any batch early. If they do compete, a ResNet-18 with 16 callers
+        reached 0.82 of its best rate with two batches of 8 in flight, and 0.93 with one of 16.
         """
-        self._most = most
-        self._decodes_beside = decodes_beside
+        self._max_batch_size = max_batch_size
+        self._decodes_in_parallel = decodes_in_parallel
         self._condition = threading.Condition()
         self._batches: dict[int, list[EmbedRequest]] = {}
         self._numbers = itertools.count(1)
         self._seconds_per_item = 0.0
-        self._last_took = 0.0
+        self._last_seconds = 0.0
         self._progress = time.monotonic()
         self._down = False
 
@@ -51,13 +49,13 @@ class InFlight:
         """Whether the worker is gone."""
         return self._down
 
-    def wait_for_room(self, most: int) -> None:
-        """Wait until fewer than `most` batches are in flight, or the worker is gone."""
+    def wait_for_room(self, limit: int) -> None:
+        """Wait until fewer than `limit` batches are in flight, or the worker is gone."""
         with self._condition:
-            self._condition.wait_for(lambda: len(self._batches) < most or self._down)
+            self._condition.wait_for(lambda: len(self._batches) < limit or self._down)
 
     def add(self, batch: list[EmbedRequest]) -> int | None:
-        """Note a batch before it is sent; returns its number, None where the worker is gone."""
+        """Record a batch before it is sent; returns its number, or None if the worker is gone."""
         with self._condition:
             if self._down:
                 return None
@@ -68,41 +66,45 @@ class InFlight:
             return number
 
     def complete(self, number: int) -> list[EmbedRequest]:
-        """The requests of a batch that was answered. Raises KeyError for one never launched."""
+        """The requests of a batch that the worker completed. Raises KeyError for an unknown
+        number.
+        """
         with self._condition:
             batch = self._batches.pop(number)
             now = time.monotonic()
-            self._last_took = now - self._progress
-            measured = self._last_took / max(1, len(batch))
+            self._last_seconds = now - self._progress
+            measured = self._last_seconds / max(1, len(batch))
             self._seconds_per_item += (measured - self._seconds_per_item) / SMOOTHING
             self._progress = now
             self._condition.notify_all()
             return batch
 
     def busy_for(self, waiting: int) -> float:
-        """Seconds until the worker should be given the next batch, of so many items as it stands:
-        in time to have it decoded, but one less than half full grows where nothing is lost by it.
+        """Seconds until the worker should be given the next batch, if `waiting` items are queued.
+
+        Early enough to have it decoded in time; but a batch that is less than half full grows as
+        long as the worker loses nothing by it.
         """
         with self._condition:
             if self._down:
                 return 0.0
-            patient = not self._decodes_beside and 2 * waiting < self._most
+            may_grow = not self._decodes_in_parallel and 2 * waiting < self._max_batch_size
             if not self._batches:
-                until = self._progress + self._last_took * GATHERING if patient else 0.0
+                until = self._progress + self._last_seconds * GATHERING if may_grow else 0.0
                 return until - time.monotonic()
-            if patient:
-                return threading.TIMEOUT_MAX  # until it lands
+            if may_grow:
+                return threading.TIMEOUT_MAX  # until the batch in flight is completed
             items = sum(len(batch) for batch in self._batches.values())
-            takes = items * self._seconds_per_item
-            return self._progress + takes * (1 - HEAD_START) - time.monotonic()
+            expected = items * self._seconds_per_item
+            return self._progress + expected * (1 - HEAD_START) - time.monotonic()
 
     def stalled_for(self) -> float:
-        """Seconds since the last answer while there is something to answer; else 0."""
+        """Seconds since the worker last made progress; 0 if nothing is in flight."""
         with self._condition:
             return time.monotonic() - self._progress if self._batches else 0.0
 
     def fail_all(self) -> list[EmbedRequest]:
-        """The worker is gone: returns the requests that it took with it, in order."""
+        """Record that the worker is gone; returns the requests that it had, in order."""
         with self._condition:
             self._down = True
             lost = [request for batch in self._batches.values() for request in batch]

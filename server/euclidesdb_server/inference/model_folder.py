@@ -31,6 +31,10 @@ CONF_CLASSES: Final[Mapping[str, type[ProgramConf | VectorsConf]]] = {
 """The section [model], by the value of `input`."""
 
 
+class FilesChanged(ModelLoadError):
+    """The files of a model changed since they were loaded."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
     """A model folder with a program. Whether the program works is for the worker to find out.
@@ -47,12 +51,13 @@ class ModelFolder:
     files_fingerprint: str = ""
 
     def check_unchanged(self) -> None:
-        """Raise ModelLoadError if the files changed since the folder was read.
+        """Raise FilesChanged if the files changed since the folder was read, ModelLoadError if they
+        cannot be read.
 
         A worker that starts again would make vectors of another version.
         """
         if program_fingerprint(self.conf, self.program) != self.files_fingerprint:
-            raise ModelLoadError(
+            raise FilesChanged(
                 f"the files in {self.program.parent} have changed since they were loaded: reload "
                 f"model {self.conf.name!r}"
             )

@@ -1,4 +1,4 @@
-"""ReadyMadeVectors: a model that is none; its users bring the vectors."""
+"""ReadyMadeVectors: a model without a program; clients send the vectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from euclidesdb_server.values.status import ModelState
 
 
 class ReadyMadeVectors:
-    """A `Model` without a program, and so without a worker."""
+    """A `Model` without a program, and so without a worker. Always ready."""
 
     state = (ModelState.READY, "")
     run_counts = (0, 0)
@@ -21,18 +21,18 @@ class ReadyMadeVectors:
         self.folder = folder
 
     def wait_until_started(self, timeout: float | None = None) -> bool:  # noqa: ARG002
-        """It is ready as it stands."""
+        """True: there is nothing to start."""
         return True
 
     def embed(self, payload: Payload) -> Future[Embedding]:
-        """Raises InvalidRequest: there is nothing to run."""
+        """Raises InvalidRequest: there is no program to run."""
         raise InvalidRequest(
             f"model {self.folder.conf.name!r} takes ready-made vectors, not {payload.kind!r}"
         )
 
     def waiting(self) -> int:
-        """Nothing ever waits."""
+        """0: there is no queue."""
         return 0
 
     def close(self, why: DatabaseError | None = None) -> None:
-        """Nothing runs."""
+        """Does nothing: there is no worker to end."""

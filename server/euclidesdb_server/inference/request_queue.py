@@ -1,9 +1,11 @@
-"""The queue in which requests for one model meet and become batches.
+"""The queue in which requests for one model become batches.
 
-Knows nothing of images, torch or processes. While the worker is busy a batch grows; where items
-have sizes, those of like size share one. Promises: bounded (one more is refused at once,
-not made to wait); a request whose caller has gone is never handed out; every request that is
-accepted gets an answer, at the latest when the queue is closed.
+Bounded: a request beyond the limit is refused at once and does not wait. A request whose caller
+canceled it is never handed out. Every request that is accepted gets a result, at the latest when
+the queue is closed. While the worker is busy a batch grows; if items differ in cost, items of
+similar cost share a batch.
+
+Does not know models, torch or processes.
 """
 
 from __future__ import annotations
@@ -19,81 +21,85 @@ from typing import Generic, TypeVar
 from euclidesdb_server.errors import DatabaseError, Overloaded, copy_of
 
 Work = TypeVar("Work")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True, eq=False)
-class Request(Generic[Work, Answer]):
+class Request(Generic[Work, Result]):
     """One item on its way through a model.
 
-    alone: it was in a batch that killed its worker; it is tried once more, by itself.
+    alone: it was in a batch that killed its worker; it is retried once, in a batch of one.
     """
 
     work: Work
-    future: Future[Answer] = field(default_factory=Future)
+    future: Future[Result] = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
     alone: bool = False
 
 
-class RequestQueue(Generic[Work, Answer]):
+class RequestQueue(Generic[Work, Result]):
     """Thread-safe."""
 
-    def __init__(self, name: str, limit: int, size: Callable[[Work], int] | None = None) -> None:
-        """size: of what an item costs, where items differ; None: any may share a batch."""
+    def __init__(self, name: str, limit: int, cost: Callable[[Work], int] | None = None) -> None:
+        """cost: estimates what an item costs; None: all cost the same, and any may share a batch.
+
+        name: begins the message of Overloaded.
+        """
         self._name = name
         self._limit = limit
-        self._size = size
-        self._last_was_alone = False
+        self._cost = cost
+        self._last_was_single = False
         self._condition = threading.Condition()
-        self._waiting: deque[Request[Work, Answer]] = deque()
+        self._waiting: deque[Request[Work, Result]] = deque()
         self._refusal: DatabaseError | None = None
 
     def __len__(self) -> int:
         with self._condition:
             return len(self._waiting)
 
-    def put(self, work: Work) -> Future[Answer]:
-        """Queue an item. Raises Overloaded where the queue is full, or why it is closed."""
+    def put(self, work: Work) -> Future[Result]:
+        """Queue an item. Raises Overloaded if the queue is full, or the error that closed it."""
         with self._condition:
             if self._refusal is not None:
                 raise copy_of(self._refusal)
             if len(self._waiting) >= self._limit:
-                self._forget_cancelled()
+                self._remove_canceled()
             if len(self._waiting) >= self._limit:
                 raise Overloaded(f"{self._name} has {self._limit} items waiting; try again later")
-            request: Request[Work, Answer] = Request(work)
+            request: Request[Work, Result] = Request(work)
             self._waiting.append(request)
             self._condition.notify_all()
             return request.future
 
-    def put_back(self, requests: Iterable[Request[Work, Answer]]) -> None:
-        """Queue requests that were taken again, before all others, each to be tried alone."""
-        back = [*requests]
-        for request in back:
+    def put_back(self, requests: Iterable[Request[Work, Result]]) -> None:
+        """Queue requests that were handed out, ahead of all others, each in a batch of one."""
+        retried = [*requests]
+        for request in retried:
             request.alone = True
         with self._condition:
             refusal = self._refusal
             if refusal is None:
-                self._waiting.extendleft(reversed(back))
+                self._waiting.extendleft(reversed(retried))
             self._condition.notify_all()
         if refusal is not None:
-            for request in back:
+            for request in retried:
                 request.future.set_exception(copy_of(refusal))
 
     def take(
         self,
-        most: int,
+        max_size: int,
         max_wait: float,
         give_up: Callable[[], bool],
         busy: Callable[[int], float] = lambda _waiting: 0.0,
-    ) -> list[Request[Work, Answer]]:
+    ) -> list[Request[Work, Result]]:
         """Wait for a request, then up to `max_wait` seconds, counted from its arrival, for more.
 
-        busy: for how many more seconds a batch should rather grow than be handed over, told how
-        many wait; a lone request after another counts as a full batch.
+        busy: given the number of waiting requests, for how many more seconds the worker is too
+        busy to gain from a batch. A single request that follows a single one counts as a full
+        batch.
 
-        Returns 1 to `most` requests; none where `give_up` became true (see `wake`). With
-        `max_wait` 0 a batch is still all that queued up during the last one.
+        Returns 1 to `max_size` requests; none if `give_up` became true (see `wake`). With
+        `max_wait` 0, a batch is still all that was queued during the last one.
         """
         with self._condition:
             while True:
@@ -101,37 +107,38 @@ class RequestQueue(Generic[Work, Answer]):
                 if give_up():
                     return []
                 if not self._waiting[0].alone:
-                    self._grow(most, max_wait, give_up, busy)
+                    self._grow(max_size, max_wait, give_up, busy)
                     if give_up():
                         return []
-                batch = self._pop(most)
+                batch = self._pop(max_size)
                 if batch:
-                    self._last_was_alone = len(batch) == 1
+                    self._last_was_single = len(batch) == 1
                     return batch
 
     def _grow(
         self,
-        most: int,
+        max_size: int,
         max_wait: float,
         give_up: Callable[[], bool],
         busy: Callable[[int], float],
     ) -> None:
-        while self._waiting and len(self._waiting) < most and not give_up():
-            lone = self._last_was_alone and len(self._waiting) == 1
-            worth = 0.0 if lone else max_wait
-            growing = busy(most if lone else len(self._waiting))
-            remaining = max(self._waiting[0].arrived + worth - time.monotonic(), growing)
+        """Wait until the batch should be handed over, or `give_up` became true."""
+        while self._waiting and len(self._waiting) < max_size and not give_up():
+            single = self._last_was_single and len(self._waiting) == 1
+            wait = 0.0 if single else max_wait
+            busy_for = busy(max_size if single else len(self._waiting))
+            remaining = max(self._waiting[0].arrived + wait - time.monotonic(), busy_for)
             if remaining <= 0:
                 return
             self._condition.wait(remaining)
 
     def wake(self) -> None:
-        """Have `take` look at `give_up` and `busy` again."""
+        """Make `take` evaluate `give_up` and `busy` again."""
         with self._condition:
             self._condition.notify_all()
 
     def refuse(self, error: DatabaseError) -> None:
-        """Fail what waits, and all that comes, with `error`, until `accept`."""
+        """Fail all waiting and all future requests with `error`, until `accept`."""
         with self._condition:
             self._refusal = error
             waiting, self._waiting = self._waiting, deque()
@@ -141,20 +148,20 @@ class RequestQueue(Generic[Work, Answer]):
                 request.future.set_exception(copy_of(error))
 
     def accept(self) -> None:
-        """Take requests again."""
+        """Accept requests again."""
         with self._condition:
             self._refusal = None
 
-    def _forget_cancelled(self) -> None:
+    def _remove_canceled(self) -> None:
         self._waiting = deque(
             request for request in self._waiting if not request.future.cancelled()
         )
 
-    def _pop(self, most: int) -> list[Request[Work, Answer]]:
-        if self._size is not None and len(self._waiting) > most:
-            self._bring_together(self._size, most)
-        batch: list[Request[Work, Answer]] = []
-        while self._waiting and len(batch) < most:
+    def _pop(self, max_size: int) -> list[Request[Work, Result]]:
+        if self._cost is not None and len(self._waiting) > max_size:
+            self._move_similar_forward(self._cost, max_size)
+        batch: list[Request[Work, Result]] = []
+        while self._waiting and len(batch) < max_size:
             if self._waiting[0].alone:
                 return batch or [self._waiting.popleft()]
             request = self._waiting.popleft()
@@ -162,17 +169,19 @@ class RequestQueue(Generic[Work, Answer]):
                 batch.append(request)
         return batch
 
-    def _bring_together(self, size: Callable[[Work], int], most: int) -> None:
-        """Put behind the oldest request those nearest to it in size, as many as share its batch."""
+    def _move_similar_forward(self, cost: Callable[[Work], int], max_size: int) -> None:
+        """Move the requests nearest in cost to the oldest one forward, so that they share a batch
+        with it.
+        """
         oldest = self._waiting[0]
         if oldest.alone:
             return
-        wanted = size(oldest.work)
+        target = cost(oldest.work)
         others = [
             request for request in self._waiting if not request.alone and request is not oldest
         ]
-        others.sort(key=lambda request: abs(size(request.work) - wanted))
-        near = {id(request) for request in (oldest, *others[: most - 1])}
-        first = [request for request in self._waiting if id(request) in near]
-        rest = [request for request in self._waiting if id(request) not in near]
+        others.sort(key=lambda request: abs(cost(request.work) - target))
+        similar = {id(request) for request in (oldest, *others[: max_size - 1])}
+        first = [request for request in self._waiting if id(request) in similar]
+        rest = [request for request in self._waiting if id(request) not in similar]
         self._waiting = deque(first + rest)

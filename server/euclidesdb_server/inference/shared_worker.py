@@ -1,7 +1,7 @@
-"""Worker processes that several models share.
+"""Shared workers: worker processes that serve several attached models.
 
-Models whose model.conf names the same `worker` run in one process: one CUDA context, and one
-decoding of an image that several of them are asked about. What kills it interrupts them all.
+Models whose model.conf names the same `worker` run in one process: they share a CUDA context, and
+an image that several of them embed is decoded once. A crash of the process interrupts all of them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, Final, TypeAlias
 
 from euclidesdb_server.system.worker_protocol import send_message
 
-END_TIMEOUT: Final = 5.0
-"""Seconds for a process that nobody needs any more."""
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds for a process to exit after its last model was detached."""
 
 Spawn: TypeAlias = "Callable[[Connection[Any, Any]], subprocess.Popen[bytes]]"
 
 
 class SharedWorker:
-    """One process, and the models in it. Thread-safe."""
+    """One process and its attached models. Thread-safe."""
 
     def __init__(self, spawn: Spawn) -> None:
         """Start the process. Raises OSError."""
@@ -32,8 +32,8 @@ class SharedWorker:
         self._control, theirs = Pipe(duplex=True)
         self._spawned = threading.Event()
         self._failure: OSError | None = None
-        # The kernel ends a worker when the thread that started it ends (PR_SET_PDEATHSIG): this
-        # one stays, whichever models come and go.
+        # The kernel kills a worker when the thread that started it ends (PR_SET_PDEATHSIG): this
+        # thread outlives every model that is attached and detached.
         self._thread = threading.Thread(
             target=self._run, args=(spawn, theirs), name="shared-worker", daemon=True
         )
@@ -41,7 +41,7 @@ class SharedWorker:
         self._spawned.wait()
         if self._failure is not None:
             raise self._failure
-        with suppress(OSError):  # it died: seen by the first to attach
+        with suppress(OSError):  # it died: the first `attach` fails
             send_message(self._control, {"type": "share"})
 
     @property
@@ -50,13 +50,13 @@ class SharedWorker:
         return self.process.poll() is None
 
     def attach(self) -> Connection[Any, Any]:
-        """A connection to a pipeline of its own in the process, to be followed by `leave`.
+        """Attach one model: a connection to its own pipeline in the process.
 
-        Raises OSError where it died.
+        To be followed by `detach`. Raises OSError if the process died.
         """
         with self._lock:
             if self._control.closed:
-                raise BrokenPipeError("the last model just left")
+                raise BrokenPipeError("its last model was just detached")
             self._attached += 1
         try:
             ours, theirs = Pipe(duplex=True)
@@ -69,19 +69,19 @@ class SharedWorker:
             finally:
                 theirs.close()
         except BaseException:
-            self.leave()
+            self.detach()
             raise
         return ours
 
-    def leave(self) -> None:
-        """One model less; the process ends with the last."""
+    def detach(self) -> None:
+        """Detach one model; the process ends with the last."""
         with self._lock:
             self._attached -= 1
             if self._attached:
                 return
             self._control.close()
         try:
-            self.process.wait(END_TIMEOUT)
+            self.process.wait(CLOSE_TIMEOUT)
         except subprocess.TimeoutExpired:
             self.process.kill()
         self._thread.join()
@@ -103,19 +103,19 @@ class SharedWorkers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._shared_workers: dict[str, SharedWorker] = {}
+        self._workers: dict[str, SharedWorker] = {}
 
     def attach(self, name: str, spawn: Spawn) -> tuple[SharedWorker, Connection[Any, Any]]:
-        """The shared worker of that name, and a connection to it; started where none runs.
+        """Attach a model to the shared worker of that name, which is started if it does not run.
 
-        Raises OSError.
+        Returns the worker and the model's connection to it. Raises OSError.
         """
         with self._lock:
-            worker = self._shared_workers.get(name)
+            worker = self._workers.get(name)
             if worker is not None and worker.alive:
                 try:
                     return worker, worker.attach()
-                except OSError:  # it is just dying
+                except OSError:  # it just died
                     worker = None
-            worker = self._shared_workers[name] = SharedWorker(spawn)
+            worker = self._workers[name] = SharedWorker(spawn)
             return worker, worker.attach()

@@ -1,4 +1,4 @@
-"""What a worker says of a batch, as answers to the requests in it."""
+"""A worker's reply to a batch, as one result per request."""
 
 from __future__ import annotations
 
@@ -18,31 +18,29 @@ ITEM_ERRORS: Final[dict[str, type[DatabaseError]]] = {
 }
 
 
-def read_answers(
+def read_outputs(
     header: dict[str, Any], parts: Sequence[bytes], count: int, conf: ProgramConf
 ) -> list[Embedding | DatabaseError]:
-    """An embedding, or what went wrong, for each of `count` items.
+    """An embedding or an error for each of `count` items; its arrays are rows of the batch's.
 
-    header, parts: of a `done` message (`frames`). Raises ProtocolError, KeyError, TypeError or
-    ValueError for one that makes no sense.
+    header, parts: a `done` message (`system/worker_protocol.py`). Raises ProtocolError, KeyError,
+    TypeError or ValueError for a malformed one.
     """
     errors = header["errors"]
     if len(errors) != count:
-        raise ProtocolError(f"{len(errors)} answers to {count} items")
-    good = sum(error is None for error in errors)
+        raise ProtocolError(f"{len(errors)} results for {count} items")
+    succeeded = sum(error is None for error in errors)
     features, predictions = (np.frombuffer(part, "<f4") for part in parts)
-    rows = iter(
-        zip(
-            features.reshape(good, conf.feature_dim),
-            predictions.reshape(good, conf.prediction_dim),
-            strict=True,
-        )
+    rows = zip(
+        features.reshape(succeeded, conf.feature_dim),
+        predictions.reshape(succeeded, conf.prediction_dim),
+        strict=True,
     )
-    answers: list[Embedding | DatabaseError] = []
+    results: list[Embedding | DatabaseError] = []
     for error in errors:
         if error is None:
             vector, predicted = next(rows)
-            answers.append(Embedding(vector, predicted if conf.prediction_dim else None))
+            results.append(Embedding(vector, predicted if conf.prediction_dim else None))
         else:
-            answers.append(ITEM_ERRORS[error["kind"]](error["message"]))
-    return answers
+            results.append(ITEM_ERRORS[error["kind"]](error["message"]))
+    return results

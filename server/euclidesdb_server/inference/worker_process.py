@@ -1,8 +1,8 @@
-"""The parent's end of one model worker: start it, hand it batches, read answers, kill it.
+"""WorkerProcess: the server's end of one model worker.
 
-The worker is a process of its own (`euclidesdb_server.worker`), so a model that crashes, hangs
-or runs away takes nothing else with it. It is told everything over one socket pair, and ends
-when that closes.
+A worker is a separate process (`euclidesdb_server.worker`), so a model that crashes, hangs or uses
+too much memory harms nothing else. All communication goes through one socket pair, and the worker
+ends when it closes.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ from euclidesdb_server.system.worker_protocol import (
 from euclidesdb_server.values.payload import Payload
 
 OPENMP: Final = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
-"""Left alone, libgomp's threads spin between parallel regions, on cores that others need: a
-forward pass of `digits` on two threads took 3.5 ms of processor time alone, and takes 0.6 ms. Not
-spinning at all, they sleep between the layers of a large model: a ResNet-18's lone image took 45
-ms instead of 35. So they spin for some tens of microseconds."""
+"""By default libgomp's threads spin between parallel regions, on cores that others need: a forward
+pass of `digits` on two threads took 3.5 ms of processor time, and takes 0.6 ms with these settings.
+Without any spinning, threads sleep between the layers of a large model: a single image took a
+ResNet-18 45 ms instead of 35. So they spin for some tens of microseconds."""
 GIVE_UP_INTERVAL: Final = 0.2
-"""Seconds between looks at whether a worker that is loading is still wanted."""
-END_TIMEOUT: Final = 5.0
-"""Seconds for a worker that was told to end."""
-DYING: Final = 1.0
-"""Seconds for a worker whose connection broke: time for its exit code to be its own."""
+"""Seconds between checks whether a worker that is loading is still needed."""
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds for a worker to exit after its connection was closed."""
+EXIT_TIMEOUT: Final = 1.0
+"""Seconds for a worker to exit by itself after it broke its connection, so that its own exit code
+is reported."""
 
 
 def _spawn(connection: Connection[Any, Any], *, threads: int) -> subprocess.Popen[bytes]:
-    """A worker process that is told everything over the other end of `connection`."""
+    """A worker process that inherits `connection`, its end of the socket pair."""
     environment = {**OPENMP, **os.environ, "OMP_NUM_THREADS": str(threads)}
     # -P: a module in the folder that the server was started in must not shadow a real one
     command = [sys.executable, "-P", "-m", "euclidesdb_server.worker", str(connection.fileno())]
@@ -57,7 +58,7 @@ def _spawn(connection: Connection[Any, Any], *, threads: int) -> subprocess.Pope
 def load_message(
     folder: ModelFolder, *, device: str, threads: int, max_image_pixels: int
 ) -> dict[str, Any]:
-    """All that a worker must know of its model (JSON values)."""
+    """All that a worker needs to know to load a model, as JSON values."""
     conf = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in asdict(folder.conf).items()
@@ -73,17 +74,17 @@ def load_message(
 
 
 class _GivenUp(ModelLoadError):
-    """Nobody wants the model any more."""
+    """The model is no longer needed."""
 
 
-class _Refused(Exception):
-    """The worker says that it cannot serve the model."""
+class _Rejected(Exception):
+    """The worker reports that it cannot serve the model."""
 
 
 class WorkerProcess:
     """A worker that has loaded its model and passed the load check.
 
-    One thread sends and in the end releases, one receives, any may end it.
+    One thread sends, and releases it; one receives; any thread may end it.
     """
 
     _shared: SharedWorker | None = None
@@ -101,9 +102,9 @@ class WorkerProcess:
     ) -> None:
         """Start a worker and wait until it is ready, or `give_up` becomes true.
 
-        shared_workers: the processes of models whose conf names a `worker`.
+        shared_workers: run the models whose conf names a `worker`.
 
-        Raises ModelLoadError with the worker's reason, OSError.
+        Raises ModelLoadError with the worker's reason, or OSError.
         """
         spawn = functools.partial(_spawn, threads=threads)
         if shared_workers is not None and folder.conf.worker:
@@ -120,69 +121,71 @@ class WorkerProcess:
                 folder, device=device, threads=threads, max_image_pixels=max_image_pixels
             )
             self._load(load, give_up, start_timeout)
-        except _Refused as error:
-            self.release()  # the process is well, and may serve others
+        except _Rejected as error:
+            self.release()  # the process itself is healthy, and may serve other models
             raise ModelLoadError(str(error)) from error
         except _GivenUp:
             self.stop()
             self.release()
             raise
         except BaseException:
-            self.end(patience=0)
+            self.end(timeout=0)
             self.release()
             raise
 
     def send(self, batch: int, payloads: Sequence[Payload]) -> None:
-        """Hand over a batch. Raises OSError where the worker is dead."""
+        """Hand over a batch. Raises OSError if the worker is dead."""
         header = {"type": "run", "batch": batch, "kinds": [payload.kind for payload in payloads]}
         send_message(self._connection, header, [payload.data for payload in payloads])
 
     def poll(self, timeout: float) -> bool:
-        """Whether an answer, or the worker's end, is there within `timeout` seconds."""
+        """Whether a reply, or the end of the worker, arrives within `timeout` seconds."""
         return self._connection.poll(timeout)
 
     def receive(self) -> tuple[dict[str, Any], list[bytes]]:
-        """The next answer. Raises EOFError or OSError at its end, OSError where it stops halfway
-        for inference_timeout, ProtocolError for nonsense.
+        """The next reply.
+
+        Raises EOFError or OSError if the worker ended, OSError if it stalls for inference_timeout
+        within a reply, ProtocolError for a malformed one.
         """
         return receive_message(self._connection)
 
-    def end(self, patience: float) -> str:
-        """Give the process `patience` seconds to end, then kill it; say how it ended.
+    def end(self, timeout: float) -> str:
+        """Give the process `timeout` seconds to exit, then kill it; returns how it ended.
 
         The connection stays open until `release`: another thread may be using it.
         """
         try:
-            code = self._process.wait(patience)
+            code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
         if code >= 0:
             return f"it exited with code {code}"
-        return f"it was ended by signal {-code} ({signal.Signals(-code).name})"
+        return f"it was killed by signal {-code} ({signal.Signals(-code).name})"
 
     def stop(self) -> None:
-        """End a worker that is well; of a process that others share, its part of it."""
+        """End a healthy worker; in a shared worker, only this model's part of it."""
         if self._shared is None:
-            self.end(patience=0)
+            self.end(timeout=0)
             return
         try:
             shut_down(self._connection)
-        except OSError:  # no descriptor is left: better all of it than none
-            self.end(patience=0)
+        except OSError:  # no file descriptor is left: end the whole process rather than nothing
+            self.end(timeout=0)
 
     def release(self) -> None:
-        """Close the connection, which ends a worker that is well, and see the process out.
+        """Close the connection, which ends a healthy worker, and wait for the process to exit.
 
-        For when no other thread uses it any more. Idempotent.
+        Only after every other thread has finished with it. Idempotent.
         """
         if self._connection.closed:
             return
         self._connection.close()
         if self._shared is None:
-            self.end(END_TIMEOUT)
+            self.end(CLOSE_TIMEOUT)
         else:
-            self._shared.leave()
+            self._shared.detach()
 
     def _load(
         self, load: dict[str, Any], give_up: Callable[[], bool], start_timeout: float
@@ -192,11 +195,13 @@ class WorkerProcess:
             send_message(self._connection, load)
             while not self.poll(GIVE_UP_INTERVAL):
                 if give_up():
-                    raise _GivenUp("it is not wanted any more")
+                    raise _GivenUp("it is no longer needed")
                 if time.monotonic() > deadline:
                     raise ModelLoadError(f"it did not load in {start_timeout:g} s")
             header, _ = self.receive()
         except (EOFError, OSError, ProtocolError) as error:
-            raise ModelLoadError(f"its worker died while it loaded: {self.end(DYING)}") from error
+            raise ModelLoadError(
+                f"its worker died while loading: {self.end(EXIT_TIMEOUT)}"
+            ) from error
         if header.get("type") != "ready":
-            raise _Refused(str(header.get("reason", header)))
+            raise _Rejected(str(header.get("reason", header)))

@@ -77,9 +77,7 @@ def _first_accepted(program: Program) -> tuple[Outputs, list[torch.Tensor]]:
         pair = program.sample()
         return _run_separately(program, pair), pair
     except BadOutput as error:
-        raise ModelLoadError(
-            f"the program's output is not what model.conf declares: {error}"
-        ) from error
+        raise ModelLoadError(f"the program does not match model.conf: {error}") from error
     except Exception as error:  # foreign code
         raise ModelLoadError(
             f"the program fails on sample inputs ({_short(error)}); does [model] declare what it "
