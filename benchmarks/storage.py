@@ -114,7 +114,7 @@ with FeatureStore(folder) as store:
         done, end = [0] * writers, time.perf_counter() + seconds
         def work(writer):
             while time.perf_counter() < end:
-                with store.labels.take() as (label,):
+                with store.labels.allocate() as (label,):
                     record = ItemRecord(labels={space: label})
                     name = f"{writers}-{writer}-{done[writer]}"
                     said = {space: Embedding(vector, None)}

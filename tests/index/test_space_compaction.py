@@ -100,7 +100,7 @@ def test_a_row_being_replaced_is_found_until_its_replacement_is(busy):
     """A snapshot may miss the old row while the new one is not published yet."""
     number = busy.space.record.number
     before = busy.store.item("indexed 1")
-    with busy.store.labels.take() as (label,):
+    with busy.store.labels.allocate() as (label,):
         after = ItemRecord(labels={number: label})
         write = ItemWrite("indexed 1", label, before, after, {number: embedding(9, 0)})
         busy.store.write(write)
@@ -121,7 +121,7 @@ def test_a_row_whose_label_is_not_below_the_watermark_is_not_covered_by_a_segmen
     place.add("before", 1, 0)
     number = place.space.record.number
     with ExitStack() as slow:
-        (early,) = slow.enter_context(place.store.labels.take())
+        (early,) = slow.enter_context(place.store.labels.allocate())
         place.add("later", 2, 0)
         with place.compacting():  # `early` is under way when the rows are taken
             after = ItemRecord(labels={number: early})
@@ -138,7 +138,7 @@ def test_a_row_whose_label_is_not_below_the_watermark_is_not_covered_by_a_segmen
 
 def test_after_a_failed_write_segments_cover_only_what_came_before_it(place):
     place.add("before", 1, 0)
-    with pytest.raises(StorageError), place.store.labels.take():
+    with pytest.raises(StorageError), place.store.labels.allocate():
         raise StorageError("the disk is gone")
     place.add("after", 2, 0)
     place.space.compact()

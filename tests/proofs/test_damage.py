@@ -18,7 +18,7 @@ import pytest
 
 from euclidesdb_server.__main__ import main
 from euclidesdb_server.errors import CorruptRecord, DatabaseError, DataFolderError, UnknownItem
-from euclidesdb_server.store.leveldb import OPTIONS
+from euclidesdb_server.store.leveldb_folder import OPTIONS
 from tests.support.assembled import Database, no_models
 
 ITEMS = 300
@@ -157,7 +157,7 @@ def test_damage_is_refused_or_does_no_harm(whole, tmp_path, file, how, rounds, c
             said = str(refusal)
             if file.startswith("segment") or file == "note":
                 raise
-            if victim.name not in said and "`euclidesdb verify` says" not in said:
+            if victim.name not in said and "run `euclidesdb verify`" not in said:
                 raise
             capsys.readouterr()
             assert main(["verify", "--data", str(spoilt)]) == 1, victim
@@ -181,7 +181,7 @@ def test_verify_leaves_a_folder_alone_that_a_server_has_open(whole, tmp_path, ca
     shutil.copytree(whole, tmp_path / "data")
     with opened(tmp_path / "data"):
         assert main(["verify", "--data", str(tmp_path / "data"), "--repair"]) == 1
-    assert "a server has it open" in capsys.readouterr().err
+    assert "in use by a running server" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -198,7 +198,7 @@ def test_a_damaged_table_is_named_and_a_repair_keeps_all_that_can_be_read(
     assert main(["verify", "--data", str(folder)]) == 1
     assert table.name in capsys.readouterr().out
     assert main(["verify", "--data", str(folder), "--repair"]) == 0
-    assert "what had to be left out" in capsys.readouterr().out
+    assert "the records that could not be kept" in capsys.readouterr().out
     assert main(["verify", "--data", str(folder)]) == 0
     (aside,) = folder.glob("damaged-*")
     assert (aside / "leveldb" / table.name).read_bytes() == content
@@ -231,5 +231,5 @@ def test_a_repair_that_was_interrupted_between_its_renames_is_finished(whole, tm
     with pytest.raises(DataFolderError, match=r"a repair of .* was interrupted"):
         opened(folder)
     assert main(["verify", "--data", str(folder), "--repair"]) == 0
-    assert "it is finished now" in capsys.readouterr().out
+    assert "finished an earlier repair" in capsys.readouterr().out
     check(folder, earlier=False)

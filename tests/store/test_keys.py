@@ -51,7 +51,7 @@ def test_keys_are_a_kind_byte_and_big_endian_numbers():
     assert keys.item_key("é") == b"\x04\xc3\xa9"
 
 
-@pytest.mark.parametrize("label", [0, 1, 255, 256, (1 << 32) + 1, keys.GREATEST_LABEL])
+@pytest.mark.parametrize("label", [0, 1, 255, 256, (1 << 32) + 1, keys.MAX_LABEL])
 def test_what_a_key_is_made_from_is_read_back(label):
     assert keys.label_of(keys.row_key(keys.TOMBSTONE, 7, label)) == label
     assert keys.unpack_label(keys.pack_label(label)) == label

@@ -8,14 +8,14 @@ from contextlib import ExitStack
 import pytest
 
 from euclidesdb_server.errors import DiskFull
-from euclidesdb_server.store.labels import RUN, LabelSequence
+from euclidesdb_server.store.labels import RESERVATION, LabelSequence
 
 
 def test_labels_ascend_from_the_first_and_are_reserved_before_they_are_given():
     reserved = [10]
     labels = LabelSequence(10, reserved.append)
-    for expected in range(10, 10 + 2 * RUN):
-        with labels.take() as (label,):
+    for expected in range(10, 10 + 2 * RESERVATION):
+        with labels.allocate() as (label,):
             assert label == expected < reserved[-1]
     assert len(reserved) == 3  # one write per run
 
@@ -28,7 +28,7 @@ def test_writes_that_finish_out_of_order_settle_when_the_oldest_does():
     labels = LabelSequence(1, lambda _: None)
     with ExitStack() as first, ExitStack() as second, ExitStack() as third:
         for stack in (first, second, third):
-            stack.enter_context(labels.take())
+            stack.enter_context(labels.allocate())
         assert labels.low_watermark() == 0
         second.close()
         assert labels.low_watermark() == 0
@@ -40,11 +40,11 @@ def test_writes_that_finish_out_of_order_settle_when_the_oldest_does():
 
 def test_a_failed_write_stays_unsettled_until_it_is_resolved():
     labels = LabelSequence(1, lambda _: None)
-    with labels.take():
+    with labels.allocate():
         pass
-    with pytest.raises(DiskFull), labels.take(2):
+    with pytest.raises(DiskFull), labels.allocate(2):
         raise DiskFull("full")
-    with labels.take() as (later,):
+    with labels.allocate() as (later,):
         pass
     assert (later, labels.low_watermark()) == (4, 1)
     labels.resolve([2])
@@ -57,8 +57,8 @@ def test_many_labels_are_taken_at_once_across_reserved_runs():
     reserved = [1]
     labels = LabelSequence(1, reserved.append)
     taken = []
-    for count in (1, RUN, 3 * RUN, 2):
-        with labels.take(count) as run:
+    for count in (1, RESERVATION, 3 * RESERVATION, 2):
+        with labels.allocate(count) as run:
             assert len(run) == count
             assert run[-1] < reserved[-1]
             assert labels.low_watermark() == run[0] - 1
@@ -70,7 +70,7 @@ def test_waiting_for_writes_waits_for_those_under_way():
     labels = LabelSequence(1, lambda _: None)
     passed = threading.Event()
     waiting = threading.Thread(target=lambda: (labels.wait_for_writes(), passed.set()))
-    with labels.take():
+    with labels.allocate():
         waiting.start()
         assert not passed.wait(0.1)
     assert passed.wait(30)
@@ -79,7 +79,7 @@ def test_waiting_for_writes_waits_for_those_under_way():
 
 def test_waiting_for_writes_does_not_wait_for_one_that_failed():
     labels = LabelSequence(1, lambda _: None)
-    with pytest.raises(DiskFull), labels.take():
+    with pytest.raises(DiskFull), labels.allocate():
         raise DiskFull("full")
     labels.wait_for_writes()
 
@@ -93,12 +93,12 @@ def test_a_label_that_could_not_be_reserved_is_not_given():
             raise DiskFull("full")
 
     labels = LabelSequence(1, reserve)
-    with pytest.raises(DiskFull), labels.take():
+    with pytest.raises(DiskFull), labels.allocate():
         pytest.fail("a label that is not reserved was given")
     assert labels.low_watermark() == 0
-    with labels.take() as (label,):
+    with labels.allocate() as (label,):
         assert label == 1
-    assert reserved == [2 + RUN, 2 + RUN]
+    assert reserved == [2 + RESERVATION, 2 + RESERVATION]
 
 
 def test_threads_never_share_a_label():
@@ -107,7 +107,7 @@ def test_threads_never_share_a_label():
 
     def work() -> None:
         for _ in range(500):
-            with labels.take() as (label,):
+            with labels.allocate() as (label,):
                 taken.append(label)
 
     threads = [threading.Thread(target=work) for _ in range(8)]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from euclidesdb_server.errors import ShuttingDown
-from euclidesdb_server.store.leveldb import SCAN_ROWS, LevelDB
+from euclidesdb_server.store.leveldb import LevelDB
+from euclidesdb_server.store.leveldb_reads import SCAN_ROWS
 from euclidesdb_server.store.shared_lock import SharedLock
 
 
@@ -30,7 +31,8 @@ def test_writers_that_wait_go_to_disk_together(database, monkeypatch):
     """The first one is held on its way; the others wait behind it, and go in one group."""
     groups: list[int] = []
     held, begun = threading.Event(), threading.Event()
-    commit = database._commit
+    commits = database._group_commit
+    commit = commits._commit
 
     def slow_commit(group: list[object]) -> object:
         groups.append(len(group))
@@ -38,7 +40,7 @@ def test_writers_that_wait_go_to_disk_together(database, monkeypatch):
         assert held.wait(30)
         return commit(group)
 
-    monkeypatch.setattr(database, "_commit", slow_commit)
+    monkeypatch.setattr(commits, "_commit", slow_commit)
     threads = [
         threading.Thread(target=put, args=(database, b"%d" % number)) for number in range(20)
     ]
@@ -46,7 +48,7 @@ def test_writers_that_wait_go_to_disk_together(database, monkeypatch):
     assert begun.wait(30)
     for thread in threads[1:]:
         thread.start()
-    while len(database._waiting) < 19:
+    while len(commits._waiting) < 19:
         threading.Event().wait(0.001)
     held.set()
     for thread in threads:
@@ -56,7 +58,7 @@ def test_writers_that_wait_go_to_disk_together(database, monkeypatch):
 
 
 def test_a_group_is_bounded_and_everyone_behind_it_has_a_turn(database, monkeypatch):
-    monkeypatch.setattr("euclidesdb_server.store.leveldb.GROUP_BYTES", 1000)
+    monkeypatch.setattr("euclidesdb_server.store.group_commit.GROUP_BYTES", 1000)
     threads = [
         threading.Thread(target=put, args=(database, b"%d" % number, bytes(600)))
         for number in range(50)

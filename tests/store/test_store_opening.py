@@ -217,7 +217,7 @@ def test_labels_are_never_reused_after_a_crash(tmp_path):
     with FeatureStore(tmp_path / "live") as store:
         number = store.open_space("model", "fingerprint", 1).number
         for index in range(5000):  # more than one run of reserved labels
-            with store.labels.take() as (greatest,):
+            with store.labels.allocate() as (greatest,):
                 assert greatest == index + 1
         crashed = copy_of_crashed(tmp_path / "live", tmp_path / "crashed")
     with FeatureStore(crashed) as store:

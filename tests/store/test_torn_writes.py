@@ -12,7 +12,7 @@ import pytest
 
 from euclidesdb_server.errors import DataFolderError
 from euclidesdb_server.store.leveldb import LevelDB
-from euclidesdb_server.store.torn_writes import BLOCK, bad_from, has_record_after
+from euclidesdb_server.store.torn_writes import BLOCK_SIZE, find_invalid_record, has_record_after
 from tests.support.stores import copy_of_crashed
 
 VALUES = [
@@ -63,14 +63,14 @@ def opened(crashed: Path, tmp_path: Path, log: bytes) -> list[int]:
 
 
 def test_a_whole_log_is_not_torn(crashed):
-    assert bad_from(log_of(crashed).read_bytes()) is None
+    assert find_invalid_record(log_of(crashed).read_bytes()) is None
 
 
 def test_garbage_behind_any_write_is_cut_off_and_kept(crashed, ends, tmp_path):
     log = log_of(crashed).read_bytes()
     chance = random.Random(0)
     for number, end in enumerate(ends):
-        noise = chance.randbytes(chance.randint(1, 2 * BLOCK))
+        noise = chance.randbytes(chance.randint(1, 2 * BLOCK_SIZE))
         assert opened(crashed, tmp_path, log[:end] + noise) == [*range(number + 1)]
     kept = [*(tmp_path / "leveldb.torn").iterdir()]
     assert any(file.read_bytes() == noise for file in kept)
@@ -106,7 +106,7 @@ def test_damage_before_the_last_write_is_refused_and_nothing_is_cut(crashed, end
             with pytest.raises(DataFolderError, match="damaged"):
                 opened(crashed, tmp_path, bytes(damaged))
             assert log_of(tmp_path / "leveldb").read_bytes() == damaged
-            assert has_record_after(bytes(damaged), bad_from(bytes(damaged)))
+            assert has_record_after(bytes(damaged), find_invalid_record(bytes(damaged)))
 
 
 def test_zeros_in_the_midst_are_damage_though_leveldb_passes_over_them(crashed, ends, tmp_path):

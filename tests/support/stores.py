@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite, StoreReader
-from euclidesdb_server.store.keys import GREATEST_LABEL
+from euclidesdb_server.store.keys import MAX_LABEL
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
@@ -36,7 +36,7 @@ def write_item(
 ) -> ItemRecord:
     """Write an item's vectors in some spaces, keeping those of the others; returns its record."""
     before = store.item(item_id)
-    with store.labels.take() as (label,):
+    with store.labels.allocate() as (label,):
         kept = before or ItemRecord()
         after = ItemRecord(
             attributes_json,
@@ -51,7 +51,7 @@ def write_item(
 
 def stored_rows(store: StoreReader, number: int, dim: int, after: int = 0) -> dict[int, Any]:
     """Every row of a space with a greater label: its id and its numbers, by label."""
-    pieces = store.rows(number, dim, after=after, up_to=GREATEST_LABEL)
+    pieces = store.rows(number, dim, after=after, up_to=MAX_LABEL)
     return {
         label: (item_id, row.tolist())
         for piece in pieces

@@ -1,7 +1,8 @@
-"""`euclidesdb verify`: reads all of a data folder that no server has open, and can repair it.
+"""`euclidesdb verify`: checks everything in the data folder of a stopped server, and can repair it.
 
-A repair writes a new store of all that is good and puts it in the old one's place, which is
-kept in `damaged-<time>`. Segments that cannot be used are deleted: the server builds them anew.
+A repair writes a new store with all records that are valid, and puts it in place of the old one,
+which is kept in `damaged-<time>` together with the records that could not be kept. Segments that
+cannot be used are deleted: the server rebuilds them.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from typing import Any
 
 from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.errors import DataFolderError, StartupError, StorageError, disk_error
-from euclidesdb_server.index.verify import check_segments, known_spaces
+from euclidesdb_server.index.verify import check_segments, read_spaces
 from euclidesdb_server.store.layout import SEGMENTS_FOLDER, STORE_FOLDER
-from euclidesdb_server.store.leveldb import REPAIRED
-from euclidesdb_server.store.records import Records, repaired_copy, write_records
+from euclidesdb_server.store.leveldb_folder import REPAIRED
+from euclidesdb_server.store.records import RecordScan, StoreInUse, repaired_copy, write_records
 from euclidesdb_server.store.verify import StoreReport, as_json, check_store
 from euclidesdb_server.system.fsync import sync
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verify; returns 0 where all is well or has been repaired, 1 where it is not."""
+    """Verify; returns 0 if there is no problem or it has been repaired, otherwise 1."""
     try:
         folder = configuration(options.config, data=options.data).database.db_path
         if not folder.is_dir():
-            raise DataFolderError(f"{folder} is no data folder")
+            raise DataFolderError(f"there is no data folder {folder}")
         return _verify(folder, repair=options.repair)
     except OSError as error:
         print(f"euclidesdb: {disk_error(error, 'verifying')}", file=sys.stderr)
@@ -43,74 +44,81 @@ def _verify(folder: Path, *, repair: bool) -> int:
     store = folder / STORE_FOLDER
     if repair:
         _finish_earlier_repair(store)
-    aside = folder / time.strftime("damaged-%Y%m%dT%H%M%S")
+    backup = folder / time.strftime("damaged-%Y%m%dT%H%M%S")
     findings: list[str] = []
-    spaces = known_spaces(folder / SEGMENTS_FOLDER)
-    report = _read_store(store, spaces, findings, aside if repair else None)
+    spaces = read_spaces(folder / SEGMENTS_FOLDER)
+    report = _check_store(store, spaces, findings, backup if repair else None)
     findings += report.findings
-    segments = [*check_segments(folder / SEGMENTS_FOLDER, report.alive, report.deleted)]
-    findings += [f"{path}: {why}" for path, why in segments]
+    segments = [
+        *check_segments(folder / SEGMENTS_FOLDER, report.live_labels, report.deleted_labels)
+    ]
+    findings += [f"{path}: {reason}" for path, reason in segments]
     for finding in findings:
         print(finding)
-    rows = sum(map(len, report.alive.values()))
+    vectors = sum(map(len, report.live_labels.values()))
     print(
-        f"{report.items:,} items with {rows:,} vectors in {len(report.alive)} spaces: "
+        f"{report.items:,} items with {vectors:,} vectors in {len(report.live_labels)} spaces: "
         + (f"{len(findings)} problems" if findings else "all is well")
     )
     if not findings or not repair:
         return 1 if findings else 0
     if len(findings) > len(segments):
-        _replace(store, report, aside)
-        print(f"the store is repaired; what it was, and what had to be left out, is in {aside}")
+        _replace_store(store, report, backup)
+        print(
+            "the store has been repaired; the old one, and the records that could not be kept, "
+            f"are in {backup}"
+        )
     for path, _ in segments:
         shutil.rmtree(path, ignore_errors=True)
     if segments:
-        print(f"{len(segments)} segments deleted: the server builds them anew")
+        print(f"deleted {len(segments)} segments: the server rebuilds them")
     return 0
 
 
-def _read_store(
-    store: Path, spaces: Mapping[int, list[Any]], findings: list[str], aside: Path | None
+def _check_store(
+    store: Path, spaces: Mapping[int, list[Any]], findings: list[str], backup: Path | None
 ) -> StoreReport:
-    """Check the store; where it cannot be opened, what LevelDB can make of a copy.
+    """Check the store; if it cannot be opened, check what LevelDB recovers from a copy.
 
-    spaces: what is known of them from segments. aside: where that copy may be made; None:
-    nothing is to be written.
+    spaces: what the segments know of the spaces. findings: receives what cannot be read.
+    backup: the folder in which the copy may be made; None: nothing may be written.
     """
     try:
-        records = Records.open(store)
+        records = RecordScan.open(store)
+    except StoreInUse:
+        raise
     except DataFolderError as error:
-        if "a server has it open" in str(error) or not store.is_dir():
+        if not store.is_dir():
             raise
         findings.append(str(error))
-        if aside is None:
-            print("it cannot be read as it stands; --repair tries to, on a copy")
+        if backup is None:
+            print("the store cannot be read; --repair tries to recover it from a copy")
             return StoreReport()
-        records = repaired_copy(store, aside / "copy")
+        records = repaired_copy(store, backup / "copy")
     try:
         report = check_store(records, spaces)
     finally:
         records.close()
     findings += records.damage
     if report.format_version is None:
-        findings.append(f"{store} has no record of its format: it may be of another program")
-    if aside is not None:
-        shutil.rmtree(aside / "copy", ignore_errors=True)
+        findings.append(f"{store} has no record of its format: another program may have made it")
+    if backup is not None:
+        shutil.rmtree(backup / "copy", ignore_errors=True)
     return report
 
 
-def _replace(store: Path, report: StoreReport, aside: Path) -> None:
-    """Put a store of the good records in the place of the old one."""
+def _replace_store(store: Path, report: StoreReport, backup: Path) -> None:
+    """Write the repaired store and put it in place of the old one, which moves to `backup`."""
     if report.format_version is None:
-        raise DataFolderError("without the record of its format the store is left as it is")
+        raise DataFolderError(f"{store} has no record of its format, so it is left unchanged")
     repaired = store.with_name(REPAIRED)
     shutil.rmtree(repaired, ignore_errors=True)
-    write_records(repaired, report.good.items())
-    aside.mkdir(exist_ok=True)
-    _put_aside(aside / "records.jsonl", report.aside)
-    # Between these two a server refuses to start, and the next repair goes on from here.
-    store.rename(aside / STORE_FOLDER)
-    sync(aside)
+    write_records(repaired, report.repaired.items())
+    backup.mkdir(exist_ok=True)
+    _write_discarded(backup / "records.jsonl", report.discarded)
+    # Between these two renames a server refuses to start, and the next repair continues here.
+    store.rename(backup / STORE_FOLDER)
+    sync(backup)
     repaired.rename(store)
     sync(store.parent)
 
@@ -120,10 +128,10 @@ def _finish_earlier_repair(store: Path) -> None:
     if repaired.is_dir() and not store.exists():
         repaired.rename(store)
         sync(store.parent)
-        print("an earlier repair was interrupted: it is finished now")
+        print("finished an earlier repair that was interrupted")
 
 
-def _put_aside(file: Path, records: Iterable[tuple[bytes, bytes]]) -> None:
+def _write_discarded(file: Path, records: Iterable[tuple[bytes, bytes]]) -> None:
     with file.open("w", encoding="utf-8") as stream:
         for key, value in records:
             stream.write(json.dumps(as_json(key, value)) + "\n")

@@ -135,7 +135,7 @@ class Writer:
             before = self._store.items([item.id for item in items])
             labels, writes = range(0), list[ItemWrite]()
             try:
-                with self._store.labels.take(len(items)) as labels:
+                with self._store.labels.allocate(len(items)) as labels:
                     writes += self._changes(items, labels, before)
                     if writes:
                         self._store.write(*writes)
@@ -153,7 +153,7 @@ class Writer:
             new = [row for row, record in enumerate(before) if record is None]
             labels, writes, added = range(0), list[ItemWrite](), None
             try:
-                with self._store.labels.take(len(columns)) as labels:
+                with self._store.labels.allocate(len(columns)) as labels:
                     writes += self._changes(
                         [_item(space, columns, row) for row in old],
                         [labels[row] for row in old],

@@ -36,7 +36,7 @@ def check_segments(
                 yield segment, str(error) if type(error) is ValueError else repr(error)
 
 
-def known_spaces(root: Path) -> dict[int, list[Any]]:
+def read_spaces(root: Path) -> dict[int, list[Any]]:
     """What manifests that are whole say of their spaces, as the store's records of them have it."""
     known: dict[int, list[Any]] = {}
     for file in sorted(root.glob(f"*/*/{MANIFEST}")):

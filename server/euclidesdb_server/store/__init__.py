@@ -1,6 +1,15 @@
-"""What is kept: LevelDB, the only source of truth. FORMAT.md defines every byte of it.
+"""The store: items with their vectors, predictions and payloads, in LevelDB.
 
-The one place that imports plyvel. Everything else on disk can be rebuilt from this.
+It is the only source of truth: everything else in the data folder can be rebuilt from it.
+FORMAT.md defines every byte on disk.
+
+Promises: a write is atomic, and durable when it returns (`[database] sync`); a write that fails
+never endangers others; damage is detected and refused, never returned as data; reads continue
+while nothing can be written. It also migrates databases of EuclidesDB (C++) and checks a store
+record by record (`euclidesdb verify`).
+
+Does not know models, distances or search: a space is a number, and a vector is bytes of a known
+length. The only place that imports plyvel.
 """
 
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate

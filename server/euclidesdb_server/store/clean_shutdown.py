@@ -1,8 +1,9 @@
-"""What an orderly close leaves: the length of LevelDB's log, so that damage to it is noticed.
+"""The record of a clean shutdown: how long each of LevelDB's logs was when it was closed.
 
-LevelDB takes a log that was cut short, or is missing, for one that was never written further.
-After a crash nobody can tell. After an orderly close this note can: its file `CLOSED`, in
-LevelDB's folder, is gone as soon as the database is opened again.
+LevelDB cannot tell a log that was cut short, or that is missing, from one that was never written
+further. After a crash there is no way to tell them apart. After a clean shutdown there is: the
+file `CLOSED` in LevelDB's folder lists the logs and their lengths (FORMAT.md). It is deleted
+whenever the database is opened.
 """
 
 from __future__ import annotations
@@ -14,34 +15,34 @@ from typing import Final
 from euclidesdb_server.errors import DataFolderError
 from euclidesdb_server.system.fsync import sync
 
-NOTE: Final = "CLOSED"
+CLEAN_SHUTDOWN_FILE: Final = "CLOSED"
 
 
-def note_closed(folder: Path) -> None:
-    """The LevelDB in `folder` has just been closed in order. Raises OSError."""
+def record_clean_shutdown(folder: Path) -> None:
+    """Record that the LevelDB in `folder` has just been closed cleanly. Raises OSError."""
     logs = {file.name: file.stat().st_size for file in folder.glob("*.log")}
     for name in logs:
         sync(folder / name)
-    note = folder / NOTE
-    note.write_text(json.dumps({"manifest": _manifest(folder), "logs": logs}))
-    sync(note)
+    record = folder / CLEAN_SHUTDOWN_FILE
+    record.write_text(json.dumps({"manifest": _current_manifest(folder), "logs": logs}))
+    sync(record)
     sync(folder)
 
 
-def was_closed(folder: Path) -> bool:
-    """Whether it was, and has not been opened since.
+def was_shut_down_cleanly(folder: Path) -> bool:
+    """Whether the LevelDB in `folder` was closed cleanly and has not been opened since.
 
-    Raises DataFolderError where the logs are not those that were noted.
+    Raises DataFolderError if its logs are not those that were recorded.
     """
     try:
-        noted = json.loads((folder / NOTE).read_text())
-        manifest, logs = noted["manifest"], noted["logs"].items()
+        record = json.loads((folder / CLEAN_SHUTDOWN_FILE).read_text())
+        manifest, logs = record["manifest"], record["logs"].items()
     except FileNotFoundError:
         return False
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return False  # it only makes a start stricter
-    if manifest != _manifest(folder):
-        return False  # another program has opened it: each time there is a new MANIFEST
+        return False  # an unreadable record only makes the check of the logs less strict
+    if manifest != _current_manifest(folder):
+        return False  # another program has opened it: each time it is opened it gets a new MANIFEST
     for name, size in logs:
         log = folder / name
         found = log.stat().st_size if log.is_file() else None
@@ -54,11 +55,11 @@ def was_closed(folder: Path) -> bool:
     return True
 
 
-def _manifest(folder: Path) -> str:
-    return (folder / "CURRENT").read_text(errors="replace").strip()
-
-
-def forget_closed(folder: Path) -> None:
-    """It is about to be opened: from now on a crash may leave what it likes. Raises OSError."""
-    (folder / NOTE).unlink(missing_ok=True)
+def clear_clean_shutdown(folder: Path) -> None:
+    """Delete the record, if any: after a crash from now on the logs may differ. Raises OSError."""
+    (folder / CLEAN_SHUTDOWN_FILE).unlink(missing_ok=True)
     sync(folder)
+
+
+def _current_manifest(folder: Path) -> str:
+    return (folder / "CURRENT").read_text(errors="replace").strip()

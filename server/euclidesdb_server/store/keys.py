@@ -1,6 +1,7 @@
-"""The keys of the store: a kind byte, then big-endian numbers, so that LevelDB's order is ours.
+"""The keys of the store: a kind byte, then big-endian numbers or an id.
 
-Kind bytes may never change; FORMAT.md lists them with their values.
+Big-endian, because LevelDB orders keys by their bytes: so the rows of a space are contiguous, in
+the order of their labels. Kind bytes may never change; FORMAT.md lists them with their values.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PAYLOAD: Final = b"\x09"
 EUCLIDESDB_METADATA: Final = b"__euclidesdb_metadata"
 """The key of the metadata record in a database written by EuclidesDB (C++)."""
 
-GREATEST_LABEL: Final = (1 << 63) - 1
+MAX_LABEL: Final = (1 << 63) - 1
 
 _SPACE = struct.Struct(">I")
 _LABEL = struct.Struct(">Q")
@@ -29,7 +30,7 @@ _SPACE_AND_LABEL = struct.Struct(">IQ")
 
 
 def space_key(space: int) -> bytes:
-    """The record of a space."""
+    """The key of the record of a space."""
     return SPACE + _SPACE.pack(space)
 
 
@@ -39,22 +40,22 @@ def space_of(key: bytes) -> int:
 
 
 def item_key(item_id: str) -> bytes:
-    """The record of an item."""
+    """The key of the record of an item."""
     return ITEM + item_id.encode()
 
 
 def label_key(label: int) -> bytes:
-    """The id of the item that a label was given to."""
+    """The key of the id of the item that a label was given to."""
     return LABEL + _LABEL.pack(label)
 
 
 def payload_key(label: int) -> bytes:
-    """The payload that came with the write of a label."""
+    """The key of the payload that was stored with the write of a label."""
     return PAYLOAD + _LABEL.pack(label)
 
 
 def row_key(kind: bytes, space: int, label: int) -> bytes:
-    """What is kept of a label in a space: `kind` is VECTOR, PREDICTIONS or TOMBSTONE."""
+    """The key of a row of a space. kind: VECTOR, PREDICTIONS or TOMBSTONE."""
     return kind + _SPACE_AND_LABEL.pack(space, label)
 
 

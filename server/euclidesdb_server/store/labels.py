@@ -1,7 +1,12 @@
 """Labels: int64, ascending, never reused, each given to one write of an item.
 
-They are reserved on disk in runs, so that taking one costs no write, and a crash only skips
-what was left of a run.
+They are reserved on disk many at a time, so that allocating one costs no write; a crash only
+skips the rest of a reservation.
+
+The **low watermark** is the greatest label such that it and all labels below it belong to writes
+that are finished and published, or to none: no row with such a label can still appear. Writes
+finish out of order; one in flight, or one whose outcome is unknown, holds the low watermark below
+its labels.
 """
 
 from __future__ import annotations
@@ -11,68 +16,68 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-RUN: Final = 1 << 16
+RESERVATION: Final = 1 << 16
+"""Labels that one write to disk reserves, in addition to those needed at once."""
 
 
 class LabelSequence:
-    """Hands out labels; knows which writes are still under way. Thread-safe.
+    """Allocates labels, and tracks the writes that use them. Thread-safe.
 
-    first: the first label free, and not yet reserved. reserve(n): makes it durable that all
-    labels below n may be in use; returns once it is.
+    first: the first label that is neither used nor reserved. reserve(n): records durably that
+    labels below n may be in use; returns once that is on disk.
     """
 
     def __init__(self, first: int, reserve: Callable[[int], None]) -> None:
         self._condition = threading.Condition()
         self._next = self._reserved = first
         self._reserve = reserve
-        self._under_way: set[int] = set()
+        self._in_flight: set[int] = set()
         self._in_doubt: set[int] = set()
 
     @contextmanager
-    def take(self, count: int = 1) -> Iterator[range]:
-        """The next labels, for the writes made in this block.
+    def allocate(self, count: int = 1) -> Iterator[range]:
+        """The next labels, for the writes made and published in this block.
 
-        Where the block fails, they stay in doubt until `resolve`: LevelDB cannot tell whether
-        they will be there after a restart, so no segment may claim to cover them.
+        If the block fails, they stay in doubt until `resolve`: LevelDB cannot tell whether the
+        write will be there after a restart, so no segment may claim to cover these labels.
         """
         with self._condition:
             if self._next + count > self._reserved:
-                end = self._next + count + RUN
+                end = self._next + count + RESERVATION
                 self._reserve(end)
                 self._reserved = end
             labels = range(self._next, self._next + count)
             self._next += count
-            self._under_way.update(labels)
+            self._in_flight.update(labels)
         try:
             yield labels
         except BaseException:
-            self._end(labels, failed=True)
+            self._finish(labels, failed=True)
             raise
-        self._end(labels, failed=False)
+        self._finish(labels, failed=False)
 
     def resolve(self, labels: Iterable[int]) -> None:
-        """It is known now, and published, whether these labels in doubt were written."""
+        """Labels are no longer in doubt: reads have shown what was written, and it is published."""
         with self._condition:
             self._in_doubt.difference_update(labels)
 
     def low_watermark(self) -> int:
-        """The greatest label such that it and all below are written and published, or unused.
+        """The low watermark, as defined above.
 
-        Writes finish out of order: a segment that covers "all up to L" must take L from here
-        *before* it takes its rows.
+        A segment that covers all labels up to L must take L from here *before* it reads its rows.
         """
         with self._condition:
-            return min(self._under_way | self._in_doubt, default=self._next) - 1
+            return min(self._in_flight | self._in_doubt, default=self._next) - 1
 
     def wait_for_writes(self) -> None:
-        """Wait until every write that is under way now is published, or has failed."""
+        """Wait until every write that is in flight now is published or has failed."""
         with self._condition:
-            now = set(self._under_way)
-            self._condition.wait_for(lambda: now.isdisjoint(self._under_way))
+            now = set(self._in_flight)
+            self._condition.wait_for(lambda: now.isdisjoint(self._in_flight))
 
-    def _end(self, labels: range, *, failed: bool) -> None:
+    def _finish(self, labels: range, *, failed: bool) -> None:
         with self._condition:
-            self._under_way.difference_update(labels)
+            self._in_flight.difference_update(labels)
             if failed:
                 self._in_doubt.update(labels)
             self._condition.notify_all()

@@ -1,4 +1,4 @@
-"""What lies in a data folder (FORMAT.md)."""
+"""The names of the folders in a data folder (FORMAT.md)."""
 
 from __future__ import annotations
 

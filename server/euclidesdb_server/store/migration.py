@@ -1,12 +1,12 @@
-"""Takes over a database written by EuclidesDB (C++): its ids, metadata and vectors.
+"""Migrates a database written by EuclidesDB (C++): its ids, metadata and vectors.
 
-EuclidesDB's LevelDB lies in the data folder itself. It has one record under
+EuclidesDB's LevelDB is in the data folder itself. It has one record under
 `__euclidesdb_metadata`, and one per item: the key a native-endian int32, the value an `ItemData`
 (euclidesproto.proto). It is read from a copy (tables are hard links), because opening a LevelDB
-changes it: the original is not touched, and may be deleted once the migration has succeeded.
+changes it: the original is not modified, and may be deleted once the migration has succeeded.
 
-The store is written beside it under another name and renamed when it is whole, so a migration
-that is interrupted simply starts again.
+The new store is written under another name and renamed when it is complete, so a migration that
+is interrupted simply starts again.
 """
 
 from __future__ import annotations
@@ -39,36 +39,36 @@ log = logging.getLogger(__name__)
 DATABASE_VERSION: Final = 1
 INT32: Final = struct.Struct("=i")
 UNKNOWN_FINGERPRINT: Final = "euclidesdb-{dim}"
-"""Of vectors whose model is not configured, or has another length now."""
+"""For vectors whose model is not configured, or has another feature_dim now."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """What EuclidesDB's vectors of a model are taken to be of: the model of that name now."""
+    """The version of a configured model, which EuclidesDB's vectors of that name are adopted by."""
 
     fingerprint: str
     feature_dim: int
 
 
 def holds_euclidesdb(folder: Path) -> bool:
-    """Whether there is a LevelDB in the folder itself, as EuclidesDB has it."""
+    """Whether there is a LevelDB in the folder itself, where EuclidesDB has it."""
     return (folder / "CURRENT").is_file()
 
 
 def migrate(source: Path, target: Path, versions: Mapping[str, ModelVersion]) -> None:
     """Write the EuclidesDB database in `source` as a store at `target`, which does not exist.
 
-    versions: the models configured, by name. EuclidesDB had one version per name, so its vectors
-    are adopted as that model's where their length is its feature_dim.
+    versions: the configured models, by name. EuclidesDB had one version per name, so its vectors
+        are adopted by that model if their length is its feature_dim.
 
-    Raises DataFolderError where `source` is something else, is in use, or is damaged; nothing
-    has changed then.
+    Raises DataFolderError if `source` is another program's, in use, or damaged; nothing has
+    changed then.
     """
     unfinished = target.with_name(target.name + ".migrating")
     copy = target.with_name(target.name + ".original")
     for leftover in (unfinished, copy):
         shutil.rmtree(leftover, ignore_errors=True)
-    log.info("taking over the EuclidesDB database in %s", source)
+    log.info("migrating the EuclidesDB database in %s", source)
     try:
         with _lock(source), _open_copy(source, copy) as original:
             count = _write_items(_items(original, source), unfinished, versions)
@@ -79,14 +79,14 @@ def migrate(source: Path, target: Path, versions: Mapping[str, ModelVersion]) ->
     sync(unfinished)
     unfinished.rename(target)
     sync(target.parent)
-    log.info("took over %d items; EuclidesDB's own files in %s are as they were", count, source)
+    log.info("migrated %d items; EuclidesDB's own files in %s are unchanged", count, source)
 
 
 def _write_items(
     items: Iterator[pb.ItemData], folder: Path, versions: Mapping[str, ModelVersion]
 ) -> int:
     count = 0
-    # one sync, at the end: until the rename, none of this counts
+    # a single sync, at the end: before the rename, a crash discards all of this anyway
     with FeatureStore(folder, sync=False) as store:
         for item in items:
             count += 1
@@ -98,7 +98,7 @@ def _write_items(
                 for vectors in item.vectors
                 if vectors.features
             }
-            with store.labels.take() as (label,):
+            with store.labels.allocate() as (label,):
                 after = ItemRecord(
                     metadata=item.metadata,
                     labels=dict.fromkeys(embeddings, label),
@@ -124,19 +124,19 @@ def _items(original: Any, source: Path) -> Iterator[pb.ItemData]:
     metadata = original.get(keys.EUCLIDESDB_METADATA, verify_checksums=True)
     if metadata is None:
         raise DataFolderError(
-            f"{source} is the LevelDB of another program: it is left alone; name another "
+            f"{source} is the LevelDB of another program, and is left unchanged; choose another "
             "[database] db_path"
         )
     version = _parsed(pb.EuclidesDBMetadata(), metadata, "its metadata").database_version
     if version != DATABASE_VERSION:
         raise DataFolderError(
             f"{source} has EuclidesDB's database version {version}; "
-            f"version {DATABASE_VERSION} can be taken over"
+            f"only version {DATABASE_VERSION} can be migrated"
         )
     for key, value in original.iterator(verify_checksums=True):
         if key != keys.EUCLIDESDB_METADATA:
             if len(key) != INT32.size:
-                raise DataFolderError(f"{source}: {key!r} is no key of EuclidesDB's")
+                raise DataFolderError(f"{source}: the key {key!r} is not an int32 id of EuclidesDB")
             item_id = INT32.unpack(key)[0]
             item = _parsed(pb.ItemData(), value, f"item {item_id}")
             item.item_id = item_id
@@ -153,7 +153,7 @@ def _parsed(message: Any, value: bytes, what: str) -> Any:
 
 @contextmanager
 def _lock(source: Path) -> Iterator[None]:
-    """Hold LevelDB's own lock, so that EuclidesDB does not write meanwhile."""
+    """Hold LevelDB's own lock, so that EuclidesDB cannot write in the meantime."""
     with (source / "LOCK").open("a") as lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,7 +166,7 @@ def _lock(source: Path) -> Iterator[None]:
 def _open_copy(source: Path, copy: Path) -> Iterator[Any]:
     copy.mkdir()
     for file in source.iterdir():
-        if file.suffix in (".ldb", ".sst"):  # never written again
+        if file.suffix in (".ldb", ".sst"):  # immutable
             _link_or_copy(file, copy / file.name)
         elif file.is_file() and file.name != "LOCK":
             shutil.copyfile(file, copy / file.name)

@@ -14,7 +14,7 @@ import numpy as np
 
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
-from euclidesdb_server.store.leveldb import Readable
+from euclidesdb_server.store.leveldb_reads import Readable
 from euclidesdb_server.values.arrays import Labels, Matrix, Vector
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
@@ -164,7 +164,7 @@ class StoreReader:
     def tombstones(self, space: int) -> Labels:
         """The tombstones of a space: deleted labels that a segment may still hold, ascending."""
         first, last = (
-            keys.row_key(keys.TOMBSTONE, space, label) for label in (0, keys.GREATEST_LABEL)
+            keys.row_key(keys.TOMBSTONE, space, label) for label in (0, keys.MAX_LABEL)
         )
         found = [keys.label_of(key) for rows in self._source.scan(first, last) for key, _ in rows]
         return np.array(found, dtype=np.int64)

@@ -1,4 +1,9 @@
-"""Reading every record of a LevelDB, also where parts of it cannot be read."""
+"""Reads every record of a LevelDB, even if parts of it cannot be read, and writes repaired ones.
+
+For `euclidesdb verify`: nothing else has the database open. `RecordScan` reads what is there,
+`repaired_copy` reads what LevelDB's own repair recovers from a copy, `write_records` writes a new
+database. Knows keys and values, not what they mean.
+"""
 
 from __future__ import annotations
 
@@ -12,124 +17,135 @@ from typing import Any, Final, Self
 import plyvel
 
 from euclidesdb_server.errors import DataFolderError
-from euclidesdb_server.store.clean_shutdown import NOTE, note_closed, was_closed
-from euclidesdb_server.store.leveldb import OPTIONS
-from euclidesdb_server.store.leveldb_errors import storage_text
+from euclidesdb_server.store.clean_shutdown import (
+    CLEAN_SHUTDOWN_FILE,
+    record_clean_shutdown,
+    was_shut_down_cleanly,
+)
+from euclidesdb_server.store.leveldb_errors import is_lock_error, storage_text
+from euclidesdb_server.store.leveldb_folder import OPTIONS
 from euclidesdb_server.store.torn_writes import damaged_logs
 from euclidesdb_server.system.fsync import sync
 
 BATCH_BYTES: Final = 4 << 20
-TABLE: Final = re.compile(
+"""About how much `write_records` writes at a time."""
+
+_TABLE_LINE: Final = re.compile(
     rb"^ (\d+):\d+\['(.*)' @ \d+ : \d+ \.\. '(.*)' @ \d+ : \d+\]$", re.MULTILINE
 )
+"""A table in LevelDB's property `leveldb.sstables`: number, first and last key."""
+
+
+class StoreInUse(DataFolderError):
+    """Another process has the database open."""
 
 
 @dataclass(slots=True)
-class Records:
-    """A LevelDB that nothing else has open; close it.
+class RecordScan:
+    """An open LevelDB that is only read; close it.
 
-    in_order: whether it had been closed in order. damage: what could not be read so far.
+    clean_shutdown: it had been closed cleanly. damage: what could not be read so far.
     """
 
     folder: Path
-    in_order: bool
+    clean_shutdown: bool
     damage: list[str] = field(default_factory=list)
     _database: Any = None
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open what is there. Raises DataFolderError."""
+        """Open the database in `folder`. Raises StoreInUse, DataFolderError."""
         if not (folder / "CURRENT").is_file():
             raise DataFolderError(f"{folder} cannot be opened: it has no file CURRENT")
-        in_order = was_closed(folder)
-        # LevelDB would pass over some damage, and leave no trace of it
-        if damaged := damaged_logs(folder, in_order=in_order):
+        clean_shutdown = was_shut_down_cleanly(folder)
+        # LevelDB would skip some of the damage, and leave no trace of it
+        if damaged := damaged_logs(folder, clean_shutdown=clean_shutdown):
             raise DataFolderError(f"damaged: {', '.join(damaged)}")
         try:
             database = plyvel.DB(str(folder), create_if_missing=False, **OPTIONS)
         except (plyvel.Error, OSError) as error:
             text = storage_text(error)
-            if "IO error: lock " in text:
-                text = f"a server has it open: {text}"
+            if is_lock_error(text):
+                raise StoreInUse(f"{folder} is in use by a running server: {text}") from error
             raise DataFolderError(f"{folder} cannot be opened: {text}") from error
-        return cls(folder, in_order, _database=database)
+        return cls(folder, clean_shutdown, _database=database)
 
     def close(self) -> None:
-        """Close LevelDB, and say so again where it was closed in order before."""
+        """Close LevelDB, and record the clean shutdown again if there was a record of one."""
         self._database.close()
-        if self.in_order:
-            note_closed(self.folder)
+        if self.clean_shutdown:
+            record_clean_shutdown(self.folder)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every record that can be read, in order; behind a damaged block it goes on."""
+        """Every record that can be read, in order of keys; continues after a damaged block."""
         iterator = self._database.raw_iterator(verify_checksums=True, fill_cache=False)
-        failed = self._step(iterator.seek_to_first)
+        failure = self._attempt(iterator.seek_to_first)
         last = b""
         while iterator.valid():
             key, value = iterator.item()
             if key == last:
                 break
-            if failed is not None and not self.damage:
-                # once: LevelDB repeats its first complaint at every step, and goes on
-                self._note(failed, last)
+            if failure is not None and not self.damage:
+                # only once: LevelDB repeats its first error at every step, and continues
+                self._note_damage(failure, last)
             yield key, value
             last = key
-            failed = self._step(iterator.next)
-        if failed is not None and not self.damage:
-            self._note(failed, last)
+            failure = self._attempt(iterator.next)
+        if failure is not None and not self.damage:
+            self._note_damage(failure, last)
         iterator.close()
 
     @staticmethod
-    def _step(step: Callable[..., object], *arguments: object) -> str | None:
+    def _attempt(step: Callable[[], object]) -> str | None:
+        """Move the iterator; returns LevelDB's error, if any."""
         try:
-            step(*arguments)
+            step()
         except plyvel.Error as error:
             return storage_text(error)
         return None
 
-    def _note(self, failed: str, last: bytes) -> None:
-        files = " or ".join(self._tables(last)) or "a table"
+    def _note_damage(self, failure: str, last: bytes) -> None:
+        files = " or ".join(self._tables_after(last)) or "a table"
+        shown = repr(last[:80]) if last else "the beginning"
         self.damage.append(
-            f"{files} in {self.folder}: {failed}: records behind {_shown(last)} cannot be read, "
+            f"{files} in {self.folder}: {failure}: records after {shown} cannot be read, "
             "and perhaps others"
         )
 
-    def _tables(self, last: bytes) -> list[str]:
-        """The files that hold keys behind `last`."""
-        told = self._database.get_property(b"leveldb.sstables") or b""
+    def _tables_after(self, last: bytes) -> list[str]:
+        """The table files that hold keys after `last`."""
+        listing = self._database.get_property(b"leveldb.sstables") or b""
         return [
-            f"{int(number):06d}.ldb" for number, _, end in TABLE.findall(told) if _key(end) > last
+            f"{int(number):06d}.ldb"
+            for number, _, end in _TABLE_LINE.findall(listing)
+            if _unescaped(end) > last
         ]
 
 
-def _key(escaped: bytes) -> bytes:
-    """A key of what LevelDB shows, where bytes that are no letters are escaped."""
-    return re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), escaped)
+def _unescaped(key: bytes) -> bytes:
+    r"""A key from LevelDB's listing, which writes unprintable bytes as `\x00`."""
+    return re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), key)
 
 
-def _shown(key: bytes) -> str:
-    return repr(key[:80]) if key else "the beginning"
+def repaired_copy(folder: Path, copy: Path) -> RecordScan:
+    """What LevelDB's own repair recovers from a copy of a database that cannot be opened.
 
-
-def repaired_copy(folder: Path, copy: Path) -> Records:
-    """What LevelDB's own repair makes of a copy of a database that cannot be opened.
-
-    It reads the tables and logs one by one, without their order: where a table is lost that
-    says what was removed, that comes back.
+    It reads the tables and logs one by one, in no particular order: if a table that recorded
+    removals is lost, what was removed comes back.
 
     Raises DataFolderError.
     """
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(NOTE, "LOCK"))
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(CLEAN_SHUTDOWN_FILE, "LOCK"))
     try:
         plyvel.repair_db(str(copy), **OPTIONS)
     except plyvel.Error as error:
         raise DataFolderError(f"{folder} cannot be repaired: {storage_text(error)}") from error
-    return Records.open(copy)
+    return RecordScan.open(copy)
 
 
 def write_records(folder: Path, records: Iterable[tuple[bytes, bytes]]) -> None:
-    """Make a new database of these records, all on disk when this returns."""
+    """Create a database in `folder` with these records, all on disk when this returns."""
     database = plyvel.DB(str(folder), create_if_missing=True, error_if_exists=True, **OPTIONS)
     batch = database.write_batch()
     for key, value in records:

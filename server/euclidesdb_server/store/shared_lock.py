@@ -1,4 +1,4 @@
-"""SharedLock: lets any number of threads in at once, or one alone."""
+"""SharedLock: a readers-writer lock, held by any number of threads at once or by one alone."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """`with lock:` is one of many; `with lock.exclusive():` waits for them, and keeps others out.
+    """`with lock:` shares it; `with lock.exclusive():` waits until all others have released it.
 
-    Not reentrant: who is inside must not enter again.
+    An exclusive holder has precedence: while one waits, new shared holders wait, too.
+    Not reentrant: a thread that holds it must not acquire it again.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
-        self._inside = 0
-        self._closed = False
+        self._shared_holders = 0
+        self._exclusive = False
 
     def __enter__(self) -> None:
         with self._changed:
-            while self._closed:
+            while self._exclusive:
                 self._changed.wait()
-            self._inside += 1
+            self._shared_holders += 1
 
     def __exit__(self, *_: object) -> None:
         with self._changed:
-            self._inside -= 1
-            if self._closed and not self._inside:
+            self._shared_holders -= 1
+            if self._exclusive and not self._shared_holders:
                 self._changed.notify_all()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Be the only one inside. Newcomers wait from now on, so those inside soon are out."""
+        """Hold it alone; from this call on, new shared holders wait."""
         with self._changed:
-            while self._closed:
+            while self._exclusive:
                 self._changed.wait()
-            self._closed = True
-            while self._inside:
+            self._exclusive = True
+            while self._shared_holders:
                 self._changed.wait()
         try:
             yield
         finally:
             with self._changed:
-                self._closed = False
+                self._exclusive = False
                 self._changed.notify_all()
