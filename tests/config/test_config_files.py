@@ -174,7 +174,7 @@ def test_an_unknown_key_of_an_engine_is_named_with_its_section(tmp_path, section
 
 def test_an_unknown_engine_is_refused_with_those_there_are(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"search_engine = 'fais' is none of annoy, exact, .*faiss"
+        ConfigError, match=r"search_engine = 'fais' is not one of annoy, exact, .*faiss"
     ):
         create_engine("fais", {}, file=tmp_path / "euclidesdb.conf")
 

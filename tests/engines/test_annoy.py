@@ -29,8 +29,12 @@ def test_more_threads_grow_other_trees_but_as_many(vectors, tmp_path):
     engine = AnnoyEngine(AnnoyOptions(trees=20))
     forests = [saved_forest(engine, vectors, tmp_path / str(n), threads=n) for n in (1, 2)]
     assert forests[0] != forests[1]
-    assert engine.build(vectors, threads=2).about == engine.build(vectors).about == "20 trees"
-    assert AnnoyEngine(AnnoyOptions(trees=1)).build(vectors).about == "1 tree"
+    assert (
+        engine.build(vectors, threads=2).description
+        == engine.build(vectors).description
+        == "20 trees"
+    )
+    assert AnnoyEngine(AnnoyOptions(trees=1)).build(vectors).description == "1 tree"
 
 
 def test_rerank_asks_the_trees_for_more(vectors):

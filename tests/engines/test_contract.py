@@ -104,7 +104,7 @@ def test_an_exact_search_is_a_stable_sort_of_all_distances(
 
 
 def test_a_segment_says_what_it_is(segment, case):
-    assert segment.about
+    assert segment.description
     assert segment.exact == case.exact
 
 

@@ -39,7 +39,7 @@ def test_a_file_of_another_size_is_refused(vectors, tmp_path):
     ExactEngine().build(vectors).save(tmp_path)
     with (tmp_path / "vectors.f32").open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(CorruptRecord, match="241 bytes, where 20 rows of 3 float32 take 240"):
+    with pytest.raises(CorruptRecord, match="241 bytes, but 20 rows of 3 float32 take 240"):
         ExactEngine().load(tmp_path)
 
 

@@ -89,12 +89,12 @@ def test_too_few_rows_to_train_on_make_a_flat_segment(vectors, tmp_path, caplog,
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert f"faiss cannot build {index_type} of 9 rows" in caplog.text
     assert ".cpp" not in caplog.text
-    assert segment.about == f"Flat (9 rows are too few for {index_type})"
+    assert segment.description == f"Flat (9 rows are too few for {index_type})"
     assert segment.exact
     assert segment.search(few[:1], 20, None)[1][0, 0] == 0
     segment.save(tmp_path)
     assert json.loads((tmp_path / "index.json").read_text()) == {"index_type": "Flat"}
-    assert engine(index_type).load(tmp_path).about == segment.about
+    assert engine(index_type).load(tmp_path).description == segment.description
 
 
 @pytest.mark.parametrize(
@@ -103,15 +103,15 @@ def test_too_few_rows_to_train_on_make_a_flat_segment(vectors, tmp_path, caplog,
 def test_rows_are_not_spread_over_more_lists_than_there_are(vectors, index_type, lists):
     few, enough = vectors[: lists - 1], vectors[:lists]
     about = f"Flat ({lists - 1} rows are too few for {index_type})"
-    assert engine(index_type).build(few).about == about
-    assert engine(index_type).build(enough).about == index_type
+    assert engine(index_type).build(few).description == about
+    assert engine(index_type).build(enough).description == index_type
 
 
 def test_an_empty_segment_is_flat_and_no_news(vectors, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         empty = engine("IVF256,Flat").build(vectors[:0])
         empty.save(tmp_path)
-    assert empty.about == "Flat (no rows yet)"
+    assert empty.description == "Flat (no rows yet)"
     assert not caplog.records
     assert json.loads((tmp_path / "index.json").read_text()) == {"index_type": "Flat"}
 
@@ -187,11 +187,11 @@ def test_looking_further_finds_more_and_rebuilds_nothing(vectors, tmp_path, inde
 def test_any_string_of_the_factory_makes_a_segment(vectors, tmp_path, capfd, index_type):
     rows = vectors[:900]
     segment = engine(index_type).build(rows)
-    assert segment.about == index_type
+    assert segment.description == index_type
     assert not segment.exact
     segment.save(tmp_path)
     loaded = engine(index_type).load(tmp_path)
-    assert loaded.about == index_type
+    assert loaded.description == index_type
     masks = [None, RowMask(np.arange(900) % 2 == 0), RowMask(np.arange(900) % 100 < 40)]
     for mask in masks:
         found, answers = segment.search(rows[:30], 10, mask)

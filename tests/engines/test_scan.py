@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from euclidesdb_server.engines.bounds import Bounder, can_bound, needs_squares, squared_lengths
+from euclidesdb_server.engines.bounds import (
+    BoundCalculator,
+    can_bound,
+    needs_squares,
+    squared_lengths,
+)
 from euclidesdb_server.engines.distances import distances, normalized
 from euclidesdb_server.engines.scan import MatrixScan, search_matrix
 from euclidesdb_server.values.metric import COSINE, INNER_PRODUCT, L2, Metric, MetricKind
@@ -206,7 +211,7 @@ def test_every_distance_is_within_its_bounds(metric, kind, dim):
     vectors, queries = prepared(kind, 500, dim, metric)
     squares = squared_lengths(vectors) if needs_squares(metric, dim) else None
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = Bounder(queries, metric).bounds(vectors, squares)
+        bounds = BoundCalculator(queries, metric).bounds(vectors, squares)
         measured = np.stack([distances(query, vectors, metric) for query in queries])
         score = measured.astype(np.float64) ** (2 if metric is L2 else 1)
         score -= bounds.base[:, None]
@@ -224,7 +229,7 @@ def test_every_distance_is_within_its_bounds(metric, kind, dim):
 def test_bounds_leave_few_rows_to_measure(metric):
     vectors, queries = prepared(spread, 5000, 64, metric)
     squares = squared_lengths(vectors) if needs_squares(metric, 64) else None
-    bounds = Bounder(queries[3:6], metric).bounds(vectors, squares)
+    bounds = BoundCalculator(queries[3:6], metric).bounds(vectors, squares)
     assert (bounds.low <= bounds.limit_of_kth(10)[:, None]).sum(axis=1).max() <= 15
 
 

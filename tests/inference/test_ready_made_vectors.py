@@ -109,7 +109,7 @@ def test_a_model_may_have_another_engine_than_the_server(tmp_path):
     [
         (
             "search_engine = milvus\n",
-            r"\[model\] search_engine = 'milvus' is none of annoy, exact",
+            r"\[model\] search_engine = 'milvus' is not one of annoy, exact",
         ),
         (
             "[milvus]\nx = 1\n",

@@ -158,7 +158,7 @@ def test_another_version_begins_an_empty_space_that_takes_no_vectors_of_the_old(
     [
         (FAISS.format("Nonsense"), r"\[faiss\] index_type = 'Nonsense' cannot be used"),
         (FAISS.format("PQ2"), r"\[faiss\] index_type = 'PQ2' cannot be used for vectors of 3"),
-        ("search_engine = fais\n", r"\[model\] search_engine = 'fais' is none of annoy"),
+        ("search_engine = fais\n", r"\[model\] search_engine = 'fais' is not one of annoy"),
     ],
 )
 def test_a_wrong_engine_in_a_model_conf_costs_only_that_model(tmp_path, more, says):

@@ -1,8 +1,13 @@
-"""Search engines: each finds nearest rows in one immutable matrix, and knows nothing else.
+"""Search engines: methods of nearest-neighbor search, one per file, behind one contract.
 
-An engine never sees ids, updates, deletes or locks: `spaces` adds those around it. One
-file per engine; the library it rests on is imported there and nowhere else. Other
-packages register theirs under the entry-point group `euclidesdb.engines` (`registry.py`).
+An engine builds a segment from a matrix of vectors, saves and loads it, and finds the rows nearest
+to a query. `protocol.py` is the contract. Promises, for every engine: exactly min(k, allowed rows)
+results, nearest first, and the same distance for the same pair of vectors (`distances.py`); an
+approximate index may miss rows, but never misstates a distance.
+
+An engine knows one immutable matrix. It does not know ids, updates, deletions or locks: `index`
+adds those. The library that an engine is built on is imported in its file and nowhere else. Other
+packages can register engines under the entry-point group `euclidesdb.engines` (`registry.py`).
 """
 
 from euclidesdb_server.engines.protocol import SearchEngine, Segment

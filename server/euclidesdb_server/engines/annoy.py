@@ -1,14 +1,15 @@
 """The annoy engine: a forest of random projection trees, memory-mapped from disk.
 
-annoy proposes rows, `distances` measures them: so its `angular` distance, sqrt(2 (1 - cos)),
-never shows, and `cosine` is what it is in every engine. The same rows
-give the same trees where one thread grows them.
+annoy generates candidates, and `distances` ranks them. So annoy's `angular` distance,
+sqrt(2 (1 - cos)), is never returned, and `cosine` means the same as in every engine. The same rows
+give the same trees if a single thread builds them.
 
-Saved: `trees.annoy`, in annoy's own format, and the vectors as `vectors.py` describes (annoy
-keeps its copy inside the tree file, where it cannot be read in bulk).
+Saved files: `trees.annoy`, in annoy's own format, and the vectors as described in `vectors.py`
+(annoy has a copy of them in the tree file, but it cannot be read in bulk).
 
-There is no inner product: annoy's `dot` forest is not up to it. 64 trees over 4,000 rows of
-varied length found 78 % of the nearest ten (annoy 1.17.3), where the other two found all.
+The inner product is not offered, because annoy's `dot` forest finds too little: 64 trees over
+4,000 rows of varied length found 78 % of the nearest ten (annoy 1.17.3); the other two metrics
+found all.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from annotated_types import Ge
 from annoy import AnnoyIndex
 
-from euclidesdb_server.engines.proposals import Demand, RankedProposals
+from euclidesdb_server.engines.reranking import CandidateRequest, RerankedSearch
 from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.engines.vectors import load_vectors, save_vectors
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
@@ -41,23 +42,23 @@ _ANNOY_METRIC: dict[str, Literal["angular", "euclidean"]] = {
 
 @dataclass(frozen=True, slots=True)
 class AnnoyOptions:
-    """Section `[annoy]` of the configuration; `tree_factor` is EuclidesDB's."""
+    """Section `[annoy]` of the configuration; `tree_factor` comes from EuclidesDB (C++)."""
 
     tree_factor: Annotated[int, Ge(1)] = 2
-    """Trees per dimension of the vectors: more find more, and take more memory and time."""
+    """Trees per dimension of the vectors: more trees find more, and take more memory and time."""
     trees: Annotated[int, Ge(0)] = 0
     """The number of trees; 0: `tree_factor` times the dimension."""
     search_k: Annotated[int, Ge(0)] = 0
-    """Tree nodes to look at in a search; 0: annoy's default, the number of rows asked for
-    times the number of trees."""
+    """Tree nodes to inspect in a search; 0: annoy's default, the number of candidates times the
+    number of trees."""
     rerank: Annotated[int, Ge(0)] = 0
-    """Ask the trees for so many times the rows wanted, and choose by distance; 0: once."""
+    """Candidates to re-rank by distance, as a multiple of the results; 0: as many as results."""
     metric: Literal["cosine", "l2"] = "cosine"
     """How vectors are compared."""
 
 
 class AnnoySegment:
-    """A forest, and the rows it was grown from."""
+    """A forest, and the rows that it was built from."""
 
     exact = False
 
@@ -70,8 +71,8 @@ class AnnoySegment:
         self._rerank = options.rerank or 1
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
-        """As `Segment.search`; approximate. annoy takes no mask: it is asked for more instead."""
-        return RankedProposals(self, self._scan, self._rerank).search(queries, k, allowed)
+        """As `Segment.search`; approximate. annoy cannot take a mask, so it over-fetches."""
+        return RerankedSearch(self, self._scan, self._rerank).search(queries, k, allowed)
 
     def search_exactly(
         self, queries: Matrix, k: int, allowed: RowMask | None
@@ -80,15 +81,15 @@ class AnnoySegment:
         return self._scan.search(queries, k, allowed)
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         """The number of trees."""
         trees = self._forest.get_n_trees()
         return "1 tree" if trees == 1 else f"{trees} trees"
 
-    def propose(self, queries: Matrix, demand: Demand) -> Rows:
-        """The rows annoy finds."""
-        count = min(math.ceil(demand.count * demand.widening), len(self._scan.vectors))
-        search_k = math.ceil(self._search_k * demand.widening) or -1
+    def find_candidates(self, queries: Matrix, request: CandidateRequest) -> Rows:
+        """As `CandidateSource.find_candidates`."""
+        count = min(math.ceil(request.count * request.overfetch), len(self._scan.vectors))
+        search_k = math.ceil(self._search_k * request.overfetch) or -1
         rows = np.full((len(queries), count), -1, np.int64)
         for position, query in enumerate(queries):
             found = self._forest.get_nns_by_vector(query.tolist(), count, search_k)
@@ -96,13 +97,13 @@ class AnnoySegment:
         return rows
 
     def save(self, folder: Path) -> None:
-        """As `Segment.save`; from then on the forest is the file, mapped."""
+        """As `Segment.save`; from then on the forest is memory-mapped from the file."""
         save_vectors(folder, self._scan.vectors)
         self._forest.save(str(folder / _FOREST_FILE))
 
 
 class AnnoyEngine:
-    """`SearchEngine` by a forest of random projection trees."""
+    """A `SearchEngine` with a forest of random projection trees."""
 
     name = "annoy"
     Options = AnnoyOptions
@@ -117,7 +118,7 @@ class AnnoyEngine:
 
     @property
     def build_options(self) -> Mapping[str, Any]:
-        """What grows the trees."""
+        """What determines the trees."""
         options = self._options
         return {
             "metric": options.metric,
@@ -126,7 +127,7 @@ class AnnoyEngine:
         }
 
     def build(self, vectors: Matrix, *, threads: int = 1) -> AnnoySegment:
-        """As `SearchEngine.build`. Only one thread grows the same trees each time."""
+        """As `SearchEngine.build`. Only a single thread builds the same trees each time."""
         dim = vectors.shape[1]
         forest = self._forest(dim)
         forest.set_seed(_SEED)
@@ -138,7 +139,7 @@ class AnnoyEngine:
         return self._segment(forest, vectors)
 
     def load(self, folder: Path) -> AnnoySegment:
-        """As `SearchEngine.load`; raises CorruptRecord where the files of vectors disagree."""
+        """As `SearchEngine.load`; raises CorruptRecord if the files of vectors disagree."""
         vectors = load_vectors(folder)
         forest = self._forest(vectors.shape[1])
         forest.load(str(folder / _FOREST_FILE))

@@ -1,13 +1,14 @@
 """Bounds on the distances of many rows to many queries, by one matrix product.
 
-|x|² + |q|² - 2xq costs a fraction of `distances`, but cancels, and rounds otherwise. So it
-never is a distance here: it says which rows cannot be among the nearest, all rounding errors
-counted at their worst, and `distances` measures those left.
+|x|² + |q|² - 2xq costs a fraction of `distances`, but suffers from cancellation and rounds
+differently. So it is never used as a distance: it only shows which rows cannot be among the
+nearest, assuming the worst case of all rounding errors, and `distances` measures the rest.
 
-The error of a sum of n float32 products, in whatever order, is at most n·u·Σ|xᵢqᵢ| to first
-order (Higham, Accuracy and Stability of Numerical Algorithms, 3.1; u = 2⁻²⁴), and Σ|xᵢqᵢ| is at
-most |x||q| <= (|x|² + |q|²) / 2. The errors below add up those of the product here and of the
-distance there; their tenth and their constants cover second orders and single operations.
+The error of a sum of n float32 products, in any order, is at most n·u·Σ|xᵢqᵢ| to first order
+(Higham, Accuracy and Stability of Numerical Algorithms, 3.1; u = 2⁻²⁴), and Σ|xᵢqᵢ| is at most
+|x||q| <= (|x|² + |q|²) / 2. The errors below are the sum of those of the product here and those
+of the distance in `distances`; a tenth more, and the constants, cover second-order terms and
+single operations.
 """
 
 from __future__ import annotations
@@ -21,25 +22,27 @@ from euclidesdb_server.engines.distances import aligned, row_dots, rows_per_bloc
 from euclidesdb_server.values.arrays import Matrix, Vector
 from euclidesdb_server.values.metric import Metric, MetricKind
 
-_UNIT = 2.0**-24
+_UNIT_ROUNDOFF = 2.0**-24
 
-# In longer vectors, second orders would count.
-_LONGEST = 1 << 14
+# In longer vectors, second-order terms would matter.
+_MAX_DIM = 1 << 14
 
-# No sum or product on the way exceeds float32 where squared lengths are below this.
-_LARGEST_SQUARE = np.float32(1e37)
+# If squared lengths are below this, no intermediate sum or product exceeds float32.
+_MAX_SQUARED_LENGTH = np.float32(1e37)
 
-# What a product may lose to underflow, even where the processor flushes to zero.
+# What a product may lose to underflow, even if the processor flushes subnormal numbers to zero.
 _UNDERFLOW = 2.0**-120
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Bounds on the scores of pairs. A score is the squared distance under `l2`, else the distance.
+    """Bounds on the scores of pairs: squared distances under `l2`, otherwise distances.
 
-    low: shape (queries, rows), NaN where nothing is known. The score of a pair is within
+    low: shape (queries, rows), NaN for pairs without a bound. The score of a pair is within
         [low + base - slack, low + spread + base + slack].
-    spread: shape (rows,); None: 0. base, slack: shape (queries,), NaN where nothing is known.
+    spread: shape (rows,); None: 0.
+    base, slack: shape (queries,), NaN for queries without bounds.
+    squared: whether scores are squared distances.
     """
 
     low: npt.NDArray[np.float32]
@@ -55,42 +58,42 @@ class Bounds:
         return _rounded_up(score - self.base + self.slack)
 
     def limit_of_kth(self, k: int) -> Vector:
-        """Pairs whose `low` is above this are farther than k others of the query."""
+        """Pairs whose `low` is above this are farther than k other rows of their query."""
         high = self.low if self.spread is None else self.low + self.spread
         kth: Vector = np.partition(high, k - 1, axis=1)[:, k - 1]
         return _rounded_up(kth + 2 * self.slack)
 
 
-class Bounder:
-    """Makes the bounds for a few queries, shape (q, dim), under a metric that `can_bound`."""
+class BoundCalculator:
+    """Computes the bounds for a few queries, shape (q, dim), under a metric that `can_bound`."""
 
     def __init__(self, queries: Matrix, metric: Metric) -> None:
         dim = queries.shape[1]
         self._kind = metric.kind
         squares = squared_lengths(queries).astype(np.float64)
-        squares[~(squares < _LARGEST_SQUARE)] = np.nan
+        squares[~(squares < _MAX_SQUARED_LENGTH)] = np.nan
         self._squares = squares
         self._underflow = dim * _UNDERFLOW
         if metric.kind is MetricKind.L2:
-            # |x|² and |q|²: n each. 2xq: n. The distance, squared: 2 (n + 5). The sums: 3.
-            self._error = 1.1 * (4 * dim + 64) * _UNIT
+            # |x|² and |q|²: n each. 2xq: n. The squared distance: 2 (n + 5). The sums: 3.
+            self._error = 1.1 * (4 * dim + 64) * _UNIT_ROUNDOFF
             with np.errstate(over="ignore"):
                 self._queries = queries * np.float32(-2)
         else:
-            # xq, here and there: n each. How far unit vectors and 1 - xq are off: a few.
-            self._error = 1.1 * (2 * dim + 64) * _UNIT
+            # xq, here and in `distances`: n each. The errors of unit vectors and 1 - xq: a few.
+            self._error = 1.1 * (2 * dim + 64) * _UNIT_ROUNDOFF
             self._queries = -queries
 
     def bounds(self, rows: Matrix, squares: Vector | None) -> Bounds:
         """The bounds for each query and each of `rows`, shape (n, dim).
 
-        squares: `squared_lengths(rows)`, where the bounds need them.
+        squares: `squared_lengths(rows)`; None unless `needs_squares`.
         """
         low = np.matmul(self._queries, rows.T, dtype=np.float32)
         if squares is None:
             slack = np.full(len(low), self._error + self._underflow)
             return Bounds(low, None, np.ones(len(low)), slack, squared=False)
-        unknown = ~(squares < _LARGEST_SQUARE)
+        unknown = ~(squares < _MAX_SQUARED_LENGTH)
         known = squares
         if unknown.any():
             low[:, unknown] = np.nan
@@ -100,7 +103,7 @@ class Bounder:
             slack = self._squares * self._error + self._underflow
             spread = known * np.float32(2 * self._error)
             return Bounds(low, spread, self._squares, slack, squared=True)
-        # Squares that vanished may be of vectors that count beside long ones.
+        # Vectors whose squares vanished by underflow may still matter in products with long ones.
         longest = float(known.max(initial=0)) + self._underflow
         lengths = np.sqrt((self._squares + self._underflow) * longest)
         slack = lengths * self._error + self._underflow
@@ -109,7 +112,7 @@ class Bounder:
 
 def can_bound(metric: Metric, dim: int) -> bool:
     """Whether there are bounds for this metric and dimension."""
-    return metric.kind is not MetricKind.LP and dim <= _LONGEST
+    return metric.kind is not MetricKind.LP and dim <= _MAX_DIM
 
 
 def needs_squares(metric: Metric, dim: int) -> bool:
@@ -118,7 +121,7 @@ def needs_squares(metric: Metric, dim: int) -> bool:
 
 
 def squared_lengths(rows: Matrix) -> Vector:
-    """|x|² of each row, inf where float32 cannot hold it."""
+    """|x|² of each row; inf if it exceeds float32."""
     result = np.empty(len(rows), np.float32)
     step = rows_per_block(rows.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):

@@ -1,17 +1,19 @@
-"""The one definition of distance in the project.
+"""The definition of distance, the only one in the project.
 
-Every engine's answers and the fresh rows of a live index are measured here, so equal
-pairs of vectors are at equal distance wherever they meet. Promised:
+The results of every engine and the unindexed rows of a space are measured here, so the same two
+vectors are at the same distance everywhere. It promises:
 
-- The distance of a query and a row depends on those two vectors alone: not on the row's
-  position, the mask, the batch or the block it was computed in. Equal rows tie exactly.
-- Identical vectors are at distance 0 under `l2`, `lp` and `cosine` (a zero vector under
-  `cosine` is at 1 from all, itself included).
-- Finite vectors never give NaN. What float32 arithmetic cannot hold on the way (squares of
-  1e30, or of 1e-30) is computed again in float64; a distance that float32 cannot hold is inf.
-- Otherwise float32 arithmetic on differences, never |x|² + |y|² - 2xy, which cancels.
+- The distance of a query and a row depends on those two vectors only: not on the row's position,
+  or on the mask, the batch or the block in which it was computed. Equal rows tie exactly.
+- Identical vectors are at distance 0 under `l2`, `lp` and `cosine` (under `cosine`, a zero vector
+  is at distance 1 from every vector, itself included).
+- Finite vectors never give NaN. If an intermediate result exceeds the range of float32 (squares
+  of 1e30, or of 1e-30), the distance is computed again in float64; a distance that exceeds it is
+  inf.
+- Otherwise it is float32 arithmetic on differences, never |x|² + |y|² - 2xy, which loses digits
+  to cancellation.
 
-Rows and queries are of unit length (or zero) where the metric normalizes.
+Rows and queries must be of unit length (or zero) if the metric normalizes.
 """
 
 from __future__ import annotations
@@ -23,23 +25,23 @@ from euclidesdb_server.values.arrays import Matrix, Rows, Vector
 from euclidesdb_server.values.metric import Metric, MetricKind
 
 SEARCH_BLOCK_BYTES = 4 << 20
-"""What a search holds of the rows at a time; every query passes over a block before the next."""
+"""The size of a block of rows; a search compares every query with a block before the next."""
 
-# The differences of a block stay in the second-level cache. 100,000 rows of 512 on one core:
-# 28 ms at 128 KiB to 2 MiB, 38 ms at 8 MiB; reading those rows alone takes 13 ms.
+# So that the differences of a block stay in the second-level cache. 100,000 rows of 512 on one
+# core: 28 ms with 128 KiB to 2 MiB, 38 ms with 8 MiB; only reading those rows takes 13 ms.
 _CACHE_BLOCK_BYTES = 512 << 10
 
-# So that what is held for each row and query of a block stays small where vectors are short.
+# Limits the memory for the pairs of rows and queries of a block if vectors are short.
 _MAX_ROWS = 8192
 
-# einsum sums longer rows in pieces whose limits depend on the row's position.
-_EINSUM_LENGTH = 8192
+# einsum sums longer rows in pieces whose boundaries depend on the row's position.
+_MAX_EINSUM_LENGTH = 8192
 
-# Below this, squares of single differences may have lost digits to underflow.
-_SMALLEST_SURE_SQUARE = np.float32(1e-30)
+# Below this, the squares of single differences may have lost digits to underflow.
+_MIN_RELIABLE_SQUARE = np.float32(1e-30)
 
-# Nearer than this, 1 - cosine similarity has lost digits that half the squared distance keeps.
-_NEAR_COSINE = np.float32(0.125)
+# Below this, 1 - cosine similarity has lost digits that half the squared distance retains.
+_MIN_RELIABLE_COSINE = np.float32(0.125)
 
 
 def distances(query: Vector, rows: Matrix, metric: Metric) -> Vector:
@@ -56,7 +58,7 @@ def distances(query: Vector, rows: Matrix, metric: Metric) -> Vector:
 
 
 def distances_to(query: Matrix, rows: Matrix, metric: Metric) -> Vector:
-    """As `distances`, of a query of shape (1, dim) and few rows, aligned, with less ado."""
+    """As `distances`, for a query of shape (1, dim) and few, aligned rows; less overhead."""
     with np.errstate(over="ignore", invalid="ignore"):
         measured = _block_distances(query.repeat(len(rows), 0), rows, metric)
     return measured.astype(np.float32, copy=False)
@@ -82,22 +84,23 @@ def pair_distances(
 
 
 def rows_at(rows: Matrix, numbers: Rows) -> Matrix:
-    """A copy of some rows. As bytes: half the time of indexing, and `rows` need no alignment."""
+    """A copy of the rows of these numbers. `rows` need not be aligned."""
+    # as bytes, in half the time of indexing
     return rows.view(np.uint8).take(numbers, 0).view(np.float32)
 
 
 def aligned(rows: Matrix) -> Matrix:
-    """The rows, copied where they are not aligned, as in files that faiss wrote.
+    """The rows, copied if they are not aligned, as in files that faiss wrote.
 
-    Else numpy would copy them in each step of a calculation.
+    Otherwise numpy would copy them in each step of a calculation.
     """
     return rows if rows.flags.aligned else rows.copy()
 
 
 def nearest(distances: Vector, k: int) -> Rows:
-    """The positions of the k smallest (all, where k is larger), nearest first, ties ascending.
+    """The positions of the k smallest (all, if k is larger), nearest first, ties ascending.
 
-    Exact where ties straddle the kth place, too: the lowest positions are taken.
+    If distances tie at the kth place, the lowest positions are taken.
     """
     if k >= len(distances):
         return np.argsort(distances, kind="stable")
@@ -113,7 +116,7 @@ def normalized(matrix: Matrix) -> Matrix:
     result = np.empty(matrix.shape, np.float32)
     step = rows_per_block(matrix.shape[1], _CACHE_BLOCK_BYTES)
     for start in range(0, len(matrix), step):
-        # In float64 the square of no float32 over- or underflows.
+        # in float64 the square of a float32 neither overflows nor underflows
         block = matrix[start : start + step].astype(np.float64)
         lengths = np.sqrt(row_dots(block, block))
         lengths[lengths == 0] = 1
@@ -122,11 +125,11 @@ def normalized(matrix: Matrix) -> Matrix:
 
 
 def rows_per_block(dim: int, block_bytes: int = SEARCH_BLOCK_BYTES) -> int:
-    """How many float32 rows of `dim` fill a block; at least one."""
+    """How many float32 rows of length `dim` fill a block; at least one."""
     return max(1, min(_MAX_ROWS, block_bytes // (4 * max(dim, 1))))
 
 
-# From here on a query stands beside each row: `queries` and `rows` are of one shape, (n, dim).
+# Below, each row is paired with a query: `queries` and `rows` have the same shape, (n, dim).
 
 
 def _block_distances(queries: Matrix, rows: Matrix, metric: Metric) -> npt.NDArray[np.floating]:
@@ -145,9 +148,9 @@ def _l2(queries: Matrix, rows: Matrix) -> Vector:
     difference = rows - queries
     squares = row_dots(difference, difference)
     result: Vector = np.sqrt(squares)
-    unsure = ~((squares >= _SMALLEST_SURE_SQUARE) & (squares < np.inf))
-    if unsure.any():
-        result[unsure] = _lp(queries[unsure], rows[unsure], 2.0)
+    unreliable = ~((squares >= _MIN_RELIABLE_SQUARE) & (squares < np.inf))
+    if unreliable.any():
+        result[unreliable] = _lp(queries[unreliable], rows[unreliable], 2.0)
     return result
 
 
@@ -156,7 +159,7 @@ def _lp(queries: Matrix, rows: Matrix, p: float) -> npt.NDArray[np.float64]:
     largest: npt.NDArray[np.float64] = difference.max(axis=1)
     if np.isinf(p):
         return largest
-    # Scaled to at most 1: no power overflows, and the largest never underflows.
+    # scaled to at most 1: powers never overflow, and that of the largest never underflows
     largest[largest == 0] = 1
     difference /= largest[:, None]
     np.power(difference, p, out=difference)
@@ -166,17 +169,17 @@ def _lp(queries: Matrix, rows: Matrix, p: float) -> npt.NDArray[np.float64]:
 
 def _inner_product(queries: Matrix, rows: Matrix) -> Vector:
     products = row_dots(rows, queries)
-    unsure = ~np.isfinite(products)
-    if unsure.any():
-        products[unsure] = row_dots(
-            rows[unsure].astype(np.float64), queries[unsure].astype(np.float64)
+    unreliable = ~np.isfinite(products)
+    if unreliable.any():
+        products[unreliable] = row_dots(
+            rows[unreliable].astype(np.float64), queries[unreliable].astype(np.float64)
         )
     return -products
 
 
 def _cosine(queries: Matrix, rows: Matrix) -> Vector:
     result: Vector = 1 - row_dots(rows, queries)
-    near = np.flatnonzero(result < _NEAR_COSINE)
+    near = np.flatnonzero(result < _MIN_RELIABLE_COSINE)
     if near.size:
         difference = rows[near] - queries[near]
         result[near] = row_dots(difference, difference) / 2
@@ -186,11 +189,11 @@ def _cosine(queries: Matrix, rows: Matrix) -> Vector:
 def row_dots(
     left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.floating]:
-    """Each row of `left` times its row of `right`, both of shape (n, dim): shape (n,)."""
+    """The dot products of the rows of `left` and `right`, both of shape (n, dim): shape (n,)."""
     total: npt.NDArray[np.floating] = np.einsum(
-        "ij,ij->i", left[:, :_EINSUM_LENGTH], right[:, :_EINSUM_LENGTH]
+        "ij,ij->i", left[:, :_MAX_EINSUM_LENGTH], right[:, :_MAX_EINSUM_LENGTH]
     )
-    for start in range(_EINSUM_LENGTH, left.shape[1], _EINSUM_LENGTH):
-        piece = slice(start, start + _EINSUM_LENGTH)
+    for start in range(_MAX_EINSUM_LENGTH, left.shape[1], _MAX_EINSUM_LENGTH):
+        piece = slice(start, start + _MAX_EINSUM_LENGTH)
         total += np.einsum("ij,ij->i", left[:, piece], right[:, piece])
     return total

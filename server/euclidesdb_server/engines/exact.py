@@ -1,7 +1,8 @@
 """The exact engine: compares a query with every row, in memory or memory-mapped.
 
-Finds the true nearest rows in time that grows with their number: on one core 100,000 rows of
-128 in 5 ms for one query, in 60 ms for a hundred at once. Saved as `vectors.py` describes.
+It finds the true nearest rows, in time proportional to their number: for 100,000 rows of 128 on
+one core, 5 ms for one query and 60 ms for a hundred at once. The vectors are saved as described in
+`vectors.py`.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ class ExactOptions:
 
 
 class ExactSegment:
-    """A matrix, all of whose rows are compared with each query."""
+    """A matrix; every row is compared with each query."""
 
-    about = "all rows"
+    description = "all rows"
     exact = True
 
     def __init__(self, vectors: Matrix, metric: Metric) -> None:
         self._scan = MatrixScan(vectors, metric)
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
-        """As `Segment.search`; exact, ties at the kth place included."""
+        """As `Segment.search`; exact, including ties at the kth place."""
         return self._scan.search(queries, k, allowed)
 
     search_exactly = search
@@ -47,7 +48,7 @@ class ExactSegment:
 
 
 class ExactEngine:
-    """`SearchEngine` by comparing with every row."""
+    """A `SearchEngine` that compares with every row."""
 
     name = "exact"
     Options = ExactOptions
@@ -62,7 +63,7 @@ class ExactEngine:
 
     @property
     def build_options(self) -> Mapping[str, Any]:
-        """Only whether the saved rows are normalized: any metric can search them."""
+        """Only whether the saved rows are normalized; any metric can search them."""
         return {"normalized": self.metric.normalizes}
 
     def build(self, vectors: Matrix, *, threads: int = 1) -> ExactSegment:  # noqa: ARG002  # nothing to build
@@ -70,5 +71,5 @@ class ExactEngine:
         return ExactSegment(vectors, self.metric)
 
     def load(self, folder: Path) -> ExactSegment:
-        """As `SearchEngine.load`; raises CorruptRecord where the files disagree."""
+        """As `SearchEngine.load`; raises CorruptRecord if the files disagree."""
         return ExactSegment(load_vectors(folder), self.metric)

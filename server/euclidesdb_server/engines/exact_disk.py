@@ -1,10 +1,10 @@
-"""The exact engine for more vectors than memory: each search reads the file of vectors.
+"""The exact engine for more vectors than fit in memory: each search reads the file of vectors.
 
-A search holds one block of 4 MiB and its k nearest so far, whatever the number of rows;
-plain reads leave the rows in the page cache, which the system can take back. Under a sparse
-mask only runs of allowed rows are read. Saved as `vectors.py` describes, so as by `exact`.
+A search holds one block of 4 MiB and the k nearest rows so far, whatever the number of rows.
+Plain reads leave the rows in the page cache, which the system can reclaim. With a sparse mask only
+runs of allowed rows are read. The vectors are saved as described in `vectors.py`, as by `exact`.
 
-`build` holds the matrix it is given until `save` has written it.
+A segment holds the matrix that it was built from until `save` has written it.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import L2, Metric, MetricKind
 from euclidesdb_server.values.row_mask import RowMask
 
-# Reading over a gap of this many bytes costs no more than a second read.
-_READ_THROUGH_BYTES = 16 << 10
+# Reading across a gap of this many bytes costs no more than a second read.
+_MAX_GAP_BYTES = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class ExactDiskOptions:
-    """Section `[exact_disk]` of the configuration; keys and defaults are EuclidesDB's."""
+    """Section `[exact_disk]` of the configuration; keys and defaults come from EuclidesDB (C++)."""
 
     pnorm: Annotated[float, Ge(1)] = 2.0
-    """The p of the p-norm of the difference: 1 Manhattan, 2 Euclidean, inf Chebyshev."""
+    """The p of the p-norm of the difference: 1 is Manhattan, 2 Euclidean, inf Chebyshev."""
     normalize: bool = False
     """Scale vectors to unit length before they are compared."""
 
 
 class VectorFile:
-    """A saved matrix read with `pread`, by any number of threads at once; open until collected."""
+    """A saved matrix, read with `pread`. Thread-safe; open until it is garbage-collected."""
 
     def __init__(self, folder: Path) -> None:
         self._rows, self._dim = read_shape(folder)
@@ -52,9 +52,9 @@ class VectorFile:
         weakref.finalize(self, os.close, self._descriptor)
 
     def blocks(self, allowed: RowMask | None) -> Iterator[tuple[Rows, Matrix]]:
-        """Row numbers and vectors of at least the allowed rows, ascending.
+        """Row numbers and vectors of at least the allowed rows, in ascending order.
 
-        One buffer serves all blocks: each is overwritten when the next is asked for.
+        All blocks share one buffer: each block is overwritten by the next.
         """
         step = rows_per_block(self._dim)
         buffer = np.empty((min(step, self._rows), self._dim), np.dtype("<f4"))
@@ -70,12 +70,12 @@ class VectorFile:
                 yield np.concatenate([np.arange(*run) for run in runs]), buffer[:filled]
 
     def _runs(self, mask: npt.NDArray[np.bool_], start: int, stop: int) -> list[tuple[int, int]]:
-        """Ranges of rows within [start, stop) that hold all allowed ones, small gaps included."""
+        """Ranges of rows within [start, stop) that cover all allowed rows and small gaps."""
         rows = start + np.flatnonzero(mask[start:stop])
         if not len(rows):
             return []
-        widest = max(1, _READ_THROUGH_BYTES // (4 * self._dim))
-        breaks = np.flatnonzero(np.diff(rows) > widest)
+        max_gap = max(1, _MAX_GAP_BYTES // (4 * self._dim))
+        breaks = np.flatnonzero(np.diff(rows) > max_gap)
         firsts = rows[np.concatenate(([0], breaks + 1))]
         lasts = rows[np.concatenate((breaks, [-1]))] + 1
         return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
@@ -86,14 +86,14 @@ class VectorFile:
         while view:
             count = os.preadv(self._descriptor, [view], offset)
             if count == 0:
-                raise CorruptRecord(f"{self._path}: ends at byte {offset}, in the midst of a row")
+                raise CorruptRecord(f"{self._path}: ends at byte {offset}, within a row")
             view, offset = view[count:], offset + count
 
 
 class ExactDiskSegment:
-    """The given matrix until it is saved, its file from then on."""
+    """The given matrix until it is saved, and its file from then on."""
 
-    about = "all rows, read from disk"
+    description = "all rows, read from disk"
     exact = True
 
     def __init__(self, source: Matrix | VectorFile, metric: Metric) -> None:
@@ -101,9 +101,9 @@ class ExactDiskSegment:
         self._metric = metric
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
-        """As `Segment.search`; exact, ties at the kth place included.
+        """As `Segment.search`; exact, including ties at the kth place.
 
-        Raises CorruptRecord where the file has been cut short.
+        Raises CorruptRecord if the file has been truncated.
         """
         source = self._source
         if isinstance(source, VectorFile):
@@ -113,16 +113,18 @@ class ExactDiskSegment:
     search_exactly = search
 
     def save(self, folder: Path) -> None:
-        """As `Segment.save`; lets go of the matrix. `folder` may be renamed afterwards."""
+        """As `Segment.save`; releases the matrix. `folder` may be renamed afterwards."""
         source = self._source
         if isinstance(source, VectorFile):
-            raise ValueError("an exact_disk segment is saved once; its file is in place already")
+            raise ValueError(
+                "an exact_disk segment is saved only once, and this one has been saved"
+            )
         save_vectors(folder, source)
         self._source = VectorFile(folder)
 
 
 class ExactDiskEngine:
-    """`SearchEngine` by reading every row for each search."""
+    """A `SearchEngine` that reads every row for each search."""
 
     name = "exact_disk"
     Options = ExactDiskOptions
@@ -132,7 +134,7 @@ class ExactDiskEngine:
 
     @property
     def metric(self) -> Metric:
-        """The p-norm of the difference, `l2` where p is 2."""
+        """The p-norm of the difference; `l2` if p is 2."""
         pnorm, normalize = self._options.pnorm, self._options.normalize
         if pnorm == L2.p:
             return Metric(MetricKind.L2, normalized=normalize)
@@ -140,7 +142,7 @@ class ExactDiskEngine:
 
     @property
     def build_options(self) -> Mapping[str, Any]:
-        """Only whether the saved rows are normalized: any p can search them."""
+        """Only whether the saved rows are normalized; any p can search them."""
         return {"normalized": self.metric.normalizes}
 
     def build(self, vectors: Matrix, *, threads: int = 1) -> ExactDiskSegment:  # noqa: ARG002  # nothing to build
@@ -148,5 +150,5 @@ class ExactDiskEngine:
         return ExactDiskSegment(vectors, self.metric)
 
     def load(self, folder: Path) -> ExactDiskSegment:
-        """As `SearchEngine.load`; raises CorruptRecord where the files disagree."""
+        """As `SearchEngine.load`; raises CorruptRecord if the files disagree."""
         return ExactDiskSegment(VectorFile(folder), self.metric)

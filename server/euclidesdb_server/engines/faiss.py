@@ -1,16 +1,17 @@
 """The faiss engine: any index of faiss's index factory.
 
-faiss proposes rows, `distances` measures them. So `l2` is the distance, not faiss's square;
-compressed, binary (`LSH`) and inner-product indexes all answer in the metric asked for; and
-a loss in the index costs recall, never a wrong distance.
+faiss generates candidates, and `distances` ranks them. So `l2` is the distance, not its square as
+in faiss; compressed, binary (`LSH`) and inner-product indexes all return distances in the
+configured metric; and a loss of precision in the index costs recall, but never gives a wrong
+distance.
 
-An index that faiss cannot build of the rows at hand (`IVF256` of 100 rows) gives way to
-`Flat` for that segment, which `about` says; the next segment tries again. `Flat` is searched by
-our own scan, which rounding never misleads: 100 queries for 100,000 rows of 128 take it 60 ms
-(faiss 290 ms), a single one 5 ms (faiss 3 ms).
+If faiss cannot build the index from the rows that there are (`IVF256` from 100 rows), the segment
+is `Flat` instead, and its `description` shows that; the next segment tries again. `Flat` is
+searched by `scan.py`, whose results are exact despite rounding: 100 queries over 100,000 rows of
+128 take 60 ms (faiss 290 ms), a single one 5 ms (faiss 3 ms).
 
-Saved: `index.faiss`, in faiss's own format; `index.json`, `{"index_type": as built}`; and the
-vectors as `vectors.py` describes, unless the index holds them as they are (`Flat`,
+Saved files: `index.faiss`, in faiss's own format; `index.json`, `{"index_type": as built}`; and
+the vectors as described in `vectors.py`, unless the index holds them uncompressed (`Flat`,
 `HNSW32`, `...,RFlat`). All are memory-mapped on load.
 """
 
@@ -29,17 +30,17 @@ import faiss
 from annotated_types import Ge
 
 from euclidesdb_server.engines.faiss_index import (
+    adds_dimensions,
+    check_rows_fill_lists,
     compares_all,
-    enlarges,
     faiss_untyped,
+    limit_faiss_threads,
     parts,
-    refuse_empty_lists,
     rows_held,
     search_parameters,
     takes_parameters,
-    threads_of_faiss,
 )
-from euclidesdb_server.engines.proposals import Demand, RankedProposals
+from euclidesdb_server.engines.reranking import CandidateRequest, RerankedSearch
 from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.engines.vectors import load_vectors, save_vectors
 from euclidesdb_server.errors import ConfigError
@@ -51,44 +52,44 @@ _log = logging.getLogger(__name__)
 
 _FLAT = "Flat"
 
-# From an index that keeps less than the rows, this many times what is wanted: the best are
-# chosen by true distance. On 6,000 clustered rows of 32, the recall of the nearest ten rose so:
-# PQ8x4 from 0.25 to 0.64, LSH from 0.29 to 0.65, SQ4 from 0.72 to 0.998.
-_RERANK = 4
+# For an index that compresses rows, the default number of candidates to re-rank, as a multiple of
+# k. On 6,000 clustered rows of 32, it raised the recall of the nearest ten: PQ8x4 from 0.25 to
+# 0.64, LSH from 0.29 to 0.65, SQ4 from 0.72 to 0.998.
+_RERANK_COMPRESSED = 4
 
-# Where no more rows are forbidden than this, a search takes what one of all rows does: a graph
-# keeps the candidates it was configured to keep. 100 queries for 100 of 100,000 rows: 6 ms, and
-# 12 ms with as many candidates as rows asked for, which finds more.
-_MOSTLY_ALLOWED = 1.5
+# Up to this over-fetch factor most rows are allowed, and a graph keeps only as many candidates as
+# configured, so that a search costs as much as one of all rows: 100 queries for 100 of 100,000
+# rows take 6 ms. With as many candidates as rows requested it takes 12 ms, and finds more.
+_MAX_OVERFETCH_WITHOUT_CANDIDATES = 1.5
 
-# What faiss says where an index could never take rows, however many. All else that training
-# or adding may raise is for want of rows, or of variety in them.
-_NEVER_ADDS = ("add does not make sense", "not implemented")
+# faiss's messages for an index that can never take rows, however many. All other errors of
+# training and adding mean that there are too few rows, or too few different ones.
+_NEVER_TAKES_ROWS = ("add does not make sense", "not implemented")
 
-# What faiss puts before its reason: a C++ function, file and line, and a condition where words
-# follow it. "'metric == METRIC_L2' failed" may be all there is.
-_PLACE = re.compile(r"Error in .+? at \S+:\d+: (?:Error: (?:'.*' failed: (?=\S))?)?")
+# What precedes the reason in faiss's messages: a C++ function, file and line, and the condition
+# that failed if text follows it. "'metric == METRIC_L2' failed" may be all there is.
+_LOCATION = re.compile(r"Error in .+? at \S+:\d+: (?:Error: (?:'.*' failed: (?=\S))?)?")
 
 
 @dataclass(frozen=True, slots=True)
 class FaissOptions:
-    """Section `[faiss]` of the configuration; `metric` and `index_type` are EuclidesDB's."""
+    """Section `[faiss]` of the configuration; `metric`, `index_type` come from EuclidesDB (C++)."""
 
     metric: Literal["l2", "inner_product", "cosine"] = "l2"
     """How vectors are compared."""
     index_type: str = _FLAT
     """A string for faiss's index factory: `Flat`, `HNSW32`, `IVF256,PQ32`, ..."""
     nprobe: Annotated[int, Ge(0)] = 0
-    """Inverted lists to look at in a search of an `IVF` index; 0: faiss's default (1)."""
+    """Inverted lists to search in an `IVF` index; 0: faiss's default (1)."""
     ef_search: Annotated[int, Ge(0)] = 0
     """Candidates to keep in a search of an `HNSW` index; 0: faiss's default (16)."""
     rerank: Annotated[int, Ge(0)] = 0
-    """Ask the index for so many times the rows wanted, and choose by distance; 0: 4 times where
-    the index keeps less than the rows, else once."""
+    """Candidates to re-rank by distance, as a multiple of the results; 0: 4 if the index compresses
+    the rows, otherwise 1."""
 
 
 class FaissSegment:
-    """A faiss index, and the rows it was built from."""
+    """A faiss index, and the rows that it was built from."""
 
     def __init__(
         self,
@@ -97,11 +98,11 @@ class FaissSegment:
         vectors: Matrix | None,
         metric: Metric,
         *,
-        about: str,
+        description: str,
         rerank: int,
     ) -> None:
-        """`vectors` None: the index holds them (see `rows_held`). rerank 0: the default."""
-        self.about = about
+        """vectors: None if the index holds them (see `rows_held`). rerank: 0 for the default."""
+        self.description = description
         self.exact = isinstance(index, faiss.IndexFlat)
         self._index = index
         self._index_type = index_type
@@ -109,20 +110,20 @@ class FaissSegment:
         self._holds_rows = held is not None
         rows = vectors if held is None else held
         if rows is None:
-            raise ValueError(f"index {index_type!r} does not hold its rows: pass them")
+            raise ValueError(f"index {index_type!r} does not hold its rows, so vectors is required")
         self._scan = MatrixScan(rows, metric)
         uncompressed = self._holds_rows and not isinstance(index, faiss.IndexRefine)
-        self._rerank = rerank or (1 if uncompressed else _RERANK)
-        self._selects = compares_all(index) and takes_parameters(
+        self._rerank = rerank or (1 if uncompressed else _RERANK_COMPRESSED)
+        self._takes_mask = compares_all(index) and takes_parameters(
             index, faiss_untyped.IDSelectorAll()
         )
-        self._widens = not self._selects and takes_parameters(index, None)
+        self._takes_parameters = not self._takes_mask and takes_parameters(index, None)
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
-        """As `Segment.search`; as near to exact as the index type is."""
+        """As `Segment.search`; exact or approximate depending on the index type."""
         if self.exact:
             return self.search_exactly(queries, k, allowed)
-        return RankedProposals(self, self._scan, self._rerank).search(queries, k, allowed)
+        return RerankedSearch(self, self._scan, self._rerank).search(queries, k, allowed)
 
     def search_exactly(
         self, queries: Matrix, k: int, allowed: RowMask | None
@@ -130,23 +131,25 @@ class FaissSegment:
         """As `Segment.search_exactly`."""
         return self._scan.search(queries, k, allowed)
 
-    def propose(self, queries: Matrix, demand: Demand) -> Rows:
-        """What the index finds, -1 where it finds too few."""
-        count = demand.count
+    def find_candidates(self, queries: Matrix, request: CandidateRequest) -> Rows:
+        """As `CandidateSource.find_candidates`."""
+        count = request.count
         parameters = None
-        if self._selects and demand.allowed is not None:
+        if self._takes_mask and request.allowed is not None:
             if self._rerank > 1:
-                # The allowed rows may all be far, and more alike than compression can tell.
+                # the allowed rows may all be far away, and compressed too similar to tell apart
                 count = min(2 * count, len(self._scan.vectors))
-            # Holds the bits by pointer: both must live until the search is done.
-            selector = faiss_untyped.IDSelectorBitmap(demand.allowed.bits)
+            # it refers to the bits by pointer: both must exist until the search is done
+            selector = faiss_untyped.IDSelectorBitmap(request.allowed.bits)
             parameters = search_parameters(self._index, selector=selector)
-        elif demand.widening > 1:
-            count = min(math.ceil(count * demand.widening), len(self._scan.vectors))
-            if self._widens:
-                candidates = 2 * count if demand.widening > _MOSTLY_ALLOWED else 1
+        elif request.overfetch > 1:
+            count = min(math.ceil(count * request.overfetch), len(self._scan.vectors))
+            if self._takes_parameters:
+                candidates = (
+                    2 * count if request.overfetch > _MAX_OVERFETCH_WITHOUT_CANDIDATES else 1
+                )
                 parameters = search_parameters(
-                    self._index, widening=demand.widening, candidates=candidates
+                    self._index, overfetch=request.overfetch, candidates=candidates
                 )
         rows: Rows = self._index.search(queries, count, params=parameters)[1]
         return rows
@@ -154,14 +157,14 @@ class FaissSegment:
     def save(self, folder: Path) -> None:
         """As `Segment.save`."""
         faiss.write_index(self._index, str(folder / "index.faiss"))
-        about = json.dumps({"index_type": self._index_type})
-        (folder / "index.json").write_text(about, "utf-8")
+        built = json.dumps({"index_type": self._index_type})
+        (folder / "index.json").write_text(built, "utf-8")
         if not self._holds_rows:
             save_vectors(folder, self._scan.vectors)
 
 
 class FaissEngine:
-    """`SearchEngine` by an index of faiss."""
+    """A `SearchEngine` with any index of faiss's index factory."""
 
     name = "faiss"
     Options = FaissOptions
@@ -176,26 +179,26 @@ class FaissEngine:
 
     @property
     def build_options(self) -> Mapping[str, Any]:
-        """What shapes the index; the others only steer a search."""
+        """The options that determine the index; the others only affect searches."""
         return {"metric": self._options.metric, "index_type": self._options.index_type}
 
     def build(self, vectors: Matrix, *, threads: int = 1) -> FaissSegment:
         """As `SearchEngine.build`.
 
-        Raises ConfigError where `index_type` is none that faiss knows, cannot work with this
-        dimension or metric, or takes no rows without ids.
+        Raises ConfigError if `index_type` is unknown to faiss, cannot work with this dimension or
+        metric, or needs ids for its rows.
         """
         index_type = self._options.index_type
         index = self._create(index_type, vectors.shape[1])
         if len(vectors) == 0:
             index_type, index = _FLAT, self._create(_FLAT, vectors.shape[1])
         try:
-            refuse_empty_lists(index, len(vectors))
-            with threads_of_faiss(threads):
+            check_rows_fill_lists(index, len(vectors))
+            with limit_faiss_threads(threads):
                 index.train(vectors)
                 index.add(vectors)
         except RuntimeError as error:
-            if any(message in str(error) for message in _NEVER_ADDS):
+            if any(message in str(error) for message in _NEVER_TAKES_ROWS):
                 raise self._config_error(_reason(error)) from error
             _log.info(
                 "faiss cannot build %s of %d rows; this segment is %s: %s",
@@ -209,11 +212,11 @@ class FaissEngine:
         return self._segment(index, index_type, vectors)
 
     def load(self, folder: Path) -> FaissSegment:
-        """As `SearchEngine.load`; raises CorruptRecord where the files of vectors disagree."""
+        """As `SearchEngine.load`; raises CorruptRecord if the files of vectors disagree."""
         path = str(folder / "index.faiss")
         try:
             index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError:  # a type of index that cannot be mapped
+        except RuntimeError:  # this type of index cannot be memory-mapped
             index = faiss.read_index(path)
         index_type = json.loads((folder / "index.json").read_text("utf-8"))["index_type"]
         vectors = None if rows_held(index) is not None else load_vectors(folder)
@@ -230,20 +233,20 @@ class FaissEngine:
             index_type,
             vectors,
             self.metric,
-            about=self._about(index_type, index.ntotal),
+            description=self._description(index_type, index.ntotal),
             rerank=self._options.rerank,
         )
 
-    def _about(self, index_type: str, rows: int) -> str:
-        wanted = self._options.index_type
-        if index_type == wanted:
-            return wanted
+    def _description(self, index_type: str, rows: int) -> str:
+        configured = self._options.index_type
+        if index_type == configured:
+            return configured
         if rows == 0:
             return f"{index_type} (no rows yet)"
-        return f"{index_type} ({rows} rows are too few for {wanted})"
+        return f"{index_type} ({rows} rows are too few for {configured})"
 
     def _create(self, index_type: str, dim: int) -> faiss.Index:
-        # Rows arrive at unit length under `cosine`, so their inner product is the similarity.
+        # under `cosine` rows are of unit length, so their inner product is the similarity
         l2 = self.metric.kind is MetricKind.L2
         metric = faiss.METRIC_L2 if l2 else faiss.METRIC_INNER_PRODUCT
         try:
@@ -251,30 +254,30 @@ class FaissEngine:
         except RuntimeError as error:
             raise self._config_error(_reason(error), dim=dim) from error
         for part in parts(index):
-            if isinstance(part, faiss.IndexPreTransform) and enlarges(part):
+            if isinstance(part, faiss.IndexPreTransform) and adds_dimensions(part):
                 raise self._config_error("PCA cannot add dimensions", dim=dim)
             if isinstance(part, faiss.IndexIDMap):
-                raise self._config_error("rows need no ids of their own: leave IDMap out")
+                raise self._config_error("IDMap is not supported: remove it")
             if isinstance(part, faiss.IndexLattice):
-                raise self._config_error("faiss saves no lattice that it can read again")
-            # Else faiss warns on standard error, line by line, of fewer than 39 rows a centroid.
+                raise self._config_error("faiss cannot read a saved lattice index")
+            # otherwise faiss prints a warning for fewer than 39 rows per centroid, many times
             trained: Any
             for trained in (part, getattr(part, "pq", None), getattr(part, "refine_pq", None)):
                 if hasattr(trained, "cp"):
                     trained.cp.min_points_per_centroid = 1
-            # Reorders the codes for searches that we never ask for, by simulated annealing:
-            # 25 of the 26 seconds that training PQ8 takes.
+            # it reorders the codes, by simulated annealing, for a kind of search that is not used
+            # here, and takes 25 of the 26 seconds of training PQ8
             if hasattr(part, "do_polysemous_training"):
                 part.do_polysemous_training = False
         return index
 
-    def _config_error(self, why: str, *, dim: int | None = None) -> ConfigError:
-        where = "" if dim is None else f" for vectors of {dim} under {self._options.metric}"
+    def _config_error(self, reason: str, *, dim: int | None = None) -> ConfigError:
+        case = "" if dim is None else f" for vectors of {dim} under {self._options.metric}"
         return ConfigError(
-            f"[faiss] index_type = {self._options.index_type!r} cannot be used{where}: {why}"
+            f"[faiss] index_type = {self._options.index_type!r} cannot be used{case}: {reason}"
         )
 
 
 def _reason(error: RuntimeError) -> str:
-    """Why faiss failed, without where in its code it did."""
-    return _PLACE.sub("", str(error), count=1).strip()
+    """The reason in faiss's message, without the location in its code."""
+    return _LOCATION.sub("", str(error), count=1).strip()

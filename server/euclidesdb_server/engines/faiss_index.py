@@ -1,4 +1,8 @@
-"""What an index of faiss is made of, holds and takes: what its classes do not say themselves."""
+"""What a faiss index consists of, which rows it holds, and which search parameters it takes.
+
+This is knowledge about faiss's classes that they do not offer themselves. It knows nothing of
+segments.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,13 @@ import numpy as np
 
 from euclidesdb_server.values.arrays import Matrix
 
-# The type information in faiss 1.15 lacks the arguments that its wrappers take.
+# The type information of faiss 1.15 lacks the arguments that its wrappers take.
 faiss_untyped: Any = faiss
 
 
 @contextmanager
-def threads_of_faiss(count: int) -> Iterator[None]:
-    """Lets faiss use so many threads in calls from this thread; those from others use theirs."""
+def limit_faiss_threads(count: int) -> Iterator[None]:
+    """Make faiss use `count` threads in calls from this thread. Other threads are unaffected."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(count)
     try:
@@ -27,15 +31,18 @@ def threads_of_faiss(count: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def refuse_empty_lists(index: faiss.Index, rows: int) -> None:
-    """Raises as faiss does for most, but not for an inverted multi-index (`IMI2x8`)."""
+def check_rows_fill_lists(index: faiss.Index, rows: int) -> None:
+    """Raise RuntimeError if there are fewer rows than inverted lists.
+
+    faiss does so for most indexes, but not for an inverted multi-index (`IMI2x8`).
+    """
     for part in parts(index):
         if isinstance(part, faiss.IndexIVF) and 0 < rows < part.nlist:
             raise RuntimeError(f"{rows} rows are fewer than the {part.nlist} inverted lists")
 
 
 def parts(index: faiss.Index) -> Iterator[faiss.Index]:
-    """The index and those it wraps, outermost first."""
+    """The index and the indexes that it wraps, outermost first."""
     index = faiss.downcast_index(index)
     yield index
     if isinstance(index, faiss.IndexPreTransform):
@@ -46,15 +53,15 @@ def parts(index: faiss.Index) -> Iterator[faiss.Index]:
         yield from parts(index.storage)
 
 
-def enlarges(index: Any) -> bool:
-    """Whether a PCA is to have more dimensions than it is given."""
+def adds_dimensions(index: Any) -> bool:
+    """Whether an IndexPreTransform has a PCA with more dimensions of output than of input."""
     chain = index.chain
     steps = [faiss.downcast_VectorTransform(chain.at(i)) for i in range(chain.size())]
     return any(isinstance(step, faiss.PCAMatrix) and step.d_out > step.d_in for step in steps)
 
 
 def rows_held(index: faiss.Index) -> Matrix | None:
-    """A view of the rows where the index holds them as they were given; alive while it is."""
+    """A view of the rows if the index holds them uncompressed. Valid as long as the index is."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexHNSW):
         index = faiss.downcast_index(index.storage)
@@ -71,7 +78,7 @@ def rows_held(index: faiss.Index) -> Matrix | None:
 
 
 def compares_all(index: faiss.Index) -> bool:
-    """Whether a search of the index compares with all it holds, compressed as that may be."""
+    """Whether a search compares the query with every row, even if in compressed form."""
     *_, innermost = parts(index)
     return isinstance(innermost, faiss.IndexFlatCodes) and not any(
         isinstance(part, faiss.IndexHNSW | faiss.IndexIVF) for part in parts(index)
@@ -79,7 +86,7 @@ def compares_all(index: faiss.Index) -> bool:
 
 
 def takes_parameters(index: faiss.Index, selector: Any) -> bool:
-    """Whether a search of the index takes parameters. No class says; a search tells."""
+    """Whether a search of the index takes parameters. Only trying it shows."""
     if index.ntotal == 0:
         return False
     try:
@@ -91,29 +98,31 @@ def takes_parameters(index: faiss.Index, selector: Any) -> bool:
 
 
 def search_parameters(
-    index: faiss.Index, *, selector: Any = None, widening: float = 1, candidates: int = 1
+    index: faiss.Index, *, selector: Any = None, overfetch: float = 1, candidates: int = 1
 ) -> Any:
-    """How to search `index` among the selected rows, looking `widening` times further.
+    """The parameters of a search of `index`.
 
-    candidates: at least so many a graph keeps; the last ones it finds are often not the nearest.
+    selector: of the rows to search; None: all. overfetch: how many times more widely than
+    configured to search. candidates: the least number that a graph keeps; the last ones that it
+    finds are often not the nearest.
     """
     index = faiss.downcast_index(index)
-    asked = {"selector": selector, "widening": widening, "candidates": candidates}
+    arguments = {"selector": selector, "overfetch": overfetch, "candidates": candidates}
     if isinstance(index, faiss.IndexPreTransform):
-        inner = search_parameters(index.index, **asked)
+        inner = search_parameters(index.index, **arguments)
         return faiss_untyped.SearchParametersPreTransform(index_params=inner)
     if isinstance(index, faiss.IndexRefine):
-        inner = search_parameters(index.base_index, **asked)
+        inner = search_parameters(index.base_index, **arguments)
         return faiss_untyped.IndexRefineSearchParameters(
             k_factor=index.k_factor, base_index_params=inner
         )
     if isinstance(index, faiss.IndexIVF):
-        nprobe = min(index.nlist, math.ceil(index.nprobe * widening))
+        nprobe = min(index.nlist, math.ceil(index.nprobe * overfetch))
         if isinstance(index, faiss.IndexIVFPQ):
             return faiss_untyped.IVFPQSearchParameters(sel=selector, nprobe=nprobe)
         return faiss_untyped.SearchParametersIVF(sel=selector, nprobe=nprobe)
     if isinstance(index, faiss.IndexHNSW):
-        ef_search = max(math.ceil(index.hnsw.efSearch * widening), candidates)
+        ef_search = max(math.ceil(index.hnsw.efSearch * overfetch), candidates)
         return faiss_untyped.SearchParametersHNSW(
             sel=selector, efSearch=min(index.ntotal, ef_search)
         )

@@ -1,4 +1,4 @@
-"""The contract of a search engine. `tests/engines/test_contract.py` holds every engine to it."""
+"""The contract of a search engine, to which `tests/engines/test_contract.py` holds every engine."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class Segment(Protocol):
     """An immutable index of rows 0..n-1. Searched from many threads at once."""
 
     @property
-    def about(self) -> str:
-        """What it is, for people: "HNSW32", "30 trees", "all rows"."""
+    def description(self) -> str:
+        """What kind of index it is, for people: "HNSW32", "30 trees", "all rows"."""
 
     @property
     def exact(self) -> bool:
-        """Whether `search` always finds the true nearest, as `search_exactly` does."""
+        """Whether `search` always finds the true nearest rows, as `search_exactly` does."""
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; rows at equal distance ascend.
 
-        queries: shape (q, dim), scaled to unit length where the metric normalizes.
-        k: at least 1, and may exceed the number of rows.
+        queries: shape (q, dim), scaled to unit length if the metric normalizes.
+        k: at least 1; may exceed the number of rows.
         allowed: only these rows may be returned; None: any row.
 
         Returns distances and rows, each of shape (q, min(k, number of allowed rows)): never
-        fewer, never padding, never the same row twice in one answer. Distances are those of
+        fewer, never padding, never the same row twice for a query. Distances are those of
         `distances.py` in the engine's metric, from the rows as they were given: an index that
         approximates or compresses may miss rows, but never misstates a distance.
         """
@@ -38,14 +38,14 @@ class Segment(Protocol):
     def search_exactly(
         self, queries: Matrix, k: int, allowed: RowMask | None
     ) -> tuple[Distances, Rows]:
-        """As `search`, by comparing with every allowed row: what recall is measured against."""
+        """As `search`, by comparing with every allowed row. Recall is measured against this."""
 
     def save(self, folder: Path) -> None:
         """Write what `SearchEngine.load` needs into `folder`, which exists and is empty.
 
-        Called at most once, on a segment that was built, while no search of it runs (annoy
-        exchanges its forest for the file). `folder` may be renamed afterwards.
-        Need not sync and need not checksum: the caller does both.
+        Called at most once, on a segment that was built, while it is not being searched (annoy
+        replaces its forest by the file). `folder` may be renamed afterwards. The caller syncs
+        the files and computes checksums of them.
         """
 
 
@@ -60,16 +60,17 @@ class SearchEngine(Protocol):
 
     @property
     def build_options(self) -> Mapping[str, Any]:
-        """The options (JSON values) that shape a segment: one saved under others is rebuilt."""
+        """The options (JSON values) that shape a segment; one saved under others is rebuilt."""
 
     def build(self, vectors: Matrix, *, threads: int = 1) -> Segment:
-        """Index `vectors`: rows 0..n-1, n may be 0, scaled to unit length where the metric
-        normalizes. The matrix is the segment's own from now on: nobody changes it.
+        """Index `vectors`: rows 0..n-1, scaled to unit length if the metric normalizes.
 
-        threads: at least 1; how many the build may use. Searches meanwhile are not affected.
+        vectors: may have no rows. The segment owns the matrix from now on; the caller must not
+            change it.
+        threads: at least 1; how many the build may use. Searches at the same time are unaffected.
 
-        Raises ConfigError where the options cannot work with this dimension.
+        Raises ConfigError if the options cannot work with this dimension.
         """
 
     def load(self, folder: Path) -> Segment:
-        """Open what `Segment.save` wrote, memory-mapped where the format allows it."""
+        """Open what `Segment.save` wrote, memory-mapped if the format allows it."""

@@ -1,7 +1,7 @@
 """Search engines by name: the entry points of the group `euclidesdb.engines`.
 
-An entry names a class that is a `SearchEngine`, with an attribute `Options` (a frozen
-dataclass: the keys of its section in the configuration) and one constructor argument.
+An entry point names a class that is a `SearchEngine`, with an attribute `Options` (a frozen
+dataclass: the keys of its section in the configuration) and a constructor that takes one of these.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class Engines:
-    """The search engines as configured. sections: by engine, its section of `file`."""
+    """The search engines as configured.
+
+    name: of the default engine. sections: by engine, its section of the configuration `file`.
+    """
 
     def __init__(
         self,
@@ -32,7 +35,7 @@ class Engines:
         sections: Mapping[str, Mapping[str, str]] | None = None,
         file: Path | None = None,
     ) -> None:
-        """Raises ConfigError, for sections of engines that are not in use, too."""
+        """Raises ConfigError, also for sections of engines that are not in use."""
         self._name = name
         self._sections = sections or {}
         self.default = create_engine(name, self._sections.get(name, {}), file=file)
@@ -40,14 +43,14 @@ class Engines:
             create_engine(other, section, file=file)
 
     def for_dim(self, dim: int) -> SearchEngine:
-        """The default engine, or `exact` where it cannot work with vectors of that length.
+        """The default engine, or `exact` if that cannot work with vectors of this length.
 
-        For spaces that no model.conf can choose another engine for.
+        For spaces without a model.conf that could choose another engine.
         """
         try:
             self.default.build(np.empty((0, dim), np.float32))
         except ConfigError as error:
-            log.warning("vectors of %d are searched exactly: %s", dim, error)
+            log.warning("vectors of length %d are searched exactly: %s", dim, error)
             return create_engine("exact", {}, file=None)
         return self.default
 
@@ -56,24 +59,24 @@ class Engines:
     ) -> SearchEngine:
         """The engine of a model whose model.conf is `file`.
 
-        name: of its engine; empty: the default. sections: of its model.conf, by engine; what
-        they say goes before what the server's configuration says.
+        name: of the engine; empty: the default. sections: of the model.conf, by engine; they take
+            precedence over the sections of the server's configuration.
 
-        Raises ConfigError, for an engine of its own that cannot work with vectors of
-        `feature_dim`, too.
+        Raises ConfigError, also if the model's own engine cannot work with vectors of
+        `feature_dim`.
         """
         known = engine_names()
         if name and name not in known:
             raise ConfigError(
-                f"{file}: [model] search_engine = {name!r} is none of {', '.join(known)}"
+                f"{file}: [model] search_engine = {name!r} is not one of {', '.join(known)}"
             )
         for section in sections:
             if section not in known:
                 raise ConfigError(
-                    f"{file} has an unknown section [{section}]; besides [model] there may be "
+                    f"{file} has an unknown section [{section}]; the sections are [model], "
                     + ", ".join(f"[{other}]" for other in known)
                 )
-            create_engine(section, sections[section], file=file)  # says what is wrong there
+            create_engine(section, sections[section], file=file)  # validates the section
         name = name or self._name
         if not sections and name == self._name:
             return self.default
@@ -96,7 +99,7 @@ def create_engine(name: str, section: Mapping[str, str], *, file: Path | None) -
     entries = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in entries:
         raise ConfigError(
-            f"{file or 'options'}: [server] search_engine = {name!r} is none of "
+            f"{file or 'options'}: [server] search_engine = {name!r} is not one of "
             + ", ".join(sorted(entries))
         )
     engine = _load(entries[name])

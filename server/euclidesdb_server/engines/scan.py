@@ -1,9 +1,10 @@
-"""The nearest rows found by comparing with all of them, block by block.
+"""Exact search: compares with all rows, block by block.
 
-A matrix product bounds the distances of a block to all queries at once (`bounds.py`), and
-only the rows that may be among the k nearest are measured. Answers are to the bit those of
+A matrix product bounds the distances of a block to all queries at once (`bounds.py`), and only
+the rows that may be among the k nearest are measured. The results are bit for bit those of
 measuring every row. The 10 nearest of 100,000 rows of 128 on one core: 100 queries at once take
-60 ms and one 5 ms (7 ms without the squared lengths kept), where measuring all took 760 and 9.
+60 ms and a single one 5 ms (7 ms if the squared lengths are not cached); measuring every row took
+760 ms and 9 ms.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from euclidesdb_server.engines.bounds import Bounder, can_bound, needs_squares, squared_lengths
+from euclidesdb_server.engines.bounds import (
+    BoundCalculator,
+    can_bound,
+    needs_squares,
+    squared_lengths,
+)
 from euclidesdb_server.engines.distances import (
     aligned,
     distances,
@@ -29,18 +35,18 @@ from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.row_mask import RowMask
 
 # Pairs of a query and a row that are bounded or measured at a time: 2 MiB as float32.
-_PAIRS = 512 << 10
+_BLOCK_PAIRS = 512 << 10
 _MAX_QUERIES = 1024
 
-# So few pairs are measured in the time that bounds and bookkeeping take, 0.15 ms.
-_FEW_PAIRS = 1024
+# Up to this many pairs are measured in the time that bounds and bookkeeping take, 0.15 ms.
+_MAX_PAIRS_WITHOUT_BOUNDS = 1024
 
-# So few rows are measured in the time that bounding them for one query takes.
-_FEW_ALONE = 256
+# Up to this many rows are measured in the time that it takes to bound them for one query.
+_MAX_ROWS_WITHOUT_BOUNDS = 256
 
 
 class MatrixScan:
-    """The rows of one matrix, and how they are compared; searched from many threads at once."""
+    """The rows of a matrix and the metric by which they are searched. Thread-safe."""
 
     def __init__(self, vectors: Matrix, metric: Metric) -> None:
         self.vectors = vectors
@@ -55,7 +61,7 @@ class MatrixScan:
             and available * 2 > len(self.vectors)
             and needs_squares(self.metric, self.vectors.shape[1])
         ):
-            # Half the time of a single query. They take as much as one dimension of the rows.
+            # saves half the time of a single query, and takes the memory of one dimension
             self._squares = squared_lengths(self.vectors)
         return search_matrix(queries, self.vectors, k, allowed, self.metric, squares=self._squares)
 
@@ -70,17 +76,22 @@ def search_matrix(
     squares: Vector | None = None,
     within: Vector | None = None,
 ) -> tuple[Distances, Rows]:
-    """`Segment.search` by comparing with all the rows allowed. squares: as `search_blocks`.
+    """As `Segment.search`, by comparing with all allowed rows.
 
-    within: shape (queries,): rows farther than this may be left out of the answer, which may
-        have fewer columns then.
+    squares: as in `search_blocks`.
+    within: shape (queries,). Rows farther than this may be omitted from the results, which may
+        then have fewer columns.
     """
     available = len(rows) if allowed is None else allowed.count
-    if len(queries) == 1 and available > max(_FEW_ALONE, len(rows) // 2) and rows.flags.aligned:
-        alone = _search_alone(queries, rows, k, allowed, metric, squares=squares, within=within)
-        if alone is not None:
-            return alone
-    if 0 < available * len(queries) <= _FEW_PAIRS:
+    if (
+        len(queries) == 1
+        and available > max(_MAX_ROWS_WITHOUT_BOUNDS, len(rows) // 2)
+        and rows.flags.aligned
+    ):
+        found = _search_single(queries, rows, k, allowed, metric, squares=squares, within=within)
+        if found is not None:
+            return found
+    if 0 < available * len(queries) <= _MAX_PAIRS_WITHOUT_BOUNDS:
         return _search_few(queries, rows, k, allowed, metric)
     blocks = _matrix_blocks(rows, allowed)
     return search_blocks(queries, blocks, k, allowed, metric, squares=squares)
@@ -97,17 +108,17 @@ def search_blocks(
 ) -> tuple[Distances, Rows]:
     """The k nearest allowed rows of all `blocks`, in memory that grows with k, not with the rows.
 
-    blocks: row numbers, shape (m,), with their vectors, shape (m, dim); row numbers ascend
-        within a block and from one to the next. All allowed rows are among them; a block
-        is done with when the next is asked for.
-    squares: `squared_lengths` of all rows, by number, where they are kept; a search of few
+    blocks: row numbers, shape (m,), with their vectors, shape (m, dim). Row numbers ascend within
+        a block and from one block to the next, and include all allowed rows. A block may be
+        overwritten when the next one is requested.
+    squares: `squared_lengths` of all rows, by row number, if they are cached; a search with few
         queries spends half its time on them.
     """
     dim = queries.shape[1]
-    at_a_time = min(_MAX_QUERIES, max(1, _PAIRS // rows_per_block(dim)))
+    queries_per_scan = min(_MAX_QUERIES, max(1, _BLOCK_PAIRS // rows_per_block(dim)))
     scans = [
-        _Scan(queries[start : start + at_a_time], k, metric)
-        for start in range(0, len(queries), at_a_time)
+        _Scan(queries[start : start + queries_per_scan], k, metric)
+        for start in range(0, len(queries), queries_per_scan)
     ]
     with_squares = needs_squares(metric, dim)
     mask = None if allowed is None else allowed.as_bool()
@@ -122,11 +133,11 @@ def search_blocks(
         if with_squares:
             block_squares = squared_lengths(vectors) if squares is None else squares[numbers]
         for scan in scans:
-            scan.offer(numbers, vectors, block_squares, keep if count < len(numbers) else None)
+            scan.add_block(numbers, vectors, block_squares, keep if count < len(numbers) else None)
     shape = (len(queries), min(k, seen))
     found = np.empty(shape, np.float32), np.empty(shape, np.int64)
     for position, scan in enumerate(scans):
-        part = slice(position * at_a_time, (position + 1) * at_a_time)
+        part = slice(position * queries_per_scan, (position + 1) * queries_per_scan)
         found[0][part], found[1][part] = scan.nearest()
     return found
 
@@ -139,14 +150,14 @@ def _search_few(
         picked = rows if allowed is None else rows_at(rows, numbers)
         measured = distances(queries[0], picked, metric)[None]
     else:
-        of = np.repeat(np.arange(len(queries)), len(numbers))
-        pairs = pair_distances(queries, of, rows, np.tile(numbers, len(queries)), metric)
+        query_numbers = np.repeat(np.arange(len(queries)), len(numbers))
+        pairs = pair_distances(queries, query_numbers, rows, np.tile(numbers, len(queries)), metric)
         measured = pairs.reshape(len(queries), -1)
     chosen = np.argsort(measured, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(measured, chosen, 1), numbers[chosen]
 
 
-def _search_alone(
+def _search_single(
     query: Matrix,
     rows: Matrix,
     k: int,
@@ -156,16 +167,16 @@ def _search_alone(
     squares: Vector | None,
     within: Vector | None,
 ) -> tuple[Distances, Rows] | None:
-    """The answer to one query, shape (1, dim), bounding all rows at once: half the time of blocks.
+    """The results for one query, shape (1, dim): bounds all rows at once, in half the time.
 
-    None where there are no bounds without squares that were not kept, or they tell too little.
+    None if there are no bounds, if they need squares that are not cached, or exclude too few rows.
     """
     with_squares = needs_squares(metric, rows.shape[1])
     if not can_bound(metric, rows.shape[1]) or (with_squares and squares is None):
         return None
     keep = None if allowed is None else allowed.as_bool()
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = Bounder(query, metric).bounds(rows, squares if with_squares else None)
+        bounds = BoundCalculator(query, metric).bounds(rows, squares if with_squares else None)
         low = bounds.low[0]
         if keep is not None:
             low[~keep] = np.inf
@@ -187,7 +198,7 @@ def _search_alone(
 def _matrix_blocks(rows: Matrix, allowed: RowMask | None) -> Iterator[tuple[Rows, Matrix]]:
     step = rows_per_block(rows.shape[1])
     if allowed is not None and allowed.count * 2 < len(rows):
-        # Few: copying them out costs less than measuring those between.
+        # few are allowed: copying them costs less than measuring the rows between them
         numbers = allowed.rows()
         for start in range(0, len(numbers), step):
             picked = numbers[start : start + step]
@@ -199,45 +210,47 @@ def _matrix_blocks(rows: Matrix, allowed: RowMask | None) -> Iterator[tuple[Rows
 
 
 _Keep: TypeAlias = npt.NDArray[np.bool_] | None
-# Positions of queries and of rows, and the distances of these pairs.
-_Found: TypeAlias = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Vector]
+# Pairs: the positions of the query and of the row, and the distance.
+_Pairs: TypeAlias = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Vector]
 
 
 class _Scan:
-    """The k nearest of the rows offered so far to a few queries."""
+    """The k nearest rows to a few queries, among the blocks added so far."""
 
     def __init__(self, queries: Matrix, k: int, metric: Metric) -> None:
         self._queries = queries
         self._k = k
         self._metric = metric
-        self._bounder = Bounder(queries, metric) if can_bound(metric, queries.shape[1]) else None
+        self._calculator = (
+            BoundCalculator(queries, metric) if can_bound(metric, queries.shape[1]) else None
+        )
         self._kth = np.full(len(queries), np.inf, np.float32)
         self._seen = 0
-        # Pairs that may be of the answer; those of a query in ascending order of rows, but for
-        # the first part, which is the answer so far.
+        # Pairs that may be among the results. Those of a query are in ascending order of rows,
+        # except in the first part, which contains the results so far.
         self._parts: list[tuple[npt.NDArray[np.uint16], Vector, Rows]] = []
         self._pending = 0
 
-    def offer(
+    def add_block(
         self,
         numbers: Rows,
         vectors: Matrix,
         squares: Vector | None,
         keep: _Keep,
     ) -> None:
-        """Take rows that come after those offered before. keep: which of them count; None: all."""
+        """Add rows that follow those added before. keep: which of them are allowed; None: all."""
         found = self._bounded(vectors, squares, keep)
         if found is None:
             found = self._measured(vectors, keep)
-        of, columns, measured = found
+        query_numbers, columns, measured = found
         self._seen += len(vectors) if keep is None else int(np.count_nonzero(keep))
-        self._parts.append((of.astype(np.uint16), measured, numbers[columns]))
-        self._pending += len(of)
+        self._parts.append((query_numbers.astype(np.uint16), measured, numbers[columns]))
+        self._pending += len(query_numbers)
         if self._pending >= len(self._queries) * self._k:
             self._prune()
 
     def nearest(self) -> tuple[Distances, Rows]:
-        """Distances and rows, each of shape (queries, min(k, rows offered))."""
+        """Distances and rows, each of shape (queries, min(k, allowed rows))."""
         self._prune()
         shape = (len(self._queries), min(self._k, self._seen))
         if not self._parts:
@@ -248,30 +261,31 @@ class _Scan:
     def _prune(self) -> None:
         if not self._parts:
             return
-        of, measured, rows = map(np.concatenate, zip(*self._parts, strict=True))
-        order = np.lexsort((measured, of))  # stable, so rows at equal distance ascend
-        starts = np.searchsorted(of[order], np.arange(len(self._queries)))
+        query_numbers, measured, rows = map(np.concatenate, zip(*self._parts, strict=True))
+        order = np.lexsort((measured, query_numbers))  # stable: rows at equal distance ascend
+        starts = np.searchsorted(query_numbers[order], np.arange(len(self._queries)))
         count = min(self._k, self._seen)
         chosen = order[starts[:, None] + np.arange(count)].reshape(-1)
-        self._parts = [(of[chosen], measured[chosen], rows[chosen])]
+        self._parts = [(query_numbers[chosen], measured[chosen], rows[chosen])]
         self._pending = 0
         if count == self._k:
             self._kth = measured[chosen][count - 1 :: count]
 
-    def _bounded(self, vectors: Matrix, squares: Vector | None, keep: _Keep) -> _Found | None:
-        """The pairs that may be of the answer, by bounds; None where these tell too little."""
-        if self._bounder is None:
+    def _bounded(self, vectors: Matrix, squares: Vector | None, keep: _Keep) -> _Pairs | None:
+        """The pairs that may be among the results, by bounds; None if these exclude too few."""
+        if self._calculator is None:
             return None
         with np.errstate(over="ignore", invalid="ignore"):
-            bounds = self._bounder.bounds(vectors, squares)
+            bounds = self._calculator.bounds(vectors, squares)
             near = self._near(bounds.low, bounds.limit(self._kth), bounds.limit_of_kth, keep)
         if np.count_nonzero(near) * 2 > near.size:
             return None
-        of, columns = np.divmod(np.flatnonzero(near), len(vectors))
-        return of, columns, pair_distances(self._queries, of, vectors, columns, self._metric)
+        query_numbers, columns = np.divmod(np.flatnonzero(near), len(vectors))
+        measured = pair_distances(self._queries, query_numbers, vectors, columns, self._metric)
+        return query_numbers, columns, measured
 
-    def _measured(self, vectors: Matrix, keep: _Keep) -> _Found:
-        """The pairs that may be of the answer, by the distances of all."""
+    def _measured(self, vectors: Matrix, keep: _Keep) -> _Pairs:
+        """The pairs that may be among the results, by the distances of all pairs."""
         values = np.stack([distances(query, vectors, self._metric) for query in self._queries])
         near = self._near(values, self._kth, lambda k: np.partition(values, k - 1)[:, k - 1], keep)
         pairs = np.flatnonzero(near)
@@ -284,7 +298,7 @@ class _Scan:
         limit_of_kth: Callable[[int], Vector],
         keep: _Keep,
     ) -> npt.NDArray[np.bool_]:
-        """Which values are within the limit so far and, where those are many, that of the kth."""
+        """Which values are within the limit so far and, if these are many, that of the kth."""
         if keep is not None:
             values[:, ~keep] = np.inf
         near = ~(values > limit[:, None])

@@ -1,7 +1,16 @@
-"""The live index: what an engine built, plus what came since, minus what is gone.
+"""The live index: one searchable space of vectors per model version.
 
-`ModelSpace` answers searches of one model version's vectors; `Compactor` builds segments in
-the background. Knows labels and vectors; ids, models and gRPC are other parts' business.
+A space is a segment that an engine built, plus the rows written since (unindexed rows), minus the
+deleted rows. `ModelSpace` searches it; `Compactor` builds new segments in the background, and
+`RecallSampler` measures how much the engine finds. `verify.py` checks segments against the store.
+
+Promises: a row is found from the moment it is published and not any more once it is deleted; a
+search sees one moment of the space; no search or write waits for a build; a segment that is lost
+or damaged is rebuilt from the store.
+
+Knows rows: labels, item ids and vectors. Does not know items' attributes and payloads, filters,
+models or gRPC. It reads rows and tombstones from the store, and deletes tombstones that no segment
+needs; everything else there is written by others.
 """
 
 from euclidesdb_server.index.compactor import Compactor

@@ -1,4 +1,8 @@
-"""Compactor: the one thread that builds segments, so that no call waits for one."""
+"""Compactor: builds segments in a background thread, so that no call waits for a build.
+
+It promises that a space whose backlog has outgrown the configured limit gets a new segment, one
+space at a time. A build that fails is logged, and searches continue without it.
+"""
 
 from __future__ import annotations
 
@@ -15,57 +19,57 @@ from euclidesdb_server.system.thread_priority import lower_thread_priority
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT: Final = 3.0
-"""Seconds to wait for a build under way; it is lost and made again after the next start."""
+"""Seconds to wait for a build in progress; otherwise it is lost, and repeated at the next start."""
 RETRY_INTERVAL: Final = 10.0
-"""Seconds that a space rests after a failed build, unless one is requested."""
+"""Seconds after a failed build before the backlog alone starts another one."""
 
 
 class Compactor:
-    """Compacts spaces in one thread of low priority, one after the other. Thread-safe.
+    """Compacts spaces in one low-priority thread, one after the other. Thread-safe.
 
-    A build that fails is logged; searches go on, and a later write asks again.
+    After a failed build, a later write to the space starts the next one. `close` is idempotent.
     """
 
     def __init__(self, config: IndexConfig) -> None:
         self._config = config
         self._condition = threading.Condition()
-        self._wanted: dict[int, ModelSpace] = {}
+        self._requested: dict[int, ModelSpace] = {}
         self._building: ModelSpace | None = None
-        self._resting: dict[int, float] = {}
+        self._retry_at: dict[int, float] = {}
         self._closed = False
-        # a daemon: a build that runs in C++ must not keep the process from ending
+        # a daemon thread: a build that runs in C++ must not keep the process from exiting
         self._thread = threading.Thread(target=self._run, name="compactor", daemon=True)
         self._thread.start()
 
     def consider(self, space: ModelSpace) -> None:
-        """Compact the space if its backlog has outgrown the configured share."""
+        """Compact the space if its backlog has outgrown the configured limit; returns at once."""
         if space is self._building:
-            return  # its backlog shrinks when that build is taken into use
+            return  # its backlog shrinks when the segment being built replaces the current one
         backlog, indexed = space.backlog()
         limit = max(self._config.compact_rows, self._config.compact_share * indexed)
-        rested = time.monotonic() >= self._resting.get(space.record.number, 0.0)
-        if backlog >= limit and rested:
+        may_retry = time.monotonic() >= self._retry_at.get(space.record.number, 0.0)
+        if backlog >= limit and may_retry:
             self.request(space)
 
     def request(self, space: ModelSpace) -> None:
-        """Compact the space, soon; returns at once."""
+        """Compact the space as soon as possible; returns at once."""
         with self._condition:
             if not self._closed:
-                self._wanted[space.record.number] = space
+                self._requested[space.record.number] = space
                 self._condition.notify_all()
 
     def wait_idle(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is wanted or under way; False where `timeout` passed first."""
+        """Wait until no build is requested or in progress; False if `timeout` passed first."""
         with self._condition:
             return self._condition.wait_for(
-                lambda: not self._wanted and self._building is None, timeout
+                lambda: not self._requested and self._building is None, timeout
             )
 
     def close(self) -> None:
-        """Start no more builds, and wait a while for the one under way. Idempotent."""
+        """Start no more builds, and wait up to CLOSE_TIMEOUT for the one in progress."""
         with self._condition:
             self._closed = True
-            self._wanted.clear()
+            self._requested.clear()
             self._condition.notify_all()
         self._thread.join(CLOSE_TIMEOUT)
 
@@ -74,34 +78,34 @@ class Compactor:
         while (space := self._next()) is not None:
             try:
                 space.compact(threads=self._config.build_threads)
-                self._resting.pop(space.record.number, None)
+                self._retry_at.pop(space.record.number, None)
             except ShuttingDown as error:
-                self._rest(space)
-                log.info("space %d: build given up: %s", space.record.number, error)
+                self._delay_retry(space)
+                log.info("space %d: build abandoned: %s", space.record.number, error)
             except StorageError as error:
-                self._rest(space)
+                self._delay_retry(space)
                 log.error(
                     "space %d: the segment could not be built: %s", space.record.number, error
                 )
             except Exception:  # the outermost loop of this thread
-                self._rest(space)
+                self._delay_retry(space)
                 log.exception("space %d: the segment could not be built", space.record.number)
             finally:
                 with self._condition:
                     self._building = None
-                # what came during the build may be more than the segment is to lack
+                # the rows written during the build may already exceed the limit
                 self.consider(space)
                 with self._condition:
                     self._condition.notify_all()
 
-    def _rest(self, space: ModelSpace) -> None:
-        self._resting[space.record.number] = time.monotonic() + RETRY_INTERVAL
+    def _delay_retry(self, space: ModelSpace) -> None:
+        self._retry_at[space.record.number] = time.monotonic() + RETRY_INTERVAL
 
     def _next(self) -> ModelSpace | None:
         with self._condition:
-            self._condition.wait_for(lambda: self._wanted or self._closed)
+            self._condition.wait_for(lambda: self._requested or self._closed)
             if self._closed:
                 return None
-            number = next(iter(self._wanted))
-            self._building = self._wanted.pop(number)
+            number = next(iter(self._requested))
+            self._building = self._requested.pop(number)
             return self._building

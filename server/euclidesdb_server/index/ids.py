@@ -1,6 +1,7 @@
-"""The ids of a segment's rows: all of them behind one another, and where each begins.
+"""The item ids of a segment's rows, concatenated, with the offset at which each begins.
 
-On disk `ids.utf8` and `ids.i64` (FORMAT.md). A search names its rows without asking the store.
+With them a search can return ids without reading the store. On disk they are `ids.utf8` and
+`ids.i64` (FORMAT.md).
 """
 
 from __future__ import annotations
@@ -17,20 +18,21 @@ OFFSETS: Final = "ids.i64"
 
 
 class Ids:
-    """Immutable; row by row.
+    """The ids of rows 0..n-1. Immutable.
 
-    text: UTF-8. offsets: int64, shape (rows + 1,): row i is `text[offsets[i]:offsets[i + 1]]`.
+    text: the ids, UTF-8. offsets: int64, shape (n + 1,): the id of row i is
+    `text[offsets[i]:offsets[i + 1]]`.
     """
 
     def __init__(self, text: bytes, offsets: npt.NDArray[np.int64]) -> None:
-        # a slice of a str costs half of what a slice of bytes and its decoding do; only where
-        # every letter is one byte do the offsets fit
+        # slicing a str takes half the time of slicing and decoding bytes, but the offsets only
+        # fit a str if every character is one byte
         self._text = text.decode() if text.isascii() else text
         self._offsets = offsets
 
     @classmethod
     def of(cls, ids: Sequence[str]) -> Self:
-        """Pack a list."""
+        """The ids in a list, one per row."""
         encoded = [item_id.encode() for item_id in ids]
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(text) for text in encoded], out=offsets[1:])
@@ -38,7 +40,7 @@ class Ids:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote. Raises OSError, ValueError where the two files disagree."""
+        """Read what `save` wrote. Raises OSError; ValueError if the two files disagree."""
         text = (folder / TEXT).read_bytes()
         offsets = np.fromfile(folder / OFFSETS, "<i8").astype(np.int64, copy=False)
         if offsets[-1] != len(text):
@@ -49,7 +51,7 @@ class Ids:
         return len(self._offsets) - 1
 
     def take(self, rows: npt.NDArray[np.int64]) -> list[str]:
-        """The ids of the rows, shape (n,)."""
+        """The ids of the given rows, int64, shape (n,)."""
         text = self._text
         bounds = zip(self._offsets[rows].tolist(), self._offsets[rows + 1].tolist(), strict=True)
         if isinstance(text, str):

@@ -1,4 +1,8 @@
-"""IndexedRows segments on disk: written whole or not at all, verified before use (FORMAT.md)."""
+"""The segments of a space on disk, written completely or not at all, and verified before use.
+
+FORMAT.md describes the files. A segment can be rebuilt from the store, so one that cannot be used
+is deleted, not reported as an error.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +29,16 @@ log = logging.getLogger(__name__)
 FORMAT_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
 LABELS: Final = "labels.i64"
-CHUNK: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedRows:
-    """A segment in use. up_to_label: what it covers.
+    """A segment in use, with the labels and ids of its rows.
 
-    labels: of its rows, ascending, shape (rows,); ids: of the items that they were given to.
-    folder: where it lies; None where its rows wait in memory for their first build.
+    labels: ascending, shape (rows,). ids: of the items that the labels were given to.
+    up_to_label: the segment holds all rows that were stored up to this label when it was built.
+    folder: of its files; None for an `UnbuiltSegment`.
     """
 
     segment: Segment
@@ -43,15 +48,16 @@ class IndexedRows:
     folder: Path | None
 
     def row_of(self, label: int) -> int | None:
-        """The row of a label; None where the segment does not hold it."""
+        """The row of a label; None if the segment does not hold it."""
         row = int(np.searchsorted(self.labels, label))
         return row if row < len(self.labels) and self.labels[row] == label else None
 
 
 class SegmentFolder:
-    """The segments of one space. One thread at a time.
+    """The segments of one space. Not thread-safe.
 
-    identity: what a segment must have been built from and with to be used (JSON values).
+    root: the folder that holds them. engine: builds and loads them. identity: entries of the
+    manifest (JSON values) that a segment must have to be used, in addition to those of the engine.
     """
 
     def __init__(self, root: Path, engine: SearchEngine, identity: Mapping[str, Any]) -> None:
@@ -66,38 +72,41 @@ class SegmentFolder:
         self._identity = json.loads(json.dumps(described))
 
     def holds_segments(self) -> bool:
-        """Whether there is any, fit for use or not."""
-        return bool(self._finished())
+        """Whether there is any complete segment, usable or not."""
+        return bool(self._complete())
 
     def load(self, newest_label: int) -> IndexedRows | None:
-        """The newest segment that is whole and fits the configuration; deletes all others.
+        """The newest segment that is intact and matches the configuration; deletes all others.
 
-        newest_label: the greatest that the store has given out: a segment that knows a greater
-        one is of another store, or of a later state of it.
+        newest_label: the greatest label that the store has given out. A segment that covers a
+            greater one belongs to another store, or to a later state of this one.
 
-        Never raises for what it finds there: a segment can be rebuilt, so one that cannot be
-        used is logged with the reason and deleted.
+        Never raises an error for what is in the folder: a segment that cannot be used is logged
+        with the reason and deleted.
         """
         indexed = None
-        for folder in self._generations():
+        for folder in self._entries():
             if indexed is None:
                 try:
-                    indexed = self._open(folder)
-                    if indexed.up_to_label <= newest_label:
-                        continue
-                    indexed = None
-                    raise ValueError("it is newer than the store")
+                    found = self._open(folder)
+                    if found.up_to_label > newest_label:
+                        raise ValueError(
+                            f"it covers labels up to {found.up_to_label}, but the store has given "
+                            f"out none greater than {newest_label}"
+                        )
+                    indexed = found
+                    continue
                 except Exception as error:  # an engine may raise anything on a damaged file
                     log.warning("segment %s is not used and will be rebuilt: %s", folder, error)
             _delete(folder)
         return indexed
 
     def write(self, segment: Segment, labels: Labels, ids: Ids, up_to_label: int) -> IndexedRows:
-        """Save a segment durably and open it from disk.
+        """Save a segment durably, and open it from disk.
 
-        Raises DiskFull, StorageError; nothing is left of it then.
+        Raises DiskFull, StorageError; none of its files are left then.
         """
-        newest = max((int(folder.name) for folder in self._finished()), default=0)
+        newest = max((int(folder.name) for folder in self._complete()), default=0)
         final = self._root / str(newest + 1)
         unfinished = final.with_suffix(".tmp")
         _delete(unfinished)
@@ -121,8 +130,8 @@ class SegmentFolder:
             raise
 
     def drop_all_but(self, kept: Path | None) -> None:
-        """Delete every other segment. Searches that still use one keep its memory maps."""
-        for folder in self._generations():
+        """Delete all segments except `kept`. Searches in progress keep their memory maps."""
+        for folder in self._entries():
             if folder != kept:
                 _delete(folder)
 
@@ -146,33 +155,33 @@ class SegmentFolder:
             raise ValueError(f"{folder / MANIFEST} fails its checksum")
         for key, value in {"format": FORMAT_VERSION, **self._identity}.items():
             if manifest[key] != value:
-                raise ValueError(f"its {key} is {manifest[key]!r}, now it is {value!r}")
-        for name, told in manifest["files"].items():
+                raise ValueError(f"its {key} is {manifest[key]!r}, but {value!r} is configured")
+        for name, recorded in manifest["files"].items():
             file = folder / name
-            if file.stat().st_size != told["bytes"] or checksum(file) != told["crc32"]:
+            if file.stat().st_size != recorded["bytes"] or checksum(file) != recorded["crc32"]:
                 raise ValueError(f"{file} fails its checksum")
         labels = np.fromfile(folder / LABELS, "<i8").astype(np.int64, copy=False)
         ids = Ids.load(folder)
         if not len(labels) == len(ids) == manifest["rows"]:
-            raise ValueError(f"{len(labels)} labels and {len(ids)} ids of {manifest['rows']} rows")
+            raise ValueError(f"{len(labels)} labels and {len(ids)} ids for {manifest['rows']} rows")
         segment = self._engine.load(folder)
         return IndexedRows(segment, labels, ids, manifest["up_to_label"], folder)
 
-    def _generations(self) -> list[Path]:
-        """Every folder, newest first, then leftovers."""
-        finished = sorted(self._finished(), key=lambda folder: int(folder.name), reverse=True)
+    def _entries(self) -> list[Path]:
+        """Every segment, newest first, then all other entries of the folder."""
+        complete = sorted(self._complete(), key=lambda folder: int(folder.name), reverse=True)
         if not self._root.is_dir():
             return []
-        return finished + [entry for entry in self._root.iterdir() if entry not in finished]
+        return complete + [entry for entry in self._root.iterdir() if entry not in complete]
 
-    def _finished(self) -> list[Path]:
+    def _complete(self) -> list[Path]:
         if not self._root.is_dir():
             return []
         return [entry for entry in self._root.iterdir() if entry.name.isdecimal()]
 
 
 def _delete(path: Path) -> None:
-    """Delete a folder, or what lies where one should be; what cannot be deleted stays."""
+    """Delete a folder or a file, as far as it can be deleted."""
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
         path.unlink()
@@ -180,11 +189,11 @@ def _delete(path: Path) -> None:
 
 def checksum(file: Path) -> int:
     """CRC-32 of a file's bytes."""
-    checksum = 0
+    crc = 0
     with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            checksum = zlib.crc32(chunk, checksum)
-    return checksum
+        while chunk := stream.read(CHUNK_BYTES):
+            crc = zlib.crc32(chunk, crc)
+    return crc
 
 
 def manifest_checksum(manifest: Mapping[str, Any]) -> int:

@@ -20,7 +20,7 @@ from euclidesdb_server.engines.distances import distances, normalized
 from euclidesdb_server.index.ids import Ids
 from euclidesdb_server.index.recall import RecallMeter, RecallSampler
 from euclidesdb_server.index.segment_folder import IndexedRows, SegmentFolder
-from euclidesdb_server.index.unbuilt_segment import UnbuiltRows
+from euclidesdb_server.index.unbuilt_segment import UnbuiltSegment
 from euclidesdb_server.index.unindexed_rows import UnindexedRows
 from euclidesdb_server.index.view import View
 from euclidesdb_server.store import FeatureStore, SpaceRecord, StoreReader
@@ -160,7 +160,7 @@ class ModelSpace:
         with self._lock:
             indexed = 0 if self._indexed.folder is None else len(self._indexed.labels)
             return IndexStatus(
-                description=self._indexed.segment.about,
+                description=self._indexed.segment.description,
                 indexed_rows=indexed,
                 unindexed_rows=len(self._indexed.labels) - indexed + len(self._unindexed),
                 building=self._deleted_during_build is not None,
@@ -201,7 +201,8 @@ class ModelSpace:
         self._drop_tombstones(indexed)
         log.info(
             "space %d (%s): segment of %d rows up to label %d: %s",
-            self.record.number, self.record.model, len(labels), up_to_label, indexed.segment.about,
+            self.record.number, self.record.model, len(labels), up_to_label,
+            indexed.segment.description,
         )  # fmt: skip
 
     def _sample(self, view: View, query: Matrix, k: int, answered: Distances) -> None:
@@ -276,7 +277,9 @@ class ModelSpace:
     def _unbuilt(self, up_to_label: int) -> IndexedRows:
         """All stored rows, in memory, until their first segment is built."""
         labels, ids, vectors = self._stored_rows(self._store, up_to_label)
-        return IndexedRows(UnbuiltRows(vectors, self.metric), labels, ids, up_to_label, folder=None)
+        return IndexedRows(
+            UnbuiltSegment(vectors, self.metric), labels, ids, up_to_label, folder=None
+        )
 
     def _drop_tombstones(self, indexed: IndexedRows) -> None:
         recorded = self._store.tombstones(self.record.number)

@@ -1,4 +1,4 @@
-"""The rows of a space that has no segment yet: compared one by one, held in memory."""
+"""UnbuiltSegment: the rows of a space before its first build, in memory and searched exactly."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.row_mask import RowMask
 
 
-class UnbuiltRows:
-    """A `Segment` of the rows as they are, until an engine has built one."""
+class UnbuiltSegment:
+    """A `Segment` that compares every row, in use until an engine has built one."""
 
     exact: Final = True
 
     def __init__(self, vectors: Matrix, metric: Metric) -> None:
-        """vectors: shape (rows, dim), scaled to unit length where the metric normalizes."""
+        """vectors: shape (rows, dim), scaled to unit length if the metric normalizes."""
         self._vectors = vectors
         self._metric = metric
 
     @property
-    def about(self) -> str:
-        """As `Segment.about`."""
+    def description(self) -> str:
+        """As `Segment.description`."""
         return "not built yet: every row is compared"
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
@@ -37,5 +37,5 @@ class UnbuiltRows:
         return self.search(queries, k, allowed)
 
     def save(self, folder: Path) -> None:
-        """Never asked for."""
-        raise NotImplementedError(f"rows that are not built cannot be saved to {folder}")
+        """Not supported: only what an engine has built is saved."""
+        raise NotImplementedError(f"an unbuilt segment cannot be saved to {folder}")

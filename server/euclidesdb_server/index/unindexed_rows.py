@@ -1,7 +1,7 @@
 """UnindexedRows: the rows that no segment holds yet, in a float32 array that grows.
 
-Not thread-safe: `ModelSpace` guards it. Rows are appended and never changed, so a view of
-the first n stays valid while more are appended.
+Not thread-safe: `ModelSpace` guards it with its lock. Rows are appended and never changed, so a
+view of the first n rows stays valid, without the lock, while more are appended.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ FIRST_CAPACITY: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class UnindexedView:
-    """The rows of one moment. ids: may be longer. allowed: None where no row is deleted.
+    """The rows at one moment.
 
-    squares: of the lengths of the vectors (`bounds.squared_lengths`).
+    vectors: shape (n, dim). squares: their squared lengths (`bounds.squared_lengths`). ids: of the
+    rows; the list may be longer than n. allowed: the rows not deleted; None: all of them.
     """
 
     vectors: Matrix
@@ -34,7 +35,7 @@ class UnindexedView:
 
 
 class UnindexedRows:
-    """Appended rows with labels and ids; a row may be deleted, and stays in place then."""
+    """Rows with their labels, ids and vectors. A deleted row keeps its place."""
 
     def __init__(self, dim: int) -> None:
         self._vectors: Matrix = np.empty((0, dim), np.float32)
@@ -45,16 +46,16 @@ class UnindexedRows:
         self._row_of_label: dict[int, int] = {}
 
     def __len__(self) -> int:
-        """Rows, deleted ones included."""
+        """The number of rows, deleted ones included."""
         return len(self._ids)
 
     @property
     def alive(self) -> int:
-        """Rows that are not deleted."""
+        """The number of rows that are not deleted."""
         return len(self._row_of_label)
 
     def append(self, labels: Sequence[int], ids: Sequence[str], vectors: Matrix) -> None:
-        """Add rows."""
+        """Add rows. vectors: shape (len(labels), dim)."""
         start = len(self)
         stop = start + len(ids)
         if stop > len(self._labels):
@@ -67,7 +68,7 @@ class UnindexedRows:
         self._ids.extend(ids)
 
     def delete(self, label: int) -> bool:
-        """Mark the row of `label` dead; False where there is no such row."""
+        """Mark the row of `label` as deleted; False if there is no such row."""
         row = self._row_of_label.pop(label, None)
         if row is None:
             return False
@@ -75,18 +76,18 @@ class UnindexedRows:
         return True
 
     def view(self) -> UnindexedView:
-        """The rows as they stand now, their vectors uncopied."""
+        """The rows at this moment. The vectors are not copied."""
         count = len(self)
-        dead = self.alive < count
+        any_deleted = self.alive < count
         return UnindexedView(
             self._vectors[:count],
             self._squares[:count],
             self._ids,
-            RowMask(self._alive[:count]) if dead else None,
+            RowMask(self._alive[:count]) if any_deleted else None,
         )
 
     def after(self, label: int) -> UnindexedRows:
-        """A copy of the rows that are alive and have a greater label."""
+        """A copy of the rows that are not deleted and have a greater label."""
         count = len(self)
         rows = np.flatnonzero(self._alive[:count] & (self._labels[:count] > label))
         rest = UnindexedRows(self._vectors.shape[1])
@@ -95,9 +96,9 @@ class UnindexedRows:
         return rest
 
     def _grow(self, needed: int) -> None:
-        # new arrays, so that views handed out keep the old ones
+        # new arrays: views refer to the old ones
         count = len(self)
-        # what is not written yet takes no memory
+        # the system allocates memory only for what has been written
         capacity = max(FIRST_CAPACITY, needed, 2 * len(self._labels))
         vectors = np.empty((capacity, self._vectors.shape[1]), np.float32)
         squares = np.empty(capacity, np.float32)

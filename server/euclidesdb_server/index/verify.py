@@ -1,4 +1,4 @@
-"""What is wrong with the segments of a data folder, held against what its store holds."""
+"""Verifies the segments of a data folder against the records of its store."""
 
 from __future__ import annotations
 
@@ -14,67 +14,70 @@ from euclidesdb_server.index.segment_folder import LABELS, MANIFEST, checksum, m
 
 
 def check_segments(
-    root: Path, alive: Mapping[int, Mapping[int, str]], deleted: Mapping[int, Set[int]]
+    root: Path,
+    live_labels: Mapping[int, Mapping[int, str]],
+    deleted_labels: Mapping[int, Set[int]],
 ) -> Iterator[tuple[Path, str]]:
-    """Folders below `root` that cannot be used, and why. They can be deleted: all is in the store.
+    """The segments below `root` that cannot be used, each with the reason. All may be deleted.
 
-    alive: by space, the id of each label that an item has there. deleted: by space, the labels
-    whose rows a segment may still hold.
+    live_labels: by space, the item id of each label that has a vector there. deleted_labels: by
+    space, the labels with a tombstone, whose rows a segment may still hold.
     """
     for space in sorted(root.iterdir()) if root.is_dir() else []:
         if not space.name.isdecimal():
-            yield space, "this is no folder of a space"
+            yield space, "not the folder of a space"
             continue
         number = int(space.name)
         for segment in sorted(space.iterdir()):
             if not segment.name.isdecimal():
-                yield segment, "a build that was not finished"
+                yield segment, "an unfinished build"
                 continue
             try:
-                _check(segment, alive.get(number, {}), deleted.get(number, set()))
+                _check(segment, live_labels.get(number, {}), deleted_labels.get(number, set()))
             except (OSError, ValueError, LookupError, TypeError) as error:
                 yield segment, str(error) if type(error) is ValueError else repr(error)
 
 
 def read_spaces(root: Path) -> dict[int, list[Any]]:
-    """What manifests that are whole say of their spaces, as the store's records of them have it."""
-    known: dict[int, list[Any]] = {}
+    """The fields of the store's records of spaces, by number, as far as intact manifests show."""
+    spaces: dict[int, list[Any]] = {}
     for file in sorted(root.glob(f"*/*/{MANIFEST}")):
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
             if manifest.pop("crc32") == manifest_checksum(manifest):
-                told = [manifest["model"], manifest["fingerprint"], manifest["dim"], False]
-                known[manifest["space"]] = told
+                fields = [manifest["model"], manifest["fingerprint"], manifest["dim"], False]
+                spaces[manifest["space"]] = fields
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            continue  # check_segments says so
-    return known
+            continue  # check_segments reports it
+    return spaces
 
 
-def _check(segment: Path, alive: Mapping[int, str], deleted: Set[int]) -> None:
-    """Raises ValueError, OSError, LookupError or TypeError for a segment that is not right."""
+def _check(segment: Path, live_labels: Mapping[int, str], deleted_labels: Set[int]) -> None:
+    """Raises ValueError, OSError, LookupError or TypeError if the segment cannot be used."""
     manifest: dict[str, Any] = json.loads((segment / MANIFEST).read_text(encoding="utf-8"))
     if manifest.pop("crc32") != manifest_checksum(manifest):
         raise ValueError(f"{MANIFEST} fails its checksum")
-    for name, told in manifest["files"].items():
+    for name, recorded in manifest["files"].items():
         file = segment / name
         if not file.is_file():
             raise ValueError(f"{name} is missing")
-        if file.stat().st_size != told["bytes"] or checksum(file) != told["crc32"]:
+        if file.stat().st_size != recorded["bytes"] or checksum(file) != recorded["crc32"]:
             raise ValueError(f"{name} fails its checksum")
     labels: list[int] = np.fromfile(segment / LABELS, "<i8").tolist()
     ids = Ids.load(segment).take(np.arange(len(labels)))
     if labels != sorted(set(labels)):
-        raise ValueError(f"{LABELS} does not ascend")
-    held = dict(zip(labels, ids, strict=True))
-    for label, item_id in held.items():
-        if label not in alive and label not in deleted:
+        raise ValueError(f"{LABELS} is not in ascending order")
+    rows = dict(zip(labels, ids, strict=True))
+    for label, item_id in rows.items():
+        if label not in live_labels and label not in deleted_labels:
             raise ValueError(
                 f"label {label} (item {item_id!r}) is neither in the store nor deleted"
             )
-        if label in alive and alive[label] != item_id:
+        if label in live_labels and live_labels[label] != item_id:
             raise ValueError(
-                f"label {label} is of item {item_id!r}, in the store of {alive[label]!r}"
+                f"label {label} belongs to item {item_id!r} here, "
+                f"but to {live_labels[label]!r} in the store"
             )
-    for label, item_id in alive.items():
-        if label <= manifest["up_to_label"] and label not in held:
+    for label, item_id in live_labels.items():
+        if label <= manifest["up_to_label"] and label not in rows:
             raise ValueError(f"it lacks label {label} (item {item_id!r}), which it should cover")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from euclidesdb_server.engines import proposals
+from euclidesdb_server.engines import reranking
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
-from euclidesdb_server.engines.proposals import Demand, RankedProposals
+from euclidesdb_server.engines.reranking import CandidateRequest, RerankedSearch
 from euclidesdb_server.engines.scan import MatrixScan, search_matrix
 from euclidesdb_server.values.metric import L2
 from euclidesdb_server.values.row_mask import RowMask
@@ -24,9 +24,9 @@ class Scripted:
         self.enough = enough
         self.asked = []
 
-    def propose(self, queries, demand):
-        self.asked.append((len(queries), demand.widening))
-        rows = np.arange(ROWS) if demand.widening >= self.enough else np.array([5, -1, 5])
+    def find_candidates(self, queries, request):
+        self.asked.append((len(queries), request.overfetch))
+        rows = np.arange(ROWS) if request.overfetch >= self.enough else np.array([5, -1, 5])
         return np.tile(rows, (len(queries), 1))
 
 
@@ -50,7 +50,7 @@ def every_other_row():
 )
 def test_an_index_that_proposes_too_few_is_asked_further(enough, mask, asked):
     index = Scripted(enough)
-    answer = RankedProposals(index, MatrixScan(VECTORS, L2), rerank=1).search(QUERIES, 10, mask)
+    answer = RerankedSearch(index, MatrixScan(VECTORS, L2), rerank=1).search(QUERIES, 10, mask)
     assert index.asked == [(4, widening) for widening in asked]
     expected = search_matrix(QUERIES, VECTORS, 10, mask, L2)
     np.testing.assert_array_equal(answer[1], expected[1])
@@ -59,14 +59,14 @@ def test_an_index_that_proposes_too_few_is_asked_further(enough, mask, asked):
 
 def test_only_the_queries_left_short_are_asked_again():
     class OneShort(Scripted):
-        def propose(self, queries, demand):
-            few = super().propose(queries, demand)
+        def find_candidates(self, queries, request):
+            few = super().find_candidates(queries, request)
             rows = np.tile(np.arange(ROWS), (len(queries), 1))
             rows[0] = np.resize(few[0], ROWS)
             return rows
 
     index = OneShort(4)
-    _, rows = RankedProposals(index, MatrixScan(VECTORS, L2), rerank=1).search(QUERIES, 10, None)
+    _, rows = RerankedSearch(index, MatrixScan(VECTORS, L2), rerank=1).search(QUERIES, 10, None)
     assert index.asked == [(4, 1), (1, 4)]
     np.testing.assert_array_equal(rows, search_matrix(QUERIES, VECTORS, 10, None, L2)[1])
 
@@ -76,7 +76,7 @@ def test_few_rows_are_compared_without_the_index(share):
     allowed = np.zeros(ROWS, bool)
     allowed[: round(share * ROWS)] = True
     index = Scripted(1)
-    RankedProposals(index, MatrixScan(VECTORS, L2), rerank=1).search(QUERIES, 10, RowMask(allowed))
+    RerankedSearch(index, MatrixScan(VECTORS, L2), rerank=1).search(QUERIES, 10, RowMask(allowed))
     assert index.asked == []
 
 
@@ -84,10 +84,10 @@ def test_rows_that_tie_come_in_order_whatever_the_order_of_proposals():
     same = np.repeat(VECTORS[:1], ROWS, axis=0)
 
     class Backwards:
-        def propose(self, queries, _demand):
+        def find_candidates(self, queries, _request):
             return np.tile(np.arange(ROWS)[::-1], (len(queries), 1))
 
-    found, rows = RankedProposals(Backwards(), MatrixScan(same, L2), rerank=1).search(
+    found, rows = RerankedSearch(Backwards(), MatrixScan(same, L2), rerank=1).search(
         QUERIES, 10, every_other_row()
     )
     np.testing.assert_array_equal(rows, [np.arange(0, 20, 2)] * 4)
@@ -99,19 +99,19 @@ def test_rows_at_infinite_distance_are_found_and_padding_is_not():
     far[:20] = 3e38
 
     class Few:
-        def propose(self, queries, _demand):
+        def find_candidates(self, queries, _request):
             return np.tile(np.concatenate((np.arange(20), np.full(30, -1))), (len(queries), 1))
 
     queries = -far[:2]
-    found, rows = RankedProposals(Few(), MatrixScan(far, L2), rerank=1).search(queries, 10, None)
+    found, rows = RerankedSearch(Few(), MatrixScan(far, L2), rerank=1).search(queries, 10, None)
     assert np.isinf(found).all()
     np.testing.assert_array_equal(rows, [np.arange(10)] * 2)
 
 
 def test_many_queries_are_asked_for_in_parts(monkeypatch):
-    monkeypatch.setattr(proposals, "_PROPOSALS", 64)
+    monkeypatch.setattr(reranking, "_MAX_CANDIDATES", 64)
     index = Scripted(1)
-    _, rows = RankedProposals(index, MatrixScan(VECTORS, L2), rerank=2).search(QUERIES, 10, None)
+    _, rows = RerankedSearch(index, MatrixScan(VECTORS, L2), rerank=2).search(QUERIES, 10, None)
     assert index.asked == [(3, 1), (1, 1)]
     np.testing.assert_array_equal(rows, search_matrix(QUERIES, VECTORS, 10, None, L2)[1])
 
@@ -120,7 +120,7 @@ def test_many_queries_are_asked_for_in_parts(monkeypatch):
 def test_an_index_that_compares_all_rows_is_handed_the_mask(index_type):
     segment = FaissEngine(FaissOptions(index_type=index_type)).build(VECTORS)
     allowed = np.random.default_rng(0).random(ROWS) < 0.1
-    rows = segment.propose(QUERIES, Demand(50, RowMask(allowed), widening=10))
+    rows = segment.find_candidates(QUERIES, CandidateRequest(50, RowMask(allowed), overfetch=10))
     assert rows.shape[1] >= 50
     assert allowed[rows].all()
 
@@ -130,6 +130,6 @@ def test_any_other_proposes_forbidden_rows_too(index_type):
     """Then too few allowed ones among them say that it must look further."""
     segment = FaissEngine(FaissOptions(index_type=index_type)).build(VECTORS)
     allowed = np.random.default_rng(0).random(ROWS) < 0.1
-    rows = segment.propose(QUERIES, Demand(50, RowMask(allowed), widening=10))
+    rows = segment.find_candidates(QUERIES, CandidateRequest(50, RowMask(allowed), overfetch=10))
     assert rows.shape[1] == 500
     assert not allowed[rows[rows >= 0]].all()
