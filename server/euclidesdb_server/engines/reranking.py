@@ -32,7 +32,8 @@ _MAX_ROWS_TO_SCAN = 256
 # have the same answer alone and in a batch.
 _CANDIDATE_COST = 10
 
-# If there are too few candidates, the over-fetch factor grows by this much, up to so many times.
+# If there are too few candidates, the index is searched again with the over-fetch factor multiplied
+# by this, but not more than this many times in all.
 _OVERFETCH_GROWTH = 4
 _MAX_ATTEMPTS = 3
 
