@@ -163,9 +163,7 @@ class StoreReader:
 
     def tombstones(self, space: int) -> Labels:
         """The tombstones of a space: deleted labels that a segment may still hold, ascending."""
-        first, last = (
-            keys.row_key(keys.TOMBSTONE, space, label) for label in (0, keys.MAX_LABEL)
-        )
+        first, last = (keys.row_key(keys.TOMBSTONE, space, label) for label in (0, keys.MAX_LABEL))
         found = [keys.label_of(key) for rows in self._source.scan(first, last) for key, _ in rows]
         return np.array(found, dtype=np.int64)
 
