@@ -1,4 +1,4 @@
-"""The one table of which error becomes which gRPC status, looked up by class ancestry."""
+"""The single table that maps errors to gRPC statuses, looked up by class ancestry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Final
 
 import grpc
 
+from euclidesdb_protos.v1 import wire
 from euclidesdb_server.errors import (
     CorruptRecord,
     DatabaseError,
@@ -20,12 +21,11 @@ from euclidesdb_server.errors import (
     VersionMismatch,
 )
 
-REASON_KEY: Final = "euclidesdb-reason"
-"""The trailing metadata that carries an error's `reason`. Clients depend on it."""
+REASON_KEY: Final = wire.REASON_KEY
 
 MAX_MESSAGE_BYTES: Final = 2000
-"""Bytes of UTF-8, each up to three on the wire: status details travel in a header, and gRPC
-drops the headers of an answer, status and all, where they exceed 8 KiB."""
+"""Of UTF-8, each up to three bytes on the wire: status details travel in a header, and gRPC drops
+all headers of a reply, the status included, if they exceed 8 KiB."""
 
 STATUS_OF: Final[dict[type[DatabaseError], grpc.StatusCode]] = {
     DatabaseError: grpc.StatusCode.INTERNAL,
@@ -43,10 +43,10 @@ STATUS_OF: Final[dict[type[DatabaseError], grpc.StatusCode]] = {
 
 
 def details_of(error: DatabaseError) -> str:
-    """The error's message, cut to what a header holds."""
+    """The error's message, cut to MAX_MESSAGE_BYTES."""
     return str(error).encode(errors="replace")[:MAX_MESSAGE_BYTES].decode(errors="ignore")
 
 
 def status_of(error: DatabaseError) -> grpc.StatusCode:
-    """The status of the nearest ancestor of the error's class that the table names."""
+    """The status of the nearest ancestor of the error's class in the table."""
     return next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
