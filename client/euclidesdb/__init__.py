@@ -1,4 +1,4 @@
-"""The client of EuclidesDB: add items, get them, find what is most like them.
+"""The client of EuclidesDB: add items, get them, find the items most similar to them.
 
     import euclidesdb
 
@@ -7,7 +7,7 @@
         for neighbor in db.find_similar(image="other-shoe.jpg", model="resnet18")["resnet18"]:
             print(neighbor.id, neighbor.distance)
 
-Needs grpcio, protobuf and numpy; no model, index or image library is imported.
+It needs grpcio, protobuf and numpy, and imports no model, index or image library.
 """
 
 from importlib import metadata as _metadata

@@ -1,8 +1,8 @@
-"""Adding many items: a few calls under way at once.
+"""Adding many items: a few calls in flight at a time.
 
-While the server works on some calls, the next is prepared. Items of one id are added in the order
-given: within a call the server keeps it, and a call waits for those under way that hold one of its
-ids. No call is repeated; what is not known to be on disk at the end is named.
+While the server works on some calls, the next one is prepared. Items with the same id are added in
+the order given: the server keeps the order within a call, and a call waits for those in flight
+that hold one of its ids. No call is repeated; items whose fate is unknown at the end are named.
 """
 
 from __future__ import annotations
@@ -27,65 +27,66 @@ from euclidesdb._errors import (
 )
 from euclidesdb_protos.v1 import database_pb2 as pb
 
-CALLS_UNDER_WAY: Final = 3
-"""One is worked on, one waits at the server, one is on its way."""
+MAX_CALLS_IN_FLIGHT: Final = 3
+"""One being processed, one waiting at the server, one being transferred."""
 
 NOTHING_WRITTEN: Final = (InvalidRequest, NotFound, NotAllowed, MessageTooLarge)
-"""A call that fails with one of these was refused as a whole; after any other, who knows?"""
+"""A call that fails with one of these was refused as a whole; after any other error, its items may
+or may not be on disk."""
 
 
-class Adding:
-    """One `add_many` or `add_vectors`: the calls under way, and what came of those before."""
+class BulkAdd:
+    """One `add_many` or `add_vectors`: the calls in flight, and the outcomes of those before."""
 
     def __init__(self, connection: Connection, method: Any, timeout: float | None) -> None:
         connection.check_open()
         self._connection = connection
         self._method = method
         self._timeout = timeout
-        self._under_way: deque[tuple[Batch, frozenset[str], StartedCall]] = deque()
+        self._in_flight: deque[tuple[Batch, frozenset[str], StartedCall]] = deque()
         self._refused: list[Refused] = []
         self._unknown: list[tuple[int, str]] = []
-        self._answered = False  # some item is known to be on disk, or to be refused by itself
-        self._failed_at: list[int] = []  # where the calls that failed begin
-        self._sent = 0  # every item before this position is sent, or refused here
+        self._answered = False  # the fate of at least one item is known
+        self._failed_at: list[int] = []  # the first position of each failed call
+        self._sent = 0  # every item before this position was sent, or refused by the client
 
     def refuse(self, refused: Refused) -> None:
-        """Note an item that is not sent."""
+        """Record an item that is not sent."""
         self._refused.append(refused)
 
     def run(self, batches: Iterable[Batch]) -> tuple[Refused, ...]:
-        """Send all of `batches`; returns what was refused, by position.
+        """Send all of `batches`; returns the refused items by position.
 
-        Raises what went wrong where nothing was written, else AddsInterrupted from it.
+        Raises the error itself if nothing was written, otherwise AddsInterrupted from it.
         """
         try:
             for batch in batches:
                 self._send(batch)
-            while self._under_way:
-                self._settle_oldest()
+            while self._in_flight:
+                self._finish_oldest()
         except Exception as error:
-            self._settle_the_rest()
+            self._finish_all()
             if not (self._answered or self._unknown):
                 raise
             raise self._interrupted(error) from error
-        finally:  # some are left where the caller is interrupted (Ctrl-C)
-            for _, _, started in self._under_way:
+        finally:  # calls remain if the caller is interrupted (Ctrl-C)
+            for _, _, started in self._in_flight:
                 started.cancel()
         return self._refused_by_position()
 
     def _send(self, batch: Batch) -> None:
         ids = frozenset(batch.ids)
-        while len(self._under_way) == CALLS_UNDER_WAY or not all(
-            ids.isdisjoint(others) for _, others, _ in self._under_way
+        while len(self._in_flight) == MAX_CALLS_IN_FLIGHT or not all(
+            ids.isdisjoint(others) for _, others, _ in self._in_flight
         ):
-            self._settle_oldest()
+            self._finish_oldest()
         started = self._connection.start(self._method, batch.request, self._timeout)
-        self._under_way.append((batch, ids, started))
+        self._in_flight.append((batch, ids, started))
         self._sent = batch.positions[-1] + 1
 
-    def _settle_oldest(self) -> None:
-        """Wait for the oldest call; where it fails, its items are not on disk, or unknown."""
-        batch, _, started = self._under_way.popleft()
+    def _finish_oldest(self) -> None:
+        """Wait for the oldest call. If it fails, its items are not on disk, or unknown."""
+        batch, _, started = self._in_flight.popleft()
         try:
             reply: pb.AddItemsReply | pb.AddVectorsReply = self._connection.finish(started)
             refused = _refused(reply, batch)
@@ -99,10 +100,10 @@ class Adding:
         self._answered = True
         self._refused.extend(refused)
 
-    def _settle_the_rest(self) -> None:
-        while self._under_way:
-            with suppress(EuclidesDBError):  # it is noted; the first is the one to report
-                self._settle_oldest()
+    def _finish_all(self) -> None:
+        while self._in_flight:
+            with suppress(EuclidesDBError):  # recorded; the first error is the one to report
+                self._finish_oldest()
 
     def _interrupted(self, error: Exception) -> AddsInterrupted:
         resume_at = min(self._failed_at, default=self._sent)
@@ -121,7 +122,7 @@ class Adding:
 
 
 def _refused(reply: pb.AddItemsReply | pb.AddVectorsReply, batch: Batch) -> list[Refused]:
-    """What the server refused of `batch`. Raises ServerError for a reply about something else."""
+    """The items of `batch` that the server refused. Raises ServerError if they do not match it."""
     count = len(batch.ids)
     if isinstance(reply, pb.AddItemsReply) and len(reply.items) != count:
         raise ServerError(f"the reply has {len(reply.items)} outcomes for {count} items")

@@ -1,4 +1,4 @@
-"""The answers of `find_similar_many`: columns, of which rows are made when they are looked at."""
+"""The answers of `find_similar_many`: columns, from which rows are made on access."""
 
 from __future__ import annotations
 
@@ -8,50 +8,65 @@ from itertools import accumulate
 
 import numpy as np
 
-from euclidesdb._convert import parsed_attributes
 from euclidesdb._errors import EuclidesDBError, ServerError, refusal_error
+from euclidesdb._replies import parsed_attributes
+from euclidesdb._searches import QueryBatch
 from euclidesdb._types import Neighbors, Vector
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
 class Answer(Mapping[str, Neighbors]):
-    """One query's answer: `Neighbors` by model, in the order asked, as `find_similar` returns.
+    """The answer to one query: `Neighbors` by model name, as `find_similar` returns them.
 
-    Where the query was refused, by the server or here (its image cannot be read), looking up the
-    model raises what `find_similar` would have raised for it alone; `error` says so beforehand.
+    If the query was refused, by the server or by the client (its image cannot be read), looking
+    up a model raises the error that `find_similar` would have raised for this query; `error` gives
+    it without raising. In a search that names no models, a query refused by the client lists the
+    models that answered the other queries of its call.
     """
 
-    __slots__ = ("_by_model", "_query")
+    __slots__ = ("_columns", "_models", "_query", "_unsent")
 
-    def __init__(self, by_model: Mapping[str, Answers | Unsent], query: int) -> None:
-        self._by_model = by_model
+    def __init__(
+        self,
+        models: Sequence[str],
+        columns: Mapping[str, AnswerColumns],
+        query: int,
+        unsent: Exception | None = None,
+    ) -> None:
+        self._models = models
+        self._columns = columns
         self._query = query
+        self._unsent = unsent
 
     @property
     def error(self) -> Exception | None:
-        """Why the query was refused (by the first model that refused it); None: it was not."""
-        errors = (answers.error(self._query) for answers in self._by_model.values())
+        """Why the query was refused (by the first model that refused it), or None."""
+        if self._unsent is not None:
+            return self._unsent
+        errors = (self._columns[model].error(self._query) for model in self._models)
         return next((error for error in errors if error is not None), None)
 
     def __getitem__(self, model: str) -> Neighbors:
-        return self._by_model[model].neighbors(self._query)
+        if self._unsent is not None and (model in self._models or not self._models):
+            raise self._unsent
+        return self._columns[model].neighbors(self._query)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._by_model)
+        return iter(self._models)
 
     def __len__(self) -> int:
-        return len(self._by_model)
+        return len(self._models)
 
     def __repr__(self) -> str:
         return f"Answer(models={list(self)!r}, error={self.error!r})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
+class AnswerColumns:
     """The answers to all queries of a call in one model's space.
 
-    starts: where each query's neighbors begin in the columns, and where the last one's end.
-    attributes_json, metadata: None where not asked for.
+    starts: where each query's neighbors begin in the columns; one more entry for the end.
+    attributes_json, metadata: None if not requested.
     """
 
     model: str
@@ -65,12 +80,17 @@ class Answers:
     refused: Mapping[int, pb.Refusal]
 
     def error(self, query: int) -> EuclidesDBError | None:
-        """Why `query` was refused, a new error each time it is asked; None: it was not."""
+        """Why `query` was refused, a new error on each call, or None."""
         refusal = self.refused.get(query)
         return None if refusal is None else refusal_error(refusal)
 
+    def lacks(self, query: int) -> bool:
+        """Whether `query` was refused because the model has no vector of the stored item."""
+        refusal = self.refused.get(query)
+        return refusal is not None and refusal.reason == "unknown_item"
+
     def neighbors(self, query: int) -> Neighbors:
-        """The answer to `query`. Raises its error where it was refused."""
+        """The answer to `query`. Raises its error if it was refused."""
         error = self.error(query)
         if error is not None:
             raise error
@@ -88,40 +108,34 @@ class Answers:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Unsent:
-    """Stands where the answers would be, for a query that could not be sent."""
-
-    why: Exception
-
-    def error(self, query: int) -> Exception:  # noqa: ARG002  as `Answers.error`
-        """Why."""
-        return self.why
-
-    def neighbors(self, query: int) -> Neighbors:  # noqa: ARG002  as `Answers.neighbors`
-        """Raises why."""
-        raise self.why
-
-
-def answers_of(
-    reply: pb.FindSimilarBatchReply,
-    queries: int,
-    unsent: Mapping[int, Exception],
-    conditions: pb.FindSimilarBatchRequest,
-) -> list[Answer]:
-    """The answer to each of the `queries`; `reply` is about all but those that are `unsent`."""
-    sent = queries - len(unsent)
-    by_model = {message.model: _columns(message, sent, conditions) for message in reply.answers}
+def answers_of(reply: pb.FindSimilarBatchReply, batch: QueryBatch) -> list[Answer]:
+    """The answer to each query of `batch`; `reply` holds those of the queries that were sent."""
+    sent = batch.queries - len(batch.unsent)
+    columns = {message.model: _columns(message, sent, batch.request) for message in reply.answers}
+    named = list(batch.request.models) or list(columns)
     rows = iter(range(sent))
     return [
-        Answer(dict.fromkeys(conditions.models, Unsent(unsent[query])), query)
-        if query in unsent
-        else Answer(by_model, next(rows))
-        for query in range(queries)
+        Answer(named, columns, query, batch.unsent[query])
+        if query in batch.unsent
+        else _answer(columns, next(rows), batch.request)
+        for query in range(batch.queries)
     ]
 
 
-def _columns(message: pb.BatchAnswer, queries: int, request: pb.FindSimilarBatchRequest) -> Answers:
+def _answer(
+    columns: Mapping[str, AnswerColumns], query: int, request: pb.FindSimilarBatchRequest
+) -> Answer:
+    models = list(columns)
+    if not request.models and request.queries[query].HasField("id"):
+        # The server searched the spaces of all items of the call; `find_similar` would have
+        # searched only those that have a vector of this one.
+        models = [model for model in models if not columns[model].lacks(query)] or models
+    return Answer(models, columns, query)
+
+
+def _columns(
+    message: pb.BatchAnswer, queries: int, request: pb.FindSimilarBatchRequest
+) -> AnswerColumns:
     starts = [0, *accumulate(message.counts)]
     lengths = [len(message.ids), len(message.distances)]
     if request.include_attributes:
@@ -135,7 +149,7 @@ def _columns(message: pb.BatchAnswer, queries: int, request: pb.FindSimilarBatch
         )
     distances = np.array(message.distances, dtype=np.float32)
     distances.setflags(write=False)
-    return Answers(
+    return AnswerColumns(
         message.model,
         message.fingerprint,
         message.metric,

@@ -1,4 +1,4 @@
-"""Arrays, between numpy's and those of the v1 protocol: packed, little-endian, in C order."""
+"""Arrays, between NumPy's and those of the v1 protocol: packed, little-endian, in C order."""
 
 from __future__ import annotations
 
@@ -9,27 +9,21 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from euclidesdb import _checks as checks
 from euclidesdb._errors import ServerError
-from euclidesdb._types import Vector
+from euclidesdb._types import ModelVector, Vector
 from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_protos.v1 import wire
 
-FLOAT32: Final = np.dtype("<f4")
 DTYPES: Final[Mapping[pb.DataType, np.dtype[Any]]] = {
-    pb.DATA_TYPE_FLOAT32: FLOAT32,
-    pb.DATA_TYPE_FLOAT64: np.dtype("<f8"),
-    pb.DATA_TYPE_FLOAT16: np.dtype("<f2"),
-    pb.DATA_TYPE_INT8: np.dtype("i1"),
-    pb.DATA_TYPE_INT16: np.dtype("<i2"),
-    pb.DATA_TYPE_INT32: np.dtype("<i4"),
-    pb.DATA_TYPE_INT64: np.dtype("<i8"),
-    pb.DATA_TYPE_UINT8: np.dtype("u1"),
-    pb.DATA_TYPE_BOOL: np.dtype("?"),
+    data_type: np.dtype(name) for data_type, name in wire.DTYPES.items()
 }
+FLOAT32: Final = DTYPES[pb.DATA_TYPE_FLOAT32]
 _DATA_TYPES: Final = {dtype: data_type for data_type, dtype in DTYPES.items()}
 
 
 def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
-    """`value` as an array of real numbers, of any of numpy's types for them."""
+    """`value` as an array of real numbers, of any of NumPy's types for them."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
@@ -49,34 +43,50 @@ def matrix(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
 def write_floats(message: pb.Array, array: npt.NDArray[Any]) -> None:
     """Put an array of real numbers into `message`, as float32."""
     if array.dtype != FLOAT32:
-        with np.errstate(over="ignore"):  # becomes an infinity, which the server refuses
+        with np.errstate(over="ignore"):  # overflow gives an infinity, which the server refuses
             array = array.astype(FLOAT32)
     _write(message, array, pb.DATA_TYPE_FLOAT32)
 
 
-def write_tensor(message: pb.Array, value: npt.ArrayLike) -> None:
-    """Put what numpy takes for an array into `message`, with its own dtype and shape.
+def write_vector(
+    message: pb.Vector, value: npt.ArrayLike | ModelVector, fingerprint: str | None = None
+) -> None:
+    """Put a vector of shape (dim,) into `message`; a ModelVector's own fingerprint is used."""
+    if isinstance(value, ModelVector):
+        fingerprint = value.fingerprint
+        value = value.values
+    array = real_array("a vector", value)
+    if array.ndim != 1:
+        raise ValueError(f"a vector must have the shape (dim,), not {array.shape}")
+    write_floats(message.values, array)
+    if fingerprint is not None:
+        message.fingerprint = checks.text("fingerprint", fingerprint)
 
-    Raises TypeError for a dtype that the protocol has not, ValueError for what is no array.
+
+def write_tensor(message: pb.Array, value: npt.ArrayLike) -> None:
+    """Put anything that NumPy converts to an array into `message`, with its dtype and shape.
+
+    Raises TypeError for a dtype that the protocol does not have, ValueError if NumPy cannot
+    convert `value`.
     """
     try:
         array = np.asarray(value)
-    except RuntimeError as error:  # torch's, of a tensor that requires grad
+    except RuntimeError as error:  # torch's, for a tensor that requires grad
         raise ValueError(f"tensor cannot be read as an array: {error}") from error
     dtype = array.dtype
     if dtype.kind in "fiub":
         dtype = dtype.newbyteorder("<")
     if dtype not in _DATA_TYPES:
         known = ", ".join(known.name for known in _DATA_TYPES)
-        raise TypeError(f"tensor must be of one of the dtypes {known}, not {array.dtype}")
+        raise TypeError(f"tensor must have one of the dtypes {known}, not {array.dtype}")
     _write(message, array.astype(dtype, copy=False), _DATA_TYPES[dtype])
 
 
 def read_tensor(message: pb.Array) -> npt.NDArray[Any]:
-    """The array of a reply, read-only. Raises ServerError where it contradicts itself."""
+    """The array of a reply, read-only. Raises ServerError if its parts contradict one another."""
     dtype = DTYPES.get(message.data_type)
     if dtype is None:
-        raise ServerError(f"the reply holds an array of unknown data type {message.data_type}")
+        raise ServerError(f"the reply holds an array of unknown data_type {message.data_type}")
     shape, data = tuple(message.shape), message.data
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data):
         raise ServerError(
@@ -87,7 +97,7 @@ def read_tensor(message: pb.Array) -> npt.NDArray[Any]:
 
 
 def read_vector(message: pb.Array) -> Vector:
-    """The vector of a reply, read-only. Raises ServerError where it is none."""
+    """The vector of a reply, read-only. Raises ServerError if it is not a float32 vector."""
     array = read_tensor(message)
     if array.dtype != FLOAT32 or array.ndim != 1:
         raise ServerError(

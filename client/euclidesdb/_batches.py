@@ -1,4 +1,4 @@
-"""What is added, cut into calls of bounded size."""
+"""Items to add, in batches of bounded size: one for each call."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from euclidesdb import _arrays as arrays
-from euclidesdb import _convert as convert
-from euclidesdb import _payloads as payloads
+from euclidesdb import _checks as checks
 from euclidesdb._errors import Refused
-from euclidesdb._types import NewItem
+from euclidesdb._payloads import KINDS
+from euclidesdb._types import ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 ITEMS_PER_CALL: Final = 128
-"""With three calls under way 384: a model's queue holds 1,024 by default, and has other users."""
+"""Three calls in flight hold 384; a model's queue holds 1,024 by default and serves others too."""
 VECTORS_PER_CALL: Final = 4096
 
 Refuse: TypeAlias = Callable[[Refused], None]
@@ -25,9 +25,9 @@ Refuse: TypeAlias = Callable[[Refused], None]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one call adds.
+    """The items that one call adds.
 
-    positions: of its items among all that were given, ascending.
+    positions: the positions of its items among all items given, ascending.
     """
 
     request: pb.AddItemsRequest | pb.AddVectorsRequest
@@ -36,28 +36,46 @@ class Batch:
 
 
 def add_request(item: NewItem) -> pb.AddItemRequest:
-    """The message for one item. Raises whatever is wrong with it, or with its image."""
-    raw = {"image": item.image, "text": item.text, "tensor": item.tensor}
+    """The message for one item.
+
+    Raises TypeError or ValueError if it cannot be sent, and other errors if its image cannot be
+    read.
+    """
+    raw = {kind: getattr(item, kind) for kind in KINDS}
     request = pb.AddItemRequest(
-        id=convert.text("id", item.id), models=convert.names("models", item.models)
+        id=checks.text("id", item.id), models=checks.names("models", item.models)
     )
     if any(value is not None for value in raw.values()):
-        payloads.write(request.payload, *convert.exactly_one(raw))
-    for model, vector in convert.by_model("vectors", item.vectors):
-        convert.write_vector(request.vectors[convert.text("a name in vectors", model)], vector)
+        kind, value = checks.exactly_one(raw)
+        KINDS[kind].write(request.payload, value)
+    for model, vector in _by_model(item.vectors):
+        arrays.write_vector(request.vectors[checks.text("a name in vectors", model)], vector)
     if item.attributes is not None:
         name = f"attributes of {item.id!r}"
-        request.attributes_json = convert.attributes_json(name, item.attributes)
+        request.attributes_json = checks.attributes_json(name, item.attributes)
     if item.metadata is not None:
-        request.metadata = convert.opaque("metadata", item.metadata)
+        request.metadata = checks.opaque("metadata", item.metadata)
     _check_content(request)
     return request
+
+
+def _by_model(
+    vectors: Mapping[str, npt.ArrayLike | ModelVector] | None,
+) -> Iterable[tuple[str, npt.ArrayLike | ModelVector]]:
+    """The models and vectors of a mapping; an array, which names no model, is refused."""
+    if vectors is None:
+        return ()
+    if not isinstance(vectors, Mapping):
+        raise TypeError(
+            f"vectors must be a mapping {{model: vector}}, not {type(vectors).__name__}"
+        )
+    return vectors.items()
 
 
 def _check_content(request: pb.AddItemRequest) -> None:
     """Raise ValueError unless there is something to add.
 
-    The server would, too, in the words of the protocol.
+    The server checks this too, but its messages use the protocol's terms.
     """
     kind = request.payload.WhichOneof("content")
     if kind and not request.models:
@@ -73,9 +91,9 @@ def _check_content(request: pb.AddItemRequest) -> None:
 
 
 def item_batches(items: Iterable[NewItem], bytes_per_call: int, refuse: Refuse) -> Iterator[Batch]:
-    """`items` in batches; what cannot be sent is refused here and left out.
+    """`items` in batches; those that cannot be sent are passed to `refuse` and left out.
 
-    Where iterating `items` raises, what it gave until then comes first.
+    If iterating `items` raises, the items before that are yielded first.
     """
     request, positions, size = pb.AddItemsRequest(), list[int](), 0
     failure: Exception | None = None
@@ -107,14 +125,14 @@ def _messages(items: Iterable[NewItem], refuse: Refuse) -> Iterator[tuple[int, p
             raise TypeError(f"item {position} must be a NewItem, not {type(item).__name__}")
         try:
             message = add_request(item)
-        except Exception as error:  # a broken image raises what its library likes
+        except Exception as error:  # a broken image raises its library's own errors
             refuse(Refused(position, item.id, error))
         else:
             yield position, message
 
 
 class VectorColumns:
-    """The arguments of `add_vectors`, checked before anything is sent."""
+    """The arguments of `add_vectors`, all checked before anything is sent."""
 
     def __init__(
         self,
@@ -126,14 +144,14 @@ class VectorColumns:
         attributes: Sequence[Mapping[str, Any]] | None,
         metadata: Sequence[bytes] | None,
     ) -> None:
-        self._model = convert.text("model", model)
-        self._fingerprint = "" if fingerprint is None else convert.text("fingerprint", fingerprint)
-        self._ids = convert.names("ids", ids)
+        self._model = checks.text("model", model)
+        self._fingerprint = "" if fingerprint is None else checks.text("fingerprint", fingerprint)
+        self._ids = checks.names("ids", ids)
         self._attributes = [
-            convert.attributes_json(f"attributes[{row}]", value)
+            checks.attributes_json(f"attributes[{row}]", value)
             for row, value in enumerate(attributes or ())
         ]
-        self._metadata = [convert.opaque("metadata", value) for value in metadata or ()]
+        self._metadata = [checks.opaque("metadata", value) for value in metadata or ()]
         self._vectors = arrays.matrix("vectors", vectors)
         counts = {"vectors": len(self._vectors)}
         if attributes is not None:
@@ -145,7 +163,7 @@ class VectorColumns:
                 raise ValueError(f"{name} must be one per id: {len(self._ids)}, not {count}")
 
     def batches(self, bytes_per_call: int) -> Iterator[Batch]:
-        """The rows in batches; only those of a batch are read from a memory-mapped array."""
+        """The rows in batches; a memory-mapped array is read one batch at a time."""
         for start, stop in self._ranges(bytes_per_call):
             rows = slice(start, stop)
             request = pb.AddVectorsRequest(

@@ -8,20 +8,21 @@ from typing import Final
 
 import grpc
 
-from euclidesdb._convert import text
+from euclidesdb._checks import text
 
 DEFAULT_PORT: Final = 50000
-"""Where a server listens that is told nothing else."""
+"""The server's default port."""
 
-# What gRPC resolves by rules of its own. A host's name or address, and a port.
+# Targets that gRPC resolves by its own rules.
 _SCHEME = re.compile("(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
+# A host's name or address, and a port.
 _HOST = re.compile(r"(\[[^\[\]/]+\]|[^\[\]:/\s]+)(?::([0-9]{1,5}))?")
 
-# Only calls that change nothing are repeated. When the reply of an add or a remove is lost, nobody
-# can tell whether it was applied; to send it again could undo what another writer did in between.
+# Only calls that change nothing are retried. If the reply to an add or a remove is lost, it is
+# unknown whether it was applied; sending it again could undo what another writer did in between.
 _RETRIED = ("GetItem", "FindSimilar", "FindSimilarBatch", "ListModels")
-# At most 4 attempts within about 2 s (pauses of 0.2, 0.6 and 1.2 s): a restart is bridged, and a
-# server that is stopping or a model in quarantine, which answer UNAVAILABLE too, are told soon.
+# At most 4 attempts within about 2 s (pauses of 0.2, 0.6 and 1.2 s). That bridges a restart, and
+# still reports soon a server that is stopping or a quarantined model, which are UNAVAILABLE, too.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -42,12 +43,13 @@ _SERVICE_CONFIG = {
 _CHANNEL_OPTIONS: Final = (
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
-    # gRPC does not retry a request that outgrows this buffer; its 256 KiB is less than a photo.
+    # gRPC does not retry a request larger than this buffer; its default of 256 KiB is less than a
+    # photo.
     ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
-    # The server states its limit; a second one here could only disagree with it.
+    # The server has its own limit; a second one here could only disagree with it.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A server that is back is found within a second, not within gRPC's two minutes.
+    # Reconnect within a second of a server's restart, not within gRPC's default of two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
@@ -59,7 +61,7 @@ def open_channel(target: str) -> grpc.Channel:
 
 
 def address(target: str) -> str:
-    """`target` with its port, in whose place gRPC would take 443. Raises ValueError, TypeError."""
+    """`target` with a port; gRPC's own default is 443. Raises ValueError, TypeError."""
     if _SCHEME.match(text("target", target)):
         return target
     found = _HOST.fullmatch(target)

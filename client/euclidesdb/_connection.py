@@ -1,11 +1,10 @@
-"""Calls over one channel: each has its deadline, and raises errors of the client's own tree."""
+"""Calls over one channel: each has a timeout, and raises errors of the client's own tree."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
 
@@ -15,12 +14,12 @@ from euclidesdb_protos.v1 import database_pb2_grpc as pb_grpc
 
 _Reply = TypeVar("_Reply")
 
-MANY: float = 10
-"""A call that does the work of many may take this many times the client's timeout."""
+BULK_TIMEOUT_FACTOR: Final = 10.0
+"""A bulk call does the work of many; its default timeout is this many times the client's."""
 
 
 class StartedCall(Protocol):
-    """What is used of grpc.Future."""
+    """The methods of grpc.Future that are used."""
 
     def result(self) -> Any: ...
     def cancel(self) -> bool: ...
@@ -41,24 +40,22 @@ class Connection:
         self._channel.close()
 
     def check_open(self) -> None:
-        """Raise ClientClosed where `close` has been called."""
+        """Raise ClientClosed if `close` has been called."""
         if self._closed:
             raise _not_sent()
 
-    def until(self, timeout: float | None) -> float | None:
-        """When on the monotonic clock a call that begins now is over; None: never."""
-        return from_now(self._timeout if timeout is None else _seconds(timeout))
+    def call_timeout(self, timeout: float | None) -> float | None:
+        """The seconds that a call may take; None: no limit. timeout: None: the client's."""
+        return self._timeout if timeout is None else _seconds(timeout)
 
-    def seconds_for_many(self, timeout: float | None) -> float | None:
-        """How long each call of many items may take; None: as long as it takes."""
+    def bulk_timeout(self, timeout: float | None) -> float | None:
+        """As `call_timeout`, for a bulk call."""
         if timeout is not None:
             return _seconds(timeout)
-        return None if self._timeout is None else MANY * self._timeout
+        return None if self._timeout is None else BULK_TIMEOUT_FACTOR * self._timeout
 
-    def call(self, method: Callable[..., _Reply], request: object, until: float | None) -> _Reply:
-        """Make one call, which ends at `until` on the monotonic clock."""
-        # Negative where the calls before this one used it up: gRPC then ends this one at once.
-        timeout = None if until is None else until - time.monotonic()
+    def call(self, method: Callable[..., _Reply], request: object, timeout: float | None) -> _Reply:
+        """Make one call of at most `timeout` seconds, retries included."""
         self.check_open()
         try:
             return method(request, timeout=timeout)
@@ -68,7 +65,7 @@ class Connection:
             raise self._closed_meanwhile(error) from error
 
     def start(self, method: Any, request: object, timeout: float | None) -> StartedCall:
-        """Begin a call of at most `timeout` seconds, whose reply `finish` waits for."""
+        """Begin a call of at most `timeout` seconds; `finish` waits for its reply."""
         self.check_open()
         try:
             started: StartedCall = method.future(request, timeout=timeout)
@@ -77,21 +74,16 @@ class Connection:
         return started
 
     def finish(self, started: StartedCall) -> Any:
-        """Wait for the reply of a call that `start` began."""
+        """Wait for the reply to a call that `start` began."""
         try:
             return started.result()
         except grpc.RpcError as error:
             raise translated(error, closed=self._closed) from error
 
     def _closed_meanwhile(self, error: ValueError) -> Exception:
-        """What is to be raised for a ValueError of gRPC."""
-        # its word for a channel that another thread has closed just now
+        """The error to raise for a ValueError of gRPC."""
+        # gRPC raises it for a channel that another thread has just closed
         return _not_sent() if self._closed else error
-
-
-def from_now(seconds: float | None) -> float | None:
-    """When on the monotonic clock so many seconds have passed; None: never."""
-    return None if seconds is None else time.monotonic() + seconds
 
 
 def _not_sent() -> ClientClosed:

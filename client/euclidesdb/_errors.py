@@ -1,36 +1,36 @@
-"""The errors a `Client` raises for what went wrong outside this process.
+"""The errors that a `Client` raises for failures outside this process.
 
     EuclidesDBError
     ├── InvalidRequest
-    │   ├── UndecodableInput     no image, truncated, too large; a tensor of another shape
+    │   ├── UndecodableInput     not an image, truncated, too large; a tensor of a wrong shape
     │   ├── DimensionMismatch    a vector has the wrong length
     │   ├── ModelRejected        a model folder cannot be served
-    │   └── VersionMismatch           a vector was made by another model version
+    │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
     │   └── UnknownItem
     ├── ResourceExhausted
     │   ├── Overloaded           a model's queue is full
     │   ├── DiskFull
-    │   └── MessageTooLarge      the server takes no message of this size
-    ├── Unavailable              nobody answers at the address
+    │   └── MessageTooLarge      the request exceeds the server's size limit
+    ├── Unavailable              no server answers at the address
     │   ├── ModelUnavailable     loading, restarting or quarantined
     │   └── ShuttingDown
     ├── NotAllowed               the server's configuration forbids the call
-    ├── ModelFailed              the model raised, crashed, hung or answered nonsense
-    ├── DeadlineExceeded         the timeout passed; a write may have been applied or not
+    ├── ModelFailed              the model raised, crashed, hung or returned invalid outputs
+    ├── DeadlineExceeded         the timeout passed; a write may or may not have been applied
     ├── DataLoss
     │   └── CorruptRecord        a stored record fails its checksum
     ├── Cancelled                the client was closed during the call
     ├── ClientClosed             the client was closed before the call
-    ├── AddsInterrupted          add_many or add_vectors ended midway; says what is on disk
-    └── ServerError              the server failed in another way; its log says how
+    ├── AddsInterrupted          add_many or add_vectors stopped midway; lists what is on disk
+    └── ServerError              the server failed in another way; see its log
 
 Arguments that cannot be sent at all raise ValueError or TypeError before anything is sent.
 
-The server names each of its errors by a stable reason; where the transport itself failed
-there is none, and the gRPC status decides. One table knows both: for the error of a call
-(`translated`), and for an item or query that a call of many refuses (`refusal_error`).
+The server gives each of its errors a stable reason. If the transport itself failed, there is no
+reason, and the gRPC status decides. This holds for the error of a whole call (`translated`) and for
+a single item or query that a bulk call refuses (`refusal_error`).
 """
 
 from __future__ import annotations
@@ -41,16 +41,14 @@ from typing import Final
 import grpc
 
 from euclidesdb_protos.v1 import database_pb2 as pb
-
-REASON_KEY: Final = "euclidesdb-reason"
-"""Trailing metadata that carries the server's reason; servers depend on it, so it never changes."""
+from euclidesdb_protos.v1.wire import REASON_KEY
 
 
 class EuclidesDBError(Exception):
     """Base of every error of the client.
 
-    reason: the server's stable word for what happened ("unknown_item"); where the transport
-        failed, the name of the gRPC status ("unavailable").
+    reason: the server's stable identifier of the error ("unknown_item"); if the transport failed,
+        the name of the gRPC status ("unavailable").
     """
 
     def __init__(self, message: str, reason: str = "") -> None:
@@ -59,11 +57,11 @@ class EuclidesDBError(Exception):
 
 
 class InvalidRequest(EuclidesDBError):
-    """The server cannot serve the request as it stands; the message names the offending value."""
+    """The request is invalid; the message names the offending value."""
 
 
 class UndecodableInput(InvalidRequest):
-    """The payload is not what its kind of input promises."""
+    """The payload is not valid input of its kind."""
 
 
 class DimensionMismatch(InvalidRequest):
@@ -71,11 +69,11 @@ class DimensionMismatch(InvalidRequest):
 
 
 class ModelRejected(InvalidRequest):
-    """A model folder cannot be served; what was served before goes on."""
+    """A model folder cannot be served; the model served before stays."""
 
 
 class VersionMismatch(InvalidRequest):
-    """A vector belongs to another version of the model than the one served."""
+    """A vector was made by another version of the model than the one served."""
 
 
 class NotFound(EuclidesDBError):
@@ -87,7 +85,7 @@ class UnknownModel(NotFound):
 
 
 class UnknownItem(NotFound):
-    """No item of that id is stored, or it has no vector of the model asked for."""
+    """There is no item of that id, or it has no vector of the requested model."""
 
 
 class ResourceExhausted(EuclidesDBError):
@@ -99,15 +97,15 @@ class Overloaded(ResourceExhausted):
 
 
 class DiskFull(ResourceExhausted):
-    """The server has no room to write; reads go on."""
+    """The server has no disk space for writes; reads still work."""
 
 
 class MessageTooLarge(ResourceExhausted):
-    """The request is larger than the server takes; the message states both sizes in bytes."""
+    """The request exceeds the server's size limit; the message gives both sizes in bytes."""
 
 
 class Unavailable(EuclidesDBError):
-    """The server, or what the request needs of it, is not there now and may be later."""
+    """The server, or a part of it that the request needs, is unavailable now but may return."""
 
 
 class ModelUnavailable(Unavailable):
@@ -123,11 +121,11 @@ class NotAllowed(EuclidesDBError):
 
 
 class ModelFailed(EuclidesDBError):
-    """The model raised, crashed, hung, or answered with a wrong shape or non-finite values."""
+    """The model raised, crashed, hung, or returned a wrong shape or non-finite values."""
 
 
 class DeadlineExceeded(EuclidesDBError):
-    """The timeout passed before the answer came. A write may have been applied or not."""
+    """The timeout passed before the reply arrived. A write may or may not have been applied."""
 
 
 class DataLoss(EuclidesDBError):
@@ -139,7 +137,7 @@ class CorruptRecord(DataLoss):
 
 
 class Cancelled(EuclidesDBError):
-    """The client was closed during the call. A write may have been applied or not."""
+    """The client was closed during the call. A write may or may not have been applied."""
 
 
 class ClientClosed(EuclidesDBError):
@@ -150,8 +148,8 @@ class ClientClosed(EuclidesDBError):
 class Refused:
     """An item of `add_many` or `add_vectors` that was not added.
 
-    position: of the item among those given, from 0.
-    error: what `add` would have raised for it alone.
+    position: the item's position among those given, from 0.
+    error: the error that `add` would have raised for it alone.
     """
 
     position: int
@@ -160,16 +158,16 @@ class Refused:
 
 
 class AddsInterrupted(EuclidesDBError):
-    """`add_many` or `add_vectors` ended midway; `__cause__` is why, and gives the `reason`.
+    """`add_many` or `add_vectors` stopped midway. `__cause__` is the error, with the same `reason`.
 
-    Where nothing of the input was written, that error itself is raised instead.
+    If none of the input was written, that error itself is raised instead.
 
     refused: the items known to be refused, by position.
-    unknown: position and id of the items of calls that may have been applied, as their reply
-        was lost or said that the server had failed; each may be on disk.
-    resume_at: every item before this position is on disk or refused, so adding those from here
-        on completes the work. Of the items after it some may be on disk, too; to add them again
-        is safe unless someone else has changed them since.
+    unknown: position and id of the items of calls that may have been applied, because their reply
+        was lost or reported a failure of the server; each may be on disk.
+    resume_at: every item before this position is on disk or refused, so adding the items from here
+        on completes the work. Some of them may be on disk already; adding them again is safe
+        unless another client has changed them since.
     """
 
     def __init__(
@@ -187,7 +185,7 @@ class AddsInterrupted(EuclidesDBError):
 
 
 class ServerError(EuclidesDBError):
-    """The server failed in a way that has no class of its own; its log says how."""
+    """The server failed in a way that has no class here; see its log."""
 
 
 BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
@@ -212,7 +210,7 @@ BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
     "corrupt_record": CorruptRecord,
 }
 
-# For the transport's own errors, and for a reason that a newer server has and we do not know.
+# For the transport's own errors, and for a reason that only a newer server knows.
 # Any other status is a ServerError.
 BY_STATUS: Final[dict[grpc.StatusCode, type[EuclidesDBError]]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
@@ -225,7 +223,7 @@ BY_STATUS: Final[dict[grpc.StatusCode, type[EuclidesDBError]]] = {
     grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.DATA_LOSS: DataLoss,
-    # by the server, as it stops (where gRPC means UNAVAILABLE); by us: see `translated`
+    # sent by a server that stops, although gRPC means UNAVAILABLE; for our own, see `translated`
     grpc.StatusCode.CANCELLED: Unavailable,
 }
 
@@ -234,7 +232,7 @@ _STATUS_OF_CODE: Final = {status.value[0]: status for status in grpc.StatusCode}
 
 
 def translated(error: grpc.RpcError, *, closed: bool) -> EuclidesDBError:
-    """The error that stands for one of gRPC.
+    """The client's error for one of gRPC.
 
     closed: whether the client has been closed, which cancels its calls.
     """
@@ -247,7 +245,7 @@ def translated(error: grpc.RpcError, *, closed: bool) -> EuclidesDBError:
 
 
 def refusal_error(refusal: pb.Refusal) -> EuclidesDBError:
-    """The error that the refused item or query would have raised alone."""
+    """The error that a refused item or query would have raised on its own."""
     status = _STATUS_OF_CODE.get(refusal.code, grpc.StatusCode.UNKNOWN)
     return _error_of(status, refusal.reason, refusal.message)
 
@@ -255,7 +253,7 @@ def refusal_error(refusal: pb.Refusal) -> EuclidesDBError:
 def _error_of(status: grpc.StatusCode, reason: str, message: str) -> EuclidesDBError:
     message = message or f"the call failed with {status.name}"
     kind = BY_REASON.get(reason) or BY_STATUS.get(status, ServerError)
-    # gRPC's own refusal has no reason; only its text sets it apart from other limits.
+    # gRPC's own error has no reason; only its text tells it from other limits.
     if kind is ResourceExhausted and not reason and "message larger than max" in message:
         kind = MessageTooLarge
     return kind(message, reason or status.name.lower())

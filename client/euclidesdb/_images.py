@@ -1,6 +1,6 @@
-"""Images as the server takes them: encoded bytes, from a file, from memory or from Pillow.
+"""Images as encoded bytes, read from a file, from memory or from Pillow.
 
-Pillow is never imported: what has its `save`, `convert` and `mode` is taken for one of its images.
+Pillow is never imported: an object with its `save`, `convert` and `mode` is taken for its image.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 @runtime_checkable
 class PillowImage(Protocol):
-    """What is used of PIL.Image.Image."""
+    """The parts of PIL.Image.Image that are used."""
 
     @property
     def mode(self) -> str: ...
@@ -28,22 +28,22 @@ Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Pil
 
 # Modes that PNG holds without loss. Not "I": Pillow before 13 cuts it to 16 bits.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
-# Modes of Pillow's memory that no format holds, and the nearest that one does.
+# Modes that no file format holds, and the nearest mode that one does.
 _STORABLE_MODES = {"HSV": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}
 
 
 def is_image(value: object) -> bool:
-    """Whether `value` is one of `Image`'s kinds."""
+    """Whether `value` is an `Image`."""
     return isinstance(value, str | os.PathLike | bytes | bytearray | memoryview | PillowImage)
 
 
 def encoded_image(image: Image) -> bytes:
     """The bytes to send for `image`.
 
-    A file's bytes and bytes in memory go as they are. A Pillow image is encoded without loss,
-    its pixels as they stand: what its file's EXIF data said of orientation is not sent.
+    A file's bytes and bytes in memory are sent unchanged. A Pillow image is encoded losslessly and
+    without its EXIF data: an orientation tag is not applied.
 
-    Raises TypeError where it is none of these, OSError where the file cannot be read.
+    Raises TypeError if `image` is not an `Image`, OSError if the file cannot be read.
     """
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
@@ -65,7 +65,7 @@ def _encoded_pixels(image: PillowImage) -> bytes:
         # A 6-megapixel photo: 0.6 s at level 1, 5.2 s at Pillow's default for 13 % fewer bytes.
         image.save(file, "PNG", compress_level=1)
     else:
-        # Said outright: by default Pillow repeats the compression of the file that the image
-        # came from (it may be JPEG), and compressed YCbCr comes back as RGB.
+        # Explicit: by default Pillow uses the compression of the file that the image came from
+        # (it may be JPEG), and compressed YCbCr is read back as RGB.
         image.save(file, "TIFF", compression="raw")
     return file.getvalue()

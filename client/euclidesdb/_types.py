@@ -1,5 +1,6 @@
-"""The values a `Client` takes and returns. Arrays in answers are read-only, and float32 but for
-an item's tensor.
+"""The values that a `Client` takes and returns.
+
+Arrays in replies are read-only, and float32 except for an item's tensor.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ Vector: TypeAlias = npt.NDArray[np.float32]
 """float32, shape (dim,), read-only."""
 
 
-# Values that hold arrays compare by identity: `==` of two arrays is an array, not a truth.
+# Values that hold arrays compare by identity: `==` of two arrays is an array, not a bool.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelVector:
     """A vector made outside the database.
 
-    values: anything numpy takes for an array of numbers of shape (feature_dim,).
-    fingerprint: the model version that made it, where known. If the server serves another
-        version, it refuses the vector (VersionMismatch) instead of comparing what cannot be.
+    values: anything that NumPy converts to an array of numbers of shape (feature_dim,).
+    fingerprint: the model version that made it, if known. If the server serves another version,
+        it refuses the vector (VersionMismatch): vectors of two versions are not comparable.
     """
 
     values: npt.ArrayLike
@@ -52,12 +53,11 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """What one model says of one item.
+    """One model's outputs for one item.
 
-    fingerprint: the model version; vectors of different versions cannot be compared.
-    vector: shape (feature_dim,); None where not asked for.
-    predictions: shape (prediction_dim,); None where not asked for, or where the vector came
-        ready-made and so nothing is known of them.
+    fingerprint: the model version; vectors of different versions are not comparable.
+    vector: shape (feature_dim,); None if not requested.
+    predictions: shape (prediction_dim,); None if not requested, or if the vector was ready-made.
     """
 
     model: str
@@ -70,10 +70,10 @@ class Embedding:
 class Item:
     """A stored item.
 
-    embeddings: one per model version that has the item.
-    image, text, tensor: the raw item as it was added: the bytes of an image, a text, or an array
-        with its dtype and shape, read-only. The others are None; all are where it was not asked
-        for or not kept.
+    embeddings: one per model version that has a vector of the item.
+    image, text, tensor: the raw item as it was added: the bytes of an image, a text, or a
+        read-only array with its dtype and shape. The others are None; all are None if the raw
+        item was not requested or is not kept.
     """
 
     id: str
@@ -92,7 +92,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """One item of an answer. `attributes` and `metadata` are None where not asked for."""
+    """One item found by a search. `attributes` and `metadata` are None if not requested."""
 
     id: str
     distance: float
@@ -102,13 +102,13 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbors:
-    """A search's answer in the space of one model, nearest first; iterating gives `Neighbor`s.
+    """The result of a search in one model's space, nearest first; iterating yields `Neighbor`s.
 
     metric: how distance is measured: "l2" (not squared), "cosine" (1 - similarity),
         "inner_product" (negated), "l1", "normalized_l2", ...; smaller is nearer in all of them.
-    ids, distances: k of each, where k is top_k or as many items as the space has (within
-        max_distance, where that was given).
-    attributes, metadata: k of each; None where not asked for.
+    ids, distances: k of each, where k is top_k, or fewer if the space has fewer items (within
+        max_distance, if given).
+    attributes, metadata: k of each; None if not requested.
     """
 
     model: str
@@ -138,10 +138,10 @@ class IndexInfo:
     """The live index of a model's space.
 
     description: what is built ("HNSW32", "Flat (100 rows are too few for IVF256)").
-    indexed_rows: rows in it. unindexed_rows: rows added since, which are searched exactly.
-    building: whether the next one is being built, or waits to be.
-    recall: the share of the true nearest among the answers to sampled queries, from 0 to 1;
-        None where none has been sampled yet. recall_samples: the queries it rests on.
+    indexed_rows: rows in the index. unindexed_rows: rows added since, which are searched exactly.
+    building: whether the next index is being built or is due to be.
+    recall: the share of the true nearest neighbors in the results of sampled queries, from 0 to 1;
+        None if none has been sampled yet. recall_samples: the number of sampled queries.
     """
 
     description: str
@@ -160,13 +160,14 @@ class ModelInfo:
         "superseded": the vectors of a former version, whose `name` is "model@fingerprint". The
         vectors of an unloaded or superseded model can still be searched, by vector and by id.
     reason: why it is not ready.
-    input: the kind of item it takes: "image", "text", "tensor", or "vector" for ready-made ones.
+    input: the kind of item it takes: "image", "text", "tensor", or "vector" if it takes only
+        ready-made vectors.
     items: the number of items with a vector of this version.
-    labels: class names of the predictions, where known.
-    adopted: its space began with vectors taken over from a database of EuclidesDB (C++).
-    index: the index of its space; None where it has none.
-    items_run, batches_run: items that its program ran since it was loaded, and the batches that
-        they came in.
+    labels: class names of the predictions, if known.
+    adopted: whether its space began with vectors imported from a database of EuclidesDB (C++).
+    index: the index of its space; None if it has no space.
+    items_run, batches_run: the number of items that its program has run since it was loaded, and
+        the number of batches they were in.
     """
 
     name: str

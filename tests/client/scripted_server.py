@@ -1,6 +1,6 @@
-"""A v1 server on port 0 that answers what a test tells it to, and remembers what it was asked.
+"""A v1 server on port 0 that gives scripted replies and records the requests it receives.
 
-It stands where the client must meet a fault that a real server shows only by chance.
+It produces the faults that a real server shows only by chance.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import grpc
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1 import database_pb2_grpc as pb_grpc
+from euclidesdb_protos.v1.wire import REASON_KEY
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
             step = step(request)
         if isinstance(step, Fault):
             if step.reason is not None:
-                context.set_trailing_metadata((("euclidesdb-reason", step.reason),))
+                context.set_trailing_metadata(((REASON_KEY, step.reason),))
             context.abort(step.status, step.message)
         if isinstance(step, Silence):
             gone = threading.Event()

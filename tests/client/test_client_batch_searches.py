@@ -64,17 +64,77 @@ def test_many_vectors_are_asked_as_a_matrix(db, server):
     ]
 
 
-def test_many_images_are_asked_with_each_model_that_is_ready(db, server):
-    served = [
-        pb.Model(name="b", state=pb.MODEL_STATE_READY, input="image"),
-        pb.Model(name="broken", state=pb.MODEL_STATE_QUARANTINED, input="image"),
-        pb.Model(name="a", state=pb.MODEL_STATE_READY, input="image"),
-    ]
-    server.script("ListModels", pb.ListModelsReply(models=served))
-    server.script("FindSimilarBatch", echo)
-    answers = db.find_similar_many(images=[b"one", bytearray(b"two")])
+def choosing(*models):
+    """Answers as `echo`, with the models that the server chooses."""
+
+    def step(request):
+        named = pb.FindSimilarBatchRequest()
+        named.CopyFrom(request)
+        named.models.extend(models)
+        return echo(named)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [{"images": [b"one", bytearray(b"two")]}, {"ids": ["one", "two"]}],
+    ids=["images", "ids"],
+)
+def test_a_search_without_models_is_one_call_and_the_server_chooses(db, server, queries):
+    server.script("FindSimilarBatch", choosing("b", "a"))
+    answers = db.find_similar_many(**queries)
     assert [list(answer) for answer in answers] == [["b", "a"], ["b", "a"]]
     assert [answer["a"].ids for answer in answers] == [("one",), ("two",)]
+    assert [list(request.models) for request in server.requests.pop("FindSimilarBatch")] == [[]]
+    assert not any(server.requests.values())
+
+
+def test_without_models_an_item_is_answered_by_those_that_have_a_vector_of_it(db, server):
+    query = pb.Query(id="a")
+    reply = echo(pb.FindSimilarBatchRequest(models=["m", "n"], queries=[query] * 2))
+    for answer, position in zip(reply.answers, (1, 0), strict=True):
+        answer.CopyFrom(pb.BatchAnswer(model=answer.model, counts=[0, 0], refused=[UNKNOWN]))
+        answer.counts[1 - position], answer.refused[0].position = 1, position
+        answer.ids.append("x")
+        answer.distances.append(0.5)
+    server.script("FindSimilarBatch", reply)
+    first, second = db.find_similar_many(ids=["a", "b"])
+    assert [(list(answer), answer.error) for answer in (first, second)] == [
+        (["m"], None),
+        (["n"], None),
+    ]
+    with pytest.raises(euclidesdb.UnknownItem):
+        first["n"]
+
+
+def test_without_models_an_item_that_no_model_has_is_refused(db, server):
+    reply = echo(pb.FindSimilarBatchRequest(models=["m"], queries=[pb.Query(id="a")]))
+    reply.answers[0].CopyFrom(pb.BatchAnswer(model="m", counts=[1, 0], refused=[UNKNOWN]))
+    reply.answers[0].ids.append("x")
+    reply.answers[0].distances.append(0.5)
+    server.script("FindSimilarBatch", reply)
+    first, second = db.find_similar_many(ids=["a", "b"])
+    assert (first.error, type(second.error)) == (None, euclidesdb.UnknownItem)
+
+
+def test_without_models_an_image_that_cannot_be_read_is_refused_alone(db, server, tmp_path):
+    server.script("FindSimilarBatch", choosing("m"))
+    one, missing = db.find_similar_many(images=[b"one", tmp_path / "nowhere.png"])
+    assert (one.error, one["m"].ids) == (None, ("one",))
+    assert (list(missing), type(missing.error)) == (["m"], FileNotFoundError)
+    with pytest.raises(FileNotFoundError):
+        missing["m"]
+    with pytest.raises(KeyError, match="other"):
+        missing["other"]
+
+
+def test_without_models_an_image_that_is_alone_and_cannot_be_read_is_refused(db, server, tmp_path):
+    (missing,) = db.find_similar_many(images=[tmp_path / "nowhere.png"])
+    assert (list(missing), type(missing.error)) == ([], FileNotFoundError)
+    with pytest.raises(FileNotFoundError):
+        missing["any"]
+    assert not any(server.requests.values())
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,6 @@ def array(*values):
     return pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=[len(values)], data=data)
 
 
-def model(name, state=pb.MODEL_STATE_READY, fingerprint="f1", kind="image"):
-    return pb.Model(name=name, state=state, fingerprint=fingerprint, input=kind)
-
-
 def test_add_sends_all_it_is_given(db, server):
     db.add(
         "sku-ü",
@@ -276,45 +272,15 @@ def test_what_was_not_asked_for_is_none(db, server):
     assert list(neighbors) == [euclidesdb.Neighbor("a", 1.0, None, None)]
 
 
-def test_an_image_without_a_model_is_searched_with_each_ready_model_of_images(db, server):
-    served = [
-        model("b"),
-        model("broken", pb.MODEL_STATE_QUARANTINED),
-        model("slow", pb.MODEL_STATE_LOADING),
-        model("prose", kind="text"),
-        model("a"),
-    ]
-    server.script("ListModels", pb.ListModelsReply(models=served))
-    db.find_similar(image=b"an image")
-    assert list(server.requests["FindSimilar"][0].models) == ["b", "a"]
-
-
-def test_an_image_without_any_ready_model_says_where_the_models_stand(db, server):
-    served = [model("broken", pb.MODEL_STATE_QUARANTINED)]
-    server.script("ListModels", pb.ListModelsReply(models=served))
-    with pytest.raises(euclidesdb.ModelUnavailable, match=r"broken \(quarantined\)"):
-        db.find_similar(image=b"an image")
-
-
-def test_an_id_without_a_model_is_searched_in_the_spaces_served_that_have_it(db, server):
-    served = [model("a", fingerprint="new"), model("b", pb.MODEL_STATE_RESTARTING), model("c")]
-    server.script("ListModels", pb.ListModelsReply(models=served))
-    embeddings = [
-        pb.Embedding(model="a", fingerprint="old"),
-        pb.Embedding(model="b", fingerprint="f1"),
-        pb.Embedding(model="gone", fingerprint="f1"),
-    ]
-    server.script("GetItem", pb.GetItemReply(item=pb.Item(id="x", embeddings=embeddings)))
-    db.find_similar(id="x")
-    assert list(server.requests["FindSimilar"][0].models) == ["b"]
-
-
-def test_an_id_with_old_vectors_only_is_an_unknown_item(db, server):
-    server.script("ListModels", pb.ListModelsReply(models=[model("a", fingerprint="new")]))
-    embeddings = [pb.Embedding(model="a", fingerprint="old")]
-    server.script("GetItem", pb.GetItemReply(item=pb.Item(id="x", embeddings=embeddings)))
-    with pytest.raises(euclidesdb.UnknownItem, match="'x'"):
-        db.find_similar(id="x")
+@pytest.mark.parametrize(
+    "query", [{"image": b"an image"}, {"text": "x"}, {"id": "a"}], ids=["image", "text", "id"]
+)
+def test_a_search_without_a_model_is_one_call_and_the_server_chooses(db, server, query):
+    chosen = [pb.ModelAnswer(model=name) for name in ("b", "a")]
+    server.script("FindSimilar", pb.FindSimilarReply(answers=chosen))
+    assert list(db.find_similar(**query)) == ["b", "a"]
+    assert [list(request.models) for request in server.requests.pop("FindSimilar")] == [[]]
+    assert not any(server.requests.values())
 
 
 def test_models_lists_what_the_server_has(db, server):
@@ -409,12 +375,12 @@ def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, ser
             r"mapping \{model: vector\}, not ndarray",
         ),
         (lambda db: db.add("a", vectors=[1.0]), TypeError, "mapping .*, not list"),
-        (lambda db: db.find_similar_many(images="a.png", model="m"), TypeError, "not one str"),
-        (lambda db: db.find_similar_many(images=b"", model="m"), TypeError, "not one bytes"),
+        (lambda db: db.find_similar_many(images="a.png", model="m"), TypeError, "not a single str"),
+        (lambda db: db.find_similar_many(images=b"", model="m"), TypeError, "not a single bytes"),
         (
             lambda db: db.find_similar_many(images=Path("a.png"), model="m"),
             TypeError,
-            r"\[image\], not one PosixPath",
+            r"\[image\], not a single PosixPath",
         ),
         (lambda db: db.find_similar(), ValueError, "exactly one of"),
         (lambda db: db.find_similar(id="a", vector=[1]), ValueError, "exactly one of"),
@@ -426,8 +392,9 @@ def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, ser
         (lambda db: db.find_similar(id="a", max_distance="far"), TypeError, "'far'"),
         (lambda db: db.find_similar_many(model="m"), ValueError, "exactly one of"),
         (lambda db: db.find_similar_many(ids=["a"], images=[b""]), ValueError, "exactly one of"),
-        (lambda db: db.find_similar_many(ids=["a"]), ValueError, "name them with model="),
-        (lambda db: db.find_similar_many(vectors=[[1]]), ValueError, "name them with model="),
+        (lambda db: db.find_similar_many(vectors=[[1]]), ValueError, "name it with model="),
+        (lambda db: db.find_similar(id="a", models=[]), ValueError, "models must not be empty"),
+        (lambda db: db.find_similar_many(ids=["a"], models=()), ValueError, "must not be empty"),
         (lambda db: db.find_similar_many(ids="abc", model="m"), TypeError, r"\['abc'\]"),
         (lambda db: db.find_similar_many(ids=["a", 5], model="m"), TypeError, "not int: 5"),
         (lambda db: db.find_similar_many(vectors=[1], model="m"), ValueError, r"not \(1,\)"),

@@ -5,20 +5,11 @@ import pytest
 import torch
 
 import euclidesdb
-from euclidesdb import NewItem
+from euclidesdb import NewItem, _payloads
 from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_protos.v1.wire import DTYPES
 
-DATA_TYPES = {
-    "<f2": pb.DATA_TYPE_FLOAT16,
-    "<f4": pb.DATA_TYPE_FLOAT32,
-    "<f8": pb.DATA_TYPE_FLOAT64,
-    "i1": pb.DATA_TYPE_INT8,
-    "<i2": pb.DATA_TYPE_INT16,
-    "<i4": pb.DATA_TYPE_INT32,
-    "<i8": pb.DATA_TYPE_INT64,
-    "u1": pb.DATA_TYPE_UINT8,
-    "?": pb.DATA_TYPE_BOOL,
-}
+DATA_TYPES = {dtype: data_type for data_type, dtype in DTYPES.items()}
 
 
 def values(dtype, shape=(2, 3)):
@@ -33,10 +24,6 @@ def message(array, data_type=pb.DATA_TYPE_FLOAT32):
 
 def sent(server):
     return server.requests["AddItem"][-1].payload
-
-
-def ready(name, kind, state=pb.MODEL_STATE_READY):
-    return pb.Model(name=name, state=state, input=kind)
 
 
 def counted(request):
@@ -162,18 +149,18 @@ def test_what_is_no_tensor_is_refused_and_named(db, server, tensor, error, text)
         (
             lambda db: db.find_similar_many(texts="one text", model="m"),
             TypeError,
-            r"texts must be several: \[text\], not one str",
+            r"texts must be an iterable, such as \[text\], not a single str",
         ),
-        (lambda db: db.find_similar_many(texts=b"x", model="m"), TypeError, "not one bytes"),
+        (lambda db: db.find_similar_many(texts=b"x", model="m"), TypeError, "not a single bytes"),
         (
             lambda db: db.find_similar_many(tensors=np.zeros(16_000), model="m"),
             TypeError,
-            r"tensors must be several: \[tensor\], not one ndarray",
+            r"tensors must be an iterable, such as \[tensor\], not a single ndarray",
         ),
         (
             lambda db: db.find_similar_many(tensors=torch.zeros(9), model="m"),
             TypeError,
-            "not one Tensor",
+            "not a single Tensor",
         ),
         (
             lambda db: db.find_similar(text="x", fingerprint="f", model="m"),
@@ -226,44 +213,6 @@ def test_find_similar_asks_by_text_or_tensor(db, server, asked, payload):
     assert server.requests["FindSimilar"] == [
         pb.FindSimilarRequest(query=query, models=["m"], top_k=3)
     ]
-
-
-SERVED = [
-    ready("images", "image"),
-    ready("prose", "text"),
-    ready("waves", "tensor"),
-    ready("old", "text", pb.MODEL_STATE_SUPERSEDED),
-    ready("gone", "text", pb.MODEL_STATE_UNLOADED),
-    ready("late", "tensor", pb.MODEL_STATE_LOADING),
-    ready("poems", "text"),
-    ready("products", "vector"),
-]
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "models"),
-    [
-        ("image", b"", ["images"]),
-        ("text", "x", ["prose", "poems"]),
-        ("tensor", np.zeros((1, 2)), ["waves"]),
-    ],
-)
-def test_without_a_model_each_ready_one_of_its_kind_is_searched(db, server, kind, value, models):
-    server.script("ListModels", pb.ListModelsReply(models=SERVED))
-    db.find_similar(**{kind: value})
-    server.script("FindSimilarBatch", counted)
-    db.find_similar_many(**{f"{kind}s": [value, value]})
-    assert list(server.requests["FindSimilar"][0].models) == models
-    assert list(server.requests["FindSimilarBatch"][0].models) == models
-
-
-def test_without_any_ready_model_of_its_kind_a_text_says_where_the_models_stand(db, server):
-    server.script("ListModels", pb.ListModelsReply(models=[SERVED[0], SERVED[3]]))
-    with pytest.raises(
-        euclidesdb.ModelUnavailable,
-        match=r"takes texts is ready.* images \(ready\), old \(superseded",
-    ):
-        db.find_similar(text="x")
 
 
 def test_many_texts_are_cut_into_calls_by_number(db, server):
@@ -334,7 +283,7 @@ def test_a_stored_text_comes_back(db, server):
 @pytest.mark.parametrize(
     ("tensor", "text"),
     [
-        (pb.Array(data_type=77, shape=[1], data=b"x"), "data type 77"),
+        (pb.Array(data_type=77, shape=[1], data=b"x"), "unknown data_type 77"),
         (
             pb.Array(data_type=pb.DATA_TYPE_INT16, shape=[2, 2], data=bytes(7)),
             "7 bytes for an array of int16",
@@ -359,3 +308,9 @@ def test_a_reply_with_a_vector_of_another_type_or_shape_is_a_server_error(db, se
     server.script("GetItem", pb.GetItemReply(item=pb.Item(embeddings=[embedding])))
     with pytest.raises(euclidesdb.ServerError, match=r"3,?\) for a vector"):
         db.get("a", include_vectors=True)
+
+
+def test_every_kind_of_raw_item_of_the_protocol_is_in_the_table():
+    assert [*_payloads.KINDS] == [
+        field.name for field in pb.Payload.DESCRIPTOR.oneofs_by_name["content"].fields
+    ]
