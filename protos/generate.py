@@ -1,10 +1,10 @@
-"""Generates the Python stubs of every .proto file, beside it.
+"""Generates the Python stubs of every .proto file, next to that file.
 
-    python protos/generate.py            write them
-    python protos/generate.py --check    exit 1 if a committed stub is not what its .proto gives
+    python protos/generate.py            write the stubs
+    python protos/generate.py --check    exit with 1 if a committed stub is out of date
 
 The folders below this one mirror import names, so no generated import needs editing.
-Needs grpcio-tools at the version in constraints.txt (the stubs carry that version).
+Requires grpcio-tools at the version in constraints.txt: the stubs contain that version.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ def generate(output: Path) -> list[Path]:
     ]
 
 
-def stale_stubs() -> list[Path]:
-    """The committed stubs that differ from what their .proto gives now."""
+def outdated_stubs() -> list[Path]:
+    """The committed stubs that differ from those generated now."""
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
+        generated = Path(folder)
         return [
             name
-            for name in generate(fresh)
+            for name in generate(generated)
             if not (ROOT / name).exists()
-            or (ROOT / name).read_bytes() != (fresh / name).read_bytes()
+            or (ROOT / name).read_bytes() != (generated / name).read_bytes()
         ]
 
 
 def main() -> int:
-    """Write or check the stubs; returns the exit code."""
+    """Write or check the stubs; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="only compare; write nothing")
+    parser.add_argument("--check", action="store_true", help="compare only; write nothing")
     if not parser.parse_args().check:
         generate(ROOT)
         return 0
-    stale = stale_stubs()
-    for name in stale:
-        print(f"protos/{name} is not what its .proto gives; run: python protos/generate.py")
-    return 1 if stale else 0
+    outdated = outdated_stubs()
+    for name in outdated:
+        print(f"protos/{name} is out of date; run: python protos/generate.py")
+    return 1 if outdated else 0
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Generated stubs of EuclidesDB's wire protocols: `legacy` (C++ EuclidesDB) and `v1` (ours)."""
+"""The wire protocols, as generated stubs: `v1`, and `legacy`, which EuclidesDB (C++) speaks."""

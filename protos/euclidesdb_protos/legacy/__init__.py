@@ -1,1 +1,1 @@
-"""Stubs of EuclidesDB's own wire protocol."""
+"""Generated stubs of the wire protocol of EuclidesDB (C++)."""

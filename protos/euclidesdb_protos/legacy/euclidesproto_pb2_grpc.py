@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class SimilarStub:
-    """Missing associated documentation comment in .proto file."""
+    """EuclidesDB's only service. Ids are int32; a payload is an image.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -62,7 +63,8 @@ class SimilarStub:
 
 
 class SimilarServicer:
-    """Missing associated documentation comment in .proto file."""
+    """EuclidesDB's only service. Ids are int32; a payload is an image.
+    """
 
     def Shutdown(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -131,7 +133,8 @@ def add_SimilarServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Similar:
-    """Missing associated documentation comment in .proto file."""
+    """EuclidesDB's only service. Ids are int32; a payload is an image.
+    """
 
     @staticmethod
     def Shutdown(request,

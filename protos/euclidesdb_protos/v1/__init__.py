@@ -1,1 +1,1 @@
-"""Stubs of the v1 API."""
+"""Generated stubs of the v1 API, and the constants that its .proto file cannot express."""

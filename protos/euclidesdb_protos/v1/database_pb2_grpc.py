@@ -26,7 +26,11 @@ if _version_not_supported:
 
 
 class FeatureDatabaseStub:
-    """Missing associated documentation comment in .proto file."""
+    """Stores items with the vectors that models compute from them, and finds similar items.
+
+    A call that fails carries a gRPC status and, in the trailing metadata under
+    `euclidesdb-reason`, a stable reason such as `unknown_item`.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -87,25 +91,29 @@ class FeatureDatabaseStub:
 
 
 class FeatureDatabaseServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Stores items with the vectors that models compute from them, and finds similar items.
+
+    A call that fails carries a gRPC status and, in the trailing metadata under
+    `euclidesdb-reason`, a stable reason such as `unknown_item`.
+    """
 
     def AddItem(self, request, context):
-        """Embeds an item with each named model, stores it durably, makes it searchable.
-        When the reply arrives the item is on disk and in the next search.
+        """Embeds an item with each named model, stores it durably and makes it searchable.
+        When the reply arrives, the item is on disk and in the next search.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddItems(self, request, context):
-        """Adds many items, each as AddItem would: each is added or refused on its own.
+        """Adds many items, each as AddItem would. Each item is added or refused on its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddVectors(self, request, context):
-        """Adds many ready-made vectors of one model: AddItems by columns, for bulk loads.
+        """Adds many ready-made vectors of one model, by columns: AddItems for bulk loads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,43 +127,45 @@ class FeatureDatabaseServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveItem(self, request, context):
-        """Removes an item from the database and from every answer, at once.
+        """Removes an item from the database and from all later search results.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FindSimilar(self, request, context):
-        """Finds the items most like a payload, a vector or a stored item.
+        """Finds the items most similar to a payload, a vector or a stored item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FindSimilarBatch(self, request, context):
-        """Answers many queries at once, each as FindSimilar would, or refuses it on its own.
+        """Answers many queries in one call, each as FindSimilar would. Each query is answered or
+        refused on its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models served, and those that could not be loaded with the reason.
+        """Lists the models served, those that could not be loaded and why, and former versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Serves a model folder, in place of what served that model before: while the new program is
-        loaded and checked, and where it fails, the old one goes on. Where the server allows it.
+        """Serves a model folder, replacing the version of that model served before. The old version
+        is served until the new one has been loaded and checked, and stays if that fails. The
+        server's configuration may forbid this call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Stops serving a model; its vectors stay. Where the server allows it.
+        """Stops serving a model; its vectors stay. The server's configuration may forbid this call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,7 +233,11 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FeatureDatabase:
-    """Missing associated documentation comment in .proto file."""
+    """Stores items with the vectors that models compute from them, and finds similar items.
+
+    A call that fails carries a gRPC status and, in the trailing metadata under
+    `euclidesdb-reason`, a stable reason such as `unknown_item`.
+    """
 
     @staticmethod
     def AddItem(request,
