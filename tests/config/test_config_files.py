@@ -158,7 +158,7 @@ def test_a_file_that_lacks_something_or_is_no_ini_file_is_refused(tmp_path, text
 
 
 def test_one_section_in_two_cases_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"a second section \[SERVER\]"):
+    with pytest.raises(ConfigError, match=r"has two sections \[SERVER\]"):
         load(tmp_path, LEAST + "[server]\nthreads = 12\n[SERVER]\nmax_top_k = 5\n")
 
 

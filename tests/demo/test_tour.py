@@ -27,7 +27,7 @@ def test_a_number_of_items_that_cannot_be_is_refused(items, tmp_path, capsys):
 
 def test_a_picture_in_no_folder_is_refused_before_anything_starts(tmp_path, capsys):
     assert run(output=tmp_path / "nowhere" / "demo.png") == 1
-    assert "there is no folder" in capsys.readouterr().err
+    assert "nowhere does not exist" in capsys.readouterr().err
 
 
 def test_kept_data_never_mixes_with_what_is_there(tmp_path, capsys):

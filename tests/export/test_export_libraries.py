@@ -107,7 +107,7 @@ def test_transforms_that_a_worker_cannot_do_are_refused(config, reason, install,
 def test_an_unknown_model_is_refused(install, tmp_path, capsys):
     install(library_stands_in.torchvision())
     assert export("torchvision:nothing", tmp_path / "nothing") == 1
-    assert "torchvision does not give it: Unknown model nothing" in capsys.readouterr().err
+    assert "torchvision cannot load it: Unknown model nothing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])

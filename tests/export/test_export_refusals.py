@@ -40,7 +40,7 @@ def test_a_folder_that_is_in_use(tmp_path, capsys):
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "model.conf").write_text("mine")
     assert export(tmp_path / "checkpoint", tmp_path / "exported") == 1
-    assert "is there already, and not an empty folder" in capsys.readouterr().err
+    assert "already exists and is not an empty folder" in capsys.readouterr().err
     assert (tmp_path / "exported" / "model.conf").read_text() == "mine"
 
 
@@ -72,7 +72,7 @@ def test_a_name_that_an_ini_file_cannot_hold(tmp_path, refused):
 def test_weights_that_are_not_all_there(tmp_path, refused):
     checkpoints.vit(tmp_path / "checkpoint")
     rewrite(tmp_path / "checkpoint" / "config.json", num_hidden_layers=3)
-    assert "it lacks " in refused()
+    assert "some of its weights are missing: " in refused()
 
 
 def test_a_checkpoint_without_preprocessing(tmp_path, refused):
@@ -85,7 +85,7 @@ def test_a_checkpoint_without_preprocessing(tmp_path, refused):
     ("settings", "reason"),
     [
         ({"do_resize": False}, "does not resize"),
-        ({"rescale_factor": 1 / 127.5}, "not by 1/255"),
+        ({"rescale_factor": 1 / 127.5}, "instead of 1/255"),
         ({"resample": 4}, "'box'"),
         ({"do_rescale": False}, "levels of 255"),
         ({"image_processor_type": "DeiTImageProcessor", "do_center_crop": True}, "no square"),
@@ -123,15 +123,15 @@ def test_more_tokens_than_the_model_has_positions(tmp_path, refused):
 
 def test_options_that_make_no_sense(tmp_path, refused):
     checkpoints.vit(tmp_path / "checkpoint")
-    assert "--tower makes no sense for an image model" in refused(tower="text")
-    assert "--pooling makes no sense for an image model" in refused(pooling="cls")
+    assert "--tower does not apply to an image model" in refused(tower="text")
+    assert "--pooling does not apply to an image model" in refused(pooling="cls")
 
 
 def test_a_model_that_generates_text(tmp_path, refused):
     torch.manual_seed(0)
     config = GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=100)
     checkpoints.save(tmp_path / "checkpoint", GPT2LMHeadModel(config))
-    assert "GPT2LMHeadModel generates" in refused()
+    assert "GPT2LMHeadModel is a generative model" in refused()
 
 
 def test_pooling_and_modules_that_are_not_known(tmp_path, refused):
@@ -140,11 +140,11 @@ def test_pooling_and_modules_that_are_not_known(tmp_path, refused):
     checkpoints.sentence_files(
         tmp_path / "checkpoint", kinds=kinds, pooling={"pooling_mode_max_tokens": True}
     )
-    assert "modules.json says Transformer, Pooling, Dense" in refused()
+    assert "modules.json lists Transformer, Pooling, Dense" in refused()
     (tmp_path / "checkpoint" / "modules.json").write_text(
         json.dumps(json.loads((tmp_path / "checkpoint" / "modules.json").read_text())[:2])
     )
-    assert "it pools by max" in refused()
+    assert "its pooling is max" in refused()
     assert export(tmp_path / "checkpoint", tmp_path / "mean", pooling="mean") == 0
 
 

@@ -1,4 +1,4 @@
-"""The configuration that a command line names."""
+"""The configuration that a command line selects."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def configuration(
     data: Path | None = None,
     models: Path | None = None,
 ) -> Config:
-    """What the file says, or the default without one, with what is given beside it.
+    """The configuration in `file`, or the default one, with the values given here.
 
     Raises ConfigError.
     """
-    # only now: these take a while, in which `serve` would be deaf to signals
+    # Imported late: this takes a while, in which `serve` would not react to signals.
     import platformdirs  # noqa: PLC0415
 
     from euclidesdb_server.config import server as config  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`euclidesdb demo`: the main job on real data, with a server of its own."""
+"""`euclidesdb demo`: the main operations on real data, with a new server."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from euclidesdb_server.demo import tour
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the tour; returns 1 where something that it claims is not so."""
+    """Run the tour; return 1 if one of its checks fails."""
     return tour.run(output=options.output, items=options.items, keep_data=options.keep_data)

@@ -8,5 +8,5 @@ from euclidesdb_server.demo import text_tour
 
 
 def run(options: argparse.Namespace) -> int:  # noqa: ARG001
-    """Give the tour."""
+    """Run the tour; return 1 if one of its checks fails."""
     return text_tour.run()

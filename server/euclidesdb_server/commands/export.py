@@ -1,4 +1,4 @@
-"""`euclidesdb model export`: a published model as a folder that can be served."""
+"""`euclidesdb model export`: turn a published model into a model folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from euclidesdb_server.export.subject import ExportError
 
 
 def run(options: argparse.Namespace) -> int:
-    """Load, write, check; returns 1 where that cannot be done, with the reason on stderr.
+    """Load, write and check; return 1 if that fails, with the reason on stderr.
 
     options: source, folder (Path), name (None: the folder's), random, seed, format (`pt2` or
-    `torchscript`), tower (None, `image`, `text`), pooling (None, `mean`, `cls`).
+    `torchscript`), tower (None, `image` or `text`), pooling (None, `mean` or `cls`).
     """
     source: str = options.source
     folder: Path = options.folder
@@ -42,6 +42,6 @@ def run(options: argparse.Namespace) -> int:
     predictions = f", {conf.prediction_dim} predictions" if conf.prediction_dim else ""
     print(
         f"{folder}: model {conf.name!r}, {conf.feature_dim} features{predictions}; "
-        f"its answers are within {difference:.1g} of those of {source}"
+        f"its outputs are within {difference:.1g} of those of {source}"
     )
     return 0

@@ -1,4 +1,4 @@
-"""`euclidesdb model check FOLDER`: whether a model folder can be served, and how fast it is."""
+"""`euclidesdb model check FOLDER`: check that a model can be served, and measure its speed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.worker.program import Program
 
 SECONDS: Final = 1.0
-"""Of each measurement, at least; a forward pass may take longer."""
+"""The least duration of each measurement; a forward pass may take longer."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Load the folder as a worker does, and print what it is; returns 1 where it is refused."""
+    """Load the folder as a worker does and describe it; return 1 if it is refused."""
     try:
         folder = program_folder(options.folder)
         threads = options.threads or folder.conf.threads or len(os.sched_getaffinity(0))
@@ -33,15 +33,15 @@ def run(options: argparse.Namespace) -> int:
     print(f"prediction_dim  {conf.prediction_dim}")
     print(f"fingerprint     {folder.fingerprint}")
     print(f"runs on         {program.device}, {threads} threads, {conf.precision}")
-    print("the load check passed; inference alone, on sample inputs:")
+    print("The load check passed. Inference alone, on sample inputs:")
     for size in _batch_sizes(conf.max_batch_size):
         print(f"  batches of {size:5}  {_items_per_second(program, size):10,.1f} items/s")
     return 0
 
 
-def _batch_sizes(most: int) -> list[int]:
-    doubled = itertools.takewhile(lambda size: size < most, (2**power for power in range(30)))
-    return [*doubled, most]
+def _batch_sizes(largest: int) -> list[int]:
+    doubled = itertools.takewhile(lambda size: size < largest, (2**power for power in range(30)))
+    return [*doubled, largest]
 
 
 def _items_per_second(program: Program, size: int) -> float:

@@ -1,6 +1,6 @@
-"""`euclidesdb model compare A B --items DIR`: whether two programs give the same vectors.
+"""`euclidesdb model compare A B --items DIR`: check whether two programs give the same vectors.
 
-Where they do, B can take A's place with no re-embedding: its model.conf names A's version.
+If they do, B can replace A without re-embedding any item: its model.conf names A's version.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,37 +20,37 @@ from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.worker.inputs import Undecodable
 from euclidesdb_server.worker.program import Program
 
-BATCH = 32
+BATCH_SIZE: Final = 32
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare; returns 0 where every vector is the same within tolerance, else 1."""
+    """Compare; return 0 if every vector is the same within the tolerance, else 1."""
     try:
         folders = [program_folder(path) for path in (options.first, options.second)]
         for key in ("input", "feature_dim", "prediction_dim"):
-            told = [getattr(folder.conf, key) for folder in folders]
-            if told[0] != told[1]:
-                raise ModelLoadError(f"they differ in {key}: {told[0]} and {told[1]}")
+            left, right = (getattr(folder.conf, key) for folder in folders)
+            if left != right:
+                raise ModelLoadError(f"the models differ in {key}: {left} and {right}")
         threads = len(os.sched_getaffinity(0))
         first, second = (load_folder(folder, device=None, threads=threads) for folder in folders)
         items = item_bytes(options.items, folders[0].conf.input)
-        worst, at, count = 0.0, "", 0
-        for name, left, right in _pairs(first, second, items):
-            difference = float(np.abs(left - right).max() / max(np.abs(left).max(), 1e-12))
+        largest, largest_at, count = 0.0, "", 0
+        for name, expected, actual in _pairs(first, second, items):
+            error = np.abs(expected - actual).max() / max(np.abs(expected).max(), 1e-12)
             count += 1
-            if difference >= worst:
-                worst, at = difference, name
+            if error >= largest:
+                largest, largest_at = float(error), name
         if not count:
             raise ModelLoadError(f"there are no items in {options.items}")
     except (ModelLoadError, OSError) as error:
         print(f"euclidesdb: {error}", file=sys.stderr)
         return 1
-    print(f"{count:,} items; the greatest difference is {worst:.2g} of the vector's largest value,")
-    print(f"at {at}")
-    if worst > options.tolerance:
-        print(f"different: more than --tolerance {options.tolerance:g}")
+    print(f"{count:,} items; the largest difference is {largest:.2g} of the vector's largest value")
+    print(f"(item {largest_at})")
+    if largest > options.tolerance:
+        print(f"Different: that is more than --tolerance {options.tolerance:g}")
         return 1
-    print(f"the same within --tolerance {options.tolerance:g}: to go on with the vectors of")
+    print(f"The same within --tolerance {options.tolerance:g}. To keep using the vectors of")
     print(f"{options.first}, set in {options.second / 'model.conf'}, [model]")
     print(f"fingerprint = {folders[0].fingerprint}")
     return 0
@@ -58,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
 def _pairs(
     first: Program, second: Program, items: Iterator[tuple[str, bytes]]
 ) -> Iterator[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-    """The features that both make of each item. Raises ModelLoadError where one makes none."""
-    while batch := [*itertools.islice(items, BATCH)]:
+    """Each item's features from both programs. Raises ModelLoadError if a program fails on it."""
+    while batch := [*itertools.islice(items, BATCH_SIZE)]:
         made = [
             _features(program, [data for _, data in batch], [name for name, _ in batch])
             for program in (first, second)
@@ -73,7 +74,7 @@ def _features(
     try:
         decoded = [program.inputs.decode(data) for data in items]
     except Undecodable as error:
-        raise ModelLoadError(f"an item of {names[0]} to {names[-1]}: {error}") from error
+        raise ModelLoadError(f"an item from {names[0]} to {names[-1]}: {error}") from error
     result = program.run(decoded)
     for name, failure in zip(names, result.errors, strict=True):
         if failure is not None:

@@ -1,4 +1,4 @@
-"""`euclidesdb models`: what a running server serves; also a health check that makes a real call."""
+"""`euclidesdb models`: list the models of a running server; also a health check by a real call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COLUMNS = "{:20} {:12} {:>12} {:>9}  {:12} {:14} {:>12}  {:24} {}"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a line per model; returns 1 where the server does not answer or serves none."""
+    """Print one line per model; return 1 if the server does not answer or no model is ready."""
     try:
         with euclidesdb.Client(options.address, timeout=10) as client:
             models = client.models()
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
                 model.metric,
                 _recall(model.index),
                 _index(model.index),
-                model.reason or ("adopted from EuclidesDB" if model.adopted else ""),
+                model.reason or ("imported from EuclidesDB" if model.adopted else ""),
             ).rstrip()
         )
     return 0 if any(model.state == "ready" for model in models) else 1
@@ -59,6 +59,6 @@ def _recall(index: euclidesdb.IndexInfo | None) -> str:
 def _index(index: euclidesdb.IndexInfo | None) -> str:
     if index is None:
         return ""
-    fresh = f" + {index.unindexed_rows:,} fresh" if index.unindexed_rows else ""
+    unindexed = f" + {index.unindexed_rows:,} unindexed" if index.unindexed_rows else ""
     building = ", building" if index.building else ""
-    return f"{index.description}{fresh}{building}"
+    return f"{index.description}{unindexed}{building}"

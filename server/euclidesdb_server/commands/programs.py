@@ -1,4 +1,4 @@
-"""Model folders loaded in this process, for the commands that look into them."""
+"""Model folders loaded in this process, for the commands that run their programs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def program_folder(path: Path) -> ModelFolder:
     """A model folder with a program. Raises ModelLoadError."""
     folder = read_model_folder(path)
     if not isinstance(folder, ModelFolder):
-        raise ModelLoadError(f"{path}: input = vector has no program")
+        raise ModelLoadError(f"{path}: a model with input = vector has no program to run")
     return folder
 
 
 def load_folder(folder: ModelFolder, *, device: str | None, threads: int) -> Program:
-    """The program, checked, as a worker loads it. device: None: the first of its conf.
+    """The program, loaded and checked as a worker does it. Raises ModelLoadError.
 
-    Raises ModelLoadError.
+    device: None: the first in model.conf.
     """
     device = device or folder.conf.devices[0]
     return load_program(
@@ -36,9 +36,9 @@ def load_folder(folder: ModelFolder, *, device: str | None, threads: int) -> Pro
 
 
 def item_bytes(folder: Path, kind: str) -> Iterator[tuple[str, bytes]]:
-    """The items of a folder, with their names, in order.
+    """The items in a folder and their names, sorted by file.
 
-    Every file is one, but that a text file has one in each line that is not empty.
+    Each file is one item; of a text file, each line that is not empty.
     """
     for file in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
         data = file.read_bytes()

@@ -23,18 +23,18 @@ LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve; returns 0 after a graceful stop, 1 where the server cannot start."""
+    """Serve; return 0 after a graceful stop, 1 if the server cannot start."""
     stop_wanted = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_wanted.set())
     _limit_arenas()
-    # Searches run side by side, a thread each. Left alone, faiss would start as many OpenMP
-    # threads as there are cores in every one of them. (Workers get a setting of their own.)
+    # Concurrent searches each have a thread. By default faiss would start one OpenMP thread per
+    # core in every one of them. (Workers have a separate setting.)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Threads of a build that wait for one another must not spin: that is what searches need.
+    # Threads of an index build must not spin while they wait: searches need the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Only now: these take half a second, in which a container's first process, which has no
-    # default action for signals, would be deaf to them; and faiss reads the setting above.
+    # Imported late: it takes half a second, in which signals would be lost if this is a container's
+    # first process, which has no default action for them; and faiss reads the settings above.
     from euclidesdb_server.app import Server  # noqa: PLC0415
 
     try:
@@ -56,12 +56,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _limit_arenas() -> None:
-    """Have all threads share two arenas of memory.
+    """Make all threads share two memory arenas.
 
-    glibc would give eight to each core, each of which keeps what was freed in it: after 40,000
+    glibc's default is eight per core, and each keeps the memory that was freed in it: after 40,000
     calls of all kinds a server held 90 MiB instead of 70.
     """
-    with suppress(AttributeError, OSError):  # no glibc
+    with suppress(AttributeError, OSError):  # not glibc
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
@@ -73,6 +73,6 @@ def _configure_logging(file: Path | None) -> None:
             handlers.append(logging.FileHandler(file, encoding="utf-8"))
         except OSError as error:
             raise StartupError(f"[server] log_file_path: cannot write {file}: {error}") from error
-    # it tells of every processor that the machine is not
+    # it logs every CPU type that this machine does not have
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers)

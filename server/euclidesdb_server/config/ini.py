@@ -1,9 +1,9 @@
-"""INI sections into frozen dataclasses, with errors that name file, section and key.
+"""INI sections as frozen dataclasses, with errors that name file, section and key.
 
-A settings class is a frozen dataclass whose fields are the section's keys; types and
-`annotated_types` limits are checked by pydantic, which reads "yes", "on", "12" as a person
-means them. EuclidesDB's own reader (inih) ignores the case of sections and keys and takes
-`;` for a comment also behind a value: so does this one.
+A settings class is a frozen dataclass whose fields are the section's keys. pydantic parses values
+such as "yes", "on" and "12", and checks types and `annotated_types` limits. Like EuclidesDB's own
+reader (inih), this one ignores the case of sections and keys, and allows a `;` comment after a
+value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _split(value: object) -> object:
 
 
 CommaSeparated = BeforeValidator(_split)
-"""Annotates a tuple whose values a file separates by commas."""
+"""Annotates a tuple whose values are separated by commas in the file."""
 
 
 class Settings(Protocol):
@@ -39,9 +39,9 @@ SettingsClass = TypeVar("SettingsClass", bound=Settings)
 
 
 def read_ini(path: Path) -> dict[str, dict[str, str]]:
-    """The sections of an INI file, names and keys in lower case.
+    """The sections of an INI file, with names and keys in lower case.
 
-    Raises ConfigError where the file cannot be read or is no INI file.
+    Raises ConfigError if the file cannot be read or is not an INI file.
     """
     parser = configparser.ConfigParser(
         interpolation=None, inline_comment_prefixes=(";",), default_section="\0none"
@@ -55,7 +55,7 @@ def read_ini(path: Path) -> dict[str, dict[str, str]]:
     sections: dict[str, dict[str, str]] = {}
     for name in parser.sections():
         if name.lower() in sections:
-            raise ConfigError(f"{path} has a second section [{name}]: the case does not matter")
+            raise ConfigError(f"{path} has two sections [{name}]; their case is ignored")
         sections[name.lower()] = dict(parser[name])
     return sections
 
@@ -63,9 +63,9 @@ def read_ini(path: Path) -> dict[str, dict[str, str]]:
 def parse_section(
     kind: type[SettingsClass], section: Mapping[str, str], *, file: Path | None, name: str
 ) -> SettingsClass:
-    """`section` as a `kind`; relative paths in it start at the folder of `file`.
+    """`section` as a `kind`; relative paths are resolved against the folder of `file`.
 
-    Raises ConfigError for an unknown key, a missing one or a malformed value.
+    Raises ConfigError for an unknown or missing key or a malformed value.
     """
     where = f"{file or 'options'}: [{name}]"
     keys = [field.name for field in dataclasses.fields(kind) if field.init]

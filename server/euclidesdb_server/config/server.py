@@ -1,8 +1,8 @@
-"""The server's configuration: EuclidesDB's INI file, every key of it, and ours beside them.
+"""The server's configuration: every key of EuclidesDB's INI file, and the keys that we add.
 
-One frozen dataclass per section. An unknown section or key, or a malformed value, is a
-ConfigError that names file, section and key. Sections of search engines are handed on as
-they are: each engine knows its own keys (`engines/registry.py`).
+One frozen dataclass per section. An unknown section or key, or a malformed value, raises a
+ConfigError that names file, section and key. Sections of search engines are passed on unparsed:
+each engine declares its own keys (`engines/registry.py`).
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Section [server]. EuclidesDB's keys first."""
+    """Section [server]; EuclidesDB's keys come first."""
 
     address: str = "127.0.0.1:50000"
     log_file_path: Path | None = None
     search_engine: str = "annoy"
     allow_remote_shutdown: bool | None = None
-    """None: `Shutdown` may always refresh, and stop the server only on a loopback address."""
+    """Whether `Shutdown` may stop the server or refresh the index; None: it may always refresh, and
+    stop only on a loopback address."""
     threads: Annotated[int, Ge(2)] = 80
-    """Calls served at once; a waiting call holds a thread."""
+    """The number of calls served concurrently; a waiting call occupies a thread."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB
     max_top_k: Annotated[int, Ge(1)] = 1000
     allow_model_changes: bool | None = None
-    """Whether calls may load and unload models; None: on a loopback address only."""
+    """Whether calls may load and unload models; None: only on a loopback address."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
-    """Seconds that running calls get to finish when the server stops."""
+    """Seconds that calls in progress have to finish when the server stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,15 @@ class ModelsConfig:
 
     dir_path: Path
     names: str = ""
-    """Folders to serve, separated by commas; empty: every folder in dir_path."""
+    """The folders to serve, separated by commas; empty: every folder in dir_path."""
     max_image_pixels: Annotated[int, Ge(1)] = 64_000_000
-    """A larger image is refused before it is decoded."""
+    """Larger images are refused before they are decoded."""
     worker_threads: Annotated[int, Ge(0)] = 0
-    """Threads of a forward pass; 0: the cores divided by the workers of all models, at least 1."""
+    """Threads of a forward pass; 0: the number of cores divided by that of workers, at least 1."""
     cache_mib: Annotated[int, Ge(0)] = 64
-    """Memory for what models said last, so that the same bytes are not run again; 0: none."""
+    """Memory for recent model outputs, so that repeated payloads are not run again; 0: no cache."""
     start_timeout: Annotated[float, Gt(0)] = 120.0
-    """Seconds in which a worker must load its model and pass the load check."""
+    """Seconds that a worker has to load its model and pass the load check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +64,28 @@ class DatabaseConfig:
 
     db_path: Path
     sync: bool = True
-    """False: an acknowledged write can be lost by a crash of the machine (not of the server)."""
+    """False: a crash of the machine, but not of the server, may lose acknowledged writes."""
     keep_payloads: bool = True
-    """False: raw items are not stored, so a better model cannot re-embed them later."""
+    """False: raw items are not stored, so a later model cannot embed them."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig:
-    """Section [index] (ours): when and how fresh rows are built into a segment."""
+    """Section [index]: when and how unindexed rows are built into a segment."""
 
     compact_rows: Annotated[int, Ge(1)] = 10_000
-    """Never with fewer fresh and deleted rows than this."""
+    """A segment is rebuilt only once there are this many unindexed and deleted rows ..."""
     compact_share: Annotated[float, Gt(0), Le(1)] = 0.1
-    """Nor before they exceed this share of the segment."""
+    """... and they exceed this share of the segment."""
     build_threads: Annotated[int, Ge(1)] = 1
-    """Threads that build a segment, at low priority."""
+    """The number of threads, at low priority, that build a segment."""
     recall_interval: Annotated[float, Ge(0)] = 10.0
-    """Seconds between two queries of a space that are answered exactly, too; 0: none."""
+    """Seconds between queries that are also answered exactly, to measure recall; 0: never."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration. `engines`: the raw section of each search engine that has one."""
+    """The whole configuration. engines: the unparsed section of each search engine that has one."""
 
     models: ModelsConfig
     database: DatabaseConfig
@@ -105,7 +106,7 @@ SECTIONS: dict[str, type[Any]] = {
 def load_config(file: Path, engine_names: Collection[str]) -> Config:
     """Read a configuration file.
 
-    engine_names: the search engines there are; each may have a section of its name.
+    engine_names: the installed search engines; each may have a section of its name.
 
     Raises ConfigError.
     """
@@ -123,7 +124,7 @@ def load_config(file: Path, engine_names: Collection[str]) -> Config:
 
 
 def default_config(*, models: Path, names: str, data: Path) -> Config:
-    """What is served without a configuration file: exact search on the loopback address."""
+    """The configuration without a file: exact search, on the loopback address."""
     return Config(
         models=ModelsConfig(dir_path=models, names=names),
         database=DatabaseConfig(db_path=data),

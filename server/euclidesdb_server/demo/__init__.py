@@ -1,5 +1,5 @@
-"""`euclidesdb demo`: shows on real data, with a real server, that the database does what it says.
+"""`euclidesdb demo` and `demo-text`: the database's promises, checked on real data.
 
-A client program beside the server: it uses the client package and starts the server as its
-own process. Nothing here is imported by the server.
+Client programs: they start a real server in a separate process and use the client package. The
+server imports nothing from here.
 """

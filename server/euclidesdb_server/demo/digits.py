@@ -1,8 +1,8 @@
-"""The handwritten digits of scikit-learn, split once for the shipped model and the demo.
+"""scikit-learn's handwritten digits, with one split for the shipped model and the demo.
 
-The 1,797 images of `sklearn.datasets.load_digits` (8 x 8 pixels, values 0..16), each as the
-PNG bytes a client would send. `split_digits` is the same on every machine: models/digits
-learns from the 1,500 it says to add and never sees the 297 that the demo searches with.
+The 1,797 images of `sklearn.datasets.load_digits` (8 x 8 pixels, values 0 to 16), each as the PNG
+bytes that a client would send. `split_digits` is the same on every machine: models/digits is
+trained on the 1,500 digits to add, and never sees the 297 that the demo searches with.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
-"""uint8, shape (8, 8): gray values, 255 is full ink."""
+"""uint8, shape (8, 8): gray values; 255 is full ink."""
 
 TO_ADD = 1500
 
 
 @dataclass(frozen=True, slots=True)
 class Digit:
-    """One handwritten digit: its id ("digit-0042": its place in the data set), PNG and class."""
+    """A handwritten digit: its id ("digit-0042": its index in the data set), PNG and class."""
 
     id: str
     png: bytes
@@ -41,9 +41,9 @@ class Split:
 
 
 def split_digits() -> Split:
-    """1,500 digits to add and 297 held out; every class has the same share of both."""
+    """1,500 digits to add and 297 held out; each class has the same share of both."""
     data = load_digits()
-    # The seed may never change: the shipped model would have seen what it is measured with.
+    # The seed must never change: the shipped model would be measured on digits it was trained on.
     added, held_out = train_test_split(
         np.arange(len(data.target)),
         train_size=TO_ADD,
@@ -59,13 +59,13 @@ def split_digits() -> Split:
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """A gray (mode L) PNG of the pixels."""
+    """The pixels as a gray PNG (mode L)."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def decode_png(png: bytes) -> Pixels:
-    """The gray values of a PNG, shape (height, width)."""
+    """The gray values of a PNG, of shape (height, width)."""
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("L"))

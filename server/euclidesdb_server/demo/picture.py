@@ -1,4 +1,4 @@
-"""The demo's picture: held-out digits, and the digits the database found most like them."""
+"""The demo's picture: held-out digits, and the most similar digits in the database."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class PictureRow:
 
 
 def draw_picture(rows: Sequence[PictureRow], *, title: str, subtitle: str) -> Image.Image:
-    """One row per query: the query left, then its neighbors, framed green where their class
-    is the query's and red where it is another. RGB.
+    """Draw one row per query, in RGB: the query, then its neighbors, nearest first.
+
+    A neighbor's frame is green if it has the query's class, else red.
     """
     columns = max(len(row.neighbors) for row in rows)
     width = FIRST_NEIGHBOR + (columns - 1) * STEP + TILE + MARGIN
@@ -64,9 +65,9 @@ def draw_picture(rows: Sequence[PictureRow], *, title: str, subtitle: str) -> Im
 def _draw_tile(
     image: Image.Image, digit: Digit, place: tuple[int, int], color: str, note: str
 ) -> None:
-    """A framed digit, its id and a note in the frame's color underneath."""
+    """Draw a framed digit, and below it its id and a note in the frame's color."""
     left, top = place
-    # Dark ink on light paper, as it was written; the data has it the other way round.
+    # Dark ink on light paper, as it was written; the data set is inverted.
     pixels = ImageOps.invert(Image.fromarray(decode_png(digit.png)))
     enlarged = pixels.resize((DIGIT, DIGIT), Image.Resampling.NEAREST).convert("RGB")
     draw = ImageDraw.Draw(image)

@@ -1,4 +1,4 @@
-"""Real sentences: what Python's language reference, shipped with Python, says by topic."""
+"""Real sentences: those of Python's language reference, which is part of Python, by topic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROSE: Final = re.compile(r"[A-Z][^\n]{30,280}?[a-z)\"][.](?=\s|$)")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of the reference. id: the topic and a number. topic: "try", "string-methods"."""
+    """A sentence of the reference. id: topic and number. topic: "try", "string-methods", ..."""
 
     id: str
     topic: str
@@ -22,7 +22,7 @@ class Sentence:
 
 
 def sentences() -> list[Sentence]:
-    """The first sentence of each paragraph of prose, some of each topic."""
+    """The first sentence of each paragraph of prose, at most MAX_PER_TOPIC per topic."""
     found: list[Sentence] = []
     seen: set[str] = set()
     for topic, text in sorted(topics.items()):

@@ -1,4 +1,4 @@
-"""The real server as a process of its own, started, killed and started again on one folder."""
+"""The real server in a separate process, which can be killed and restarted on the same folder."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ LOG_LINES = 25
 
 
 class ServerFailed(Exception):
-    """The server died or never answered; the message ends with the end of its log."""
+    """The server died or did not answer; the message ends with the end of its log."""
 
 
 class ServerProcess:
-    """`euclidesdb serve` on a loopback port that is free now.
+    """`euclidesdb serve` on a free loopback port.
 
-    data: its data folder; made where there is none, kept over restarts.
+    data: its data folder; created if missing, kept over restarts.
     models: the models folder; None: the shipped models.
-    config: a configuration file for all the rest.
-    log: the file that all its output goes to.
+    config: a configuration file for all other settings.
+    log: the file that receives all its output.
 
-    Used from one thread. Leaving the `with` block kills what still runs.
+    Use it from one thread. Leaving the `with` block kills the server if it still runs.
     """
 
     def __init__(
@@ -54,7 +54,10 @@ class ServerProcess:
         self.kill()
 
     def start(self, *, timeout: float = 180.0) -> float:
-        """Start it and wait until it answers; the seconds that took. Raises ServerFailed."""
+        """Start the server and wait until it answers; return the seconds taken.
+
+        Raises ServerFailed.
+        """
         started = time.monotonic()
         command = [sys.executable, "-m", "euclidesdb_server", "serve", *self._options]
         with self._log.open("ab") as log:
@@ -70,20 +73,20 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The number of the process, which runs."""
+        """The id of the running process. Raises ServerFailed if it does not run."""
         if self._process is None:
-            raise ServerFailed("the server does not run")
+            raise ServerFailed("the server is not running")
         return self._process.pid
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a crash would: it cannot tidy up."""
+        """Kill it with SIGKILL: like a crash, this allows no cleanup."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def stop(self, *, timeout: float = 60.0) -> None:
-        """End it with SIGTERM. Raises ServerFailed unless it ends in time, with exit code 0."""
+        """Stop it with SIGTERM. Raises ServerFailed unless it exits in time with code 0."""
         if self._process is None:
             return
         self._process.terminate()
@@ -91,11 +94,11 @@ class ServerProcess:
         if code is None:
             raise self.failure(f"the server did not stop within {timeout:.0f} s of SIGTERM")
         if code != 0:
-            raise self.failure("the server did not stop in order")
+            raise self.failure("the server did not stop gracefully")
         self._process = None
 
     def failure(self, message: str) -> ServerFailed:
-        """The error that says `message`, whether the server still runs, and how its log ends."""
+        """An error with `message`, the exit code if the server ended, and the end of its log."""
         code = None if self._process is None else self._process.poll()
         state = "" if code is None else f" (exit code {code})"
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -103,7 +106,7 @@ class ServerProcess:
         return ServerFailed(f"{message}{state}; the end of its log:\n{tail}")
 
     def _answers(self) -> bool:
-        # The server opens its port when its models have passed their check, not before.
+        # The server opens its port only after its models have passed their load checks.
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=1.0):
                 return True
@@ -111,7 +114,7 @@ class ServerProcess:
             return False
 
     def _wait(self, seconds: float) -> int | None:
-        """The exit code, or None where it still runs after `seconds`."""
+        """The exit code, or None if it still runs after `seconds`."""
         if self._process is None:
             return None
         try:

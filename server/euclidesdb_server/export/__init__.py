@@ -1,5 +1,5 @@
-"""Makes model folders of published models: a program, what it needs, a complete model.conf.
+"""Makes model folders from published models: a program, its files and a complete model.conf.
 
-`sources` finds out what a source is; `vision`, `text` and `zoo` make a `Subject` of it, which is
-all that `folder` knows; `program` writes it, and checks what was written against the original.
+`sources` loads a source; `vision`, `text` and `zoo` turn it into a `Subject`, the only input of
+`folder`; `program` writes the program and checks it against the original.
 """

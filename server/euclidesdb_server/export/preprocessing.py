@@ -1,6 +1,6 @@
-"""From an image to pixels, as a model was trained: what its library says, in model.conf's keys.
+"""A model's image preprocessing, as its library defines it and as keys of model.conf.
 
-Only what a worker can do is accepted; the check of the export compares the pixels of both.
+Only preprocessing that a worker supports is accepted; the export's check compares the pixels.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from PIL import Image
 from euclidesdb_server.export.subject import ExportError
 
 INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic", "lanczos")
-WARPED_FROM: Final = 384
-"""ConvNeXT's processor cuts below this size, and stretches from it on."""
+MIN_STRETCHED_SIZE: Final = 384
+"""ConvNeXT's processor crops images for smaller sizes, and stretches them from this size on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """Images become `size` x `size` pixels; resize: of the shorter side before the center is
-    cut; None: both sides are stretched. mean, std: empty where pixels stay in [0, 1].
+    """How images become `size` x `size` pixels.
+
+    resize: the length of the shorter side before the center is cropped; None: both sides are
+    stretched to `size`. mean, std: per channel; empty if pixels stay in [0, 1].
     """
 
     size: int
@@ -35,14 +37,14 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
             raise ExportError(
-                f"its images are resized by {self.interpolation!r}; "
-                f"a worker can do {', '.join(INTERPOLATIONS)}"
+                f"its interpolation is {self.interpolation!r}; "
+                f"a worker supports {', '.join(INTERPOLATIONS)}"
             )
         if self.channels not in (1, 3):
-            raise ExportError(f"it takes {self.channels} channels; a worker gives 1 or 3")
+            raise ExportError(f"it takes {self.channels} channels; a worker supports 1 and 3")
 
     def conf(self) -> dict[str, str]:
-        """As keys of model.conf."""
+        """The preprocessing as keys of model.conf."""
         keys = {
             "input": "image",
             "image_mode": "RGB" if self.channels == 3 else "L",
@@ -60,11 +62,11 @@ class Preprocessing:
 
 
 def of_processor(processor: Any, *, channels: int) -> Preprocessing:
-    """What an image processor of transformers does. Raises ExportError."""
+    """The preprocessing of an image processor of transformers. Raises ExportError."""
     if not processor.do_resize:
         raise ExportError("its image processor does not resize: images would differ in size")
     if processor.do_rescale and not math.isclose(processor.rescale_factor, 1 / 255, rel_tol=1e-6):
-        raise ExportError(f"its pixels are scaled by {processor.rescale_factor:g}, not by 1/255")
+        raise ExportError(f"its pixels are scaled by {processor.rescale_factor:g} instead of 1/255")
     size, resize = _processor_size(processor)
     normal = processor.do_normalize
     return Preprocessing(
@@ -78,27 +80,31 @@ def of_processor(processor: Any, *, channels: int) -> Preprocessing:
 
 
 def of_torchvision(transforms: Any) -> Preprocessing:
-    """What the preset `weights.transforms()` of torchvision does. Raises ExportError."""
+    """The preprocessing of torchvision's `weights.transforms()`. Raises ExportError."""
     try:
         (size,), (resize,) = transforms.crop_size, transforms.resize_size
         interpolation = transforms.interpolation.value
         mean, std = tuple(transforms.mean), tuple(transforms.std)
     except (AttributeError, TypeError, ValueError) as error:
-        raise ExportError(f"its transforms are no image classification's: {transforms}") from error
+        raise ExportError(
+            f"its transforms are not those of image classification: {transforms}"
+        ) from error
     return Preprocessing(size=size, resize=resize, interpolation=interpolation, mean=mean, std=std)
 
 
 def of_timm(config: Mapping[str, Any]) -> Preprocessing:
-    """What timm's `resolve_data_config` describes. Raises ExportError."""
+    """The preprocessing that timm's `resolve_data_config` returns. Raises ExportError."""
     channels, height, width = config["input_size"]
     if height != width:
-        raise ExportError(f"it takes images of {width} x {height} pixels, not of a square")
+        raise ExportError(
+            f"its images are {width} x {height} pixels; a worker supports squares only"
+        )
     resize: int | None = math.floor(height / config["crop_pct"])
     mode = config.get("crop_mode") or "center"
     if mode == "squash" and resize == height:
         resize = None
     elif mode != "center":
-        raise ExportError(f"timm's crop_mode = {mode!r} is nothing that a worker can do")
+        raise ExportError(f"timm's crop_mode = {mode!r} is not supported by a worker")
     return Preprocessing(
         size=height,
         resize=resize,
@@ -110,24 +116,26 @@ def of_timm(config: Mapping[str, Any]) -> Preprocessing:
 
 
 def _processor_size(processor: Any) -> tuple[int, int | None]:
-    """Size and resize."""
-    kind, told = type(processor).__name__, processor.size
-    shorter, height, width = (_entry(told, key) for key in ("shortest_edge", "height", "width"))
+    """`Preprocessing.size` and `Preprocessing.resize`."""
+    kind, sizes = type(processor).__name__, processor.size
+    shorter, height, width = (_entry(sizes, key) for key in ("shortest_edge", "height", "width"))
     crops = getattr(processor, "do_center_crop", None)
     fraction = getattr(processor, "crop_pct", None)
     if shorter and fraction is not None:
-        return shorter, (int(shorter / fraction) if shorter < WARPED_FROM else None)
+        return shorter, (int(shorter / fraction) if shorter < MIN_STRETCHED_SIZE else None)
     if shorter and crops:
         crop = processor.crop_size
         if _entry(crop, "height") == _entry(crop, "width"):
             return int(_entry(crop, "height") or 0), shorter
     if height and height == width and not crops:
         return height, None
-    raise ExportError(f"its {kind} makes no square as a worker can: size {told}, crop {crops}")
+    raise ExportError(
+        f"its {kind} makes no square in a way that a worker supports: size {sizes}, crop {crops}"
+    )
 
 
 def _entry(sizes: Any, key: str) -> int | None:
-    """Of a dict, or of transformers' SizeDict."""
+    """An entry of a dict, or of transformers' SizeDict."""
     value: int | None = sizes.get(key) if isinstance(sizes, Mapping) else getattr(sizes, key, None)
     return value
 

@@ -1,7 +1,7 @@
-"""How vectors are made of a text's tokens, as the files of sentence-transformers say.
+"""How a text model turns tokens into a vector, read from the files of sentence-transformers.
 
-Those are modules.json, and beside it 1_Pooling/config.json and sentence_bert_config.json. Of a
-checkpoint without them the mean over the tokens is taken.
+These are modules.json, 1_Pooling/config.json and sentence_bert_config.json. A checkpoint without
+them pools by the mean over the tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from euclidesdb_server.export.subject import ExportError, foreign
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How vectors are made of a text. max_tokens: None: as the tokenizer and the model allow."""
+    """How a text becomes a vector. max_tokens: None: the limit of the tokenizer and the model."""
 
     pooling: Literal["mean", "cls"] = "mean"
     normalize: bool = False
@@ -28,9 +28,9 @@ class Recipe:
 
 
 def read_recipe(source: str, pooling: Literal["mean", "cls"] | None) -> Recipe:
-    """What the files of sentence-transformers say, where there are any. Raises ExportError.
+    """The recipe in a checkpoint's files, if it has any. Raises ExportError.
 
-    pooling: in place of theirs.
+    pooling: overrides that of the files.
     """
     modules = _read_json(source, "modules.json")
     if modules is None:
@@ -38,42 +38,46 @@ def read_recipe(source: str, pooling: Literal["mean", "cls"] | None) -> Recipe:
     kinds = [module["type"].rpartition(".")[2] for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
         raise ExportError(
-            f"its modules.json says {', '.join(kinds)}; "
-            "what can be exported is Transformer, Pooling, and perhaps Normalize"
+            f"its modules.json lists {', '.join(kinds)}; "
+            "supported are Transformer, Pooling and optionally Normalize"
         )
     if modules[0]["path"]:
-        raise ExportError(f"its encoder is in the folder {modules[0]['path']!r}: export that")
+        raise ExportError(
+            f"its encoder is in the folder {modules[0]['path']!r}; export that folder"
+        )
     prompt = (_read_json(source, "config_sentence_transformers.json") or {}).get(
         "default_prompt_name"
     )
     if prompt:
-        raise ExportError(f"it puts the prompt {prompt!r} before each text, which a worker cannot")
-    told = _read_json(source, "sentence_bert_config.json") or {}
+        raise ExportError(
+            f"it puts the prompt {prompt!r} before each text, which a worker does not support"
+        )
+    settings = _read_json(source, "sentence_bert_config.json") or {}
     pools = _read_json(source, f"{modules[1]['path']}/config.json")
     return Recipe(
         pooling=pooling or _pooling(pools or {}),
         normalize="Normalize" in kinds,
-        max_tokens=told.get("max_seq_length"),
-        lowercase=bool(told.get("do_lower_case")),
+        max_tokens=settings.get("max_seq_length"),
+        lowercase=bool(settings.get("do_lower_case")),
     )
 
 
-def _pooling(told: Mapping[str, Any]) -> Literal["mean", "cls"]:
-    modes = [told["pooling_mode"]] if "pooling_mode" in told else [
+def _pooling(config: Mapping[str, Any]) -> Literal["mean", "cls"]:
+    modes = [config["pooling_mode"]] if "pooling_mode" in config else [
         key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-        for key, value in told.items() if key.startswith("pooling_mode_") and value is True
+        for key, value in config.items() if key.startswith("pooling_mode_") and value is True
     ]  # fmt: skip
     match modes:
         case ["mean" | "cls" as mode]:
             return mode
     raise ExportError(
-        f"it pools by {', '.join(modes) or 'nothing'}; what can be exported is mean or cls "
-        "(--pooling overrides)"
+        f"its pooling is {', '.join(modes) or 'none'}; supported are mean and cls "
+        "(--pooling overrides it)"
     )
 
 
 def _read_json(source: str, name: str) -> Any:
-    """A file of the checkpoint; None where it has none. Raises ExportError."""
+    """A file of the checkpoint, or None if it has no such file. Raises ExportError."""
     with foreign(f"cannot read its {name}"):
         file = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
         return json.loads(Path(file).read_text(encoding="utf-8")) if file else None

@@ -1,4 +1,4 @@
-"""What is exported: a module to make a program of, and the original that it must answer like."""
+"""Subject: a module to export, and the original whose outputs it must reproduce."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-Answer: TypeAlias = tuple[Tensor, Tensor]
-"""Predictions (n, prediction_dim) and features (n, feature_dim), float32."""
+ProgramOutput: TypeAlias = tuple[Tensor, Tensor]
+"""What a program returns: predictions (n, prediction_dim) and features (n, feature_dim), float32."""
 
 
 class ExportError(Exception):
-    """What was named cannot be exported; the message says why, in one line."""
+    """The source cannot be exported; the message is one line and says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """A model about to be exported.
 
-    module: takes what a worker gives, batch dimension first; returns `(predictions, features)`,
-    or features alone. original: the answer of the model as published, to the same arguments.
+    module: takes a worker's arguments, batch dimension first; returns `(predictions, features)`,
+    or features alone. original: the outputs of the published model for the same arguments.
     prepare: the arguments for one item, a batch of one, by the model's own preprocessing.
     """
 
     source: str
     module: nn.Module
-    original: Callable[..., Answer]
+    original: Callable[..., ProgramOutput]
     prepare: Callable[[bytes], Sequence[Tensor]]
     example: tuple[Tensor, ...]
     """Arguments to trace with, a batch of two."""
     free: tuple[Mapping[int, str], ...]
-    """Of each argument: the names of its dimensions of any length."""
+    """For each argument, the names of its dimensions of variable length."""
     samples: Sequence[bytes]
-    """Items, at least five, as clients would send them; the last is as long as any may be."""
+    """At least five items as clients would send them; the last has the maximum length."""
     conf: Mapping[str, str]
-    """What model.conf says of the input."""
+    """The keys of model.conf that describe the input."""
     labels: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict)
-    """Texts of further files of the model folder, by name."""
+    """The texts of further files in the model folder, by name."""
 
 
 def no_predictions(features: Tensor) -> Tensor:
-    """The predictions of a model that only has features."""
+    """The predictions of a model that has only features."""
     return torch.empty(len(features), 0)
 
 
 @contextmanager
 def foreign(complaint: str) -> Iterator[None]:
-    """Around other people's code, which may raise anything: it becomes an ExportError."""
+    """Turn any exception of a library, which may raise anything, into an ExportError."""
     try:
         yield
     except ExportError:

@@ -1,7 +1,7 @@
 """Text models of transformers: BERT-like encoders, sentence-transformers, CLIP's text tower.
 
-Pooling is part of the program. The vectors of CLIP's tower are projected and of length 1, as its
-checkpoint compares them with images.
+Pooling is part of the program. The vectors of CLIP's tower are projected and have length 1, as
+needed to compare them with those of images.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from euclidesdb_server.export.recipe import Recipe
-from euclidesdb_server.export.subject import Answer, ExportError, Subject, no_predictions
+from euclidesdb_server.export.subject import ExportError, ProgramOutput, Subject, no_predictions
 
 MAX_TOKENS: Final = 1 << 20
 PADDED_POSITIONS: Final = (
     "camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"
 )  # fmt: skip
-"""Types of model that count positions from the padding token's number + 1."""
+"""Types of model whose positions start at the padding token's id + 1."""
 
 SAMPLES: Final = (
     "A cat.",
@@ -34,7 +34,7 @@ SAMPLES: Final = (
 
 
 class SentenceEncoder(nn.Module):
-    """One vector of a text's tokens: their mean, or the first."""
+    """One vector per text: the mean of its tokens, or the first one."""
 
     def __init__(self, encoder: nn.Module, recipe: Recipe) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class SentenceEncoder(nn.Module):
 
 
 class TextTower(nn.Module):
-    """The text half of a CLIP, or that half alone."""
+    """The text half of a CLIP model, or a CLIP model that has only this half."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -68,12 +68,12 @@ class TextTower(nn.Module):
         return functional.normalize(self.projection(output.pooler_output), dim=-1)
 
 
-def sentence_encoder(model: Any, recipe: Recipe) -> tuple[nn.Module, Callable[..., Answer]]:
-    """Module and original of an encoder; the original is asked of texts without padding."""
+def sentence_encoder(model: Any, recipe: Recipe) -> tuple[nn.Module, Callable[..., ProgramOutput]]:
+    """Module and original of an encoder; the original takes texts without padding."""
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # nothing asks for its output, and its weights may be missing
+        model.pooler = None  # its output is not used, and its weights may be missing
 
-    def original(input_ids: Tensor, attention_mask: Tensor) -> Answer:
+    def original(input_ids: Tensor, attention_mask: Tensor) -> ProgramOutput:
         hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         features = hidden.mean(dim=1) if recipe.pooling == "mean" else hidden[:, 0]
         if recipe.normalize:
@@ -83,10 +83,10 @@ def sentence_encoder(model: Any, recipe: Recipe) -> tuple[nn.Module, Callable[..
     return SentenceEncoder(model, recipe), original
 
 
-def text_tower(model: Any) -> tuple[nn.Module, Callable[..., Answer]]:
-    """Module and original of the text half of a CLIP, or of that half alone."""
+def text_tower(model: Any) -> tuple[nn.Module, Callable[..., ProgramOutput]]:
+    """Module and original of the text half of a CLIP model."""
 
-    def original(input_ids: Tensor, attention_mask: Tensor) -> Answer:
+    def original(input_ids: Tensor, attention_mask: Tensor) -> ProgramOutput:
         pixels = {}
         if hasattr(model, "vision_model"):
             size = model.config.vision_config.image_size
@@ -101,29 +101,33 @@ def text_tower(model: Any) -> tuple[nn.Module, Callable[..., Answer]]:
 
 def text_subject(
     source: str,
-    made: tuple[nn.Module, Callable[..., Answer]],
+    made: tuple[nn.Module, Callable[..., ProgramOutput]],
     tokenizer: Any,
     config: Any,
     recipe: Recipe,
 ) -> Subject:
-    """made: module and original. tokenizer, config: of the text model, as transformers has them.
+    """The subject of a text model.
+
+    made: module and original. tokenizer, config: the text model's, from transformers.
 
     Raises ExportError.
     """
     module, original = made
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise ExportError(f"its {type(tokenizer).__name__} cannot be written as a tokenizer.json")
-    most = recipe.max_tokens or min(tokenizer.model_max_length, _positions(config), MAX_TOKENS)
+    max_tokens = recipe.max_tokens or min(
+        tokenizer.model_max_length, _positions(config), MAX_TOKENS
+    )
 
     def prepare(data: bytes) -> list[Tensor]:
         text = data.decode()
         if recipe.lowercase:
             text = text.lower()
-        tokens = tokenizer(text, truncation=True, max_length=most, return_tensors="pt")
+        tokens = tokenizer(text, truncation=True, max_length=max_tokens, return_tensors="pt")
         return [tokens["input_ids"], tokens["attention_mask"]]
 
-    # two texts, of which the second is padded: of more than one token, or torch takes it for fixed
-    ids = prepare((" ".join(SAMPLES)).encode())[0][:, : min(8, most)]
+    # Two texts, the second padded; longer than one token, or torch would take the length as fixed.
+    ids = prepare((" ".join(SAMPLES)).encode())[0][:, : min(8, max_tokens)]
     mask = torch.ones_like(ids).repeat(2, 1)
     mask[1, ids.shape[1] // 2 + 1 :] = 0
     free = {0: "batch", 1: "tokens"}
@@ -134,21 +138,21 @@ def text_subject(
         prepare=prepare,
         example=(ids.repeat(2, 1), mask),
         free=(free, free),
-        samples=[text.encode() for text in (*SAMPLES, "one more " * most)],
-        conf={"input": "text", "tokenizer": "tokenizer.json", "max_tokens": str(most)},
+        samples=[text.encode() for text in (*SAMPLES, "one more " * max_tokens)],
+        conf={"input": "text", "tokenizer": "tokenizer.json", "max_tokens": str(max_tokens)},
         files={"tokenizer.json": _tokenizer_file(tokenizer, lowercase=recipe.lowercase)},
     )
 
 
 def _tokenizer_file(tokenizer: Any, *, lowercase: bool) -> str:
-    """With the number that pads, which the mask hides, but some models count positions by."""
+    """The tokenizer with its padding token: masked, but some models derive positions from it."""
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()
     if tokenizer.pad_token is not None:
         backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     if lowercase:
-        then = [backend.normalizer] if backend.normalizer else []
-        backend.normalizer = Sequence([Lowercase(), *then])
+        others = [backend.normalizer] if backend.normalizer else []
+        backend.normalizer = Sequence([Lowercase(), *others])
     return str(backend.to_str())
 
 

@@ -1,7 +1,7 @@
 """Image models of transformers: classifiers, encoders, and the image towers of CLIP and SigLIP.
 
-Features are what the model itself calls its pooled output: projected and of length 1 for a tower,
-as its checkpoint compares images with texts; of an encoder that pools nothing, its CLS token.
+Features are the model's own pooled output. A tower's are projected and have length 1, as needed to
+compare them with those of texts; an encoder without pooling gives its CLS token.
 """
 
 from __future__ import annotations
@@ -18,17 +18,23 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from euclidesdb_server.export.preprocessing import Preprocessing
-from euclidesdb_server.export.subject import Answer, ExportError, Subject, foreign, no_predictions
+from euclidesdb_server.export.subject import (
+    ExportError,
+    ProgramOutput,
+    Subject,
+    foreign,
+    no_predictions,
+)
 
 SAMPLE_SIZES: Final = ((640, 320), (320, 640), (300, 300), (100, 200), (48, 24))
-"""Width and height. Multiples of the shorter side: libraries round the longer one differently."""
+"""Width and height. One is a multiple of the other: libraries round the longer side differently."""
 
 CLS_FIRST: Final = ("beit", "deit", "dinov2", "dinov2_with_registers", "vit", "vit_msn")
-"""Types of model whose first token stands for the image."""
+"""Types of model whose first token represents the image."""
 
 
 class Encoder(nn.Module):
-    """Features of pixels (n, channels, h, w), by an encoder of transformers."""
+    """An encoder of transformers: features from pixels of shape (n, channels, h, w)."""
 
     def __init__(self, base: nn.Module, model_type: str) -> None:
         super().__init__()
@@ -40,38 +46,38 @@ class Encoder(nn.Module):
         return self.features(self.base(pixel_values=pixels))
 
     def features(self, output: Any) -> Tensor:
-        """Of what the encoder returned. Raises ExportError where nothing stands for an image."""
+        """The features in the encoder's output. Raises ExportError if it has none."""
         pooled: Tensor | None = getattr(output, "pooler_output", None)
         if pooled is not None:
             return pooled.flatten(1)
         if self.model_type not in CLS_FIRST:
-            raise ExportError(f"a model of type {self.model_type!r} pools nothing into features")
+            raise ExportError(f"a model of type {self.model_type!r} has no pooled output")
         cls: Tensor = output.last_hidden_state[:, 0]
         return cls
 
 
 class Classifier(Encoder):
-    """Predictions, too, by the classifier's head on what the encoder returned."""
+    """An encoder with its classification head: predictions and features."""
 
     def __init__(self, base: nn.Module, head: nn.Module, config: Any) -> None:
         super().__init__(base, config.model_type)
         self.head = head
         self.problem: str | None = config.problem_type
 
-    def forward(self, pixels: Tensor) -> Answer:  # type: ignore[override]
+    def forward(self, pixels: Tensor) -> ProgramOutput:  # type: ignore[override]
         """(n, classes) and (n, feature_dim)."""
         output = self.base(pixel_values=pixels)
         features = self.features(output)
-        seen = features
+        head_input = features
         if self.model_type.startswith("dinov2"):
             registers = getattr(self.base.config, "num_register_tokens", 0)
             patches = output.last_hidden_state[:, 1 + registers :]
-            seen = torch.cat([features, patches.mean(dim=1)], dim=1)
-        return probabilities(self.head(seen), self.problem), features
+            head_input = torch.cat([features, patches.mean(dim=1)], dim=1)
+        return probabilities(self.head(head_input), self.problem), features
 
 
 class ImageTower(nn.Module):
-    """The image half of a CLIP or a SigLIP, or a CLIP's alone."""
+    """The image half of a CLIP or SigLIP model, or a CLIP model that has only this half."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -84,38 +90,38 @@ class ImageTower(nn.Module):
         return functional.normalize(self.projection(pooled), dim=-1)
 
 
-def classifier(model: Any) -> tuple[nn.Module, Callable[..., Answer]]:
+def classifier(model: Any) -> tuple[nn.Module, Callable[..., ProgramOutput]]:
     """Module and original of a `...ForImageClassification`. Raises ExportError."""
     base, head = getattr(model, model.base_model_prefix, None), getattr(model, "classifier", None)
     if base is None or head is None:
         raise ExportError(f"{type(model).__name__} has no head named classifier after its encoder")
     module = Classifier(base, head, model.config)
 
-    def original(pixels: Tensor) -> Answer:
+    def original(pixels: Tensor) -> ProgramOutput:
         predictions = probabilities(model(pixel_values=pixels).logits, model.config.problem_type)
         return predictions, module.features(base(pixel_values=pixels))
 
     return module, original
 
 
-def encoder(model: Any) -> tuple[nn.Module, Callable[..., Answer]]:
+def encoder(model: Any) -> tuple[nn.Module, Callable[..., ProgramOutput]]:
     """Module and original of a model without a head."""
     module = Encoder(model, model.config.model_type)
 
-    def original(pixels: Tensor) -> Answer:
+    def original(pixels: Tensor) -> ProgramOutput:
         features = module.features(model(pixel_values=pixels))
         return no_predictions(features), features
 
     return module, original
 
 
-def image_tower(model: Any) -> tuple[nn.Module, Callable[..., Answer]]:
-    """Module and original of the image half of a model with two, or of that half alone."""
+def image_tower(model: Any) -> tuple[nn.Module, Callable[..., ProgramOutput]]:
+    """Module and original of the image half of a CLIP or SigLIP model."""
 
-    def original(pixels: Tensor) -> Answer:
+    def original(pixels: Tensor) -> ProgramOutput:
         texts = {}
         if hasattr(model, "text_model"):
-            # any text: the two halves meet only in the logits
+            # any text will do: the two halves meet only in the logits
             longest = model.config.text_config.max_position_embeddings
             texts = {"input_ids": torch.zeros(1, longest, dtype=torch.int64)}
         features = functional.normalize(model(pixel_values=pixels, **texts).image_embeds, dim=-1)
@@ -125,7 +131,7 @@ def image_tower(model: Any) -> tuple[nn.Module, Callable[..., Answer]]:
 
 
 def probabilities(logits: Tensor, problem: str | None) -> Tensor:
-    """Softmax, but where each class is a question of its own."""
+    """The softmax; or the sigmoid, if the classes are independent of one another."""
     if problem == "multi_label_classification":
         return torch.sigmoid(logits)
     return torch.softmax(logits, dim=1)
@@ -133,12 +139,15 @@ def probabilities(logits: Tensor, problem: str | None) -> Tensor:
 
 def image_subject(
     source: str,
-    made: tuple[nn.Module, Callable[..., Answer]],
+    made: tuple[nn.Module, Callable[..., ProgramOutput]],
     preprocessing: Preprocessing,
     prepare: Callable[[Image.Image], Tensor],
     labels: Sequence[str],
 ) -> Subject:
-    """made: module and original. prepare: pixels (channels, h, w) of an image, by the library."""
+    """The subject of an image model.
+
+    made: module and original. prepare: the library's pixels (channels, h, w) of an image.
+    """
     module, original = made
     mode = "RGB" if preprocessing.channels == 3 else "L"
 
@@ -161,7 +170,7 @@ def image_subject(
 
 
 def sample_images(mode: str) -> list[bytes]:
-    """PNG files of noise, of several sizes: no two ways of resizing treat it alike."""
+    """PNG files of noise in several sizes: every way of resizing gives different pixels."""
     generator = np.random.default_rng(0)
     images = []
     for width, height in SAMPLE_SIZES:
@@ -172,26 +181,26 @@ def sample_images(mode: str) -> list[bytes]:
     return images
 
 
-def real_labels(names: Mapping[int, str]) -> list[str]:
-    """A checkpoint's class names; none where transformers made them up (LABEL_0, ...)."""
+def class_names(names: Mapping[int, str]) -> list[str]:
+    """A checkpoint's class names; empty if they are transformers' placeholders (LABEL_0, ...)."""
     labels = [" ".join(names[index].split()) for index in range(len(names))]
-    made_up = [f"LABEL_{index}" for index in range(len(names))]
-    return [] if labels == made_up else labels
+    placeholders = [f"LABEL_{index}" for index in range(len(names))]
+    return [] if labels == placeholders else labels
 
 
 @torch.no_grad()
-def settle_batch_norms(model: nn.Module, preprocessing: Preprocessing) -> None:
-    """Give the batch normalization of random weights the statistics of noise.
+def calibrate_batch_norms(model: nn.Module, preprocessing: Preprocessing) -> None:
+    """Set the statistics of a random model's batch normalization from noise.
 
-    Left at its initial ones, every block would double the variance, and the features would
-    drown in their common part.
+    With its initial statistics every block would double the variance, and the features of
+    different images would hardly differ.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not norms:
         return
     for norm in norms:
         norm.train()
-        norm.momentum = None  # the plain average of what it sees
+        norm.momentum = None  # a plain average over the batches
     shape = (8, preprocessing.channels, preprocessing.size, preprocessing.size)
     with foreign("the model fails on noise"):
         model(torch.randn(shape))
