@@ -1,6 +1,7 @@
-"""What docker/test.sh has a second container do: `fill` a fresh server, or `ask` a filled one.
+"""The client program of docker/test.sh, run in a second container.
 
-Either way it prints what the server answers, so that two runs can be compared byte by byte.
+`fill` adds items to an empty server and searches it; `search` only searches. Both print the search
+results, so that two runs can be compared byte by byte.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ COUNT = 20
 
 
 def main(task: str, address: str) -> None:
-    """Fill the server if told to, then ask it. Raises where an answer cannot be right."""
+    """Add the items if `task` is `fill`, then search. Raises if a result is wrong."""
     images = {f"image-{number}": _image(number) for number in range(COUNT)}
     with euclidesdb.Client(address) as client:
         if task == "fill":
             for name, image in images.items():
                 client.add(name, image=image, models=["digits"], attributes={"name": name})
-        answers = {name: _nearest(client, image) for name, image in images.items()}
-    json.dump(answers, sys.stdout, indent=1)
-    for name, answer in answers.items():
-        itself = [item[0] == name and item[2] == {"name": name} for item in answer]
-        if itself != [True, False, False, False, False] or answer[0][1] > 1e-3:
-            raise RuntimeError(f"asked for the 5 nearest of {name}, the server said {answer}")
+        results = {name: _nearest(client, image) for name, image in images.items()}
+    json.dump(results, sys.stdout, indent=1)
+    for name, neighbors in results.items():
+        itself = [item[0] == name and item[2] == {"name": name} for item in neighbors]
+        if itself != [True, False, False, False, False] or neighbors[0][1] > 1e-3:
+            raise RuntimeError(f"wrong 5 nearest neighbors of {name}: {neighbors}")
 
 
 def _nearest(client: euclidesdb.Client, image: Image.Image) -> list[tuple[str, float, object]]:
@@ -37,7 +38,7 @@ def _nearest(client: euclidesdb.Client, image: Image.Image) -> list[tuple[str, f
 
 
 def _image(number: int) -> Image.Image:
-    """A digit-like scrawl, white on black: the model finds no two of them alike."""
+    """A digit-like scribble, white on black; the model gives each different features."""
     points = np.random.default_rng(number).integers(20, 108, size=(4, 2))
     image = Image.new("L", (128, 128))
     ImageDraw.Draw(image).line([(int(x), int(y)) for x, y in points], fill=255, width=14)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the image and shows that it keeps its promises: it answers, keeps what it was given when
-# its container is replaced, stops gracefully, and holds nothing that it should not. Needs bash and
-# docker, from any folder. compose.yaml is tested, too, where there is Compose, v1 or v2.
+# Builds the image and tests it: it serves, keeps its data when its container is replaced, stops
+# gracefully, and contains no build tools. Requires bash and docker; runs from any folder. Also tests
+# compose.yaml if Compose, v1 or v2, is installed.
 #
 #   IMAGE        the tag to build (default: euclidesdb)
 #   TORCH_INDEX  where the build looks for torch first (default: the Dockerfile's)
@@ -9,7 +9,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 image=${IMAGE:-euclidesdb}
-name=euclidesdb-test-$$ # of the container, its volume, its network and the Compose project
+name=euclidesdb-test-$$ # for the container, its volume, its network and the Compose project
 kill_timeout=20         # seconds from docker's SIGTERM to its SIGKILL
 start_timeout=180
 compose=()
@@ -19,19 +19,19 @@ main() {
     docker build --file "$here/Dockerfile" --tag "$image" \
         ${TORCH_INDEX+--build-arg "TORCH_INDEX=$TORCH_INDEX"} "$here/.."
 
-    step "What is in it"
+    step "Contents of the image"
     check_contents
     echo "size: $(($(docker image inspect --format '{{.Size}}' "$image") / 1000000)) MB"
 
-    step "A fresh volume: start, add, search"
+    step "A new volume: start, add, search"
     trap clean_up EXIT
     docker network create "$name" >/dev/null
     docker volume create "$name" >/dev/null
     start
     [ "$(docker exec "$name" id -u)" != 0 ] || fail "the server runs as root"
     docker port "$name" 50000
-    answers=$(run_client fill)
-    echo "20 images added; each is the nearest to itself"
+    results=$(run_client fill)
+    echo "20 images added; each is its own nearest neighbor"
 
     step "docker stop"
     stop
@@ -39,8 +39,8 @@ main() {
     step "A new container on the same volume: search"
     docker rm "$name" >/dev/null
     start
-    [ "$(run_client ask)" = "$answers" ] || fail "the answers changed with the container"
-    echo "the same answers"
+    [ "$(run_client search)" = "$results" ] || fail "the results changed with the container"
+    echo "the same results"
     stop
 
     step "compose.yaml"
@@ -89,7 +89,7 @@ wait_until_healthy() {
     echo "healthy"
 }
 
-# From a container of its own, as another machine would ask.
+# Runs the client in a separate container, like a client on another machine.
 run_client() {
     docker run --rm --interactive --network "$name" --entrypoint python "$image" \
         - "$1" "$name:50000" <"$here/client_check.py"
@@ -110,11 +110,11 @@ check_compose() {
     elif command -v docker-compose >/dev/null; then
         compose=(docker-compose)
     else
-        echo "skipped: there is no Compose"
+        echo "skipped: Compose is not installed"
         return
     fi
     compose+=(--project-name "$name" --file "$here/compose.yaml")
-    # no host port: docker chooses a free one
+    # without a host port docker chooses a free one
     export EUCLIDESDB_IMAGE=$image EUCLIDESDB_PUBLISH=127.0.0.1:
     "${compose[@]}" config --quiet
     "${compose[@]}" up --detach --no-build

@@ -1,1 +1,1 @@
-"""The models that come with EuclidesDB, a folder each; installed as `euclidesdb_models`."""
+"""The models that EuclidesDB ships, one folder each; installed as `euclidesdb_models`."""

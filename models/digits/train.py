@@ -1,12 +1,12 @@
 """Trains the shipped digits model and writes it as TorchScript.
 
-The program takes float32 (n, 1, 8, 8) in [0, 1] and returns `(predictions, features)`:
-softmax probabilities (n, 10) and unit vectors (n, 64). It learns from the 1,500 digits that
-`split_digits` says to add and from nothing else; the 297 held out only measure it.
+The program takes float32 (n, 1, 8, 8) in [0, 1] and returns `(predictions, features)`: softmax
+probabilities (n, 10) and unit vectors (n, 64). It is trained only on the 1,500 digits that
+`split_digits` returns as `added`; the 297 held-out digits only measure it.
 
-The result does not depend on the machine: training runs in float64 on one thread, so that
-the last bits in which CPUs disagree have not grown to anything by the end. Made with and
-without AVX, the files were equal to the byte; what is promised is answers within 1e-4.
+The result does not depend on the machine: training runs in float64 on one thread, so differences
+between CPUs in the last bits stay negligible. Made with and without AVX, the files were identical;
+outputs within 1e-4 are promised.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ LEARNING_RATE = 3e-3
 class DigitsNetwork(nn.Module):
     """Three small convolutions, a unit-length feature vector, a cosine classifier.
 
-    Features lie on the unit sphere and classes are told apart by angle alone, so the
-    classifier and a Euclidean search read the same geometry. A plain linear classifier also
-    grows lengths, which say how sure it is and not what the digit is like.
+    Features lie on the unit sphere and only angles separate the classes, so the classifier and a
+    Euclidean search use the same geometry. A plain linear classifier would also use the length of
+    the features, which expresses confidence instead of similarity.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class DigitsNetwork(nn.Module):
             nn.Linear(32 * 2 * 2, FEATURE_DIM),
         )
         self.directions = nn.Parameter(torch.rand(CLASSES, FEATURE_DIM) - 0.5)
-        # Cosines reach from -1 to 1: unscaled, no softmax of them could be sure of anything.
+        # Cosines are in [-1, 1]; without scaling, their softmax could not be confident.
         self.scale = 16.0
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class DigitsNetwork(nn.Module):
 
 
 def as_images(digits: Sequence[Digit]) -> Tensor:
-    """What the server makes of the digits' PNGs: float32 (n, 1, 8, 8) in [0, 1]."""
+    """The digits as the server decodes their PNGs: float32 (n, 1, 8, 8) in [0, 1]."""
     pixels = np.stack([decode_png(digit.png) for digit in digits])
     return torch.from_numpy(pixels).unsqueeze(1).float() / 255
 
@@ -83,7 +83,7 @@ def train(digits: Sequence[Digit]) -> DigitsNetwork:
     images, labels = as_images(digits).double(), as_labels(digits)
     network = DigitsNetwork().double()
     for layer in network.body:
-        # Drawn again in float64: float32 draws already differ in their last bit between CPUs.
+        # Drawn again in float64: float32 draws differ in their last bit between CPUs.
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.reset_parameters()
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
@@ -106,8 +106,8 @@ def measure(
 ) -> tuple[float, float]:
     """Precision@5 and accuracy on `held_out`.
 
-    Precision@5: of the 5 nearest among `added`, by Euclidean distance between features, the
-    share of the query's class, averaged over the queries.
+    Precision@5: the share of the query's class among its 5 nearest neighbors in `added`, by the
+    Euclidean distance between features, averaged over the queries.
     """
     _, added_features = program(as_images(added))
     predictions, features = program(as_images(held_out))
@@ -119,10 +119,10 @@ def measure(
 
 
 def write_program(network: DigitsNetwork, path: Path) -> None:
-    """Save as TorchScript that depends on the weights alone, as its fingerprint should.
+    """Save as TorchScript that depends only on the weights, so that its fingerprint does, too.
 
-    Left out are the records with this machine's source paths, and the id hashed from them.
-    Traced, not scripted: a script lists its modules' constants in another order every time.
+    The records with this machine's source paths, and the id hashed from them, are left out. The
+    network is traced, as scripting lists the modules' constants in a different order every time.
     """
     buffer = io.BytesIO()
     program = torch.jit.trace(network, torch.zeros(2, 1, 8, 8))  # type: ignore[no-untyped-call]
@@ -130,19 +130,19 @@ def write_program(network: DigitsNetwork, path: Path) -> None:
     with zipfile.ZipFile(buffer) as saved, zipfile.ZipFile(path, "w") as written:
         for entry in saved.infolist():
             if not entry.filename.endswith((".debug_pkl", "/serialization_id")):
-                # A new ZipInfo has a fixed date: equal programs are equal files.
+                # A new ZipInfo has a fixed date, so equal programs give equal files.
                 written.writestr(zipfile.ZipInfo(entry.filename), saved.read(entry))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, write digits.pt, say how good it is."""
+    """Train, write digits.pt and print its measurements."""
     parser = argparse.ArgumentParser(description="Train the digits model and write digits.pt.")
     parser.add_argument(
         "--output",
         type=Path,
         default=Path(__file__).parent,
         metavar="FOLDER",
-        help="where digits.pt goes (default: beside this script)",
+        help="the folder for digits.pt (default: that of this script)",
     )
     options = parser.parse_args(arguments)
     split = split_digits()
