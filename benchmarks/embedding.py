@@ -1,12 +1,12 @@
-"""Items into the database through their models, beside what the same models do by themselves.
+"""Adding and searching items through their models, compared with the same models alone.
 
     python benchmarks/embedding.py [--seconds 5] [--only images digits texts lone mixed repeat]
                                    [--device cpu]
 
-Each limit is measured in the same run, in a process of its own, with the same program, threads
-and items; where a rate is compared, turn about with the server, and the medians are shown. Every
-item is sent once only: the server remembers what it was asked before. Read the ratios: absolute
-times say more of the machine, and of what else it did, than of us.
+Each limit is measured in the same run, in a separate process, with the same program, threads and
+items. Rates are measured in alternation with the server's, and medians are shown. Each item is sent
+only once, as the server caches the outputs of recent payloads. Compare the ratios: absolute times
+depend on the machine and on what else it is running.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def raw(
     batch: int,
     decodes: bool = False,
 ) -> dict[str, float]:
-    """Items/s of the program alone, as a worker loads it, and the median seconds of a batch."""
+    """Items/s of the program alone, loaded as a worker does, and the median seconds per batch."""
     with tempfile.TemporaryDirectory() as name:
         for number, item in enumerate(items):
             Path(name, f"{number:06}").write_bytes(item)
@@ -94,7 +94,7 @@ def raw(
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Items/s as served, by themselves, and the ratio: medians of several pairs."""
+    """Items/s of the server and of the program alone, and their ratio: medians of several pairs."""
 
     served: float
     raw: float
@@ -110,7 +110,7 @@ def against_raw(
     seconds: float,
     decodes: bool = False,
 ) -> Rates:
-    """What `served` returns beside raw batches of the best size, turn about."""
+    """The rate that `served` returns and that of raw batches of the best size, in alternation."""
 
     def rate(batch: int) -> float:
         return raw(folder, items, device=device, seconds=seconds, batch=batch, decodes=decodes)[
@@ -123,13 +123,13 @@ def against_raw(
 
 
 def digit_images() -> list[bytes]:
-    """scikit-learn's digits as PNG, 8 x 8."""
+    """scikit-learn's digits, 8 x 8, as PNG."""
     split = split_digits()
     return [digit.png for digit in (*split.added, *split.held_out)]
 
 
 def photos(count: int = 200) -> list[bytes]:
-    """Smooth random images, 224 x 224, of a photo's compressed size."""
+    """Smooth random images, 224 x 224, with the compressed size of a photo."""
     generator = np.random.default_rng(0)
     images = []
     for _ in range(count):
@@ -142,7 +142,7 @@ def photos(count: int = 200) -> list[bytes]:
 
 
 def texts(count: int = 512) -> list[bytes]:
-    """Texts of 4 to 126 words, short ones more often, as sentences and paragraphs are."""
+    """Texts of 4 to 126 words, mostly short, like sentences and paragraphs."""
     generator = np.random.default_rng(0)
     lengths = np.clip(generator.lognormal(3.0, 0.8, count), 4, 126).astype(int)
     return [
@@ -152,7 +152,7 @@ def texts(count: int = 512) -> list[bytes]:
 
 
 def distinct(items: Sequence[bytes], separator: bytes) -> Iterator[bytes]:
-    """The items again and again, each time with other bytes that change nothing."""
+    """The items, repeated forever, each time with different trailing bytes that have no effect."""
     for number in itertools.count():
         yield items[number % len(items)] + separator + str(number).encode()
 
@@ -172,7 +172,7 @@ def save_digits(models: Path) -> Path:
 
 
 def save_resnet18(models: Path) -> Path:
-    """ResNet-18 for images of 224 x 224 as they are."""
+    """ResNet-18 for images of 224 x 224, without resizing."""
     folder = models / "resnet18"
     export(ROOT / "models" / "resnet18", folder, "--format", "torchscript")
     conf = folder / "model.conf"
@@ -181,7 +181,7 @@ def save_resnet18(models: Path) -> Path:
 
 
 def save_encoder(models_folder: Path) -> Path:
-    """A text encoder of MiniLM's size: 6 layers of 384, with words for tokens."""
+    """A text encoder of MiniLM's size: 6 layers of 384; tokens are words."""
     with tempfile.TemporaryDirectory() as name:
         padding, unknown = "[PAD]", "[UNK]"
         vocabulary = {padding: 0, unknown: 1}
@@ -203,7 +203,7 @@ def save_encoder(models_folder: Path) -> Path:
 
 @contextmanager
 def serving(*makers: Callable[[Path], Path], device: str = "cpu") -> Iterator[euclidesdb.Client]:
-    """A server of these models with an empty database."""
+    """A client of a server with these models and an empty database."""
     with tempfile.TemporaryDirectory() as name:
         models_folder = Path(name, "models")
         models_folder.mkdir()
@@ -227,7 +227,7 @@ def made(make: Callable[[Path], Path]) -> Iterator[Path]:
 
 
 def in_parallel(work: Callable[[], object], *, callers: int, seconds: float) -> list[float]:
-    """Call `work` from several threads; the seconds that each call took."""
+    """Call `work` from several threads; return the seconds that each call took."""
     took: list[float] = []
     end = time.perf_counter() + seconds
 
@@ -262,7 +262,7 @@ class Adder:
 
 
 def mean_batch(client: euclidesdb.Client, model: str, work: Callable[[], object]) -> float:
-    """Items a batch while `work` is done."""
+    """The mean number of items per batch during `work`."""
 
     def counts() -> tuple[int, int]:
         (info,) = [info for info in client.models() if info.name == model]
@@ -275,14 +275,14 @@ def mean_batch(client: euclidesdb.Client, model: str, work: Callable[[], object]
 
 
 def callers_rate(add: Adder, callers: int, seconds: float) -> float:
-    """Items/s added one by one."""
+    """Items/s, added one by one."""
     started = time.perf_counter()
     done = len(in_parallel(add, callers=callers, seconds=seconds))
-    return done / (time.perf_counter() - started)  # with those that ended late
+    return done / (time.perf_counter() - started)  # including calls that ended late
 
 
 def bulk_rate(client: euclidesdb.Client, items: Sequence[euclidesdb.NewItem]) -> float:
-    """Items/s added by one add_many."""
+    """Items/s, added by one add_many."""
     started = time.perf_counter()
     if client.add_many(items):
         raise SystemExit("refused")
@@ -290,7 +290,7 @@ def bulk_rate(client: euclidesdb.Client, items: Sequence[euclidesdb.NewItem]) ->
 
 
 def measure_images(seconds: float, device: str) -> None:
-    """Durable, searchable images/s against raw batches; the size of batches."""
+    """Durable, searchable images/s compared with raw batches; the mean size of batches."""
     images = photos()
     with made(save_resnet18) as folder, serving(save_resnet18, device=device) as client:
         add = Adder(client, "resnet18", distinct(images, b"\0"))
@@ -312,7 +312,7 @@ def measure_images(seconds: float, device: str) -> None:
 
 
 def measure_digits(seconds: float, device: str) -> None:
-    """The bulk path against raw batches with decoding, and against a call for each item."""
+    """add_many compared with raw batches with decoding, and with one call per item."""
     images = digit_images()
     with made(save_digits) as folder, serving(save_digits, device=device) as client:
         items = distinct(images, b"\0")
@@ -335,7 +335,7 @@ def measure_digits(seconds: float, device: str) -> None:
         "0.5",
     )
     row(
-        "the same against a call for each, 8 callers",
+        "the same compared with one call per item, 8 callers",
         f"{single:,.0f}",
         f"{rates.served / single:.1f} x",
         "5 x",
@@ -343,10 +343,10 @@ def measure_digits(seconds: float, device: str) -> None:
 
 
 def measure_texts(seconds: float, device: str) -> None:
-    """Texts/s of mixed lengths against raw batches of the sorted ones."""
+    """Texts/s of mixed lengths compared with raw batches of texts sorted by length."""
     written = texts()
     with made(save_encoder) as folder, serving(save_encoder, device=device) as client:
-        # spaces are no tokens: what differs is a number of them
+        # spaces are not tokens, so a different number of them only makes a different payload
         items = (text + b" " * (number // len(written)) for number, text in
                  zip(itertools.count(), itertools.cycle(written)))  # fmt: skip
         add, numbers = Adder(client, "encoder", items), itertools.count()
@@ -376,7 +376,7 @@ def measure_texts(seconds: float, device: str) -> None:
 
 
 def measure_lone(seconds: float, device: str) -> None:
-    """A lone caller's search by image against decoding and inference alone."""
+    """A single caller's search by image compared with decoding and inference alone."""
     for model, make, images in (
         ("resnet18", save_resnet18, photos()),
         ("digits", save_digits, digit_images()),
@@ -396,7 +396,7 @@ def measure_lone(seconds: float, device: str) -> None:
             )
         median = float(np.median(took))
         row(
-            f"lone caller, search by image, {model}: beyond decoding and inference",
+            f"single caller, search by image, {model}: beyond decoding and inference",
             f"p50 {median * 1e3:.1f} ms; raw {alone['median'] * 1e3:.1f} ms",
             f"{(median - alone['median']) * 1e3:.1f} ms",
             "3 ms",
@@ -404,7 +404,7 @@ def measure_lone(seconds: float, device: str) -> None:
 
 
 def measure_mixed(seconds: float, device: str) -> None:
-    """A lone caller of one model while another is under full load."""
+    """A single caller of one model while another is under full load."""
     with serving(save_digits, save_resnet18, device=device) as client:
         small, large = distinct(digit_images(), b"\0"), distinct(photos(), b"\0")
         search = lambda: client.find_similar(image=next(small), model="digits")  # noqa: E731
@@ -421,37 +421,37 @@ def measure_mixed(seconds: float, device: str) -> None:
         for thread in threads:
             thread.start()
         time.sleep(1)
-        beside = float(np.median(in_parallel(search, callers=1, seconds=seconds)))
+        under_load = float(np.median(in_parallel(search, callers=1, seconds=seconds)))
         stop.set()
         for thread in threads:
             thread.join()
     row(
-        "lone caller of digits while ResNet-18 is under full load",
-        f"p50 {alone * 1e3:.1f} ms alone, {beside * 1e3:.1f} ms beside",
-        f"{beside / alone:.1f} x",
+        "single caller of digits while ResNet-18 is under full load",
+        f"p50 {alone * 1e3:.1f} ms alone, {under_load * 1e3:.1f} ms under load",
+        f"{under_load / alone:.1f} x",
         "fair share",
     )
 
 
 def measure_repeat(_seconds: float, device: str) -> None:
-    """An identical query again."""
+    """An identical query, repeated."""
     with serving(save_resnet18, device=device) as client:
         images = photos(60)
         client.add("one", image=images[0], models=["resnet18"])
-        ask = [iter(images[1:]), iter(images[1:])]
+        rounds = [iter(images[1:]), iter(images[1:])]
         first, again = (
-            float(np.median([seconds_of(client, image) for image in each])) for each in ask
+            float(np.median([seconds_of(client, image) for image in each])) for each in rounds
         )
     row(
         "an identical query, ResNet-18",
-        f"p50 {first * 1e3:.1f} ms, again {again * 1e3:.1f} ms",
+        f"p50 {first * 1e3:.1f} ms, repeated {again * 1e3:.1f} ms",
         f"{first / again:.0f} x",
         "10 x",
     )
 
 
 def seconds_of(client: euclidesdb.Client, image: bytes) -> float:
-    """What a search took."""
+    """The seconds that a search takes."""
     started = time.perf_counter()
     client.find_similar(image=image, model="resnet18")
     return time.perf_counter() - started
@@ -468,14 +468,14 @@ MEASUREMENTS: dict[str, Callable[[float, str], None]] = {
 
 
 def main() -> None:
-    """Measure, and print a Markdown table."""
+    """Measure, and print the results as a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=5.0, help="per measurement")
     parser.add_argument("--device", default="cpu", help="cpu, cuda:0, ... (default %(default)s)")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=[*MEASUREMENTS])
     options = parser.parse_args()
     print(f"{THREADS} cores, {THREADS} threads for a model, raw and served, {options.device}\n")
-    print("| what | measured | ratio | wanted |\n|---|---|---|---|", flush=True)
+    print("| what | measured | ratio | target |\n|---|---|---|---|", flush=True)
     for name in options.only:
         MEASUREMENTS[name](options.seconds, options.device)
 

@@ -1,8 +1,8 @@
-"""Searches over gRPC, beside faiss called directly and beside a server that only echoes.
+"""Searches over gRPC, compared with direct calls of faiss and with a server that only echoes.
 
     python benchmarks/search.py [--rows 100000] [--seconds 5] [--only batch single kept]
 
-Read the ratios: absolute times say more of the machine, and of what else it did, than of us.
+Compare the ratios: absolute times depend on the machine and on what else it is running.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOP_K = 10
 
 
 def single_requests(queries: Floats) -> list[bytes]:
-    """A search each."""
+    """One search request per query."""
     return [
         pb.FindSimilarRequest(
             query=pb.Query(vector=pb.Vector(values=array(query))), models=["vectors"], top_k=TOP_K
@@ -41,7 +41,7 @@ def single_requests(queries: Floats) -> list[bytes]:
 
 
 def batch_requests(queries: Floats, size: int) -> list[bytes]:
-    """A search of `size` queries each."""
+    """Search requests of `size` queries each."""
     return [
         pb.FindSimilarBatchRequest(
             vectors=pb.VectorQueries(values=array(queries[start : start + size])),
@@ -73,7 +73,7 @@ print(json.dumps({"per_second": done / sum(took), "median": median, "rss": rss})
 
 
 def faiss_alone(folder: Path, queries: Floats, *, batch: int, seconds: float) -> dict[str, float]:
-    """The segment's own index searched by faiss in a process of its own, one thread."""
+    """The segment's index searched by faiss in a separate process, with one thread."""
     (index,) = folder.glob("data/segments/*/*/index.faiss")
     np.save(folder / "queries.npy", queries)
     arguments = [str(index), str(folder / "queries.npy"), str(TOP_K), str(batch), str(seconds)]
@@ -104,7 +104,7 @@ threading.Event().wait()
 
 @contextmanager
 def echoing(folder: Path, reply: bytes) -> Iterator[str]:
-    """The address of a server that parses a search and answers with a prepared reply."""
+    """The address of a server that parses each search and returns a prepared reply."""
     (folder / "reply").write_bytes(reply)
     process = subprocess.Popen(
         [sys.executable, "-c", ECHO, str(folder / "reply")], stdout=subprocess.PIPE, text=True
@@ -117,7 +117,7 @@ def echoing(folder: Path, reply: bytes) -> Iterator[str]:
 
 
 def measure_batch(folder: Path, server: ServerProcess, queries: Floats, seconds: float) -> None:
-    """Batch search against faiss called directly."""
+    """Batch search compared with direct calls of faiss."""
     direct = faiss_alone(folder, queries, batch=100, seconds=seconds)["per_second"]
     requests = batch_requests(queries, 100)
     for callers in (1, 2):
@@ -126,7 +126,7 @@ def measure_batch(folder: Path, server: ServerProcess, queries: Floats, seconds:
         )
         ours = 100 * len(took) / seconds
         row(
-            f"batch search, 100 queries a call, {callers} caller(s)",
+            f"batch search, 100 queries per call, {callers} caller(s)",
             f"{ours:,.0f} queries/s; faiss alone, 1 thread {direct:,.0f}",
             f"{ours / direct:.2f}",
             "0.8",
@@ -134,7 +134,7 @@ def measure_batch(folder: Path, server: ServerProcess, queries: Floats, seconds:
 
 
 def measure_single(folder: Path, server: ServerProcess, queries: Floats, seconds: float) -> None:
-    """Single searches against the engine alone, and against a server that only echoes."""
+    """Single searches compared with the engine alone, and with a server that only echoes."""
     direct = faiss_alone(folder, queries, batch=1, seconds=seconds)["median"]
     requests = single_requests(queries)
     with grpc.insecure_channel(server.address) as channel:
@@ -150,14 +150,14 @@ def measure_single(folder: Path, server: ServerProcess, queries: Floats, seconds
             if callers == 1:
                 beyond = figures["ours"][0] - direct
                 row(
-                    "single search, 1 caller: beyond the engine's own",
+                    "single search, 1 caller: beyond the engine's time",
                     f"p50 {figures['ours'][0] * 1e3:.2f} ms, engine {direct * 1e3:.2f} ms, "
                     f"echo server {figures['echo'][0] * 1e3:.2f} ms",
                     f"{beyond * 1e3:.2f} ms",
                     "0.6 ms",
                 )
             row(
-                f"single searches/s, {callers} caller(s), against an echo server",
+                f"single searches/s, {callers} caller(s), compared with an echo server",
                 f"{figures['ours'][1]:,.0f}/s; echo {figures['echo'][1]:,.0f}/s",
                 f"{figures['ours'][1] / figures['echo'][1]:.2f}",
                 "0.8" if callers == 8 else "",
@@ -168,35 +168,37 @@ def measure_kept(server: ServerProcess, queries: Floats, seconds: float) -> None
     """Searches/s while 500 items/s are added."""
     requests = single_requests(queries)
     vectors = clustered(20_000, seed=7)
-    for a_call in (50, 1):
+    for per_call in (50, 1):
         alone = call_again(server.address, "FindSimilar", requests, callers=8, seconds=seconds)
         stop = threading.Event()
         added = [0]
 
         def add(
-            a_call: int = a_call, stop: threading.Event = stop, added: list[int] = added
+            per_call: int = per_call, stop: threading.Event = stop, added: list[int] = added
         ) -> None:
             with euclidesdb.Client(server.address) as client:
                 started = time.perf_counter()
                 while not stop.wait(max(0.0, started + added[0] / 500 - time.perf_counter())):
-                    ids = [f"more-{a_call}-{added[0] + n}" for n in range(a_call)]
+                    ids = [f"more-{per_call}-{added[0] + n}" for n in range(per_call)]
                     at = added[0] % 10_000
-                    if a_call == 1:
+                    if per_call == 1:
                         client.add(ids[0], vectors={"vectors": vectors[at]})
                     else:
-                        client.add_vectors(ids, vectors[at : at + a_call], model="vectors")
-                    added[0] += a_call
+                        client.add_vectors(ids, vectors[at : at + per_call], model="vectors")
+                    added[0] += per_call
 
         adder = threading.Thread(target=add)
         adder.start()
-        beside = call_again(server.address, "FindSimilar", requests, callers=8, seconds=seconds)
+        during_adds = call_again(
+            server.address, "FindSimilar", requests, callers=8, seconds=seconds
+        )
         stop.set()
         adder.join()
         row(
-            f"searches/s kept while items are added, {a_call} a call, 8 callers",
-            f"{len(beside) / seconds:,.0f}/s of {len(alone) / seconds:,.0f}/s; "
+            f"searches/s kept while items are added, {per_call} per call, 8 callers",
+            f"{len(during_adds) / seconds:,.0f}/s of {len(alone) / seconds:,.0f}/s; "
             f"{added[0] / seconds:,.0f} items/s added",
-            f"{len(beside) / len(alone):.2f}",
+            f"{len(during_adds) / len(alone):.2f}",
             "0.9",
         )
 
@@ -205,14 +207,14 @@ MEASUREMENTS = ("batch", "single", "kept")
 
 
 def main() -> None:
-    """Measure, and print a Markdown table."""
+    """Measure, and print the results as a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=5.0, help="per measurement")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=MEASUREMENTS)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores; {options.rows:,} x {DIM}, HNSW32\n")
-    print("| what | measured | ratio | wanted |\n|---|---|---|---|", flush=True)
+    print("| what | measured | ratio | target |\n|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder, queries = Path(name), clustered(2000, seed=3)
         with serving(folder, "faiss") as server:

@@ -1,8 +1,8 @@
-"""What the benchmarks of search and storage share: vectors, a server of them, prepared calls.
+"""Shared by the benchmarks of search and storage: vectors, a server of them, prepared calls.
 
-Clustered vectors of 128 numbers, in a space of ready-made vectors (no model runs). The server
-is a process of its own, and so is what it is compared with, one after the other; the client
-that loads them sends prepared bytes, the same to both.
+The vectors are clustered and have 128 dimensions. They are in a space of ready-made vectors, so no
+model runs. The server and the program that it is compared with are separate processes, measured
+one after the other, and receive the same prepared bytes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def clustered(rows: int, seed: int = 0) -> Floats:
-    """Vectors in a thousand clusters, as features of real items lie."""
+    """Vectors in a thousand clusters, similar to the features of real items."""
     generator = np.random.default_rng(seed)
     centers = np.random.default_rng(1).standard_normal((1000, DIM)).astype(np.float32)
     made = np.empty((rows, DIM), np.float32)
@@ -57,7 +57,7 @@ def clustered(rows: int, seed: int = 0) -> Floats:
 
 @contextmanager
 def serving(folder: Path, engine: str, compact_rows: int = 10_000) -> Iterator[ServerProcess]:
-    """A server of one space of vectors in `folder`, whose data is kept."""
+    """A server of one vector space, with its data in `folder`, where it is kept."""
     model = folder / "models" / "vectors"
     model.mkdir(parents=True, exist_ok=True)
     (model / "model.conf").write_text(MODEL.format(dim=DIM))
@@ -70,17 +70,17 @@ def serving(folder: Path, engine: str, compact_rows: int = 10_000) -> Iterator[S
 
 
 def load(server: ServerProcess, vectors: Floats, *, first: int = 0) -> None:
-    """Add the vectors, and wait until they are sealed."""
+    """Add the vectors, and wait until all of them are indexed."""
     with euclidesdb.Client(server.address, timeout=600) as client:
         ids = [f"item-{first + row}" for row in range(len(vectors))]
         refused = client.add_vectors(ids, vectors, model="vectors")
         if refused:
             raise SystemExit(f"refused: {refused[0]}")
-    seal(server)
+    index_all(server)
 
 
-def seal(server: ServerProcess) -> None:
-    """Have everything built into a segment, and wait for it."""
+def index_all(server: ServerProcess) -> None:
+    """Have all rows built into a segment, and wait for it."""
     with euclidesdb.Client(server.address) as client, grpc.insecure_channel(server.address) as raw:
         refresh = raw.unary_unary("/euclidesproto.Similar/Shutdown")
         while True:
@@ -100,7 +100,7 @@ def seal(server: ServerProcess) -> None:
 def call_again(
     address: str, method: str, requests: Sequence[bytes], *, callers: int, seconds: float
 ) -> list[float]:
-    """Make prepared calls from several threads; the seconds that each call took."""
+    """Make prepared calls from several threads; return the seconds that each call took."""
     numbers = itertools.count()
     took: list[float] = []
     with grpc.insecure_channel(
@@ -124,12 +124,12 @@ def call_again(
 
 
 def array(values: Floats) -> pb.Array:
-    """As the protocol carries it."""
+    """The values as an Array message."""
     return pb.Array(
         data_type=pb.DATA_TYPE_FLOAT32, shape=values.shape, data=values.astype("<f4").tobytes()
     )
 
 
-def row(what: str, measured: str, ratio: str, wanted: str) -> None:
-    """Print one line of the table."""
-    print(f"| {what} | {measured} | {ratio} | {wanted} |", flush=True)
+def row(what: str, measured: str, ratio: str, target: str) -> None:
+    """Print one row of the table."""
+    print(f"| {what} | {measured} | {ratio} | {target} |", flush=True)

@@ -1,8 +1,8 @@
-"""Durable writes over gRPC, beside the same bytes written straight into LevelDB.
+"""Durable writes over gRPC, compared with the same bytes written directly into LevelDB.
 
     python benchmarks/storage.py [--rows 100000] [--seconds 5] [--only bulk writers]
 
-Read the ratios: absolute times say more of the machine, and of what else it did, than of us.
+Compare the ratios: absolute times depend on the machine and on what else it is running.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ print(len(rows) / (time.perf_counter() - started))
 
 
 def measure_bulk(folder: Path, vectors: Floats) -> None:
-    """Durable bulk adds against the same bytes written straight into plyvel."""
+    """Durable bulk adds compared with the same bytes written directly with plyvel."""
     size = 1000
     requests = [
         pb.AddVectorsRequest(
@@ -93,7 +93,7 @@ def measure_bulk(folder: Path, vectors: Floats) -> None:
                     thread.join()
                 ours = len(vectors) / (time.perf_counter() - started)
         row(
-            f"bulk add, {size} vectors a call, durable, {callers} caller(s)",
+            f"bulk add, {size} vectors per call, durable, {callers} caller(s)",
             f"{ours:,.0f} items/s; plyvel alone {raw:,.0f}",
             f"{ours / raw:.2f}",
             "0.5",
@@ -117,8 +117,8 @@ with FeatureStore(folder) as store:
                 with store.labels.allocate() as (label,):
                     record = ItemRecord(labels={space: label})
                     name = f"{writers}-{writer}-{done[writer]}"
-                    said = {space: Embedding(vector, None)}
-                    store.write(ItemWrite(name, label, None, record, said))
+                    embeddings = {space: Embedding(vector, None)}
+                    store.write(ItemWrite(name, label, None, record, embeddings))
                 done[writer] += 1
         threads = [threading.Thread(target=work, args=(n,)) for n in range(writers)]
         for thread in threads: thread.start()
@@ -128,7 +128,7 @@ with FeatureStore(folder) as store:
 
 
 def measure_store_writers(seconds: float) -> None:
-    """Group commit in the store itself."""
+    """Group commit in the store, without gRPC."""
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, "-c", STORE_WRITERS, str(Path(name, "store")), str(seconds)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -138,12 +138,12 @@ def measure_store_writers(seconds: float) -> None:
             f"single synced writes/s into the store, {writers} writer(s)",
             f"{rate:,.0f}/s",
             f"{rate / rates[1]:.2f} of one writer's",
-            "rises",
+            "increases",
         )
 
 
 def measure_writers(seconds: float) -> None:
-    """Group commit: adds/s of one item a call from more and more callers, each synced."""
+    """Group commit: synced adds/s of one item per call, from an increasing number of callers."""
     vectors = clustered(1000, seed=5)
     rates: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as name, serving(Path(name), "exact", 10**9) as server:
@@ -160,7 +160,7 @@ def measure_writers(seconds: float) -> None:
                 f"single synced adds/s over gRPC, {callers} writer(s)",
                 f"{rates[callers]:,.0f}/s",
                 f"{rates[callers] / rates[1]:.2f} of one writer's",
-                "rises",
+                "increases",
             )
 
 
@@ -168,14 +168,14 @@ MEASUREMENTS = ("bulk", "writers")
 
 
 def main() -> None:
-    """Measure, and print a Markdown table."""
+    """Measure, and print the results as a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=100_000, help="of the bulk adds")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each other measurement")
+    parser.add_argument("--rows", type=int, default=100_000, help="for the bulk adds")
+    parser.add_argument("--seconds", type=float, default=5.0, help="per other measurement")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=MEASUREMENTS)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores; vectors of {DIM}\n")
-    print("| what | measured | ratio | wanted |\n|---|---|---|---|", flush=True)
+    print("| what | measured | ratio | target |\n|---|---|---|---|", flush=True)
     if "bulk" in options.only:
         with tempfile.TemporaryDirectory() as name:
             measure_bulk(Path(name), clustered(options.rows))

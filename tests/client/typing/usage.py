@@ -1,0 +1,78 @@
+"""The types of the client's public API, as a type checker sees them in a user's program.
+
+Never run: test_public_types.py has mypy check it against the installed package.
+"""
+
+from collections.abc import Mapping
+from typing import Any, assert_type
+
+import numpy as np
+import numpy.typing as npt
+
+import euclidesdb
+
+Vector = npt.NDArray[np.float32]
+
+
+def writes(db: euclidesdb.Client) -> None:
+    written = db.add("a", image="a.png", models=["m"], vectors={"n": [1.0, 2.0]}, timeout=5)
+    assert_type(written, tuple[euclidesdb.Embedding, ...])
+    assert_type(written[0].vector, Vector | None)
+    assert_type(db.add("a", tensor=np.zeros(3), models=("m",)), tuple[euclidesdb.Embedding, ...])
+    items = (euclidesdb.NewItem(str(number), text="a text") for number in range(3))
+    refused = db.add_many(items)
+    assert_type(refused, tuple[euclidesdb.Refused, ...])
+    assert_type(refused[0].error, Exception)
+    vectors = np.zeros((2, 3))
+    assert_type(db.add_vectors(["a", "b"], vectors, model="m"), tuple[euclidesdb.Refused, ...])
+    db.remove("a")
+
+
+def reads(db: euclidesdb.Client) -> None:
+    item = db.get("a", include_payload=True)
+    assert_type(item, euclidesdb.Item)
+    assert_type(item.attributes, Mapping[str, Any])
+    assert_type(item.models, tuple[str, ...])
+    assert_type(item.image, bytes | None)
+    assert_type(item.tensor, npt.NDArray[Any] | None)
+
+
+def searches(db: euclidesdb.Client) -> None:
+    found = db.find_similar(vector=euclidesdb.ModelVector([1.0], "f1"), model="m")
+    assert_type(found, dict[str, euclidesdb.Neighbors])
+    assert_type(found["m"].ids, tuple[str, ...])
+    assert_type(found["m"].distances, Vector)
+    for neighbor in found["m"]:
+        assert_type(neighbor, euclidesdb.Neighbor)
+        assert_type(neighbor.distance, float)
+    answers = db.find_similar_many(images=[b"", "a.png"], max_distance=0.5)
+    assert_type(answers, tuple[euclidesdb.Answer, ...])
+    assert_type(answers[0]["m"], euclidesdb.Neighbors)
+    assert_type(answers[0].error, Exception | None)
+
+
+def models(db: euclidesdb.Client) -> None:
+    assert_type(db.models(), tuple[euclidesdb.ModelInfo, ...])
+    assert_type(db.load_model("folder"), euclidesdb.ModelInfo)
+    info = db.reload_model("m")
+    assert_type(info.index, euclidesdb.IndexInfo | None)
+    assert_type(info.labels, tuple[str, ...])
+    db.unload_model("m")
+
+
+def errors() -> None:
+    try:
+        with euclidesdb.Client("localhost", timeout=None) as db:
+            assert_type(db, euclidesdb.Client)
+    except euclidesdb.AddsInterrupted as error:
+        assert_type(error.unknown, tuple[tuple[int, str], ...])
+        assert_type(error.resume_at, int)
+    except euclidesdb.EuclidesDBError as error:
+        assert_type(error.reason, str)
+
+
+def mistakes(db: euclidesdb.Client) -> None:
+    db.add(5)  # type: ignore[arg-type]
+    db.add("a", b"an image")  # type: ignore[call-arg]
+    db.find_similar(picture=b"")  # type: ignore[call-arg]
+    euclidesdb.Neighbor("a", 0.5).distance = 1.0  # type: ignore[misc]
