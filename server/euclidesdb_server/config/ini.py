@@ -67,18 +67,18 @@ def parse_section(
 
     Raises ConfigError for an unknown or missing key or a malformed value.
     """
-    where = f"{file or 'options'}: [{name}]"
+    location = f"{file or 'options'}: [{name}]"
     keys = [field.name for field in dataclasses.fields(kind) if field.init]
     for key in section:
         if key not in keys:
-            raise ConfigError(f"{where} has no key {key!r}; its keys are {', '.join(keys)}")
+            raise ConfigError(f"{location} has no key {key!r}; its keys are {', '.join(keys)}")
     try:
         settings = TypeAdapter(kind).validate_python(dict(section))
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "?"
         value = f" = {section[key]!r}" if key in section else ""
-        raise ConfigError(f"{where} {key}{value}: {first['msg']}") from error
+        raise ConfigError(f"{location} {key}{value}: {first['msg']}") from error
     if file is None:
         return settings
     anchored = {
