@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 ProgramOutput: TypeAlias = tuple[Tensor, Tensor]
-"""What a program returns: predictions (n, prediction_dim) and features (n, feature_dim), float32."""
+"""What a program returns: float32 predictions (n, prediction_dim) and features (n, feature_dim)."""
 
 
 class ExportError(Exception):
