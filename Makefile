@@ -3,7 +3,7 @@
 #   make demo         the main job on real data; writes demo.png
 #   make demo-text    searches real sentences by what they mean, with a published text model
 #   make test         the tests
-#   make lint         format, lint, types, import rules, generated stubs
+#   make lint         format, lint, spelling, types, import rules, generated stubs
 #   make proof        the long tests: kills, power cuts, full disks, damage (an hour or so)
 #   make bench        measurements, each beside its physical limit
 #   make docs         the documentation site, in build/docs
@@ -34,6 +34,7 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check

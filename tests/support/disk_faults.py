@@ -109,7 +109,7 @@ class DiskFaults:
 
 @dataclass(slots=True)
 class _Change:
-    """A change of names. kind: C(reate), M(ake folder), R(ename) or U(nlink)."""
+    """A change of names. kind: C (create), M (make a folder), R (rename) or U (unlink)."""
 
     kind: str
     path: str
