@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import euclidesdb
+from tests.project.tree import ROOT, project_files
 from tests.support.images import noise
 
-ROOT = Path(__file__).resolve().parents[2]
+# The folders of the repository that hold packages.
+SOURCES = ("client", "protos", "server")
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +23,9 @@ def installed(tmp_path_factory):
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     options = ["--no-deps", "--no-build-isolation", "--no-index"]
     source = folder / "source"
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
+    for name in project_files():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
     subprocess.run([*pip, "wheel", *options, "--wheel-dir", folder, source], check=True)
     (wheel,) = folder.glob("euclidesdb-*.whl")
     target = folder / "site"
@@ -63,7 +56,9 @@ def test_the_server_serves_its_shipped_model_from_the_wheel(installed, tmp_path)
     assert process.returncode == 0
 
 
-def test_the_wheel_has_the_types_and_the_formats_description(installed):
+def test_the_wheel_has_every_file_of_the_packages(installed):
     _, target = installed
-    assert (target / "euclidesdb" / "py.typed").is_file()
-    assert (target / "euclidesdb_server" / "store" / "FORMAT.md").is_file()
+    files = [path for path in project_files() if path.parts[0] in SOURCES and len(path.parts) > 2]
+    assert {"FORMAT.md", "database.proto", "py.typed"} <= {path.name for path in files}
+    missing = [path for path in files if not (target / path.relative_to(path.parts[0])).is_file()]
+    assert not missing, "missing from [tool.setuptools] packages or package-data"
