@@ -5,7 +5,7 @@
 #   make test         the tests
 #   make lint         format, lint, spelling, types, import rules, generated stubs
 #   make proof        the long tests: kills, power cuts, full disks, damage (an hour or so)
-#   make bench        measurements, each beside its physical limit
+#   make bench        measurements, each next to its physical limit
 #   make docs         the documentation site, in build/docs
 #   make docker-test  builds the image and runs it (needs docker)
 
