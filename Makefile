@@ -1,4 +1,5 @@
-# Each target sets up what it needs, from nothing: Python 3.11+, make and a C++ compiler.
+# Each target sets up what it needs, from nothing: Python 3.11+, make and a C++ compiler. (From
+# Python 3.13 also LevelDB's headers, Debian's libleveldb-dev: plyvel has no wheels for it.)
 #
 #   make demo         the main job on real data; writes demo.png
 #   make demo-text    searches real sentences by what they mean, with a published text model
