@@ -50,7 +50,8 @@ def both(
     return built, engine.load(folder)
 
 
-@pytest.fixture(scope="session", params=["built", "loaded"])
-def segment(request: pytest.FixtureRequest, engine, vectors, both) -> Segment:
-    # The one that was saved is another after it (exact_disk, annoy): build again.
-    return engine.build(vectors) if request.param == "built" else both[1]
+@pytest.fixture(scope="session")
+def segments(engine: SearchEngine, vectors: Matrix, both) -> dict[str, Segment]:
+    """The same segment freshly built and loaded from disk."""
+    # Saving changes some segments (exact_disk, annoy), so the built one is built again.
+    return {"built": engine.build(vectors), "loaded": both[1]}

@@ -29,8 +29,13 @@ def naive(query, rows, metric):
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=str)
-@pytest.mark.parametrize("dim", [1, 3, 64, 513, 2048, 9000])
-def test_distances_agree_with_float64(metric, dim):
+def test_distances_agree_with_float64(metric, subtests):
+    for dim in (1, 3, 64, 513, 2048, 9000):
+        with subtests.test(dim=dim):
+            check_against_float64(metric, dim)
+
+
+def check_against_float64(metric, dim):
     random = np.random.default_rng(dim)
     rows = random.standard_normal((300, dim), np.float32)
     query = random.standard_normal((1, dim), np.float32)
@@ -45,8 +50,13 @@ def test_distances_agree_with_float64(metric, dim):
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=str)
-@pytest.mark.parametrize("dim", [1, 7, 33, 511, 8193, 20000])
-def test_a_distance_does_not_depend_on_where_the_row_stands(metric, dim):
+def test_a_distance_does_not_depend_on_the_position_of_the_row(metric, subtests):
+    for dim in (1, 7, 33, 511, 8193, 20000):
+        with subtests.test(dim=dim):
+            check_every_position(metric, dim)
+
+
+def check_every_position(metric, dim):
     random = np.random.default_rng(dim)
     row = normalized(random.standard_normal((1, dim), np.float32))
     query = normalized(random.standard_normal((1, dim), np.float32))[0]
@@ -81,18 +91,24 @@ def test_pairs_are_at_the_distances_of_their_queries(dim, rows, queries, scale, 
 
 
 @pytest.mark.parametrize("metric", [L2, COSINE, L1, L3, LINF], ids=str)
-@pytest.mark.parametrize("scale", [1e-44, 1e-25, 1.0, 1e25, 3e38])
-def test_identical_vectors_are_at_distance_zero(metric, scale):
-    row = np.random.default_rng(1).uniform(-1, 1, (1, 100)) * scale
-    row = row.astype(np.float32)
-    if metric.normalizes:
-        row = normalized(row)
-    assert distances(row[0], row, metric)[0] == 0
+def test_identical_vectors_are_at_distance_zero(metric, subtests):
+    for scale in (1e-44, 1e-25, 1.0, 1e25, 3e38):
+        with subtests.test(scale=scale):
+            row = np.random.default_rng(1).uniform(-1, 1, (1, 100)) * scale
+            row = row.astype(np.float32)
+            if metric.normalizes:
+                row = normalized(row)
+            assert distances(row[0], row, metric)[0] == 0
 
 
 @pytest.mark.parametrize("metric", [L2, L1, L3, LINF], ids=str)
-@pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e-25, 1e-15, 1e15, 1e25, 1e36])
-def test_magnitude_costs_no_accuracy(metric, scale):
+def test_magnitude_costs_no_accuracy(metric, subtests):
+    for scale in (1e-44, 1e-38, 1e-25, 1e-15, 1e15, 1e25, 1e36):
+        with subtests.test(scale=scale):
+            check_accuracy(metric, scale)
+
+
+def check_accuracy(metric, scale):
     random = np.random.default_rng(2)
     rows = (random.uniform(-1, 1, (50, 20)) * scale).astype(np.float32)
     query = (random.uniform(-1, 1, 20) * scale).astype(np.float32)

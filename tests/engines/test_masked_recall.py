@@ -1,10 +1,12 @@
 """A search restricted to few rows finds its nearest as surely as one of all rows.
 
-Hard are not masks at random but those that forbid what is near the query: an index that looks
-for allowed rows where they are not takes the first it meets for the nearest.
+The hard masks are not random ones but those that forbid the rows near the query: an index that
+searches a region without allowed rows takes the first one it meets for the nearest.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
@@ -81,7 +83,7 @@ def segment(request, data):
 
 
 def recall(segment, queries, allowed):
-    """The share of answers that are no farther than the true last one."""
+    """The share of answers that are not farther than the true last one."""
     found, rows = segment.search(queries, K, allowed)
     truth, _ = segment.search_exactly(queries, K, allowed)
     assert found.shape == truth.shape
@@ -90,12 +92,12 @@ def recall(segment, queries, allowed):
     return (found <= truth[:, -1:]).mean()
 
 
-@pytest.fixture(scope="module")
-def unmasked(segment, data):
-    return recall(segment, data.queries, None)
+KINDS = ("at random", "whole clusters", "one side", "far from a query")
+SHARES = (0.9, 0.5, 0.2, 0.05, 0.005, 0.0001)
 
 
-@pytest.mark.parametrize("share", [0.9, 0.5, 0.2, 0.05, 0.005, 0.0001])
-@pytest.mark.parametrize("kind", ["at random", "whole clusters", "one side", "far from a query"])
-def test_recall_under_a_mask_is_that_of_all_rows(segment, data, unmasked, kind, share):
-    assert recall(segment, data.queries, data.mask(kind, share)) >= 0.95 * unmasked
+def test_recall_under_a_mask_is_that_of_all_rows(segment, data, subtests):
+    unmasked = recall(segment, data.queries, None)
+    for kind, share in itertools.product(KINDS, SHARES):
+        with subtests.test(kind, share=share):
+            assert recall(segment, data.queries, data.mask(kind, share)) >= 0.95 * unmasked

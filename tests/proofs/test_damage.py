@@ -138,10 +138,15 @@ def damaged(whole: Path, folder: Path, file: str, how: str, chance: random.Rando
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=pytest.mark.long)])
-@pytest.mark.parametrize("how", DAMAGE)
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.timeout(0)
-def test_damage_is_refused_or_does_no_harm(whole, tmp_path, file, how, rounds, capsys):
+def test_damage_is_refused_or_does_no_harm(whole, tmp_path, file, rounds, capsys, subtests):
+    for how in DAMAGE:
+        with subtests.test(how):
+            check_damage(whole, tmp_path, file, how, rounds, capsys)
+
+
+def check_damage(whole, tmp_path, file, how, rounds, capsys):
     chance = random.Random(f"{file} {how}")
     for _ in range(rounds):
         folder = tmp_path / "data"

@@ -1,4 +1,4 @@
-"""Every error of the database reaches its caller as the status and reason that were promised."""
+"""Every error of the database reaches its caller with the promised status and reason."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def method(stubs, name):
     return getattr(stubs.v1, name, None) or getattr(stubs.legacy, name)
 
 
-def test_the_promises_are_about_every_error_that_a_call_may_raise():
+def test_the_table_covers_every_error_that_a_call_may_raise():
     assert set(PROMISED) == set(family(DatabaseError))
 
 
 @pytest.mark.parametrize("kind", PROMISED, ids=lambda kind: kind.__name__)
-def test_an_error_has_the_status_and_reason_promised_and_its_own_message(server, stubs, kind):
+def test_an_error_has_its_promised_status_and_reason_and_its_own_message(server, stubs, kind):
     server.database.fault = kind("the 'väl\nue' that is wrong")
     refused = refusal(stubs.v1.GetItem, CALLS["GetItem"])
     assert (refused.status, refused.reason) == PROMISED[kind]
@@ -96,22 +96,22 @@ def test_every_call_of_both_services_answers_errors_alike(server, stubs, name):
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize(
-    "fault", [KeyError("a secret"), RuntimeError("a secret"), AssertionError("a secret")], ids=repr
-)
-def test_what_nobody_foresaw_is_an_internal_error_that_tells_only_the_log(
-    server, stubs, caplog, name, fault
+def test_an_unforeseen_error_is_internal_and_its_details_are_only_logged(
+    server, stubs, caplog, name, subtests
 ):
-    server.database.fault = fault
-    refused = refusal(method(stubs, name), CALLS[name])
-    assert refused.status is STATUS.INTERNAL
-    assert refused.message == "internal error"
-    assert "a secret" in caplog.text
-    assert "Traceback" in caplog.text
+    for fault in (KeyError("a secret"), RuntimeError("a secret"), AssertionError("a secret")):
+        with subtests.test(repr(fault)):
+            caplog.clear()
+            server.database.fault = fault
+            refused = refusal(method(stubs, name), CALLS[name])
+            assert refused.status is STATUS.INTERNAL
+            assert refused.message == "internal error"
+            assert "a secret" in caplog.text
+            assert "Traceback" in caplog.text
 
 
 @pytest.mark.parametrize("letter", ["x", "ü", "語", "\U0001f600", "\n", "%"])
-def test_a_message_of_any_length_reaches_the_caller_as_far_as_a_header_holds_it(
+def test_a_long_message_is_cut_to_what_a_header_holds(
     server, stubs, letter
 ):
     server.database.fault = errors.UnknownModel(letter * 5000)
