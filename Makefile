@@ -3,7 +3,9 @@
 #
 #   make demo         the main job on real data; writes demo.png
 #   make demo-text    searches real sentences by what they mean, with a published text model
-#   make test         the tests
+#   make test         the tests, in parallel (WORKERS=0: one after another)
+#   make test-fast    those that take less than a minute together
+#   make coverage     the tests with branch coverage, which must not fall below the floor
 #   make lint         format, lint, spelling, types, import rules, generated stubs
 #   make proof        the long tests: kills, power cuts, full disks, damage (an hour or so)
 #   make bench        measurements, each next to its physical limit
@@ -21,7 +23,12 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 
-.PHONY: demo demo-text test lint proof bench docs docker-test clean
+# Test processes: one per logical core. Each takes a contiguous part of the tests, so that fixtures
+# of a module are seldom set up twice, and idle ones take over tests from the others.
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
+
+.PHONY: demo demo-text test test-fast coverage lint proof bench docs docker-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/euclidesdb demo
@@ -30,7 +37,13 @@ demo-text: $(VENV)/.demo-text
 	$(BIN)/euclidesdb demo-text
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: $(VENV)/.dev
+	$(PYTEST) -m "not slow"
+
+coverage: $(VENV)/.dev
+	$(PYTEST) --cov --cov-report=term
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

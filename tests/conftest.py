@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and the selection of slow and long ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,45 @@ from pathlib import Path
 import pytest
 
 from tests.support.models import save_model
+
+TESTS = Path(__file__).parent
+
+SLOW = (
+    # These start servers, workers or other processes, which takes seconds each.
+    "commands",
+    "database/test_database_payloads.py",
+    "database/test_database_repeats.py",
+    "database/test_model_lifecycle.py",
+    "demo/test_digits.py",
+    "demo/test_text_tour.py",
+    "demo/test_tour.py",
+    "export",
+    "inference/test_changed_files.py",
+    "inference/test_isolation.py",
+    "inference/test_model_registry.py",
+    "inference/test_ready_made_vectors.py",
+    "inference/test_resnet18_export.py",
+    "inference/test_served_workers.py",
+    "inference/test_server_imports.py",
+    "inference/test_shared_workers.py",
+    "inference/test_shipped_digits.py",
+    "inference/test_vector_spaces_served.py",
+    "project/test_wheel.py",
+    "rpc/test_legacy_engines.py",
+    "rpc/test_legacy_service.py",
+    "rpc/test_model_changes.py",
+    "rpc/test_shutdown_call.py",
+    "rpc/test_v1_engines.py",
+    "rpc/test_v1_requests.py",
+    # These repeat a random history, or compute a lot.
+    "database/test_database_concurrency.py",
+    "database/test_database_recovery.py",
+    "engines/test_masked_recall.py",
+    "engines/test_scan.py",
+    "proofs",
+    "worker/test_exported_programs.py",
+)
+"""Folders and modules whose tests are all marked `slow`. Single tests carry the marker."""
 
 
 @pytest.fixture(scope="session")
@@ -18,10 +57,21 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="run the long proofs, too (an hour)")
+    parser.addoption("--long", action="store_true", help="run the long proofs too (an hour)")
 
 
+def pytest_configure() -> None:
+    missing = [name for name in SLOW if not (TESTS / name).exists()]
+    if missing:
+        raise pytest.UsageError(f"tests/conftest.py lists slow tests that do not exist: {missing}")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects by marker
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow = [TESTS / name for name in SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in slow):
+            item.add_marker(pytest.mark.slow)
     if not config.getoption("--long"):
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)

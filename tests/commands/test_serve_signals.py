@@ -82,5 +82,5 @@ def test_a_shutdown_call_ends_the_server_well(tmp_path):
 def test_a_signal_while_models_load_ends_the_server_at_once(process, number):
     wait_for(process.workers, "a worker")
     process.send(number)
-    assert process.exit_code(timeout=10) == 0
+    assert process.exit_code() == 0
     assert process.orphans() == []

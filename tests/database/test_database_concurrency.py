@@ -13,6 +13,7 @@ import pytest
 
 from euclidesdb_server.errors import UnknownItem
 from tests.support.assembled import OFTEN, Database, no_models
+from tests.support.ledger import Ledger
 from tests.support.stores import stored_rows
 
 WRITERS, ROUNDS = 4, 120
@@ -28,40 +29,15 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield made
 
 
-class Ledger:
-    """What has been acknowledged. Items of their own are added once and removed once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._present: set[str] = set()
-        self._removed: set[str] = set()
-
-    def added(self, item_id: str) -> None:
-        with self._lock:
-            self._present.add(item_id)
-
-    def removing(self, item_id: str) -> None:
-        with self._lock:
-            self._present.discard(item_id)
-
-    def removed(self, item_id: str) -> None:
-        with self._lock:
-            self._removed.add(item_id)
-
-    def now(self) -> tuple[set[str], set[str]]:
-        """Ids that are in the database, and ids that have been removed."""
-        with self._lock:
-            return set(self._present), set(self._removed)
-
-
 def write(database: Database, ledger: Ledger, writer: int) -> None:
     dice = random.Random(writer)
     for turn in range(ROUNDS):
         position = dice.randrange(-3, 4)
         database.add(dice.choice(UPDATED), one=[position, 0])
         own = f"own {writer} {turn}"
+        ledger.begins({own: 1})
         database.add(own, one=[position, 1])
-        ledger.added(own)
+        ledger.became(own, 1)
         contended = dice.choice(CONTENDED)
         if dice.random() < 0.5:
             database.add(contended, one=[0, position])
@@ -70,18 +46,18 @@ def write(database: Database, ledger: Ledger, writer: int) -> None:
                 database.features.remove(contended)
         if turn >= 5:
             old = f"own {writer} {turn - 5}"
-            ledger.removing(old)
+            ledger.begins({old: None})
             database.features.remove(old)
-            ledger.removed(old)
+            ledger.became(old, None)
 
 
 def search(database: Database, ledger: Ledger, done: threading.Event) -> int:
     """Searches and checks until done; returns how many."""
     searches = 0
     while not done.is_set() or searches == 0:
-        present_before, removed_before = ledger.now()
+        present_before, removed_before = ledger.present(), ledger.removed()
         found = database.ids([0, 0], "one", 1000)
-        present_after, _ = ledger.now()
+        present_after = ledger.present()
         answer = set(found)
         assert len(found) == len(answer), "an id came twice"
         assert not removed_before & answer, "a removed item was found"
@@ -92,7 +68,7 @@ def search(database: Database, ledger: Ledger, done: threading.Event) -> int:
 
 
 def run_all(database: Database, *readers: Callable[[threading.Event], int]) -> list[int]:
-    """The writers, with the readers beside them until the last has ended."""
+    """Run the writers, and the readers until the last writer has ended."""
     ledger, done = Ledger(), threading.Event()
     for item_id in UPDATED:
         database.add(item_id, one=[0, 0])

@@ -2,7 +2,6 @@
 
 import io
 
-import checkpoints
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,7 @@ from transformers import AutoImageProcessor
 
 from euclidesdb_server.export.vision import sample_images
 from euclidesdb_server.inference.model_folder import read_model_folder
+from tests.export import checkpoints
 from tests.export.exporting import answers, export
 
 ENCODERS = {

@@ -3,7 +3,6 @@
 import io
 import sys
 
-import library_stands_in
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,7 @@ from PIL import Image
 
 from euclidesdb_server.export.vision import sample_images
 from euclidesdb_server.inference.model_folder import read_model_folder
+from tests.export import library_stands_in
 from tests.export.exporting import answers, export
 
 

@@ -2,11 +2,11 @@
 
 import json
 
-import checkpoints
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from tests.export import checkpoints
 from tests.export.exporting import export
 
 

@@ -4,13 +4,13 @@ import json
 from importlib import metadata, util
 from pathlib import Path
 
-import checkpoints
 import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, BertForMaskedLM, BertModel
 
 from euclidesdb_server.inference.model_folder import read_model_folder
+from tests.export import checkpoints
 from tests.export.exporting import answers, export
 
 TEXTS = ["a cat", "two dogs, and 3 more of them", "x", "", "a text that is " + "too long " * 40]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -22,10 +23,15 @@ SOON = 60.0
 
 
 class Running:
-    """A ServedModel that takes images, and the processes that it started."""
+    """A ServedModel that takes images, and the processes that it started.
+
+    may_start: while it is clear, no further process starts.
+    """
 
     def __init__(self, folder: Path, *, start_timeout: float = SOON) -> None:
         self.pids: list[int] = []
+        self.may_start = threading.Event()
+        self.may_start.set()
         start = functools.partial(
             WorkerProcess,
             read_model_folder(folder),
@@ -35,6 +41,7 @@ class Running:
         )
 
         def start_and_note(give_up: Callable[[], bool], device: str) -> WorkerProcess:
+            assert self.may_start.wait(SOON)
             worker = start(give_up, device)
             self.pids.append(worker._process.pid)
             return worker
@@ -48,7 +55,7 @@ class Running:
         return self.model.embed(Payload("image", data))
 
     def queue_up(self, *images: bytes) -> list[Future[Embedding]]:
-        """Have the worker find these waiting together, behind two that are under way."""
+        """Queue these images together, behind two in flight; `go_on` resumes the worker."""
         self.signal(signal.SIGSTOP)
         futures = []
         for image in (gray(1), gray(2)):

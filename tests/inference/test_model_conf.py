@@ -7,6 +7,7 @@ import pytest
 
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.inference.model_folder import read_model_folder
+from tests.support.errors import error_message
 
 DIGITS = Path(__file__).parents[2] / "models" / "digits"
 GOOD = {"name": "shoes", "filename": "program.pt", "prediction_dim": 3, "feature_dim": 12}
@@ -21,12 +22,6 @@ def write(folder, *, section="model", program=b"program", **keys):
     return folder
 
 
-def refusal(folder):
-    with pytest.raises(ModelLoadError) as caught:
-        read_model_folder(folder)
-    return str(caught.value)
-
-
 def test_euclidesdbs_four_keys_are_enough(tmp_path):
     model = read_model_folder(write(tmp_path))
     assert model.program == tmp_path / "program.pt"
@@ -39,22 +34,27 @@ def test_euclidesdbs_four_keys_are_enough(tmp_path):
 
 
 def test_a_folder_without_a_model_conf_is_named(tmp_path):
-    assert refusal(tmp_path) == f"{tmp_path} has no model.conf"
+    assert (
+        error_message(ModelLoadError, read_model_folder, tmp_path)
+        == f"{tmp_path} has no model.conf"
+    )
 
 
 def test_a_file_that_is_no_ini_file_is_named(tmp_path):
     (tmp_path / "model.conf").write_text("just words")
-    assert f"{tmp_path / 'model.conf'} is not an INI file" in refusal(tmp_path)
+    assert f"{tmp_path / 'model.conf'} is not an INI file" in error_message(
+        ModelLoadError, read_model_folder, tmp_path
+    )
 
 
 @pytest.mark.parametrize("key", ["name", "filename", "feature_dim"])
 def test_a_missing_key_is_named(tmp_path, key):
-    message = refusal(write(tmp_path, **{key: None}))
+    message = error_message(ModelLoadError, read_model_folder, write(tmp_path, **{key: None}))
     assert f"{tmp_path / 'model.conf'}: [model] {key}: " in message
 
 
 def test_an_unknown_key_is_named_beside_the_known_ones(tmp_path):
-    message = refusal(write(tmp_path, featuredim=12))
+    message = error_message(ModelLoadError, read_model_folder, write(tmp_path, featuredim=12))
     assert "[model] has no key 'featuredim'; its keys are name, filename" in message
 
 
@@ -78,29 +78,33 @@ def test_an_unknown_key_is_named_beside_the_known_ones(tmp_path):
     ],
 )
 def test_a_malformed_value_is_quoted(tmp_path, key, value):
-    assert f"[model] {key} = {value!r}: " in refusal(write(tmp_path, **{key: value}))
+    assert f"[model] {key} = {value!r}: " in error_message(
+        ModelLoadError, read_model_folder, write(tmp_path, **{key: value})
+    )
 
 
 def test_an_unknown_kind_of_input_is_told_the_known_ones(tmp_path):
-    message = refusal(write(tmp_path, input="sound"))
+    message = error_message(ModelLoadError, read_model_folder, write(tmp_path, input="sound"))
     assert message.endswith(
         "model.conf: [model] input = 'sound': should be image or text or tensor or vector"
     )
 
 
 def test_the_section_is_model(tmp_path):
-    message = refusal(write(tmp_path, section="modell"))
+    message = error_message(ModelLoadError, read_model_folder, write(tmp_path, section="modell"))
     assert message.endswith("has no section [model]; its sections are: modell")
 
 
 def test_a_missing_program_is_named(tmp_path):
-    message = refusal(write(tmp_path, program=None))
+    message = error_message(ModelLoadError, read_model_folder, write(tmp_path, program=None))
     assert f"[model] filename: cannot read {tmp_path / 'program.pt'}" in message
 
 
 @pytest.mark.parametrize("name", ["", "ü" * 128])
 def test_a_name_has_1_to_255_bytes(tmp_path, name):
-    assert "should have 1 to 255 bytes" in refusal(write(tmp_path, name=name))
+    assert "should have 1 to 255 bytes" in error_message(
+        ModelLoadError, read_model_folder, write(tmp_path, name=name)
+    )
 
 
 def test_labels_are_one_a_line(tmp_path):
@@ -109,12 +113,16 @@ def test_labels_are_one_a_line(tmp_path):
 
 
 def test_there_is_a_label_for_each_prediction(tmp_path):
-    message = refusal(write(tmp_path, labels="\n  cat\n  dog"))
+    message = error_message(
+        ModelLoadError, read_model_folder, write(tmp_path, labels="\n  cat\n  dog")
+    )
     assert message.endswith("[model] labels: 2 names for 3 predictions")
 
 
 def test_a_square_larger_than_the_resized_image_is_refused(tmp_path):
-    message = refusal(write(tmp_path, image_size=256, resize=224))
+    message = error_message(
+        ModelLoadError, read_model_folder, write(tmp_path, image_size=256, resize=224)
+    )
     assert "image_size = 256 cannot be cut from resize = 224" in message
 
 
@@ -152,7 +160,7 @@ def test_a_square_larger_than_the_resized_image_is_refused(tmp_path):
     ids=str,
 )
 def test_keys_that_contradict_one_another_are_refused(tmp_path, keys, said):
-    message = refusal(write(tmp_path, **keys))
+    message = error_message(ModelLoadError, read_model_folder, write(tmp_path, **keys))
     assert message == f"{tmp_path / 'model.conf'}: [model] {said}"
 
 
@@ -168,12 +176,18 @@ def test_keys_that_contradict_one_another_are_refused(tmp_path, keys, said):
     ],
 )
 def test_a_key_of_another_kind_of_input_is_refused(tmp_path, takes, key):
-    message = refusal(write(tmp_path, **{"filename": None, "input": takes, key: "1"}))
+    message = error_message(
+        ModelLoadError,
+        read_model_folder,
+        write(tmp_path, **{"filename": None, "input": takes, key: "1"}),
+    )
     assert message.endswith(f"[model] {key} does not apply to input = {takes}")
 
 
 def test_a_tensor_has_a_shape(tmp_path):
-    assert "[model] input_shape: " in refusal(write(tmp_path, input="tensor"))
+    assert "[model] input_shape: " in error_message(
+        ModelLoadError, read_model_folder, write(tmp_path, input="tensor")
+    )
 
 
 def test_each_device_has_its_workers(tmp_path):
@@ -292,7 +306,7 @@ def test_where_texts_are_cut_is_part_of_the_version(tmp_path):
 
 
 def test_a_missing_tokenizer_is_named(tmp_path):
-    message = refusal(write(tmp_path, input="text"))
+    message = error_message(ModelLoadError, read_model_folder, write(tmp_path, input="text"))
     assert f"[model] tokenizer: cannot read {tmp_path / 'tokenizer.json'}" in message
 
 

@@ -10,8 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 import euclidesdb
-from tests.proofs.ledger import DIM, MODEL, Ledger, write_for_a_while
+from tests.proofs.writers import DIM, MODEL, check_stored, write_for_a_while
 from tests.support.disk_faults import DiskFaults
+from tests.support.ledger import Ledger
 from tests.support.processes import ServerProcess
 
 ENGINES = ("exact", "faiss", "annoy")
@@ -106,9 +107,9 @@ class FailingServer:
 
 
 def check(ledger: Ledger, address: str, *, last_may_be_lost: bool = False) -> int:
-    """`Ledger.check` of a server."""
+    """`check_stored` of the server at that address."""
     with euclidesdb.Client(address, timeout=30) as client:
-        return ledger.check(client, last_may_be_lost=last_may_be_lost)
+        return check_stored(ledger, client, last_may_be_lost=last_may_be_lost)
 
 
 def after_some_calls(chance: random.Random) -> int:

@@ -19,7 +19,16 @@ import pytest
 import euclidesdb
 from euclidesdb_protos.legacy import euclidesproto_pb2 as legacy
 from tests.proofs.failing_server import ENGINES, FailingServer, after_some_calls, check, told
-from tests.proofs.ledger import DIM, IDS_EACH, MODEL, Ledger, new_item, vector, write_for_a_while
+from tests.proofs.writers import (
+    DIM,
+    IDS_EACH,
+    MODEL,
+    check_stored,
+    new_item,
+    vector,
+    write_for_a_while,
+)
+from tests.support.ledger import Ledger
 from tests.support.waiting import wait_for
 
 
@@ -82,14 +91,14 @@ def test_a_write_is_refused_reads_go_on_and_writes_come_back(filled, write):
     for _ in range(3):
         with pytest.raises(euclidesdb.DiskFull, match="No space left"):
             write(client)
-        ledger.check(client)
+        check_stored(ledger, client)
     server.faults.make_room()
     wait_for(lambda: takes_writes(client), "a write after there was room again")
     client.remove("probe")
-    ledger.check(client)
+    check_stored(ledger, client)
     process.kill()
     with server.start() as again, euclidesdb.Client(again.address(), timeout=30) as other:
-        ledger.check(other)
+        check_stored(ledger, other)
 
 
 def takes_writes(client: euclidesdb.Client) -> bool:
@@ -114,34 +123,34 @@ def test_a_sync_that_fails_stops_writing_until_it_is_known_what_is_there(filled)
     server.faults["sync_fails"] = 0
     wait_for(lambda: takes_writes(client), "a write after syncing works again")
     client.remove("probe")
-    ledger.check(client)  # it may be there or not, but is the same everywhere
+    check_stored(ledger, client)  # it may be there or not, but is the same everywhere
     process.kill()
     with server.start() as again, euclidesdb.Client(again.address(), timeout=30) as other:
-        ledger.check(other)
+        check_stored(ledger, other)
 
 
 def test_a_segment_that_finds_no_room_leaves_nothing_behind_and_is_built_later(filled):
     server, process, client, ledger = filled
     segments = server.data / "segments" / "1"
-    with grpc.insecure_channel(process.address_told) as channel:
+    with grpc.insecure_channel(process.address()) as channel:
         refresh = channel.unary_unary("/euclidesproto.Similar/Shutdown")
         request = legacy.ShutdownRequest(shutdown_type=1).SerializeToString()
         server.faults.fill()
         refresh(request)
         wait_for(lambda: "segment could not be built" in server.log.read_text(), "a failed build")
-        ledger.check(client)
+        check_stored(ledger, client)
         assert [*segments.glob("*")] == []
         server.faults.make_room()
         refresh(request)
         wait_for((segments / "1" / "manifest.json").is_file, "a build with room")
-    ledger.check(client)
+    check_stored(ledger, client)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_segment_may_find_no_room_in_any_of_its_calls(filled):
     server, process, client, ledger = filled
     segments = server.data / "segments" / "1"
-    with grpc.insecure_channel(process.address_told) as channel:
+    with grpc.insecure_channel(process.address()) as channel:
         refresh = channel.unary_unary("/euclidesproto.Similar/Shutdown")
         request = legacy.ShutdownRequest(shutdown_type=1).SerializeToString()
         failures, built, calls = 0, False, 0
@@ -154,7 +163,7 @@ def test_a_segment_may_find_no_room_in_any_of_its_calls(filled):
             built = is_built(segments)
             server.faults.make_room()
             assert built or [*segments.glob("*")] == []
-            ledger.check(client)
+            check_stored(ledger, client)
     assert failures > 5
 
 
@@ -181,9 +190,9 @@ def test_writers_on_a_disk_that_fills_up_at_any_call_lose_nothing(tmp_path, roun
     server = FailingServer(tmp_path, engine="faiss")
     for _ in range(rounds):
         with server.start() as process, euclidesdb.Client(process.address(), timeout=30) as client:
-            ledger.check(client)
+            check_stored(ledger, client)
             for _ in range(4):
-                writers = write_for_a_while(ledger, process.address_told, chance.randrange(1 << 30))
+                writers = write_for_a_while(ledger, process.address(), chance.randrange(1 << 30))
                 server.faults.fill(after_some_calls(chance), names=chance.random() < 0.5)
                 wait_for(lambda: server.faults["refused"], "a full disk")
                 for _ in range(chance.randint(0, 20)):
@@ -194,7 +203,7 @@ def test_writers_on_a_disk_that_fills_up_at_any_call_lose_nothing(tmp_path, roun
                 for writer in writers:
                     writer.stop()
                 client.remove("probe")
-                ledger.check(client)
+                check_stored(ledger, client)
             process.kill()
     print(f"{4 * rounds} times full, {ledger.acknowledged} acknowledged writes, none lost")
     print(told(found_no_room))
@@ -235,4 +244,4 @@ def test_a_start_without_room_says_so_and_works_when_there_is(filled):
     assert "No space left on device" in server.log.read_text()
     server.faults.make_room()
     with server.start() as again, euclidesdb.Client(again.address(), timeout=30) as client:
-        ledger.check(client)
+        check_stored(ledger, client)

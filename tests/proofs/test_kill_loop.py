@@ -28,7 +28,8 @@ from tests.proofs.failing_server import (
     check,
     told,
 )
-from tests.proofs.ledger import MODEL, Ledger, check_searches, vector
+from tests.proofs.writers import MODEL, check_searches, vector
+from tests.support.ledger import Ledger
 
 PARALLEL = 4
 PHASES = (

@@ -21,9 +21,10 @@ from tests.proofs.failing_server import (
     after_some_calls,
     check,
 )
-from tests.proofs.ledger import Ledger, check_searches
 from tests.proofs.test_kill_loop import write_euclidesdb
+from tests.proofs.writers import check_searches
 from tests.support.disk_faults import power_cut
+from tests.support.ledger import Ledger
 
 PARALLEL = 4
 

@@ -111,9 +111,7 @@ def test_an_unforeseen_error_is_internal_and_its_details_are_only_logged(
 
 
 @pytest.mark.parametrize("letter", ["x", "ü", "語", "\U0001f600", "\n", "%"])
-def test_a_long_message_is_cut_to_what_a_header_holds(
-    server, stubs, letter
-):
+def test_a_long_message_is_cut_to_what_a_header_holds(server, stubs, letter):
     server.database.fault = errors.UnknownModel(letter * 5000)
     refused = refusal(stubs.v1.GetItem, CALLS["GetItem"])
     assert (refused.status, refused.reason) == (STATUS.NOT_FOUND, "unknown_model")

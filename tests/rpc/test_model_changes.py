@@ -22,7 +22,7 @@ IMAGES = [encoded(noise(seed)) for seed in range(4)]
 
 
 def quarters(images: torch.Tensor) -> torch.Tensor:
-    """What Tiny's features are."""
+    """The features of Tiny."""
     return torch.nn.functional.adaptive_avg_pool2d(images, [2, 2]).flatten(1)
 
 
@@ -42,34 +42,46 @@ class Leaky(torch.nn.Module):
         return torch.softmax(features[:, :3], dim=1), features - features.mean(dim=0)
 
 
-def replace(folder, module=None, **conf):
-    shutil.rmtree(folder / "tiny", ignore_errors=True)
-    save_model(folder, module=module, **conf)
+def replace(folder, name, module=None, **conf):
+    """Write another version of a model over the one in the models folder."""
+    shutil.rmtree(folder / name, ignore_errors=True)
+    save_model(folder, name, module=module, **conf)
 
 
-@pytest.fixture
-def models(tmp_path):
-    folder = tmp_path / "models"
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models-that-change")
     save_model(folder)
     return folder
 
 
-@pytest.fixture
-def server(tmp_path, models):
-    with start_server(tmp_path / "data", models) as server:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, models):
+    """One server for the module; a test that changes a model has its own, `model`."""
+    with start_server(tmp_path_factory.mktemp("data"), models) as server:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(server):
     with euclidesdb.Client(server.address) as client:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stubs(server):
     with Stubs(server.address) as stubs:
         yield stubs
+
+
+@pytest.fixture
+def model(request, models, stubs):
+    """The name of a model like `tiny` that only this test changes; unloaded afterwards."""
+    name = request.node.name
+    save_model(models, name)
+    load(stubs, name)
+    yield name
+    unload(stubs, name)
 
 
 def listed(client):
@@ -80,38 +92,36 @@ def load(stubs, folder=""):
     return stubs.v1.LoadModel(v1.LoadModelRequest(folder=folder)).model
 
 
-def reload(stubs, name="tiny"):
+def reload(stubs, name):
     return stubs.v1.LoadModel(v1.LoadModelRequest(name=name)).model
 
 
-def unload(stubs, name="tiny"):
+def unload(stubs, name):
     stubs.v1.UnloadModel(v1.UnloadModelRequest(name=name))
 
 
-def test_a_new_model_is_loaded_and_used(client, stubs, models):
+def test_a_new_model_is_loaded_and_used(client, stubs, models, model):
     save_model(models, "second", image_mode="L", feature_dim=4)
     assert load(stubs, "second").feature_dim == 4
-    client.add("a", image=IMAGES[0], models=["tiny", "second"])
+    client.add("new", image=IMAGES[0], models=[model, "second"])
     found = client.find_similar(image=IMAGES[0])
-    assert {name: answer.ids for name, answer in found.items()} == {
-        "second": ("a",),
-        "tiny": ("a",),
-    }
+    assert found["second"].ids == found[model].ids == ("new",)
+    unload(stubs, "second")
 
 
-def test_a_new_version_serves_and_the_old_ones_items_stay_searchable_as_its_own(
-    client, stubs, models
+def test_items_of_a_superseded_version_stay_searchable_under_its_own_name(
+    client, stubs, models, model
 ):
     for number, image in enumerate(IMAGES[:3]):
-        client.add(str(number), image=image, models=["tiny"])
-    old = listed(client)["tiny"].fingerprint
+        client.add(str(number), image=image, models=[model])
+    old = listed(client)[model].fingerprint
     vectors = [client.get(str(n), include_vectors=True).embeddings[0].vector for n in range(3)]
-    replace(models, Doubled())
-    new = reload(stubs)
+    replace(models, model, Doubled())
+    new = reload(stubs, model)
     assert new.fingerprint != old
-    assert client.find_similar(image=IMAGES[0], model="tiny")["tiny"].ids == ()
+    assert client.find_similar(image=IMAGES[0], model=model)[model].ids == ()
 
-    superseded = f"tiny@{old}"
+    superseded = f"{model}@{old}"
     assert (listed(client)[superseded].state, listed(client)[superseded].items) == ("superseded", 3)
     found = client.find_similar(vector=vectors[1], model=superseded, fingerprint=old)[superseded]
     assert (found.ids[0], found.model, found.fingerprint) == ("1", superseded, old)
@@ -119,12 +129,12 @@ def test_a_new_version_serves_and_the_old_ones_items_stay_searchable_as_its_own(
         client.find_similar(id="2", model=superseded, include_self=True)[superseded].ids[0] == "2"
     )
     with pytest.raises(euclidesdb.VersionMismatch, match=f"searched as '{superseded}'"):
-        client.find_similar(vector=vectors[1], model="tiny", fingerprint=old)
+        client.find_similar(vector=vectors[1], model=model, fingerprint=old)
     with pytest.raises(euclidesdb.InvalidRequest, match="superseded version"):
         client.add("3", vectors={superseded: vectors[1]})
 
-    client.add("1", image=IMAGES[1], models=["tiny"])
-    assert client.find_similar(image=IMAGES[1], model="tiny")["tiny"].ids == ("1",)
+    client.add("1", image=IMAGES[1], models=[model])
+    assert client.find_similar(image=IMAGES[1], model=model)[model].ids == ("1",)
     made = {each.fingerprint: each.vector for each in
             client.get("1", include_vectors=True).embeddings}  # fmt: skip
     assert made[new.fingerprint].tolist() == pytest.approx((2 * made[old]).tolist(), rel=1e-6)
@@ -133,7 +143,9 @@ def test_a_new_version_serves_and_the_old_ones_items_stay_searchable_as_its_own(
     assert "2" not in client.find_similar(vector=vectors[2], model=superseded)[superseded].ids
 
 
-def test_former_versions_are_searchable_after_a_restart_and_can_come_back(tmp_path, models):
+def test_a_superseded_version_is_searchable_after_a_restart_and_can_return(tmp_path):
+    models = tmp_path / "models"
+    save_model(models)
     with (
         start_server(tmp_path / "data", models) as server,
         euclidesdb.Client(server.address) as client,
@@ -141,8 +153,8 @@ def test_former_versions_are_searchable_after_a_restart_and_can_come_back(tmp_pa
     ):
         client.add("a", image=IMAGES[0], models=["tiny"])
         old = listed(client)["tiny"].fingerprint
-        replace(models, Doubled())
-        reload(stubs)
+        replace(models, "tiny", Doubled())
+        reload(stubs, "tiny")
     with (
         start_server(tmp_path / "data", models) as server,
         euclidesdb.Client(server.address) as client,
@@ -152,30 +164,32 @@ def test_former_versions_are_searchable_after_a_restart_and_can_come_back(tmp_pa
         assert client.find_similar(id="a", model=superseded, include_self=True)[superseded].ids == (
             "a",
         )
-        replace(models)
-        assert reload(stubs).fingerprint == old
+        replace(models, "tiny")
+        assert reload(stubs, "tiny").fingerprint == old
         assert client.find_similar(image=IMAGES[0], model="tiny")["tiny"].ids == ("a",)
         assert superseded not in listed(client)
 
 
-@pytest.mark.parametrize(
-    ("module", "conf", "why"),
-    [(Leaky(), {}, "shares its batch"), (None, {"feature_dim": 11}, "feature_dim = 11")],
-)
 def test_a_version_that_fails_its_load_check_leaves_the_old_one_serving(
-    client, stubs, models, module, conf, why
+    client, stubs, models, model, subtests
 ):
-    client.add("a", image=IMAGES[0], models=["tiny"])
+    client.add("checked", image=IMAGES[0], models=[model])
     before = listed(client)
-    replace(models, module, **conf)
-    refused = refusal(stubs.v1.LoadModel, v1.LoadModelRequest(name="tiny"))
-    assert (refused.status, refused.reason) == (STATUS.FAILED_PRECONDITION, "model_rejected")
-    assert why in refused.message
-    assert listed(client) == before
-    assert client.find_similar(image=IMAGES[0], model="tiny")["tiny"].ids == ("a",)
+    for module, conf, why in (
+        (Leaky(), {}, "shares its batch"),
+        (None, {"feature_dim": 11}, "feature_dim = 11"),
+    ):
+        with subtests.test(why):
+            replace(models, model, module, **conf)
+            refused = refusal(stubs.v1.LoadModel, v1.LoadModelRequest(name=model))
+            expected = (STATUS.FAILED_PRECONDITION, "model_rejected")
+            assert (refused.status, refused.reason) == expected
+            assert why in refused.message
+            assert listed(client) == before
+            assert client.find_similar(image=IMAGES[0], model=model)[model].ids == ("checked",)
 
 
-def test_no_call_fails_while_a_model_is_replaced(server, stubs, models):
+def test_no_call_fails_while_a_model_is_replaced(server, stubs, models, model):
     stop, failures, answered = threading.Event(), [], [0]
 
     def ask():
@@ -183,8 +197,8 @@ def test_no_call_fails_while_a_model_is_replaced(server, stubs, models):
             number = 0
             while not stop.is_set():
                 try:
-                    mine.add(f"item-{number % 7}", image=encoded(noise(number)), models=["tiny"])
-                    mine.find_similar(image=IMAGES[number % 4], model="tiny")
+                    mine.add(f"item-{number % 7}", image=encoded(noise(number)), models=[model])
+                    mine.find_similar(image=IMAGES[number % 4], model=model)
                 except Exception as error:
                     failures.append(error)
                     return
@@ -196,8 +210,8 @@ def test_no_call_fails_while_a_model_is_replaced(server, stubs, models):
         thread.start()
     versions = set()
     for module in (Doubled(), None, Doubled()):
-        replace(models, module)
-        versions.add(reload(stubs).fingerprint)
+        replace(models, model, module)
+        versions.add(reload(stubs, model).fingerprint)
     stop.set()
     for thread in threads:
         thread.join()
@@ -206,39 +220,40 @@ def test_no_call_fails_while_a_model_is_replaced(server, stubs, models):
     assert len(versions) == 2
 
 
-def test_an_unloaded_model_runs_nothing_and_its_items_can_be_searched(client, stubs):
-    client.add("a", image=IMAGES[0], models=["tiny"])
-    unload(stubs)
-    assert (listed(client)["tiny"].state, listed(client)["tiny"].items) == ("unloaded", 1)
+def test_an_unloaded_model_embeds_nothing_and_its_items_can_be_searched(client, stubs, model):
+    client.add("unloaded", image=IMAGES[0], models=[model])
+    unload(stubs, model)
+    assert (listed(client)[model].state, listed(client)[model].items) == ("unloaded", 1)
     with pytest.raises(euclidesdb.UnknownModel):
-        client.find_similar(image=IMAGES[0], model="tiny")
-    assert client.find_similar(id="a", model="tiny", include_self=True)["tiny"].ids == ("a",)
-    load(stubs, "tiny")
-    assert client.find_similar(image=IMAGES[0], model="tiny")["tiny"].ids == ("a",)
+        client.find_similar(image=IMAGES[0], model=model)
+    found = client.find_similar(id="unloaded", model=model, include_self=True)
+    assert found[model].ids == ("unloaded",)
+    load(stubs, model)
+    assert client.find_similar(image=IMAGES[0], model=model)[model].ids == ("unloaded",)
 
 
-def test_a_space_of_ready_made_vectors_is_loaded_and_unloaded_too(client, stubs, models):
+def test_a_space_of_ready_made_vectors_can_be_loaded_and_unloaded(client, stubs, models):
     save_vector_space(models)
     load(stubs, "given")
-    client.add("a", vectors={"given": [1, 2, 3]})
-    assert client.find_similar(vector=[1, 2, 3], model="given")["given"].ids == ("a",)
+    client.add("vector", vectors={"given": [1, 2, 3]})
+    assert client.find_similar(vector=[1, 2, 3], model="given")["given"].ids == ("vector",)
     unload(stubs, "given")
     assert listed(client)["given"].state == "unloaded"
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "..", "../models/tiny", "/tmp", "tiny/"])
-def test_a_folder_is_one_of_the_models_folder(stubs, folder):
+def test_a_folder_must_be_in_the_models_folder(stubs, folder):
     refused = refusal(stubs.v1.LoadModel, v1.LoadModelRequest(folder=folder))
     assert (refused.status, refused.reason) == (STATUS.FAILED_PRECONDITION, "model_rejected")
     assert repr(folder) in refused.message
 
 
-def test_a_call_says_either_a_folder_or_a_name(stubs):
+def test_a_call_names_either_a_folder_or_a_model(stubs):
     for request in (v1.LoadModelRequest(), v1.LoadModelRequest(folder="tiny", name="tiny")):
         assert refusal(stubs.v1.LoadModel, request).status is STATUS.INVALID_ARGUMENT
 
 
-def test_a_model_that_is_not_there_cannot_be_changed(stubs):
+def test_an_unknown_model_cannot_be_changed(stubs):
     for call, request in (
         (stubs.v1.LoadModel, v1.LoadModelRequest(name="other")),
         (stubs.v1.UnloadModel, v1.UnloadModelRequest(name="other")),
@@ -246,12 +261,13 @@ def test_a_model_that_is_not_there_cannot_be_changed(stubs):
         assert refusal(call, request).status is STATUS.NOT_FOUND
 
 
-def test_changes_are_allowed_where_the_configuration_says_so(tmp_path, models):
+def test_a_server_can_be_configured_to_refuse_model_changes(tmp_path):
+    save_vector_space(tmp_path / "models")
     forbidden = {"allow_model_changes": False}
     with (
-        start_server(tmp_path / "data", models, server=forbidden) as server,
+        start_server(tmp_path / "data", tmp_path / "models", server=forbidden) as server,
         Stubs(server.address) as stubs,
     ):
-        refused = refusal(stubs.v1.UnloadModel, v1.UnloadModelRequest(name="tiny"))
+        refused = refusal(stubs.v1.UnloadModel, v1.UnloadModelRequest(name="given"))
     assert refused.status is STATUS.PERMISSION_DENIED
     assert "allow_model_changes" in refused.message

@@ -1,4 +1,4 @@
-"""Raw gRPC calls, and what their caller gets where they are refused."""
+"""Raw gRPC calls, and the errors that they end with."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import pytest
 from euclidesdb_protos.legacy import euclidesproto_pb2_grpc
 from euclidesdb_protos.v1 import database_pb2_grpc
 
-TIMEOUT = 30.0
+TIMEOUT = 100.0
+"""Seconds after which a call hangs, however loaded the machine is."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A call's error. reason: of the trailing metadata; None where gRPC itself refused."""
+    """A call's error. reason: from the trailing metadata; None if gRPC itself refused the call."""
 
     status: grpc.StatusCode
     reason: str | None
@@ -25,7 +26,7 @@ class Refusal:
 
 
 def refusal(call: Callable[..., Any], request: Any) -> Refusal:
-    """What `call(request)` is refused with; fails where it is not."""
+    """The error that `call(request)` ends with; the test fails if it succeeds."""
     with pytest.raises(grpc.RpcError) as caught:
         call(request, timeout=TIMEOUT)
     error = caught.value
@@ -38,7 +39,7 @@ class Stubs:
     """Both services of one server, as their generated stubs call them. Close it."""
 
     def __init__(self, address: str) -> None:
-        # no limits of the client's own: the server's are on trial
+        # the client has no limits: those of the server are under test
         options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         self.channel = grpc.insecure_channel(address, options=options)
         self.v1: Any = database_pb2_grpc.FeatureDatabaseStub(self.channel)

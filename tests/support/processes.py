@@ -1,4 +1,4 @@
-"""The server as its users run it: `python -m euclidesdb_server serve`, a process of its own."""
+"""The server as its users run it: `python -m euclidesdb_server serve`, in its own process."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def serve_command(*arguments: str | Path) -> list[str]:
 
 
 def failed_start(*arguments: str | Path) -> tuple[int, str]:
-    """The exit code and standard error of a server that does not come up."""
+    """The exit code and standard error of a server that fails to start."""
     ended = subprocess.run(
-        serve_command(*arguments), capture_output=True, text=True, timeout=60, check=False
+        serve_command(*arguments), capture_output=True, text=True, timeout=100, check=False
     )
     assert SERVING not in ended.stdout
     return ended.returncode, ended.stderr
 
 
 class ServerProcess:
-    """A server process; killed on leaving the `with` block, should it still run.
+    """A server process; leaving the `with` block kills it if it still runs.
 
-    log: the file that gets its standard error. environment: None: that of the tests.
+    log: the file for its standard error. environment: by default that of the tests.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class ServerProcess:
                 env=environment,
             )
         self._workers: list[psutil.Process] = []
+        self._address: str | None = None
 
     def __enter__(self) -> ServerProcess:
         return self
@@ -57,13 +58,15 @@ class ServerProcess:
         return self._process.pid
 
     def address(self) -> str:
-        """Where it serves, as soon as it does."""
+        """Wait until it serves; returns its address."""
+        if self._address is not None:
+            return self._address
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line.startswith(SERVING), f"it said {line!r}\n{self._log.read_text()}"
+        assert line.startswith(SERVING), f"it printed {line!r}\n{self._log.read_text()}"
         self.workers()
-        self.address_told = line.removeprefix(SERVING).strip()
-        return self.address_told
+        self._address = line.removeprefix(SERVING).strip()
+        return self._address
 
     def workers(self) -> list[psutil.Process]:
         """Every process that it has started so far."""
@@ -74,17 +77,17 @@ class ServerProcess:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def exit_code(self, timeout: float = 30.0) -> int:
-        """How it ended; fails where it does not within `timeout` seconds."""
+    def exit_code(self, timeout: float = 100.0) -> int:
+        """Wait for its end; fails if it still runs after `timeout` seconds."""
         return self._process.wait(timeout)
 
-    def orphans(self, timeout: float = 10.0) -> Sequence[psutil.Process]:
+    def orphans(self, timeout: float = 60.0) -> Sequence[psutil.Process]:
         """Workers that still run `timeout` seconds after the server ended."""
         _, alive = psutil.wait_procs(self._workers, timeout)
         return alive
 
     def kill(self) -> None:
-        """SIGKILL: nothing is tidied up."""
+        """Send SIGKILL: the server cannot clean up."""
         self._process.kill()
         self._process.wait()
         if self._process.stdout is not None:

@@ -1,4 +1,4 @@
-"""Waiting for something that only shows itself to those who look: a file, another process."""
+"""Waiting for a condition that can only be polled: a file, another process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
-    """Look until the condition holds; fails, saying `what` did not happen, after `timeout` s."""
+def wait_for(condition: Callable[[], object], what: str, timeout: float = 100.0) -> None:
+    """Poll until the condition holds; after `timeout` seconds, fail and name `what`.
+
+    The timeout only ends a hang: it is long, so that a loaded machine does not fail a test.
+    """
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"

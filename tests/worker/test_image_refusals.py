@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from euclidesdb_server.worker.inputs import Undecodable
+from tests.support.errors import error_message
 from tests.support.images import encoded, noise
 from tests.worker.image_files import FORMATS, image_input, png_of_nothing, valid_file
 
@@ -18,38 +19,37 @@ NOT_IMAGES = {
 }
 
 
-def refusal(data, **conf):
-    with pytest.raises(Undecodable) as caught:
-        image_input(**conf).decode(data)
-    return str(caught.value)
-
-
 def test_no_bytes_are_no_image():
-    assert refusal(b"") == "the image is empty"
+    assert error_message(Undecodable, image_input().decode, b"") == "the image is empty"
 
 
 @pytest.mark.parametrize("data", NOT_IMAGES.values(), ids=NOT_IMAGES)
 def test_what_is_no_image_is_told_what_would_be(data):
-    assert refusal(data) == "the bytes are not a JPEG, PNG, WEBP, GIF, BMP or TIFF image"
+    assert (
+        error_message(Undecodable, image_input().decode, data)
+        == "the bytes are not a JPEG, PNG, WEBP, GIF, BMP or TIFF image"
+    )
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_truncated_file_is_refused(kind):
     data = encoded(noise(1, size=64), kind)
-    assert "image" in refusal(data[: len(data) * 2 // 3])
+    assert "image" in error_message(Undecodable, image_input().decode, data[: len(data) * 2 // 3])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_truncated_file_is_called_truncated(kind):
     data = encoded(noise(1, size=64), kind)
-    message = refusal(data[: len(data) * 2 // 3])
+    message = error_message(Undecodable, image_input().decode, data[: len(data) * 2 // 3])
     assert message.startswith("the image cannot be decoded: ")
     assert "truncated" in message
 
 
 def test_a_bomb_is_refused_by_its_header():
     # there is nothing to decode behind it: had that been tried, it would be "truncated"
-    message = refusal(png_of_nothing(50_000, 40_000), max_pixels=64_000_000)
+    message = error_message(
+        Undecodable, image_input(max_pixels=64_000_000).decode, png_of_nothing(50_000, 40_000)
+    )
     assert message == "the image has 50000 x 40000 pixels; at most 64000000 are decoded"
 
 
@@ -57,14 +57,14 @@ def test_a_bomb_is_refused_by_its_header():
 def test_the_largest_image_decoded_has_max_pixels(kind):
     data = encoded(noise(1, size=20), kind)
     assert image_input(max_pixels=400).decode(data).shape == (3, 20, 20)
-    assert "20 x 20 pixels" in refusal(data, max_pixels=399)
+    assert "20 x 20 pixels" in error_message(Undecodable, image_input(max_pixels=399).decode, data)
 
 
 @pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1)])
 def test_a_thread_of_an_image_is_not_blown_up(size):
     data = encoded(Image.new("L", size))
     assert image_input().decode(data).shape == (3, size[1], size[0])
-    assert refusal(data, image_size=224) == (
+    assert error_message(Undecodable, image_input(image_size=224).decode, data) == (
         f"the image, {size[0]} x {size[1]}, is too long and narrow"
     )
 

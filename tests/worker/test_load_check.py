@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from euclidesdb_server.errors import ModelLoadError
+from tests.support.errors import error_message
 from tests.support.models import save_model
 from tests.worker.odd_programs import (
     DropoutLeftOn,
@@ -35,12 +36,6 @@ def outcome(program):
     return features, predictions, error
 
 
-def refusal(folder, module, **conf):
-    with pytest.raises(ModelLoadError) as caught:
-        load(folder, module, **conf)
-    return str(caught.value)
-
-
 def test_a_program_that_keeps_its_word_is_loaded(tmp_path):
     program = load(tmp_path, Means())
     features, predictions, _ = outcome(program)
@@ -49,22 +44,22 @@ def test_a_program_that_keeps_its_word_is_loaded(tmp_path):
 
 
 def test_a_wrong_feature_dim_is_found(tmp_path):
-    message = refusal(tmp_path, Means(), feature_dim=512)
+    message = error_message(ModelLoadError, load, tmp_path, Means(), feature_dim=512)
     assert "feature_dim = 512 in model.conf, but it returned shape (1, 3) for 1 item" in message
 
 
 def test_a_wrong_prediction_dim_is_found(tmp_path):
-    message = refusal(tmp_path, Means(), prediction_dim=1000)
+    message = error_message(ModelLoadError, load, tmp_path, Means(), prediction_dim=1000)
     assert "prediction_dim = 1000 in model.conf, but it returned shape (1, 3)" in message
 
 
 def test_a_softmax_over_the_batch_is_found(tmp_path):
-    message = refusal(tmp_path, SoftmaxOverTheBatch())
+    message = error_message(ModelLoadError, load, tmp_path, SoftmaxOverTheBatch())
     assert "the program's predictions of an item change when another shares its batch" in message
 
 
 def test_features_that_depend_on_the_batch_are_found(tmp_path):
-    message = refusal(tmp_path, NormalizedOverTheBatch())
+    message = error_message(ModelLoadError, load, tmp_path, NormalizedOverTheBatch())
     assert "the program's features of an item change when another shares its batch" in message
 
 
@@ -73,21 +68,25 @@ def test_a_batch_dependence_does_not_matter_where_there_are_no_batches(tmp_path)
 
 
 def test_dropout_left_on_is_found(tmp_path):
-    message = refusal(tmp_path, DropoutLeftOn(), feature_dim=60)
+    message = error_message(ModelLoadError, load, tmp_path, DropoutLeftOn(), feature_dim=60)
     assert "features change from one run to the next: is it in eval mode?" in message
 
 
 def test_dropout_is_found_without_batches_too(tmp_path):
-    message = refusal(tmp_path, DropoutLeftOn(), feature_dim=60, max_batch_size=1)
+    message = error_message(
+        ModelLoadError, load, tmp_path, DropoutLeftOn(), feature_dim=60, max_batch_size=1
+    )
     assert "is it in eval mode?" in message
 
 
 def test_not_a_number_is_found(tmp_path):
-    assert "the program's features are not finite" in refusal(tmp_path, NotANumber())
+    assert "the program's features are not finite" in error_message(
+        ModelLoadError, load, tmp_path, NotANumber()
+    )
 
 
 def test_a_fixed_batch_dimension_is_refused_with_advice(tmp_path):
-    message = refusal(tmp_path, OneAtATime())
+    message = error_message(ModelLoadError, load, tmp_path, OneAtATime())
     assert "takes one item but not two together" in message
     assert "export it with a free batch dimension, or set [model] max_batch_size = 1" in message
 
@@ -109,7 +108,7 @@ def test_a_fixed_batch_dimension_is_served_without_batches(tmp_path):
     ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",
 )
 def test_another_kind_of_output_is_named(tmp_path, module, said):
-    message = refusal(tmp_path, module)
+    message = error_message(ModelLoadError, load, tmp_path, module)
     assert message.startswith("the program does not match model.conf: ")
     assert said in message
 
@@ -136,7 +135,7 @@ def test_a_model_that_takes_one_size_is_loaded_if_that_is_a_usual_one(tmp_path):
 
 
 def test_a_model_given_a_size_it_cannot_take_is_refused_with_its_own_words(tmp_path):
-    message = refusal(tmp_path, Needs32Pixels(), image_size=48)
+    message = error_message(ModelLoadError, load, tmp_path, Needs32Pixels(), image_size=48)
     assert "the program fails on sample inputs" in message
     assert (
         "does [model] declare what it takes (input, image_size, image_mode, input_shape)?"
@@ -145,7 +144,9 @@ def test_a_model_given_a_size_it_cannot_take_is_refused_with_its_own_words(tmp_p
 
 
 def test_an_image_mode_the_model_cannot_take_is_refused(tmp_path):
-    message = refusal(tmp_path, Needs32Pixels(), image_size=32, image_mode="L")
+    message = error_message(
+        ModelLoadError, load, tmp_path, Needs32Pixels(), image_size=32, image_mode="L"
+    )
     assert "the program fails on sample inputs" in message
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from euclidesdb_server.worker.inputs import Undecodable
 from euclidesdb_server.worker.inputs.tensor import TensorInput
+from tests.support.errors import error_message
 from tests.worker.odd_programs import load
 
 CPU = torch.device("cpu")
@@ -34,12 +35,6 @@ def npy_of(header, data=b""):
 
 def zeros(*shape, dtype="float32"):
     return npy(np.zeros(shape, dtype))
-
-
-def refusal(inputs, data):
-    with pytest.raises(Undecodable) as caught:
-        inputs.decode(data)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -87,13 +82,13 @@ def test_a_length_may_have_leading_zeros():
     "shape", [(2,), (2, 4, 1), (3, 4), (2, 0)], ids=lambda shape: "x".join(map(str, shape))
 )
 def test_another_shape_is_named_beside_the_right_one(shape):
-    message = refusal(tensor_input(2, "*"), zeros(*shape))
+    message = error_message(Undecodable, tensor_input(2, "*").decode, zeros(*shape))
     assert message == f"the tensor has shape {shape}, the model takes (2, *)"
 
 
 @pytest.mark.parametrize("dtype", ["float64", ">f4", "int32", "complex64"])
 def test_another_dtype_is_named_beside_the_right_one(dtype):
-    message = refusal(tensor_input(3), zeros(3, dtype=dtype))
+    message = error_message(Undecodable, tensor_input(3).decode, zeros(3, dtype=dtype))
     assert message == f"the tensor is {np.dtype(dtype)}, the model takes float32"
 
 
@@ -101,7 +96,7 @@ def test_another_dtype_is_named_beside_the_right_one(dtype):
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_values_that_are_not_finite_are_refused(dtype, value):
     data = npy(np.array([0, value], dtype))
-    message = refusal(tensor_input(2, dtype=dtype), data)
+    message = error_message(Undecodable, tensor_input(2, dtype=dtype).decode, data)
     assert message == "the tensor has values that are NaN or infinite"
 
 
@@ -128,7 +123,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_bytes_are_refused(data):
-    assert refusal(tensor_input("*"), data).startswith("the tensor cannot be read: ")
+    assert error_message(Undecodable, tensor_input("*").decode, data).startswith(
+        "the tensor cannot be read: "
+    )
 
 
 @pytest.mark.filterwarnings("ignore")  # NumPy's about odd headers, which a worker logs

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.worker.inputs import Undecodable
 from euclidesdb_server.worker.inputs.text import PASS_COST, TextInput
+from tests.support.errors import error_message
 from tests.worker.odd_programs import load
 
 CPU = torch.device("cpu")
@@ -48,12 +49,6 @@ def text_input(tmp_path):
 
 def tokens(inputs, text):
     return inputs.decode(text.encode()).tolist()
-
-
-def refusal(inputs, data):
-    with pytest.raises(Undecodable) as caught:
-        inputs.decode(data)
-    return str(caught.value)
 
 
 def test_a_text_becomes_its_tokens_between_the_special_ones(text_input):
@@ -101,13 +96,18 @@ def test_special_tokens_that_leave_no_room_are_a_load_error(text_input, max_toke
 
 
 def test_bytes_that_are_not_utf_8_are_refused(text_input):
-    assert "not UTF-8: 'utf-8' codec can't decode byte 0xff" in refusal(text_input(), b"one \xff")
+    assert "not UTF-8: 'utf-8' codec can't decode byte 0xff" in error_message(
+        Undecodable, text_input().decode, b"one \xff"
+    )
 
 
 @pytest.mark.parametrize("text", ["", " \n\t"])
 def test_a_text_without_tokens_is_refused(text_input, text):
     inputs = text_input(word_tokenizer(wrapped=False))
-    assert refusal(inputs, text.encode()) == f"the text {text!r} has no tokens"
+    assert (
+        error_message(Undecodable, inputs.decode, text.encode())
+        == f"the text {text!r} has no tokens"
+    )
 
 
 def test_an_empty_text_is_its_special_tokens_where_there_are_such(text_input):
@@ -116,7 +116,7 @@ def test_an_empty_text_is_its_special_tokens_where_there_are_such(text_input):
 
 def test_a_word_that_the_vocabulary_cannot_spell_is_refused(text_input):
     inputs = text_input(word_tokenizer(numbered(*WORDS), wrapped=False, unknown="[UNK]"))
-    message = refusal(inputs, b"one strange")
+    message = error_message(Undecodable, inputs.decode, b"one strange")
     assert message.startswith("the text 'one strange' has no tokens: ")
 
 

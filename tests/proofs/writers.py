@@ -1,8 +1,6 @@
-"""What was acknowledged, kept outside the server, and held against it after every crash.
+"""Threads that write items of one vector space at random, and the check of what is left of them.
 
-Each thread owns its ids, so what an id may be is definite: what was last acknowledged, or what
-an operation in doubt since then may have made of it. Where the last writes may be lost, they
-may be from some point on, and none before it: what there is of a thread's writes is a prefix.
+Each thread owns its ids; what has been acknowledged is kept in a `Ledger`.
 """
 
 from __future__ import annotations
@@ -10,95 +8,37 @@ from __future__ import annotations
 import random
 import threading
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 import euclidesdb
+from tests.support.ledger import Ledger, Version
 
 MODEL: Final = "vectors"
 DIM: Final = 16
 WRITERS: Final = 4
 IDS_EACH: Final = 12
-MOST: Final = WRITERS * IDS_EACH
-
-Version: TypeAlias = int | None
-"""None: the item is not there."""
 
 
 def vector(item_id: str, version: int) -> npt.NDArray[np.float32]:
-    """Of one version of an item: whole numbers, so that distances are exact."""
+    """The vector of one version of an item: whole numbers, so that distances are exact."""
     seed = zlib.crc32(f"{item_id} {version}".encode())
     return np.random.default_rng(seed).integers(-999, 1000, DIM).astype(np.float32)
 
 
-@dataclass(slots=True)
-class Ledger:
-    """What each id may be now.
+def check_stored(
+    ledger: Ledger, client: euclidesdb.Client, *, last_may_be_lost: bool = False
+) -> int:
+    """Compare what the server has, by id and by search, with the ledger.
 
-    possible: by id; base: what each was found to be by the last check; steps: by thread, the
-    operations since then, in order: what each makes of its ids.
+    Returns how many operations were lost: 0, unless the last ones may be.
     """
-
-    possible: dict[str, set[Version]] = field(default_factory=dict)
-    base: dict[str, Version] = field(default_factory=dict)
-    steps: dict[str, list[Mapping[str, Version]]] = field(default_factory=dict)
-    versions: int = 0
-    acknowledged: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def next_version(self) -> int:
-        """A number that no version had before."""
-        with self.lock:
-            self.versions += 1
-            return self.versions
-
-    def begins(self, step: Mapping[str, Version]) -> None:
-        """An operation of one thread is about to begin; it may make this of its ids."""
-        for item_id, version in step.items():
-            self.possible.setdefault(item_id, {None}).add(version)
-        self.steps.setdefault(_owner(next(iter(step))), []).append(step)
-
-    def became(self, item_id: str, version: Version) -> None:
-        """It was acknowledged."""
-        self.possible[item_id] = {version}
-        with self.lock:
-            self.acknowledged += 1
-
-    def check(self, client: euclidesdb.Client, *, last_may_be_lost: bool = False) -> int:
-        """Hold the server against the ledger; from then on each id is what it was found to be.
-
-        Returns how many operations were lost: none, unless the last may be.
-        """
-        found = {item_id: stored_version(client, item_id) for item_id in self.possible}
-        lost = 0
-        if last_may_be_lost:
-            lost = sum(self._lost_of(owner, found) for owner in self.steps)
-        else:
-            for item_id, possible in self.possible.items():
-                version = found[item_id]
-                assert version in possible, f"{item_id} is {version}, and should be of {possible}"
-        check_searches(client, {name: each for name, each in found.items() if each is not None})
-        self.possible = {item_id: {version} for item_id, version in found.items()}
-        self.base, self.steps = found, {}
-        return lost
-
-    def _lost_of(self, owner: str, found: Mapping[str, Version]) -> int:
-        """How many of a thread's last operations are not there; the others all must be."""
-        steps = self.steps[owner]
-        own = [item_id for item_id in found if _owner(item_id) == owner]
-        state = {item_id: self.base.get(item_id) for item_id in own}
-        for done in range(len(steps), -1, -1):
-            state = {item_id: self.base.get(item_id) for item_id in own}
-            for step in steps[:done]:
-                state.update(step)
-            half_done = steps[done] if done < len(steps) else {}  # each item by itself
-            if all(found[name] in (state[name], half_done.get(name, state[name])) for name in own):
-                return len(steps) - done
-        raise AssertionError(f"{found} is no state that the writes of {owner} went through")
+    found = {item_id: stored_version(client, item_id) for item_id in ledger.possible}
+    lost = ledger.settle(found, last_may_be_lost=last_may_be_lost)
+    check_searches(client, {name: each for name, each in found.items() if each is not None})
+    return lost
 
 
 def new_item(item_id: str, version: int) -> euclidesdb.NewItem:
@@ -109,11 +49,6 @@ def new_item(item_id: str, version: int) -> euclidesdb.NewItem:
         attributes={"id": item_id, "version": version},
         metadata=f"{item_id} {version}".encode(),
     )
-
-
-def _owner(item_id: str) -> str:
-    """The number of the thread that writes an id."""
-    return item_id.partition("-")[0]
 
 
 def stored_version(client: euclidesdb.Client, item_id: str) -> Version:
@@ -131,7 +66,7 @@ def stored_version(client: euclidesdb.Client, item_id: str) -> Version:
 
 
 def check_searches(client: euclidesdb.Client, found: dict[str, int]) -> None:
-    """Every search shows the items found, each at its own vector, and no other."""
+    """Every search finds these items, each at its own vector, and nothing else."""
     model = {info.name: info for info in client.models()}[MODEL]
     assert model.items == len(found), f"{model.items} items are listed, {len(found)} are there"
     origin = np.zeros(DIM, np.float32)
@@ -153,9 +88,9 @@ def check_searches(client: euclidesdb.Client, found: dict[str, int]) -> None:
 
 
 class Writer:
-    """One thread's work: random writes of its own ids, until the server is gone.
+    """A thread that writes its own ids at random until the server is gone.
 
-    wrong: what it saw that should never be.
+    wrong: an error that should never happen.
     """
 
     def __init__(self, ledger: Ledger, address: str, number: int, seed: int) -> None:
@@ -169,7 +104,7 @@ class Writer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the operation under way; raises what was wrong."""
+        """Finish the operation in flight and stop; raises what was wrong."""
         self._stop.set()
         self._thread.join()
         if self.wrong is not None:
@@ -246,5 +181,5 @@ class Writer:
 
 
 def write_for_a_while(ledger: Ledger, address: str, seed: int) -> list[Writer]:
-    """Start the writers; `stop` each."""
+    """Start the writers; the caller stops each."""
     return [Writer(ledger, address, number, seed * WRITERS + number) for number in range(WRITERS)]
