@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from typing import Any
 
 import grpc
 import numpy as np
@@ -65,7 +66,7 @@ def numbered(count):
 
 
 def test_an_item_among_many_is_sent_as_add_sends_it(db, server):
-    given = {
+    given: dict[str, Any] = {
         "image": b"bytes of an image",
         "models": ["digits"],
         "vectors": {"other": euclidesdb.ModelVector([1, 2.5], "f9")},
@@ -397,10 +398,13 @@ def test_a_call_of_many_has_ten_times_the_clients_timeout(db, server):
 def test_closing_the_client_interrupts_the_adds_under_way(server):
     silence = Silence()
     server.script("AddItems", silence)
+
+    def close_in_flight():
+        assert silence.reached.wait(10)
+        db.close()
+
     with euclidesdb.Client(server.target) as db:
-        closer = threading.Thread(
-            target=lambda: silence.reached.wait(10) and db.close(), name="closer"
-        )
+        closer = threading.Thread(target=close_in_flight, name="closer")
         closer.start()
         with pytest.raises(euclidesdb.AddsInterrupted) as raised:
             db.add_many([new_item("a")])

@@ -165,7 +165,7 @@ def recall(rows, queries, vectors, case, allowed):
     for query, query_rows in zip(queries, rows, strict=True):
         truth = distances(query, vectors, case.engine.metric)
         limit = np.sort(truth[allowed])[len(query_rows) - 1]
-        good += np.count_nonzero(truth[query_rows] <= limit)
+        good += int(np.count_nonzero(truth[query_rows] <= limit))
     return good / rows.size
 
 

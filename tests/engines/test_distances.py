@@ -94,8 +94,8 @@ def test_pairs_are_at_the_distances_of_their_queries(dim, rows, queries, scale, 
 def test_identical_vectors_are_at_distance_zero(metric, subtests):
     for scale in (1e-44, 1e-25, 1.0, 1e25, 3e38):
         with subtests.test(scale=scale):
-            row = np.random.default_rng(1).uniform(-1, 1, (1, 100)) * scale
-            row = row.astype(np.float32)
+            values = np.random.default_rng(1).uniform(-1, 1, (1, 100)) * scale
+            row = values.astype(np.float32)
             if metric.normalizes:
                 row = normalized(row)
             assert distances(row[0], row, metric)[0] == 0
@@ -164,5 +164,6 @@ def test_normalized_rows_are_of_unit_length_at_any_magnitude(scale):
 
 def test_normalizing_leaves_zero_rows_and_its_argument_alone():
     matrix = np.array([[0, 0], [3, 4]], np.float32)
-    np.testing.assert_allclose(normalized(matrix), [[0, 0], [0.6, 0.8]], rtol=1e-7)
+    expected = np.array([[0, 0], [0.6, 0.8]])
+    np.testing.assert_allclose(normalized(matrix), expected, rtol=1e-7)
     assert matrix.tolist() == [[0, 0], [3, 4]]

@@ -58,6 +58,7 @@ class Data:
 
     def mask(self, kind, share):
         random = np.random.default_rng(1)
+        rank: np.ndarray
         match kind:
             case "at random":
                 rank = random.permutation(ROWS)

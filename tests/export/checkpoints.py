@@ -11,15 +11,15 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "intermediate_size": 64,
 }
-IMAGE = {"image_size": 32, "patch_size": 8}
+IMAGE: dict[str, Any] = {"image_size": 32, "patch_size": 8}
 HALF = [0.5, 0.5, 0.5]
-THREE = {"num_labels": 3}
+THREE: dict[str, Any] = {"num_labels": 3}
 TOKENS = 24
 
 VIT_PROCESSOR = {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from euclidesdb_server.commands.export import run
-from euclidesdb_server.inference.model_folder import read_model_folder
+from euclidesdb_server.inference.model_folder import ModelFolder, read_model_folder
 from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
 
@@ -22,8 +22,10 @@ def export(source: Path | str, folder: Path, **options: object) -> int:
 
 def answers(folder: Path, items: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """Predictions and features of items that share a batch, as a worker gives them."""
+    model = read_model_folder(folder)
+    assert isinstance(model, ModelFolder)
     message = load_message(
-        read_model_folder(folder),
+        model,
         device="cpu",
         threads=torch.get_num_threads(),
         max_image_pixels=1 << 24,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 import types
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,7 +107,7 @@ def torchvision() -> dict[str, types.ModuleType]:
         return trained(11) if weights else Network()
 
     models.get_model_weights, models.get_model = get_model_weights, get_model
-    package = types.ModuleType("torchvision")
+    package: Any = types.ModuleType("torchvision")
     package.models = models
     return {"torchvision": package, "torchvision.models": models}
 
@@ -141,8 +142,8 @@ def timm(**config: object) -> dict[str, types.ModuleType]:
         assert model is None or isinstance(model, Network)
         return settings
 
-    data = types.ModuleType("timm.data")
+    data: Any = types.ModuleType("timm.data")
     data.resolve_data_config, data.create_transform = resolve_data_config, create_transform
-    package = types.ModuleType("timm")
+    package: Any = types.ModuleType("timm")
     package.create_model, package.data = create_model, data
     return {"timm": package, "timm.data": data}

@@ -15,6 +15,7 @@ def refused(tmp_path, capsys):
     """Exports `checkpoint`, which must fail; returns what is said of it."""
 
     def attempt(**options):
+        capsys.readouterr()  # the progress bar of saving the checkpoint
         here = sorted(tmp_path.iterdir())
         assert export(tmp_path / "checkpoint", tmp_path / "exported", **options) == 1
         assert sorted(tmp_path.iterdir()) == here

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
 from tests.index.fake_engines import PATIENCE, GatedEngine
@@ -20,7 +20,7 @@ class Place:
     """A data folder with one space, of rows of two numbers; `reopen` is a restart."""
 
     def __init__(self, folder: Path) -> None:
-        self.engine: SearchEngine = GatedEngine()
+        self.engine: Any = GatedEngine()
         self.folder = folder
         self.fingerprint = "version 1"
         self._open()

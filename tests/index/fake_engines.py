@@ -41,7 +41,7 @@ class GatedEngine:
 
     name = "gated"
 
-    def __init__(self, metric: str = "l2", **options: Any) -> None:
+    def __init__(self, metric: Any = "l2", **options: Any) -> None:
         self._exact = ExactEngine(ExactOptions(metric=metric))
         self._options = options
         self._gate = threading.Event()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from euclidesdb_server.inference.model_folder import read_model_folder
+from euclidesdb_server.inference.model_folder import ModelFolder, read_model_folder
 from euclidesdb_server.inference.served_model import ServedModel
 from euclidesdb_server.inference.worker_process import WorkerProcess
 from euclidesdb_server.values.embedding import Embedding
@@ -32,9 +32,11 @@ class Running:
         self.pids: list[int] = []
         self.may_start = threading.Event()
         self.may_start.set()
+        model = read_model_folder(folder)
+        assert isinstance(model, ModelFolder)
         start = functools.partial(
             WorkerProcess,
-            read_model_folder(folder),
+            model,
             threads=1,
             max_image_pixels=10_000,
             start_timeout=start_timeout,
@@ -46,7 +48,7 @@ class Running:
             self.pids.append(worker._process.pid)
             return worker
 
-        self.model = ServedModel(read_model_folder(folder), start_and_note)
+        self.model = ServedModel(model, start_and_note)
 
     def signal(self, number: int) -> None:
         os.kill(self.pids[-1], number)

@@ -38,6 +38,7 @@ def flown(clock, *, decodes_in_parallel=False):
     for _ in range(20):
         number = in_flight.add(requests(4))
         clock.now += 2
+        assert number is not None
         in_flight.complete(number)
     return in_flight
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_version_is_no_key_of_a_model_with_a_program(tmp_path):
         read_model_folder(tmp_path)
 
 
-def fingerprint(root: Path, text: str, **keys: object) -> str:
+def fingerprint(root: Path, text: str, **keys: Any) -> str:
     return read_model_folder(folder(root, text, **keys)).fingerprint
 
 

@@ -7,7 +7,7 @@ the distances of an answer tell which version each item was found in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class DatabaseRegisters:
         database.add(ANCHOR, **{MODEL: [0, 0]})
 
     def add(self, item_id: str, version: int) -> None:
-        texts = {"metadata": str(version).encode()}
+        texts: dict[str, Any] = {"metadata": str(version).encode()}
         self._database.add(item_id, texts=texts, **{MODEL: [version, 0]})
 
     def add_many(self, versions: Mapping[str, int]) -> None:
@@ -74,6 +74,7 @@ class DatabaseRegisters:
         except UnknownItem:
             return None
         (found,) = item.embeddings
+        assert found.vector is not None
         assert item.metadata == str(int(found.vector[0])).encode(), "half of an item"
         return int(found.vector[0])
 

@@ -71,7 +71,7 @@ def check(folder: Path, *, earlier: bool) -> None:
                 continue
             found[f"{number}"] = values
         for number in range(ITEMS):
-            possible = [None] if number in REMOVED else []
+            possible: list[list[float] | None] = [None] if number in REMOVED else []
             if number in UPDATED:
                 possible.append(vector(number, 1))
             if (number not in UPDATED and number not in REMOVED) or earlier:

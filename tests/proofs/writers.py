@@ -61,6 +61,7 @@ def stored_version(client: euclidesdb.Client, item_id: str) -> Version:
     assert item.attributes == {"id": item_id, "version": version}
     assert item.metadata == f"{item_id} {version}".encode()
     (embedding,) = item.embeddings
+    assert embedding.vector is not None
     assert np.array_equal(embedding.vector, vector(item_id, version)), f"half of {item_id}"
     return version
 
@@ -140,10 +141,10 @@ class Writer:
         items = self._new_items(self._some())
         refused = client.add_vectors(
             [item.id for item in items],
-            np.stack([item.vectors[MODEL] for item in items]),
+            np.stack([vector(item.id, _version_of(item)) for item in items]),
             model=MODEL,
-            attributes=[item.attributes for item in items],
-            metadata=[item.metadata for item in items],
+            attributes=[item.attributes or {} for item in items],
+            metadata=[item.metadata or b"" for item in items],
         )
         self._acknowledge(items, refused)
 
@@ -177,7 +178,12 @@ class Writer:
                 self._became(item)
 
     def _became(self, item: euclidesdb.NewItem) -> None:
-        self._ledger.became(item.id, item.attributes["version"])
+        self._ledger.became(item.id, _version_of(item))
+
+
+def _version_of(item: euclidesdb.NewItem) -> int:
+    assert item.attributes is not None
+    return int(item.attributes["version"])
 
 
 def write_for_a_while(ledger: Ledger, address: str, seed: int) -> list[Writer]:

@@ -23,7 +23,7 @@ IMAGES = [encoded(noise(seed)) for seed in range(4)]
 
 def quarters(images: torch.Tensor) -> torch.Tensor:
     """The features of Tiny."""
-    return torch.nn.functional.adaptive_avg_pool2d(images, [2, 2]).flatten(1)
+    return torch.nn.functional.adaptive_avg_pool2d(images, (2, 2)).flatten(1)
 
 
 class Doubled(torch.nn.Module):

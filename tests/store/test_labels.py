@@ -69,7 +69,12 @@ def test_many_labels_are_taken_at_once_across_reserved_runs():
 def test_waiting_for_writes_waits_for_those_under_way():
     labels = LabelSequence(1, lambda _: None)
     passed = threading.Event()
-    waiting = threading.Thread(target=lambda: (labels.wait_for_writes(), passed.set()))
+
+    def wait():
+        labels.wait_for_writes()
+        passed.set()
+
+    waiting = threading.Thread(target=wait)
     with labels.allocate():
         waiting.start()
         assert not passed.wait(0.1)

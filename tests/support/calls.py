@@ -30,9 +30,9 @@ def refusal(call: Callable[..., Any], request: Any) -> Refusal:
     with pytest.raises(grpc.RpcError) as caught:
         call(request, timeout=TIMEOUT)
     error = caught.value
-    reasons = [entry.value for entry in error.trailing_metadata() or ()
+    reasons = [str(entry.value) for entry in error.trailing_metadata() or ()
                if entry.key == "euclidesdb-reason"]  # fmt: skip
-    return Refusal(error.code(), reasons[0] if reasons else None, error.details())
+    return Refusal(error.code(), reasons[0] if reasons else None, error.details() or "")
 
 
 class Stubs:

@@ -175,10 +175,10 @@ def _read(trace: Path) -> _History:
                 history.synced[int(inode)] = 0
                 history.changes.append(created[int(inode)])
             case "S":
-                inode, size = map(int, rest.split())
-                history.synced[inode] = max(size, history.synced.get(inode, 0))
-                if inode in created:
-                    _make_durable(created[inode], history.changes)
+                number, size = map(int, rest.split())
+                history.synced[number] = max(size, history.synced.get(number, 0))
+                if number in created:
+                    _make_durable(created[number], history.changes)
             case "M" | "U":
                 history.changes.append(_Change(kind, rest))
             case "R":

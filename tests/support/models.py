@@ -14,7 +14,7 @@ class Tiny(torch.nn.Module):
     """
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features = torch.nn.functional.adaptive_avg_pool2d(images, [2, 2]).flatten(1)
+        features = torch.nn.functional.adaptive_avg_pool2d(images, (2, 2)).flatten(1)
         return torch.softmax(features[:, :3], dim=1), features
 
 
@@ -55,7 +55,7 @@ class SlowOnWhite(torch.nn.Module):
         self.rounds = rounds
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features = torch.nn.functional.adaptive_avg_pool2d(images, [2, 2]).flatten(1)
+        features = torch.nn.functional.adaptive_avg_pool2d(images, (2, 2)).flatten(1)
         if bool(torch.all(images == 1.0)):
             for _ in range(self.rounds):
                 features = features * 1.0

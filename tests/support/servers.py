@@ -1,9 +1,11 @@
-"""Real servers: in this process, on a port of their own."""
+"""Real servers in this process, each on a free port."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from euclidesdb_server.app import Server
 from euclidesdb_server.config.server import (
@@ -20,11 +22,11 @@ def start_server(
     models: Path,
     *,
     engine: str = "exact",
-    engines: dict[str, dict[str, str]] | None = None,
-    server: dict[str, object] | None = None,
-    models_config: dict[str, object] | None = None,
-    database: dict[str, object] | None = None,
-    index: dict[str, object] | None = None,
+    engines: Mapping[str, Mapping[str, str]] | None = None,
+    server: Mapping[str, Any] | None = None,
+    models_config: Mapping[str, Any] | None = None,
+    database: Mapping[str, Any] | None = None,
+    index: Mapping[str, Any] | None = None,
     strict: bool = False,
     stop_wanted: threading.Event | None = None,
 ) -> Server:

@@ -12,7 +12,7 @@ ALLOWED = np.random.default_rng(0).random(1003) < 0.3
 
 def test_a_mask_says_which_rows_it_allows():
     mask = RowMask(ALLOWED)
-    assert (mask.size, mask.count) == (1003, np.count_nonzero(ALLOWED))
+    assert (mask.size, mask.count) == (1003, int(np.count_nonzero(ALLOWED)))
     np.testing.assert_array_equal(mask.as_bool(), ALLOWED)
     np.testing.assert_array_equal(mask.rows(), np.flatnonzero(ALLOWED))
     asked = np.random.default_rng(1).integers(0, 1003, (7, 300))

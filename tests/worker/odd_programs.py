@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from euclidesdb_server.inference.model_folder import read_model_folder
+from euclidesdb_server.inference.model_folder import ModelFolder, read_model_folder
 from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
 from euclidesdb_server.worker.program import Program
@@ -30,6 +30,7 @@ def load(
 def load_folder(folder: Path) -> Program:
     """What the worker makes of a model folder."""
     model = read_model_folder(folder)
+    assert isinstance(model, ModelFolder)
     return load_program(load_message(model, device="cpu", threads=1, max_image_pixels=10**6))
 
 

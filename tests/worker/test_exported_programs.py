@@ -1,6 +1,7 @@
 """Programs of every kind, precision and device give what they gave where they were made."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,7 +63,7 @@ def answers(program):
 
 
 def save_exported(
-    folder: Path, module: torch.nn.Module, *, batch: int | None = None, **conf: object
+    folder: Path, module: torch.nn.Module, *, batch: int | None = None, **conf: Any
 ) -> Path:
     """A model folder whose program torch.export made, its batch dimension free or `batch`."""
     target = save_model(folder, module=module, filename="program.pt2", image_size=SIZE, **conf)

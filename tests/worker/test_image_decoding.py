@@ -177,7 +177,7 @@ def test_an_animation_is_its_first_frame():
 def test_an_image_of_several_is_its_first():
     frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
     got = pixels(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]))
-    np.testing.assert_allclose(got.astype(int), frames[0], atol=3)
+    np.testing.assert_allclose(got.astype(int), np.asarray(frames[0]), atol=3)
 
 
 def test_a_progressive_jpeg_is_the_same_image():
