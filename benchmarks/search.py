@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -138,7 +139,8 @@ def measure_single(folder: Path, server: ServerProcess, queries: Floats, seconds
     direct = faiss_alone(folder, queries, batch=1, seconds=seconds)["median"]
     requests = single_requests(queries)
     with grpc.insecure_channel(server.address) as channel:
-        reply = channel.unary_unary(SERVICE + "FindSimilar")(requests[0])
+        call: Any = channel.unary_unary(SERVICE + "FindSimilar")
+        reply = call(requests[0])
     with echoing(folder, reply) as echo:
         for callers in (1, 8):
             figures = {}

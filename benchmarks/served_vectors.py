@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -82,7 +83,7 @@ def load(server: ServerProcess, vectors: Floats, *, first: int = 0) -> None:
 def index_all(server: ServerProcess) -> None:
     """Have all rows built into a segment, and wait for it."""
     with euclidesdb.Client(server.address) as client, grpc.insecure_channel(server.address) as raw:
-        refresh = raw.unary_unary("/euclidesproto.Similar/Shutdown")
+        refresh: Any = raw.unary_unary("/euclidesproto.Similar/Shutdown")
         while True:
             index = client.models()[0].index
             if (
@@ -106,7 +107,7 @@ def call_again(
     with grpc.insecure_channel(
         address, options=[("grpc.max_receive_message_length", -1)]
     ) as channel:
-        call = channel.unary_unary(SERVICE + method)
+        call: Any = channel.unary_unary(SERVICE + method)
         call(requests[0])
         end = time.perf_counter() + seconds
 

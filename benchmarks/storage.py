@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 from served_vectors import DIM, SERVICE, Floats, array, call_again, clustered, row, serving
@@ -75,7 +76,7 @@ def measure_bulk(folder: Path, vectors: Floats) -> None:
         with serving(folder / f"bulk-{callers}", "faiss", compact_rows=10**9) as server:
             numbers = itertools.count()
             with grpc.insecure_channel(server.address) as channel:
-                call = channel.unary_unary(SERVICE + "AddVectors")
+                call: Any = channel.unary_unary(SERVICE + "AddVectors")
 
                 def work(
                     call: Callable[[bytes], bytes] = call, numbers: Iterator[int] = numbers

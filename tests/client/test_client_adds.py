@@ -271,7 +271,7 @@ def test_the_calls_under_way_when_one_fails_are_accounted_for(db, server):
     assert server.calls("AddItems") == 3
 
 
-def test_going_on_from_where_it_stopped_adds_everything(db, server):
+def test_continuing_after_an_interruption_adds_everything(db, server):
     added = set()
     lock = threading.Lock()
     calls = itertools.count()
@@ -334,7 +334,7 @@ def test_what_a_generator_gave_before_it_raised_is_added(db, server):
     assert (raised.value.unknown, raised.value.resume_at) == ((), 200)
 
 
-def test_what_is_no_item_is_named(db):
+def test_an_invalid_item_is_named(db):
     with pytest.raises(euclidesdb.AddsInterrupted, match="item 1 must be a NewItem, not str"):
         db.add_many([new_item("a"), "b"])
 
@@ -369,7 +369,7 @@ def test_ctrl_c_in_a_generator_ends_the_calls_under_way(db, server):
     ],
     ids=["too few", "after the last", "negative"],
 )
-def test_a_reply_about_other_items_is_no_acknowledgement(db, server, reply):
+def test_a_reply_about_other_items_is_not_an_acknowledgement(db, server, reply):
     server.script("AddItems", reply)
     with pytest.raises(euclidesdb.AddsInterrupted, match="the reply") as raised:
         db.add_many([new_item("a"), new_item("b")])
@@ -436,7 +436,7 @@ def test_a_client_closed_between_two_calls_sends_no_more(db, server):
     ],
     ids=["add_many", "add_vectors", "find_similar_many"],
 )
-def test_a_closed_client_says_so_before_anything_is_sent(db, call):
+def test_a_closed_client_refuses_before_anything_is_sent(db, call):
     db.close()
     with pytest.raises(euclidesdb.ClientClosed):
         call(db)

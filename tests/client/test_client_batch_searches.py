@@ -30,7 +30,7 @@ def echo(request):
 UNKNOWN = pb.Refusal(position=1, code=5, reason="unknown_item", message="no item 'b'")
 
 
-def test_many_ids_are_asked_in_one_call(db, server):
+def test_many_ids_are_searched_in_one_call(db, server):
     db.find_similar_many(
         ids=iter(["a", "ü"]),
         models=["m", "n"],
@@ -53,7 +53,7 @@ def test_many_ids_are_asked_in_one_call(db, server):
     ]
 
 
-def test_many_vectors_are_asked_as_a_matrix(db, server):
+def test_many_vectors_are_sent_as_a_matrix(db, server):
     db.find_similar_many(vectors=[[1, 2], [3, 4], [5, 6]], model="m", fingerprint="f1")
     data = np.array([[1, 2], [3, 4], [5, 6]], "<f4").tobytes()
     array = pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=[3, 2], data=data)
@@ -213,7 +213,7 @@ def test_each_query_gets_its_own_rows_of_the_columns(db, server):
     assert (third.distances.dtype, third.distances.flags.writeable) == (np.float32, False)
 
 
-def test_what_was_not_asked_for_is_none_in_each_answer(db, server):
+def test_parts_that_were_not_requested_are_none_in_each_answer(db, server):
     server.script("FindSimilarBatch", echo)
     (answer,) = db.find_similar_many(ids=["a"], model="m")
     assert (answer["m"].attributes, answer["m"].metadata) == (None, None)
@@ -264,7 +264,7 @@ def test_columns_that_contradict_one_another_are_a_server_error(db, server, colu
         db.find_similar_many(ids=["a", "b"], model="m")
 
 
-def test_attributes_that_were_asked_for_and_are_missing_are_a_server_error(db, server):
+def test_missing_requested_attributes_are_a_server_error(db, server):
     server.script("FindSimilarBatch", echo)
     with pytest.raises(euclidesdb.ServerError):
         db.find_similar_many(ids=["a"], model="m", include_attributes=True)
@@ -324,7 +324,7 @@ def test_images_that_cannot_be_read_keep_the_order_of_the_others(db, server, tmp
     ]
 
 
-def test_where_no_image_can_be_read_nothing_is_asked(db, server):
+def test_if_no_image_can_be_read_nothing_is_sent(db, server):
     first, second = db.find_similar_many(images=[np.zeros((8, 8)), 7], model="m")
     assert [type(answer.error) for answer in (first, second)] == [TypeError, TypeError]
     assert not any(server.requests.values())

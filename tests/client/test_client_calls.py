@@ -223,7 +223,7 @@ def test_find_similar_asks_by_image_id_or_vector(db, server, asked, query):
     ]
 
 
-def test_find_similar_sends_the_farthest_distance_only_where_it_is_given(db, server):
+def test_find_similar_sends_max_distance_only_if_given(db, server):
     db.find_similar(id="a", model="m", max_distance=0)
     db.find_similar(id="a", model="m", max_distance=np.float32(0.5))
     db.find_similar(id="a", model="m")
@@ -233,7 +233,7 @@ def test_find_similar_sends_the_farthest_distance_only_where_it_is_given(db, ser
     assert not third.HasField("max_distance")
 
 
-def test_answers_come_by_model_in_the_order_asked(db, server):
+def test_answers_come_by_model_in_the_requested_order(db, server):
     server.script(
         "FindSimilar",
         lambda request: pb.FindSimilarReply(
@@ -264,7 +264,7 @@ def test_neighbors_hold_columns_and_give_rows(db, server):
     ]
 
 
-def test_what_was_not_asked_for_is_none(db, server):
+def test_parts_that_were_not_requested_are_none(db, server):
     answer = pb.ModelAnswer(model="m", neighbors=[pb.Neighbor(id="a", distance=1)])
     server.script("FindSimilar", pb.FindSimilarReply(answers=[answer]))
     neighbors = db.find_similar(id="q", model="m")["m"]
@@ -333,7 +333,7 @@ def test_models_lists_what_the_server_has(db, server):
     assert (newer.state, newer.index) == ("unknown", None)
 
 
-def test_a_recall_that_nobody_has_measured_is_none(db, server):
+def test_an_unmeasured_recall_is_none(db, server):
     served = [pb.Model(name="m", index=pb.Index(description="Flat"))]
     server.script("ListModels", pb.ListModelsReply(models=served))
     (info,) = db.models()

@@ -165,7 +165,7 @@ def test_a_silent_server_is_left_when_the_timeout_passes(db, server):
     assert 0.2 <= time.monotonic() - started < 10
 
 
-def test_the_clients_own_timeout_holds_where_a_call_names_none(server):
+def test_the_clients_timeout_applies_to_calls_without_one(server):
     server.script("GetItem", Silence())
     started = time.monotonic()
     with (
@@ -219,7 +219,7 @@ def test_closing_the_client_ends_a_call_in_progress(server):
     assert [type(error) for error in raised] == [euclidesdb.Cancelled]
 
 
-def test_a_closed_client_says_so_and_may_be_closed_again(server):
+def test_a_closed_client_refuses_calls_and_may_be_closed_again(server):
     with euclidesdb.Client(server.target) as db:
         db.models()
     db.close()

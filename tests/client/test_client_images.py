@@ -82,6 +82,6 @@ def test_a_file_that_is_not_there_is_named(db, tmp_path):
         db.add("a", image=tmp_path / "nowhere.png", models=["m"])
 
 
-def test_an_array_is_no_image(db):
+def test_an_array_is_not_an_image(db):
     with pytest.raises(TypeError, match="not ndarray"):
         db.add("a", image=np.zeros((8, 8, 3), np.uint8), models=["m"])

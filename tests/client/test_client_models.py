@@ -1,4 +1,4 @@
-"""Models are loaded and unloaded by name, and those of former versions are told apart."""
+"""Models are loaded and unloaded by name, and those of former versions are distinguished."""
 
 import math
 

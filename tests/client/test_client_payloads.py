@@ -86,7 +86,7 @@ def test_a_list_is_sent_with_the_dtype_that_numpy_gives_it(db, server):
     assert sent(server).tensor == message(np.array([[1, 2], [3, 4]], "<i8"), pb.DATA_TYPE_INT64)
 
 
-def test_a_tensor_of_torch_is_sent_as_it_stands(db, server):
+def test_a_torch_tensor_is_sent_unchanged(db, server):
     tensor = torch.arange(6, dtype=torch.float16).reshape(2, 3)
     db.add("a", tensor=tensor.T, models=["m"])
     assert sent(server).tensor == message(tensor.T.numpy(), pb.DATA_TYPE_FLOAT16)
@@ -108,7 +108,7 @@ def test_a_tensor_of_torch_is_sent_as_it_stands(db, server):
     ],
     ids=repr,
 )
-def test_what_is_no_tensor_is_refused_and_named(db, server, tensor, error, text):
+def test_an_invalid_tensor_is_refused_and_named(db, server, tensor, error, text):
     with pytest.raises(error, match=text):
         db.add("a", tensor=tensor, models=["m"])
     assert not any(server.requests.values())
@@ -177,7 +177,7 @@ def test_what_is_no_tensor_is_refused_and_named(db, server, tensor, error, text)
         (lambda db: db.unload_model(None), TypeError, "name must be a str"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_before_anything_is_sent(db, server, call, error, text):
+def test_an_invalid_query_is_refused_before_anything_is_sent(db, server, call, error, text):
     with pytest.raises(error, match=text):
         call(db)
     assert not any(server.requests.values())

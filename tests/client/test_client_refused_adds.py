@@ -56,7 +56,7 @@ def test_a_call_that_is_refused_before_anything_is_written_raises_its_own_error(
         db.add_many([NewItem("a", vectors={"m": [1]})])
 
 
-def test_a_first_call_that_is_too_large_says_so():
+def test_a_first_call_that_is_too_large_is_named():
     items = [NewItem(each, image=bytes(60_000), models=["m"]) for each in "abcd"]
     with (
         ScriptedServer(max_message_bytes=100_000) as server,
@@ -92,7 +92,7 @@ def test_calls_under_way_that_are_all_refused_raise_the_error_of_the_first(db, s
         add_three(db)
 
 
-def test_a_refused_call_beside_one_that_is_written_tells_where_to_go_on(db, server):
+def test_a_refused_call_next_to_a_written_one_reports_where_to_continue(db, server):
     server.script(
         "AddVectors", answering(a=WRONG_LENGTH, b=pb.AddVectorsReply(), c=pb.AddVectorsReply())
     )
@@ -102,7 +102,7 @@ def test_a_refused_call_beside_one_that_is_written_tells_where_to_go_on(db, serv
     assert (raised.value.unknown, raised.value.resume_at) == ((), 0)
 
 
-def test_a_refused_call_beside_one_that_is_lost_tells_what_is_unknown(db, server):
+def test_a_refused_call_next_to_a_lost_one_reports_what_is_unknown(db, server):
     server.script("AddVectors", answering(a=WRONG_LENGTH, b=WRONG_LENGTH, c=GONE))
     with pytest.raises(euclidesdb.AddsInterrupted) as raised:
         add_three(db)
@@ -120,7 +120,7 @@ def test_items_of_a_call_that_is_refused_later_are_not_unknown(db, server):
     assert (raised.value.unknown, raised.value.resume_at) == ((), 1)
 
 
-def test_items_refused_one_by_one_are_told_where_a_later_call_is_refused(db, server):
+def test_refused_items_are_reported_even_if_a_later_call_is_refused(db, server):
     refusing = pb.AddVectorsReply(refused=[pb.Refusal(position=0, code=13, reason="storage_error")])
     server.script("AddVectors", answering(a=refusing, b=WRONG_LENGTH, c=WRONG_LENGTH))
     with pytest.raises(euclidesdb.AddsInterrupted) as raised:

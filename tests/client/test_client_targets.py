@@ -52,13 +52,13 @@ def test_the_port_is_the_one_that_a_server_listens_on_by_default():
         "localhost:50000\n",
     ],
 )
-def test_what_is_no_target_is_refused_before_anything_is_sent(target):
+def test_an_invalid_target_is_refused_before_anything_is_sent(target):
     with pytest.raises(ValueError, match="target must be") as raised:
         euclidesdb.Client(target)
     assert repr(target) in str(raised.value)
 
 
-def test_a_target_that_is_no_text_is_refused(tmp_path):
+def test_a_target_that_is_not_a_string_is_refused(tmp_path):
     with pytest.raises(TypeError, match="target must be a str, not PosixPath"):
         euclidesdb.Client(tmp_path)
 

@@ -50,7 +50,7 @@ def test_metadata_and_vectors_of_every_model_are_there(served):
     }
 
 
-def test_list_models_says_what_was_adopted(served):
+def test_list_models_lists_the_adopted_items(served):
     _, client = served
     listed = {model.name: model for model in client.models()}
     assert listed["tiny"].adopted

@@ -44,7 +44,7 @@ def is_unavailable(stubs):
     return False
 
 
-def test_sigterm_lets_a_call_under_way_finish_and_refuses_new_ones(process):
+def test_sigterm_lets_a_call_in_flight_finish_and_refuses_new_ones(process):
     with Stubs(process.address()) as stubs:
         slow = stubs.v1.AddItem.future(
             v1.AddItemRequest(id="slow", payload=v1.Payload(image=WHITE), models=["slow"])

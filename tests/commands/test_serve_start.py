@@ -1,4 +1,4 @@
-"""The server process and what it is started with: it serves, or says what is wrong and ends."""
+"""The server process and what it is started with: it serves, or reports what is wrong and exits."""
 
 from __future__ import annotations
 

@@ -109,9 +109,7 @@ def test_our_own_keys_are_read_with_their_types(tmp_path):
     assert config.index == IndexConfig(7, 0.5)
 
 
-def test_relative_paths_start_at_the_files_folder_and_not_where_the_server_starts(
-    tmp_path, monkeypatch
-):
+def test_relative_paths_start_at_the_folder_of_the_file(tmp_path, monkeypatch):
     (tmp_path / "configuration").mkdir()
     (tmp_path / "elsewhere").mkdir()
     file = write(tmp_path / "configuration", LEAST.replace("= data", "= ../data"))
@@ -135,7 +133,7 @@ def test_relative_paths_start_at_the_files_folder_and_not_where_the_server_start
         ("[index]\ncompact_rows = 1.5\n", r"\[index\] compact_rows = '1.5'"),
     ],
 )
-def test_what_is_wrong_is_said_with_file_section_and_key(tmp_path, added, says):
+def test_an_error_names_file_section_and_key(tmp_path, added, says):
     with pytest.raises(ConfigError, match=says) as raised:
         load(tmp_path, LEAST + added)
     assert str(raised.value).startswith(str(tmp_path / "euclidesdb.conf"))
@@ -152,7 +150,7 @@ def test_what_is_wrong_is_said_with_file_section_and_key(tmp_path, added, says):
         (LEAST + "no value\n", "not an INI file"),
     ],
 )
-def test_a_file_that_lacks_something_or_is_no_ini_file_is_refused(tmp_path, text, says):
+def test_an_incomplete_or_malformed_file_is_refused(tmp_path, text, says):
     with pytest.raises(ConfigError, match=says):
         load(tmp_path, text)
 
@@ -187,7 +185,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         load_config(tmp_path / "latin.conf", engine_names())
 
 
-def test_a_byte_order_mark_and_percent_signs_are_no_trouble(tmp_path):
+def test_a_byte_order_mark_and_percent_signs_are_accepted(tmp_path):
     config = load(tmp_path, "\ufeff" + LEAST.replace("= data", "= 100%data"))
     assert config.database.db_path == tmp_path / "100%data"
 

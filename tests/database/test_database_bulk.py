@@ -173,7 +173,7 @@ def test_bulk_writes_are_there_after_a_restart(tmp_path, database):
         ({"fingerprint": "version 0"}, VersionMismatch, "version 0"),
     ],
 )
-def test_columns_that_make_no_sense_are_refused_as_a_whole(database, columns, error, says):
+def test_invalid_columns_are_refused_as_a_whole(database, columns, error, says):
     usual = {"ids": ["a", "b"], "vectors": np.zeros((2, 2), np.float32)}
     given = {**usual, **columns}
     model, fingerprint = given.pop("model", "one"), given.pop("fingerprint", None)
@@ -256,6 +256,6 @@ def test_a_restriction_by_distance_and_by_id_together_still_finds_all_there_are(
         (1, {"max_distance": float("nan")}, "max_distance must not be NaN"),
     ],
 )
-def test_a_search_that_asks_too_much_says_so(line, count, conditions, says):
+def test_a_search_over_a_limit_is_refused_with_the_limit(line, count, conditions, says):
     with pytest.raises(InvalidRequest, match=says):
         find(line, ModelVectors(np.zeros((count, 2), np.float32)), **conditions)

@@ -67,7 +67,7 @@ def test_another_image_removes_the_vectors_that_models_made_from_the_old_one(dat
         database.near("a", "color")
 
 
-def test_a_ready_made_vector_leaves_image_and_vectors_where_they_are(database):
+def test_adding_a_ready_made_vector_keeps_image_and_vectors(database):
     database.add_image("a", 1, "color")
     database.add("a", given=[1, 2])
     assert set(database.vectors("a")) == {"color", "given"}

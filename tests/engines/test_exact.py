@@ -30,7 +30,7 @@ def test_a_segment_saved_under_one_metric_serves_another(vectors, tmp_path):
     np.testing.assert_array_equal(found, expected[0])
 
 
-def test_rows_saved_normalized_are_told_from_rows_as_given():
+def test_normalized_rows_have_other_build_options():
     cosine = ExactEngine(ExactOptions(metric="cosine"))
     assert cosine.build_options != ExactEngine().build_options
 

@@ -70,7 +70,7 @@ def test_an_index_type_that_cannot_work_is_a_configuration_error(vectors, rows, 
         ("LSH", "inner_product", "'metric == METRIC_L2' failed"),
     ],
 )
-def test_what_faiss_says_of_an_index_type_comes_without_its_place_in_the_code(
+def test_an_error_of_faiss_is_reported_without_its_source_location(
     vectors, index_type, metric, reason
 ):
     with pytest.raises(ConfigError) as caught:
@@ -128,9 +128,7 @@ def test_an_empty_segment_is_flat_and_no_news(vectors, tmp_path, caplog):
         ("PCA8,Flat", False),
     ],
 )
-def test_rows_are_saved_beside_an_index_only_where_it_has_them_not(
-    vectors, tmp_path, index_type, held
-):
+def test_rows_are_saved_next_to_an_index_only_if_it_lacks_them(vectors, tmp_path, index_type, held):
     engine(index_type).build(vectors).save(tmp_path)
     assert (tmp_path / "vectors.f32").exists() is not held
     found, rows = engine(index_type).load(tmp_path).search(vectors[:50], 1, None)
@@ -254,7 +252,7 @@ def test_other_metrics_or_types_are_built_anew():
     assert options[0] != options[1] != options[2] != options[0]
 
 
-def test_a_zero_vector_crowds_nobody_out_under_cosine():
+def test_a_zero_vector_displaces_no_other_under_cosine():
     random = np.random.default_rng(2)
     vectors = normalized(random.standard_normal((800, 16), np.float32))
     vectors[::2] = 0

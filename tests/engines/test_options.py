@@ -48,6 +48,6 @@ def test_strings_become_options(engine, section):
         (AnnoyEngine, {"metric": "inner_product"}),
     ],
 )
-def test_values_that_cannot_be_are_refused(engine, section):
+def test_invalid_values_are_refused(engine, section):
     with pytest.raises(ValidationError):
         TypeAdapter(engine.Options).validate_python(section)

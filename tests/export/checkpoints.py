@@ -85,7 +85,7 @@ def dinov2(folder: Path) -> Any:
 
 def dinov2_classifier(folder: Path) -> Any:
     torch.manual_seed(0)
-    config = transformers.Dinov2Config(**SMALL, **IMAGE, mlp_ratio=2, num_labels=3)
+    config = transformers.Dinov2Config(**SMALL, **IMAGE, **THREE, mlp_ratio=2)
     return save(folder, transformers.Dinov2ForImageClassification(config), DINOV2_PROCESSOR)
 
 

@@ -94,7 +94,7 @@ WEIGHTS = Weights()
 
 def torchvision() -> dict[str, types.ModuleType]:
     """For sys.modules."""
-    models = types.ModuleType("torchvision.models")
+    models: Any = types.ModuleType("torchvision.models")
 
     def get_model_weights(name: str) -> type:
         if name != "network":

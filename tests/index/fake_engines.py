@@ -35,8 +35,8 @@ class GatedEngine:
     """`ExactEngine`, but `build` waits for the gate, which is open at first.
 
     builds: how many were begun. failure: what `build` raises instead of building.
-    save_failure: what saving raises, half done. A build of no rows is none of these: a space
-    makes one when it is opened, to see that it can.
+    save_failure: what saving raises, half done. A build of no rows does none of this: a space
+    makes one when it is opened, as a check.
     """
 
     name = "gated"

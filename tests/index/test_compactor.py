@@ -49,7 +49,7 @@ def test_a_large_segment_waits_for_its_share(place, compactor):
     assert place.space.backlog() == (0, 30)
 
 
-def test_rows_held_in_vain_count_as_those_that_are_lacking(place, compactor):
+def test_tombstones_count_like_unindexed_rows(place, compactor):
     fill(place, 1, 4)
     place.space.compact()
     for name in ("1", "2"):

@@ -1,9 +1,10 @@
-"""Recall is measured on live queries, in the background; an index says what it is."""
+"""Recall is measured on live queries, in the background; an index describes itself."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,6 +34,10 @@ def test_recall_is_the_share_found_of_the_latest_queries():
     assert meter.reading() == (1.0, WINDOW)
 
 
+def has_samples(space, count):
+    return space.status().recall_samples == count
+
+
 def test_the_recall_of_a_lossy_index_is_that_of_its_answers(place, sampler):
     """PQ1x4 tells rows apart so badly that it must miss some; the truth is computed here."""
     generator = np.random.default_rng(0)
@@ -49,7 +54,7 @@ def test_the_recall_of_a_lossy_index_is_that_of_its_answers(place, sampler):
     found = wanted = 0
     for count, query in enumerate(generator.standard_normal((20, 2)).astype(np.float32), 1):
         ids = measured.search(query[None], 10).ids
-        wait_for(lambda count=count: measured.status().recall_samples == count, "a sample")
+        wait_for(partial(has_samples, measured, count), "a sample")
         nearest = np.argsort(np.linalg.norm(rows - query, axis=1))[:10]
         found += len({f"{row}" for row in nearest} & set(ids))
         wanted += 10
@@ -98,7 +103,7 @@ def test_a_sample_that_fails_is_logged_and_the_next_is_taken(sampler, caplog):
     wait_for(lambda: meter.reading() == (1.0, 1), "the next sample")
 
 
-def test_an_index_says_what_it_is(place):
+def test_an_index_describes_itself(place):
     place.add("a", 1, 0)
     status = place.space.status()
     assert (status.indexed_rows, status.unindexed_rows, status.building) == (0, 1, False)

@@ -77,7 +77,7 @@ def test_the_newest_of_several_whole_generations_is_used(indexed):
     assert indexed.found(0, 0) == ANSWER
 
 
-def test_an_older_whole_generation_is_used_where_the_newest_is_damaged(indexed):
+def test_an_older_intact_generation_is_used_if_the_newest_is_damaged(indexed):
     shutil.copytree(indexed.segments / "1", indexed.segments / "2")
     (indexed.segments / "2" / LABELS).write_bytes(b"")
     indexed.reopen()
@@ -159,7 +159,7 @@ def test_another_metric_drops_the_segment(indexed):
     assert indexed.found(1, 0) == [("c", -3.0), ("b", -2.0), ("new", 0.0)]
 
 
-def test_another_model_version_has_a_space_of_its_own(indexed):
+def test_another_model_version_has_its_own_space(indexed):
     indexed.fingerprint = "version 2"
     indexed.reopen()
     assert indexed.found(0, 0) == []
@@ -176,7 +176,7 @@ def test_what_an_interrupted_build_left_is_deleted(indexed):
     assert indexed.found(0, 0) == ANSWER
 
 
-def test_a_build_starts_over_where_one_was_interrupted(indexed):
+def test_a_build_starts_over_after_an_interruption(indexed):
     (indexed.segments / "2.tmp").mkdir()
     (indexed.segments / "2.tmp" / "vectors.f32").write_bytes(b"half")
     (indexed.segments / "2.tmp" / "other").write_bytes(b"half")

@@ -198,7 +198,7 @@ def test_a_segment_that_cannot_be_written_leaves_searching_as_before_and_no_rema
     assert busy.names() == ["new", "indexed 1", "indexed 2", "unindexed 3", "unindexed 4"]
 
 
-def test_a_file_where_a_segment_should_go_is_in_nobodys_way(busy):
+def test_a_file_in_the_place_of_a_segment_is_replaced(busy):
     (busy.segments / "2.tmp").write_text("a file where the folder should go")
     busy.space.compact()
     assert busy.space.backlog() == (0, 4)

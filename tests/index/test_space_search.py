@@ -42,7 +42,7 @@ def test_a_buried_row_is_in_no_later_search(place, compacted):
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_a_replaced_row_is_found_once_and_where_it_is_now(place, compacted):
+def test_a_replaced_row_is_found_once_with_its_new_vector(place, compacted):
     place.add("a", 1, 0)
     place.add("b", 2, 0)
     if compacted:
@@ -64,7 +64,7 @@ def test_a_replaced_row_never_shows_twice_and_never_not_at_all_between(place):
     assert len(after.unindexed.vectors) == 1
 
 
-def test_burying_what_is_not_there_changes_nothing(place):
+def test_deleting_unknown_rows_changes_nothing(place):
     place.add("a", 1, 0)
     place.space.compact()
     place.add("b", 2, 0)
@@ -98,7 +98,7 @@ def test_rows_at_equal_distance_come_by_age(place):
     assert place.names() == [*"acdeb"]
 
 
-def test_k_rows_come_where_k_are_alive_on_either_side(place):
+def test_k_rows_are_found_if_k_live_in_indexed_or_unindexed_rows(place):
     for index in range(20):
         place.add(f"indexed {index}", index, 0)
     place.space.compact()
@@ -127,7 +127,7 @@ def test_many_queries_at_once_get_each_their_own_answer(place):
     assert [int(name) for name in found.ids] == expected_rows.ravel().tolist()
 
 
-def test_rows_and_queries_are_normalized_where_the_metric_is_cosine(place):
+def test_rows_and_queries_are_normalized_under_cosine(place):
     place.engine = GatedEngine("cosine")
     place.reopen()
     place.add("same direction", 100, 0)

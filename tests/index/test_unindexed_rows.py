@@ -67,7 +67,7 @@ def test_a_view_of_dead_rows_stays_as_it_was():
     assert seen(then) == ["1", "2"]
 
 
-def test_a_row_is_buried_once_and_only_where_it_is():
+def test_a_row_is_deleted_once_and_an_unknown_label_is_ignored():
     rows = filled(2)
     assert not rows.delete(9)
     assert rows.delete(1)

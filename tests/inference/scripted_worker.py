@@ -1,4 +1,4 @@
-"""A worker that does as its test says: for faults that no real model has on demand.
+"""A worker that follows a script: for faults that a real model does not have on demand.
 
 The server's end is the real `WorkerProcess`; only the process behind the pipe is a thread here,
 which is in no need of two seconds to import torch.
@@ -126,7 +126,7 @@ class ScriptedWorker(WorkerProcess):
 
 
 def serve(script: Script, *, quarantine_seconds: float = 60.0, **conf: Any) -> ServedModel:
-    """A ServedModel whose workers do as the script says."""
+    """A ServedModel whose workers follow the script."""
     keys: dict[str, Any] = {
         "name": "scripted", "filename": "none", "feature_dim": FEATURE_DIM, "prediction_dim": 0,
         "max_wait_ms": 0.0, "inference_timeout": 60.0,

@@ -79,7 +79,7 @@ def test_who_leaves_takes_nothing_from_the_others(cache, runs):
         first.result(0)
 
 
-def test_a_run_that_nobody_waits_for_is_cancelled_and_the_next_begins_anew(cache, runs):
+def test_a_run_without_waiters_is_cancelled_and_the_next_starts_anew(cache, runs):
     for future in [cache.embed(KEY, runs) for _ in range(2)]:
         future.cancel()
     assert runs.futures[0].cancelled()
@@ -98,7 +98,7 @@ def test_a_run_that_is_with_the_model_serves_who_asks_after_all_have_left(cache,
     assert later.result(0) is ANSWER
 
 
-def test_a_failure_is_told_to_all_who_wait_and_not_remembered(cache, runs):
+def test_a_failure_reaches_every_waiter_and_is_not_cached(cache, runs):
     asked = [cache.embed(KEY, runs) for _ in range(2)]
     runs.futures[0].set_exception(ModelFailed("it raised"))
     failures = [future.exception(0) for future in asked]
@@ -107,7 +107,7 @@ def test_a_failure_is_told_to_all_who_wait_and_not_remembered(cache, runs):
     assert cache.embed(KEY, answered).result(0) is ANSWER
 
 
-def test_a_model_that_refuses_is_asked_again_the_next_time(cache):
+def test_a_refusal_is_not_cached(cache):
     def refuse():
         raise Overloaded("later")
 
@@ -116,7 +116,7 @@ def test_a_model_that_refuses_is_asked_again_the_next_time(cache):
     assert cache.embed(KEY, answered).result(0) is ANSWER
 
 
-def test_whoever_comes_and_goes_in_many_threads_those_who_stay_get_the_answer():
+def test_cancellations_in_many_threads_leave_the_other_waiters_their_answer():
     cache = EmbeddingCache(0)  # keeps nothing: every call joins a run, or begins one
     with ThreadPoolExecutor(2) as model, ThreadPoolExecutor(8) as callers:
 

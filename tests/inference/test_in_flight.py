@@ -65,7 +65,7 @@ def test_a_batch_not_half_full_waits_for_the_one_in_flight_and_a_moment(clock):
     assert in_flight.busy_for(3) < 0
 
 
-def test_a_small_batch_goes_early_if_the_worker_decodes_in_parallel(clock):
+def test_a_small_batch_goes_early_if_the_worker_decodes_during_a_forward_pass(clock):
     in_flight = flown(clock, decodes_in_parallel=True)
     assert in_flight.busy_for(3) <= 0
     in_flight.add(requests(4))

@@ -48,7 +48,7 @@ class Temperamental(torch.nn.Module):
         while bool((grays == 248).any()):
             rounds += 1
         if bool((grays == 250).any()):
-            # an index that nobody checks: a write far outside of the tensor
+            # an unchecked index: a write far outside of the tensor
             far = torch.full([1, 1], 1 << 60, dtype=torch.long)
             wild = torch.ops.aten._sparse_coo_tensor_unsafe(far, torch.ones([1]), [4])
             means = means + wild.to_dense().sum()
@@ -69,7 +69,7 @@ class Temperamental(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A Temperamental, and a neighbor of good health."""
+    """A Temperamental, and a healthy neighbor."""
     folder = tmp_path_factory.mktemp("models")
     native = folder / "native"
     native.mkdir()
@@ -99,24 +99,24 @@ def running(models):
 
 @pytest.fixture(autouse=True)
 def neighbor_is_well(request):
-    """Somebody asks the neighbor all the time, and is always answered."""
+    """The neighbor answers every request throughout the test."""
     if "models" not in request.fixturenames:
         yield
         return
     neighbor = request.getfixturevalue("models")[1]
     stop, answered = threading.Event(), []
 
-    def ask():
+    def call():
         while not stop.wait(0.01):
             answered.append(neighbor.embed(gray(7)).exception(SOON))
 
-    asking = threading.Thread(target=ask)
-    asking.start()
+    calling = threading.Thread(target=call)
+    calling.start()
     try:
         yield
     finally:
         stop.set()
-        asking.join()
+        calling.join()
     assert answered
     assert not any(answered)
     assert len(neighbor.pids) == 1
@@ -158,7 +158,7 @@ def test_an_item_that_ends_the_process_fails_alone(running, poison, how):
         (RAISE, "no such color"),
         (TOO_FEW, "feature_dim = 3 in model.conf, but it returned shape (1, 2) for 1 item"),
     ],
-    ids=["allocates 4 GiB", "is no number", "raises", "has a wrong shape"],
+    ids=["allocates 4 GiB", "returns NaN", "raises", "has a wrong shape"],
 )
 def test_an_item_that_spares_the_process_fails_alone(running, poison, how):
     before = len(running.pids)
@@ -249,7 +249,7 @@ def test_while_one_worker_is_replaced_the_other_answers(pair):
     assert pair.model.state == READY
 
 
-def test_a_model_whose_workers_all_died_says_so_and_comes_back(pair):
+def test_a_model_whose_workers_all_died_is_restarting_then_ready(pair):
     for pid in filter(psutil.pid_exists, pair.pids):
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: pair.model.state[0] is ModelState.RESTARTING, "the deaths are noticed")

@@ -40,7 +40,7 @@ def test_a_folder_without_a_model_conf_is_named(tmp_path):
     )
 
 
-def test_a_file_that_is_no_ini_file_is_named(tmp_path):
+def test_a_malformed_ini_file_is_named(tmp_path):
     (tmp_path / "model.conf").write_text("just words")
     assert f"{tmp_path / 'model.conf'} is not an INI file" in error_message(
         ModelLoadError, read_model_folder, tmp_path
@@ -53,7 +53,7 @@ def test_a_missing_key_is_named(tmp_path, key):
     assert f"{tmp_path / 'model.conf'}: [model] {key}: " in message
 
 
-def test_an_unknown_key_is_named_beside_the_known_ones(tmp_path):
+def test_an_unknown_key_is_named_with_the_known_ones(tmp_path):
     message = error_message(ModelLoadError, read_model_folder, write(tmp_path, featuredim=12))
     assert "[model] has no key 'featuredim'; its keys are name, filename" in message
 
@@ -83,7 +83,7 @@ def test_a_malformed_value_is_quoted(tmp_path, key, value):
     )
 
 
-def test_an_unknown_kind_of_input_is_told_the_known_ones(tmp_path):
+def test_an_unknown_kind_of_input_is_named_with_the_known_ones(tmp_path):
     message = error_message(ModelLoadError, read_model_folder, write(tmp_path, input="sound"))
     assert message.endswith(
         "model.conf: [model] input = 'sound': should be image or text or tensor or vector"
@@ -299,7 +299,7 @@ def test_the_name_of_the_tokenizer_file_is_not_part_of_the_version(tmp_path):
     assert fingerprint(tmp_path, input="text", tokenizer="words.json") == before
 
 
-def test_where_texts_are_cut_is_part_of_the_version(tmp_path):
+def test_max_tokens_is_part_of_the_version(tmp_path):
     tokenizer_file(tmp_path)
     cuts = {fingerprint(tmp_path, input="text", max_tokens=number) for number in (64, 128)}
     assert len(cuts) == 2

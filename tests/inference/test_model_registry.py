@@ -20,7 +20,7 @@ def edit(folder, old, new):
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """Good and bad model folders side by side, and what is no model folder at all."""
+    """Good and bad model folders side by side, and one that is not a model folder."""
     models = tmp_path_factory.mktemp("mixed")
     save_model(models, "good")
     save_model(models, "lies", module=Tiny(), feature_dim=512)
@@ -42,19 +42,19 @@ def registry(mixed):
     registry.close()
 
 
-def test_the_good_model_is_served_beside_the_bad(registry):
+def test_a_good_model_is_served_next_to_bad_ones(registry):
     assert registry.models["good"].state == (ModelState.READY, "")
     future = registry.models["good"].embed(Payload("image", b"junk"))
     assert "not a JPEG" in str(future.exception(30))
 
 
-def test_a_model_that_is_not_what_it_says_is_quarantined(registry):
+def test_a_model_that_contradicts_its_conf_is_quarantined(registry):
     state, reason = registry.models["lies"].state
     assert state is ModelState.QUARANTINED
     assert "feature_dim = 512 in model.conf, but it returned shape (1, 12)" in reason
 
 
-def test_who_asks_a_quarantined_model_is_told_its_name_once(registry):
+def test_the_error_of_a_quarantined_model_names_it_once(registry):
     with pytest.raises(ModelUnavailable) as caught:
         registry.models["lies"].embed(Payload("image", b"junk"))
     assert str(caught.value).startswith("model 'lies' is quarantined: the program ")

@@ -35,19 +35,19 @@ def test_a_space_of_vectors_is_ready_at_once_and_runs_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["filename", "image_size", "max_batch_size", "labels"])
-def test_a_key_that_makes_no_sense_without_a_program_is_named(tmp_path, key):
+def test_a_key_that_needs_a_program_is_refused_without_one(tmp_path, key):
     says = rf"given/model.conf: \[model\] {key} does not apply to input = vector"
     with pytest.raises(ModelLoadError, match=says):
         read_model_folder(folder(tmp_path, f"{key} = 1\n"))
 
 
-def test_an_unknown_key_is_named_beside_those_of_a_space_of_vectors(tmp_path):
+def test_an_unknown_key_is_named_with_those_of_a_space_of_vectors(tmp_path):
     says = r"\[model\] has no key 'dim'; its keys are name, feature_dim, input, version, search_eng"
     with pytest.raises(ModelLoadError, match=says):
         read_model_folder(folder(tmp_path, "dim = 1\n"))
 
 
-def test_a_version_is_no_key_of_a_model_with_a_program(tmp_path):
+def test_a_model_with_a_program_has_no_version_key(tmp_path):
     (tmp_path / "model.conf").write_text(
         "[model]\nname = a\nfilename = a.pt\nprediction_dim = 0\nfeature_dim = 1\nversion = 2\n"
     )
@@ -75,7 +75,7 @@ def test_another_engine_or_name_is_the_same_space(tmp_path, text, keys):
     assert fingerprint(tmp_path, text, **keys) == fingerprint(tmp_path, "")
 
 
-def test_a_model_without_an_engine_of_its_own_has_the_servers(tmp_path):
+def test_a_model_that_configures_no_engine_uses_the_servers(tmp_path):
     engines = Engines("annoy", {"annoy": {"metric": "l2"}}, tmp_path / "server.conf")
     assert read_model_folder(folder(tmp_path, ""), engines).engine is engines.default
 
@@ -124,7 +124,7 @@ def test_a_model_may_have_another_engine_than_the_server(tmp_path):
         ),
     ],
 )
-def test_a_folder_whose_engine_cannot_be_is_not_served_and_says_why(tmp_path, text, says):
+def test_a_folder_with_an_invalid_engine_is_refused_with_the_reason(tmp_path, text, says):
     folder(tmp_path, "", "good")
     bad = folder(tmp_path, text, "bad")
     with pytest.raises(ModelLoadError, match=says) as caught:

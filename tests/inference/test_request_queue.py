@@ -89,7 +89,7 @@ def test_a_cancelled_request_is_never_handed_out():
     assert works(queue.take(10, 0, never)) == [1, 3]
 
 
-def test_requests_that_are_all_cancelled_are_no_batch(taker):
+def test_a_batch_of_cancelled_requests_is_not_run(taker):
     queue, futures = queue_of(1, 2)
     for future in futures:
         assert future.cancel()
@@ -134,7 +134,7 @@ def test_refuse_answers_all_who_wait_and_all_who_come():
     assert len(queue) == 0
 
 
-def test_each_who_is_refused_gets_an_error_of_its_own():
+def test_each_refused_request_has_its_own_error():
     """One error raised again and again would keep every caller's frames, payloads included."""
     queue, futures = queue_of(1, 2)
     queue.refuse(ShuttingDown("stopping"))
@@ -163,7 +163,7 @@ def test_a_take_that_is_not_wanted_any_more_returns_nothing(taker):
     assert taken.result(SOON) == []
 
 
-def test_who_gives_up_while_more_may_come_leaves_the_requests_where_they_are():
+def test_a_take_that_gives_up_while_waiting_for_more_leaves_the_requests_queued():
     queue, _ = queue_of(1)
     looks = iter([False, True, True])  # not at first; then, while waiting for more
     assert queue.take(2, HOUR, lambda: next(looks)) == []

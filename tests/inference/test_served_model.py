@@ -1,8 +1,9 @@
-"""Whatever a worker does, each request gets an answer and the model goes on, or says why not."""
+"""Whatever a worker does, each request is answered, and the model recovers or reports why not."""
 
 import random
 import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_items_that_queue_up_during_a_forward_pass_share_the_next(start, script)
     assert len(model._queue) == 0
 
 
-def test_a_batch_is_no_larger_than_max_batch_size(start, script):
+def test_a_batch_has_at_most_max_batch_size_items(start, script):
     model = start(max_batch_size=3)
     closed_gate(model, script)
     futures = [model.embed(item(value)) for value in range(1, 9)]
@@ -80,7 +81,7 @@ def test_a_batch_is_no_larger_than_max_batch_size(start, script):
     assert [answer(future)[1] for future in futures] == [3, 3, 3, 3, 3, 3, 2, 2]
 
 
-def test_an_item_with_an_error_of_its_own_fails_alone(start, script):
+def test_an_item_with_its_own_error_fails_alone(start, script):
     model = start()
     closed_gate(model, script)
     futures = [model.embed(item(value)) for value in (1, b"bad", 2)]
@@ -125,7 +126,7 @@ def test_a_worker_that_dies_idle_is_replaced(start, script):
     assert answer(model.embed(item(5))) == [5, 1]
 
 
-def test_a_model_that_keeps_dying_is_quarantined_and_everybody_told(start, script):
+def test_a_model_that_keeps_dying_is_quarantined_and_every_request_fails(start, script):
     model = start(max_batch_size=1)
     closed_gate(model, script)
     futures = [model.embed(item(b"crash")) for _ in range(CRASHES_TO_QUARANTINE)]
@@ -176,7 +177,7 @@ def test_a_restart_has_more_than_one_chance(start, script):
     assert answer(model.embed(item(1))) == [1, 1]
 
 
-def test_who_waits_for_a_restart_that_never_succeeds_is_told(start, script):
+def test_requests_that_wait_for_a_failing_restart_are_answered(start, script):
     model = start()
     assert model.wait_until_started(SOON)
     script.failing_starts = [OSError("no memory")] * STARTS_TO_QUARANTINE
@@ -185,7 +186,7 @@ def test_who_waits_for_a_restart_that_never_succeeds_is_told(start, script):
     assert "no memory" in str(error)
 
 
-def test_a_start_that_fails_as_nobody_thought_of_is_told_all_the_same(start, script):
+def test_an_unforeseen_failure_to_start_is_reported_too(start, script):
     model = start()
     assert model.wait_until_started(SOON)
     script.failing_starts = [RuntimeError("can't start new thread")]
@@ -254,7 +255,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("reply", ANSWERS.values(), ids=ANSWERS)
-def test_a_mad_answer_costs_a_worker_and_no_request_is_forgotten(start, script, reply):
+def test_an_invalid_answer_costs_a_worker_and_no_request_is_forgotten(start, script, reply):
     mad = Nonsense(lambda connection, batch: send_message(connection, *reply(batch)))
     script.start = mad.start
     model = start()
@@ -266,7 +267,7 @@ def test_a_mad_answer_costs_a_worker_and_no_request_is_forgotten(start, script, 
 @pytest.mark.parametrize(
     "frame", [b"\xff\x00", b"[" * 100_000, b"[]"], ids=["junk", "deep", "list"]
 )
-def test_what_is_no_message_costs_a_worker_and_no_request_is_forgotten(start, script, frame):
+def test_a_protocol_violation_costs_a_worker_and_no_request_is_forgotten(start, script, frame):
     mad = Nonsense(lambda connection, _: connection.send_bytes(frame))
     script.start = mad.start
     model = start()
@@ -336,7 +337,7 @@ def test_close_ends_a_start_that_is_under_way(script):
     future = model.embed(item(1))
     model.close()
     assert isinstance(answer(future), ShuttingDown)
-    assert model.wait_until_started(0), "nobody is left waiting for it"
+    assert model.wait_until_started(0), "a waiter would wait forever"
 
 
 def test_close_may_be_called_again(start):
@@ -355,7 +356,7 @@ def test_every_request_is_answered_whatever_happens(start, script, seed):
     def call(number):
         chance = random.Random(f"{seed}-{number}")
         for _ in range(150):
-            value = chance.choices([b"crash", b"hang", b"bad", 3], [4, 0.5, 10, 200])[0]
+            value: Any = chance.choices([b"crash", b"hang", b"bad", 3], [4, 0.5, 10, 200])[0]
             future = model.embed(item(value))
             futures.append(future)
             if chance.random() < 0.1:

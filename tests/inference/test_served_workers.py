@@ -45,7 +45,7 @@ def running(folder):
 
 @pytest.fixture(autouse=True)
 def ready(request):
-    """The worker is up, and nobody waits, before and after each test that shares it."""
+    """The worker is ready and its queue empty before and after each test that shares it."""
     if "running" not in request.fixturenames:
         yield
         return
@@ -67,7 +67,7 @@ def test_items_that_come_together_share_a_forward_pass(running):
     assert [shared_with(future) for future in futures[2:]] == [10] * 10
 
 
-def test_an_item_that_is_no_image_fails_alone(running):
+def test_an_item_that_is_not_an_image_fails_alone(running):
     futures = running.queue_up(gray(3), b"junk", gray(5), gray(6))
     running.go_on()
     with pytest.raises(UndecodableInput, match="not a JPEG"):
@@ -76,7 +76,7 @@ def test_an_item_that_is_no_image_fails_alone(running):
     assert shared_with(futures[2]) == 3
 
 
-def test_an_image_over_the_limit_of_the_server_is_refused(running):
+def test_an_image_over_the_servers_limit_is_refused(running):
     with pytest.raises(UndecodableInput, match="101 x 100 pixels; at most 10000"):
         running.embed(encoded(Image.new("L", (101, 100)))).result(SOON)
 
@@ -112,7 +112,7 @@ def test_an_interrupt_that_reaches_the_whole_group_does_not_end_a_worker(running
     assert len(running.pids) == before
 
 
-def test_close_answers_everybody_and_leaves_nothing_behind(folder):
+def test_close_answers_every_request_and_leaves_nothing_behind(folder):
     threads = set(threading.enumerate())
     running = Running(folder)
     assert running.model.wait_until_started(SOON)
@@ -194,6 +194,6 @@ def test_a_killed_server_takes_its_workers_along_even_amid_a_batch(tmp_path):
 
 def has_ended(process):
     try:
-        return process.status() == psutil.STATUS_ZOMBIE  # nobody is there to reap an orphan
+        return process.status() == psutil.STATUS_ZOMBIE  # an orphan may stay unreaped
     except psutil.NoSuchProcess:
         return True

@@ -29,7 +29,7 @@ def test_a_server_that_embedded_and_searched_has_imported_no_torch(tiny_models, 
     finished = subprocess.run(
         command, stdout=subprocess.PIPE, timeout=100, check=True, cwd=Path(__file__).parents[2]
     )
-    said = json.loads(finished.stdout)
-    assert said["found"] == ["one"]
-    assert "grpc" in said["imported"]
-    assert not {"torch", "torchvision", "PIL", "transformers"} & {*said["imported"]}
+    printed = json.loads(finished.stdout)
+    assert printed["found"] == ["one"]
+    assert "grpc" in printed["imported"]
+    assert not {"torch", "torchvision", "PIL", "transformers"} & {*printed["imported"]}

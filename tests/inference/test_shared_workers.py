@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psutil
 import pytest
@@ -24,7 +25,7 @@ IMAGE = Payload("image", encoded(noise(1)))
 
 @pytest.fixture
 def workers():
-    """Those that run, but for those that run already: to be asked for before the registry."""
+    """Lists the processes started since the fixture was set up: request it before the registry."""
     others = set(psutil.Process().children())
     return lambda: [child for child in psutil.Process().children() if child not in others]
 
@@ -53,7 +54,7 @@ def test_models_that_name_one_worker_run_in_one_process(workers, registry):
     assert not worker.is_running()
 
 
-def test_a_model_that_goes_leaves_the_other_serving(workers, registry):
+def test_unloading_a_model_leaves_the_other_serving(workers, registry):
     (before,) = workers()
     registry.end(registry.models["first"])
     assert embed(registry, "second").vector.shape == (4,)
@@ -63,11 +64,15 @@ def test_a_model_that_goes_leaves_the_other_serving(workers, registry):
     wait_for(lambda: not worker.is_running(), "the end of the process")
 
 
-def test_the_death_of_the_process_interrupts_both_and_both_come_back(workers, registry):
+def is_ready(registry, name):
+    return registry.models[name].state[0] is ModelState.READY
+
+
+def test_the_death_of_a_shared_worker_restarts_both_models(workers, registry):
     (worker,) = workers()
     worker.kill()
     for name in ("first", "second"):
-        wait_for(lambda name=name: registry.models[name].state[0] is ModelState.READY, name)
+        wait_for(partial(is_ready, registry, name), name)
         assert embed(registry, name).vector.any()
     (another,) = workers()
     assert another.pid != worker.pid
@@ -109,7 +114,7 @@ def test_the_same_bytes_decoded_in_the_same_way_are_decoded_once():
     assert decoder.decoded == [b"abc", b"abc"]
 
 
-def test_who_asks_while_it_is_decoded_waits_for_the_result():
+def test_a_request_during_decoding_waits_for_the_result():
     items, decoder = DecodedItems(), Decoder()
     decoder.gate.clear()
     with ThreadPoolExecutor(2) as threads:
@@ -120,14 +125,14 @@ def test_who_asks_while_it_is_decoded_waits_for_the_result():
     assert decoder.decoded == [b"abc"]
 
 
-def test_what_cannot_be_decoded_says_so_to_everybody():
+def test_a_failure_to_decode_reaches_every_model():
     items, decoder = DecodedItems(), Decoder()
     for _ in range(2):
         with pytest.raises(ValueError, match="it is bad"):
             items.get(b"bad", b"how", decoder)
 
 
-def test_what_is_larger_than_all_that_is_kept_is_decoded_each_time():
+def test_an_item_larger_than_the_cache_is_decoded_each_time():
     items = DecodedItems()
     large = torch.empty(1).expand(1 << 26)  # counts 256 MiB, takes none
     assert items.get(b"abc", b"how", lambda _data: large) is large

@@ -39,7 +39,7 @@ recall_interval = 0.01
 class FailingServer:
     """Starts servers one after the other on one data folder, `faults.root`.
 
-    deaths: how often each thing was under way when a server was killed.
+    deaths: how often a server was killed during each kind of call.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class FailingServer:
         return ServerProcess("-c", self._conf, log=self.log, environment=self.faults.environment)
 
     def address(self, process: ServerProcess) -> str | None:
-        """Where it serves; None where it was killed before."""
+        """Its address; None if it was killed before it served."""
         try:
             return process.address()
         except AssertionError:
@@ -75,7 +75,7 @@ class FailingServer:
     def write_until_killed(
         self, process: ServerProcess, address: str, ledger: Ledger, chance: random.Random
     ) -> None:
-        """Write until the disk kills the server or, where it is not going to, a timer does."""
+        """Write until the disk kills the server or, if it is not set to, a timer does."""
         writers = write_for_a_while(ledger, address, chance.randrange(1 << 30))
         if not self.faults["kill_at"]:
             killer = threading.Timer(chance.uniform(0.02, 0.6), process.kill)
@@ -89,7 +89,7 @@ class FailingServer:
     def write_and_stop(
         self, process: ServerProcess, address: str, ledger: Ledger, chance: random.Random
     ) -> None:
-        """Write for a moment, and stop the server in order."""
+        """Write for a moment, then stop the server in order."""
         writers = write_for_a_while(ledger, address, chance.randrange(1 << 30))
         threading.Event().wait(chance.uniform(0.02, 0.3))
         process.send(signal.SIGTERM)
@@ -98,7 +98,7 @@ class FailingServer:
             writer.stop()
 
     def kind_of_fault(self) -> str:
-        """What the disk failed in, without numbers: "write leveldb/N.log"."""
+        """The call that failed, without numbers: "write leveldb/N.log"."""
         return re.sub(r"\d+", "N", self.faults.fault)
 
     def _count_death(self, when: str = "") -> None:
@@ -113,10 +113,10 @@ def check(ledger: Ledger, address: str, *, last_may_be_lost: bool = False) -> in
 
 
 def after_some_calls(chance: random.Random) -> int:
-    """So many calls that change the disk; few as likely as many."""
+    """A random number of calls that change the disk, on a logarithmic scale."""
     return int(10 ** chance.uniform(0, 3))
 
 
-def told(faults: Counter[str]) -> str:
-    """Where the disk failed, a line each."""
+def summary(faults: Counter[str]) -> str:
+    """The calls in which the disk failed, one per line."""
     return "\n".join(f"{count:6} {where}" for where, count in faults.most_common())

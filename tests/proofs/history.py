@@ -32,7 +32,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """version: written or read; None where there is none. called, returned: on one clock."""
+    """version: written or read; None if the item does not exist. called, returned: on one clock."""
 
     kind: Kind
     version: Version

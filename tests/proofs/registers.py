@@ -49,11 +49,13 @@ class DatabaseRegisters:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.add(ANCHOR, **{MODEL: [0, 0]})
+        vectors: dict[str, Any] = {MODEL: [0, 0]}
+        database.add(ANCHOR, **vectors)
 
     def add(self, item_id: str, version: int) -> None:
         texts: dict[str, Any] = {"metadata": str(version).encode()}
-        self._database.add(item_id, texts=texts, **{MODEL: [version, 0]})
+        vectors: dict[str, Any] = {MODEL: [version, 0]}
+        self._database.add(item_id, texts=texts, **vectors)
 
     def add_many(self, versions: Mapping[str, int]) -> None:
         refused = self._database.add_vectors(

@@ -159,10 +159,10 @@ def check_damage(whole, tmp_path, file, how, rounds, capsys):
         try:
             check(folder, earlier=earlier)
         except (DataFolderError, CorruptRecord) as refusal:
-            said = str(refusal)
+            message = str(refusal)
             if file.startswith("segment") or file == "note":
                 raise
-            if victim.name not in said and "run `euclidesdb verify`" not in said:
+            if victim.name not in message and "run `euclidesdb verify`" not in message:
                 raise
             capsys.readouterr()
             assert main(["verify", "--data", str(spoilt)]) == 1, victim
@@ -175,7 +175,7 @@ def check_damage(whole, tmp_path, file, how, rounds, capsys):
         check(spoilt, earlier=False)
 
 
-def test_verify_says_that_all_is_well(whole, tmp_path, capsys):
+def test_verify_reports_an_intact_folder(whole, tmp_path, capsys):
     shutil.copytree(whole, tmp_path / "data")
     assert main(["verify", "--data", str(tmp_path / "data")]) == 0
     assert capsys.readouterr().out == "270 items with 270 vectors in 1 spaces: all is well\n"

@@ -85,7 +85,7 @@ def test_a_disk_fills_up_at_the_call_that_was_named(faults):
     assert faults.fault == "write a"
 
 
-def test_bytes_in_a_buffer_are_lost_where_there_is_no_room_at_the_close(faults):
+def test_buffered_bytes_are_lost_if_the_disk_is_full_at_close(faults):
     # faiss does not look whether a file could be closed: what reads it must notice
     faults.fill()
     small = "import faiss; faiss.write_index(faiss.IndexFlatL2(8), root + '/a')"
@@ -103,7 +103,7 @@ def test_bytes_in_a_buffer_are_lost_where_there_is_no_room_at_the_close(faults):
         "import os; os.link(root + '/old', root + '/a')",
     ],
 )
-def test_new_names_need_room_where_the_test_says_so(faults, program):
+def test_new_names_can_be_made_to_need_room(faults, program):
     (faults.root / "old").touch()
     faults.fill()
     assert run(faults, program).returncode == 0

@@ -18,7 +18,7 @@ import pytest
 
 import euclidesdb
 from euclidesdb_protos.legacy import euclidesproto_pb2 as legacy
-from tests.proofs.failing_server import ENGINES, FailingServer, after_some_calls, check, told
+from tests.proofs.failing_server import ENGINES, FailingServer, after_some_calls, check, summary
 from tests.proofs.writers import (
     DIM,
     IDS_EACH,
@@ -206,13 +206,13 @@ def test_writers_on_a_disk_that_fills_up_at_any_call_lose_nothing(tmp_path, roun
                 check_stored(ledger, client)
             process.kill()
     print(f"{4 * rounds} times full, {ledger.acknowledged} acknowledged writes, none lost")
-    print(told(found_no_room))
+    print(summary(found_no_room))
 
 
 @pytest.mark.parametrize(
     "step", [pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 19]
 )
-def test_a_start_that_finds_no_room_in_any_of_its_calls_says_so_or_works(filled, step):
+def test_a_start_that_meets_a_full_disk_at_any_call_works_or_reports_it(filled, step):
     server, process, _, ledger = filled
     process.kill()
     for calls in range(1, 10_000, step):
@@ -235,7 +235,7 @@ def test_a_start_that_finds_no_room_in_any_of_its_calls_says_so_or_works(filled,
     assert calls > 2 * step
 
 
-def test_a_start_without_room_says_so_and_works_when_there_is(filled):
+def test_a_start_on_a_full_disk_reports_it_and_works_when_there_is_room(filled):
     server, process, _, ledger = filled
     process.kill()
     server.faults.fill()

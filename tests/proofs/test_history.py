@@ -75,7 +75,7 @@ def test_a_contradictory_history_is_not(texts):
     assert contradiction([*map(operation, texts)]) is not None
 
 
-def test_the_operation_that_cannot_be_is_told():
+def test_the_contradictory_operation_is_named():
     history = [*map(operation, ["add 1 @ 0-1", "read @ 2-3", "read 1 @ 2-5"])]
     assert contradiction(history) is history[1]
 

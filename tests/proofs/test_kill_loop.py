@@ -26,7 +26,7 @@ from tests.proofs.failing_server import (
     FailingServer,
     after_some_calls,
     check,
-    told,
+    summary,
 )
 from tests.proofs.writers import MODEL, check_searches, vector
 from tests.support.ledger import Ledger
@@ -87,7 +87,9 @@ def test_a_server_killed_again_and_again_loses_nothing(tmp_path):
     for seed in (1, 2, 3):
         more, writes = killed_again_and_again(tmp_path / str(seed), seed, kills=5)
         deaths, acknowledged = deaths + more, acknowledged + writes
-    print(f"{deaths.total()} kills, {acknowledged} acknowledged writes, none lost\n{told(deaths)}")
+    print(
+        f"{deaths.total()} kills, {acknowledged} acknowledged writes, none lost\n{summary(deaths)}"
+    )
 
 
 @pytest.mark.long
@@ -101,7 +103,9 @@ def test_a_thousand_kills_lose_nothing(tmp_path):
             range(100, 112),
         ):
             deaths, acknowledged = deaths + more, acknowledged + writes
-    print(f"{deaths.total()} kills, {acknowledged} acknowledged writes, none lost\n{told(deaths)}")
+    print(
+        f"{deaths.total()} kills, {acknowledged} acknowledged writes, none lost\n{summary(deaths)}"
+    )
     assert deaths.total() >= 1000
     missed = [phase for phase in PHASES if not any(phase in where for where in deaths)]
     assert not missed, "nothing was ever killed there"
@@ -128,7 +132,7 @@ def test_a_start_after_an_orderly_stop_may_be_killed_in_any_of_its_calls(tmp_pat
             check(ledger, process.address())
         shutil.rmtree(server.data)
         shutil.copytree(stopped, server.data)
-    print(f"killed in each of {server.deaths.total()} calls\n{told(server.deaths)}")
+    print(f"killed in each of {server.deaths.total()} calls\n{summary(server.deaths)}")
     assert server.deaths.total() > 2, "it was never killed while it started"
 
 
@@ -167,5 +171,5 @@ def test_a_migration_may_be_killed_in_any_of_its_calls(tmp_path, step):
             assert (server.data / file.name).read_bytes() == file.read_bytes()
         shutil.rmtree(server.data)
         shutil.copytree(original, server.data)
-    print(f"{server.deaths.total()} kills\n{told(server.deaths)}")
+    print(f"{server.deaths.total()} kills\n{summary(server.deaths)}")
     assert server.deaths.total() > 2, "it was never killed while it migrated"

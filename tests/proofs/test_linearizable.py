@@ -2,7 +2,7 @@
 what each of them saw could have happened one after the other.
 
 What is stored and what is found are two registers. A write that is not acknowledged yet is
-stored before it is found, so whoever gets the new version may still find the old one.
+stored before it is found, so a caller that gets the new version may still find the old one.
 """
 
 from __future__ import annotations

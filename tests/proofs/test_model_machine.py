@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -141,7 +141,7 @@ def columns(draw: st.DrawFn) -> tuple[str, list[str], list[Numbers]]:
 
 
 class DatabaseMachine(RuleBasedStateMachine):
-    """Each rule does to a dict what it does to the database, in a folder of its own."""
+    """Each rule does to a dict what it does to the database, in its own folder."""
 
     def __init__(self, folder: Path, setting: Setting, tally: Tally) -> None:
         super().__init__()
@@ -332,7 +332,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         )
 
     def find(
-        self, queries: Sequence[object], model: str, conditions: Conditions
+        self, queries: Sequence[Any], model: str, conditions: Conditions
     ) -> Sequence[Neighbors | Exception]:
         asked = [each if isinstance(each, str) else ModelVector(each) for each in queries]
         request = FindRequest(asked, (model,), conditions)
@@ -412,7 +412,7 @@ def run_histories(folder: Path, setting: Setting, *, histories: int, steps: int)
     def machine() -> DatabaseMachine:
         return DatabaseMachine(folder / "database", setting, tally)
 
-    factory: Callable[[], DatabaseMachine] = machine
+    factory: Any = machine  # the annotation in hypothesis is narrower than its documentation
     run_state_machine_as_test(
         factory,
         settings=settings(
@@ -430,7 +430,7 @@ def run_histories(folder: Path, setting: Setting, *, histories: int, steps: int)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_database_does_what_a_dict_and_brute_force_do(tmp_path, name):
+def test_the_database_agrees_with_a_dict_and_brute_force(tmp_path, name):
     histories = 12 if SETTINGS[name].recall == 1.0 else 6
     run_histories(tmp_path, SETTINGS[name], histories=histories, steps=40)
 
@@ -438,7 +438,7 @@ def test_the_database_does_what_a_dict_and_brute_force_do(tmp_path, name):
 @pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", SETTINGS)
-def test_twenty_thousand_steps_do(tmp_path, name):
+def test_twenty_thousand_steps_agree_with_a_dict_and_brute_force(tmp_path, name):
     tally = run_histories(tmp_path, SETTINGS[name], histories=140, steps=200)
     assert tally.steps >= 20_000
     assert SETTINGS[name].options.get("index_type") in {None, *tally.segments}

@@ -1,6 +1,6 @@
 """The power fails: what was not synced is gone, or half there; what was acknowledged is not.
 
-`tests/support/disk_faults.py` says what a power cut takes. With `sync = false` the last writes
+`tests/support/disk_faults.py` defines what a power cut loses. With `sync = false` the last writes
 may be gone, from some point on.
 """
 
@@ -51,7 +51,7 @@ class PowerCuts:
         return self._ledger.acknowledged
 
     def run(self, cuts: int) -> None:
-        """So many cuts: while it starts, at any call or moment, and after an orderly stop."""
+        """Power cuts while it starts, at any call or moment, and after an orderly stop."""
         for _ in range(cuts):
             before = self._folder / "before"
             shutil.copytree(self._server.data, before)
@@ -96,7 +96,7 @@ class PowerCuts:
         return address
 
 
-def told(cuts: int, sync: bool, runs: list[PowerCuts]) -> str:
+def summary(cuts: int, sync: bool, runs: list[PowerCuts]) -> str:
     acknowledged, lost = sum(run.acknowledged for run in runs), sum(run.lost for run in runs)
     return f"{cuts} power cuts with sync = {sync}: {acknowledged} writes acknowledged, {lost} lost"
 
@@ -105,7 +105,7 @@ def told(cuts: int, sync: bool, runs: list[PowerCuts]) -> str:
 def test_power_cuts_take_nothing_that_was_promised(tmp_path, sync):
     run = PowerCuts(tmp_path / "run", int(sync), sync=sync)
     run.run(4)
-    print(told(4, sync, [run]))
+    print(summary(4, sync, [run]))
 
 
 @pytest.mark.parametrize("sync", [True, False])
@@ -134,7 +134,7 @@ def test_two_hundred_power_cuts_take_nothing_that_was_promised(tmp_path, sync):
     runs = [PowerCuts(tmp_path / str(seed), seed, sync=sync) for seed in range(10, 18)]
     with ThreadPoolExecutor(PARALLEL) as threads:
         [*threads.map(lambda run: run.run(25), runs)]
-    print(told(200, sync, runs))
+    print(summary(200, sync, runs))
 
 
 @pytest.mark.parametrize(

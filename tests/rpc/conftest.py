@@ -1,4 +1,4 @@
-"""A real server per search engine, each with the same items; shared by every test that asks it."""
+"""A real server per search engine, each with the same items; shared by every test that calls it."""
 
 from __future__ import annotations
 

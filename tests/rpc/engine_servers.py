@@ -1,6 +1,6 @@
-"""One server per search engine, loaded with the same items, beside an independent reference.
+"""One server per search engine, loaded with the same items, next to an independent reference.
 
-The reference holds the vectors that the server said it wrote, and computes every distance
+The reference holds the vectors that the server reported as written, and computes every distance
 from them in float64, by the formulas that protos/README.md gives.
 """
 
@@ -144,7 +144,7 @@ class Loaded:
         return [ids[row] for row in order], distances[order]
 
     def refresh(self) -> None:
-        """EuclidesDB's refresh; returns once the segment it asks for is written."""
+        """EuclidesDB's refresh; returns once the requested segment is written."""
         newest = max(generations(self.data), default=0)
         self.stubs.legacy.Shutdown(legacy.ShutdownRequest(shutdown_type=1))
         wait_for(lambda: max(generations(self.data), default=0) > newest, "a new segment")

@@ -1,9 +1,9 @@
-"""A database whose every call raises what the test tells it to, served as the real one is."""
+"""A database whose every call raises the error that the test sets, served like a real one."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import grpc
 
@@ -15,7 +15,7 @@ from euclidesdb_server.rpc.v1 import FeatureDatabaseService
 
 
 class FaultyDatabase:
-    """Stands where a real FeatureDatabase would, for faults that it shows only by chance."""
+    """Replaces a FeatureDatabase, for faults that a real one shows only by chance."""
 
     def __init__(self) -> None:
         self.fault: Exception = NotImplementedError()
@@ -27,10 +27,10 @@ class FaultyDatabase:
 
 
 class FaultyServer:
-    """Both services over a FaultyDatabase. address: where."""
+    """Both services over a FaultyDatabase, at `address`."""
 
     def __init__(self) -> None:
-        self.database: Any = FaultyDatabase()
+        self.database = cast(Any, FaultyDatabase())  # the services use only its calls
         self._pool = ThreadPoolExecutor(4)
         self._server = grpc.server(self._pool, interceptors=[ErrorInterceptor()])
         add_v1: Any = database_pb2_grpc.add_FeatureDatabaseServicer_to_server

@@ -1,4 +1,4 @@
-"""EuclidesDB's service as its clients use it, beside v1 on the same items."""
+"""EuclidesDB's service as its clients use it, next to v1 on the same items."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_an_id_that_is_not_the_decimal_form_of_an_int32_is_not_of_this_service(
     client.remove(item_id)
 
 
-def test_each_model_answers_in_its_own_space_in_the_order_asked(stub):
+def test_each_model_answers_in_its_own_space_in_the_requested_order(stub):
     for number in range(700, 705):
         add(stub, number, number, models=["tiny", "other"])
     request = pb.FindSimilarImageByIdRequest(top_k=3, image_id=702, models=["other", "tiny"])
@@ -200,7 +200,7 @@ def test_adding_an_image_again_for_one_model_keeps_its_vectors_of_the_others(stu
     assert sorted(client.get("800").models) == ["other", "tiny"]
 
 
-def test_adding_another_image_drops_what_other_models_said_of_the_old_one(stub, client):
+def test_adding_another_image_drops_the_vectors_of_other_models(stub, client):
     add(stub, 801, 801, models=["tiny", "other"])
     add(stub, 801, 802, models=["tiny"])
     assert client.get("801").models == ("tiny",)

@@ -1,4 +1,4 @@
-"""`Shutdown`, for whom it is allowed, and that a refresh disturbs nobody."""
+"""`Shutdown`: who may call it, and that a refresh disturbs no other call."""
 
 from __future__ import annotations
 

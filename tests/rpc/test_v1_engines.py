@@ -55,7 +55,7 @@ def test_a_search_for_more_than_there_is_finds_every_item_once_and_invents_none(
 
 
 @every_engine
-def test_removed_items_are_gone_and_replaced_ones_are_where_they_are_now(loaded):
+def test_removed_items_are_not_found_and_replaced_ones_have_their_new_vectors(loaded):
     for number in (*REMOVED, *REPLACED):
         # the segment on disk still has a row exactly there
         found = loaded.client.find_similar(image=sample_image(number), model="tiny", top_k=1000)[

@@ -150,7 +150,8 @@ HOSTILE = {
     "data shorter than its shape": ("AddItem", add_vector(array(np.ones(11), shape=[12])),
                                     "INVALID_ARGUMENT", "invalid_request", "44 bytes"),
     "data of half a number": (
-        "AddItem", add_vector(pb.Array(data_type=1, shape=[12], data=b"\0" * 46)),
+        "AddItem",
+        add_vector(pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=[12], data=b"\0" * 46)),
         "INVALID_ARGUMENT", "invalid_request", "46 bytes"),
     "a negative shape": ("AddItem", add_vector(array(np.ones(12), shape=[-12])),
                          "INVALID_ARGUMENT", "invalid_request", "(-12,)"),
@@ -231,7 +232,7 @@ def test_a_hostile_request_is_refused_and_changes_nothing(
 
 @pytest.mark.parametrize("method", ["AddItem", "GetItem", "RemoveItem", "FindSimilar"])
 @pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\x0a\x05ab", b"\x0a\x02\xff\xfe"])
-def test_bytes_that_are_no_request_are_an_invalid_argument(stubs, method, data):
+def test_an_unparsable_request_is_an_invalid_argument(stubs, method, data):
     call = stubs.channel.unary_unary(f"/euclidesdb.v1.FeatureDatabase/{method}")
     refused = refusal(call, data)
     assert (refused.status, refused.reason) == (STATUS.INVALID_ARGUMENT, "invalid_request")
@@ -326,7 +327,7 @@ def test_a_payload_for_one_model_and_a_vector_for_another_are_written_as_one(cli
     client.remove("mixed")
 
 
-def test_what_is_stored_comes_back_where_asked_for(client):
+def test_stored_parts_are_returned_on_request(client):
     attributes = {"brand": "ü", "sizes": [40, 41.5], "gone": None}
     client.add("full", image=IMAGE, models=["tiny"], attributes=attributes, metadata=b"\0\xff")
     bare = client.get("full")
@@ -371,7 +372,7 @@ def test_a_vector_of_the_version_served_is_taken(client):
     client.remove("versioned")
 
 
-def test_a_model_named_twice_is_asked_once(client):
+def test_a_model_named_twice_is_searched_once(client):
     answers = client.find_similar(image=IMAGE, models=["tiny", "tiny"], top_k=1)
     assert list(answers) == ["tiny"]
 

@@ -82,7 +82,7 @@ def test_a_scan_goes_on_over_every_piece_and_stops_at_its_end(database):
     assert [*database.scan(b"m", b"n")] == []
 
 
-def test_whoever_uses_it_after_it_is_closed_is_told(database):
+def test_using_a_closed_store_raises(database):
     scan = database.scan(b"a", b"z")
     snapshot = database.snapshot()
     put(database, b"k")

@@ -55,11 +55,12 @@ def test_what_is_written_is_read_back_after_reopening(tmp_path):
         found = store.embedding(number, label)
         assert found.vector.tolist() == [1.5, -2]
         assert found.predictions.tolist() == [0.25, 0.75]
+        assert record.payload_label is not None
         assert store.payload(record.payload_label) == IMAGE
         assert store.space(number).feature_dim == 2
 
 
-def test_what_is_not_there_is_none(store):
+def test_missing_records_are_none(store):
     assert store.item("nobody") is None
     assert store.item_id(1) is None
     assert store.embedding(space(store), 1) is None
@@ -124,7 +125,7 @@ def test_a_removal_leaves_nothing_but_tombstones(store):
     assert store.tombstones(other).tolist() == [second.labels[other]]
     store.drop_tombstones(one, store.tombstones(one).tolist())
     store.drop_tombstones(other, store.tombstones(other).tolist())
-    # what stays for good: that labels are reserved
+    # what remains: the reservation of labels
     assert everything(store).keys() - empty.keys() == {b"\x02"}
 
 
@@ -150,7 +151,7 @@ def test_a_snapshot_stays_as_it_was(store):
     assert everything(store) != before
 
 
-def test_a_write_cut_short_anywhere_is_there_whole_or_not_at_all(tmp_path):
+def test_a_torn_write_is_applied_whole_or_not_at_all(tmp_path):
     """A crash leaves any prefix of LevelDB's log; each must show the item before or after."""
     live = tmp_path / "live"
     with FeatureStore(live) as store:
@@ -179,7 +180,7 @@ def log_of(folder: Path) -> Path:
     return log
 
 
-def test_a_closed_store_says_that_it_is_closed(store):
+def test_a_closed_store_reports_that_it_is_closed(store):
     number = space(store)
     store.close()
     store.close()

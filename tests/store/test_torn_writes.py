@@ -106,7 +106,9 @@ def test_damage_before_the_last_write_is_refused_and_nothing_is_cut(crashed, end
             with pytest.raises(DataFolderError, match="damaged"):
                 opened(crashed, tmp_path, bytes(damaged))
             assert log_of(tmp_path / "leveldb").read_bytes() == damaged
-            assert has_record_after(bytes(damaged), find_invalid_record(bytes(damaged)))
+            bad = find_invalid_record(bytes(damaged))
+            assert bad is not None
+            assert has_record_after(bytes(damaged), bad)
 
 
 def test_zeros_in_the_midst_are_damage_though_leveldb_passes_over_them(crashed, ends, tmp_path):

@@ -1,1 +1,1 @@
-"""What several tests need: tiny real models, real servers, images."""
+"""Helpers of several rooms: tiny real models, real servers, images, and the ledger of writes."""

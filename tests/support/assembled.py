@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from euclidesdb_server.database.requests import (
     FindRequest,
     ModelVector,
 )
-from euclidesdb_server.database.results import Item, Neighbor
+from euclidesdb_server.database.results import Item, Neighbor, StoredEmbedding
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import DatabaseError
@@ -58,7 +58,7 @@ def no_models(folder: Path) -> ModelRegistry:
 
 
 class Database:
-    """A FeatureDatabase with its parts, and short forms of what a test asks of it.
+    """A FeatureDatabase with its parts, and short forms of common calls.
 
     dims: the models whose spaces there are, with the length of their vectors; a model's
     fingerprint is the registry's, or "version 1".
@@ -111,21 +111,23 @@ class Database:
         return otherwise if served is None else served.folder.fingerprint
 
     def add(
-        self, item_id: str, *, texts: Mapping[str, object] | None = None, **vectors: list[float]
-    ):
+        self, item_id: str, *, texts: Mapping[str, Any] | None = None, **vectors: list[float]
+    ) -> tuple[StoredEmbedding, ...]:
         """Add ready-made vectors by model; texts: `attributes_json` and `metadata`."""
         made = {name: ModelVector(vector(*values)) for name, values in vectors.items()}
         return self.features.add(AddRequest(item_id, vectors=made, **(texts or {})), CALL)
 
     def add_vectors(
-        self, model: str, ids: list[str], vectors: object, **columns: object
+        self, model: str, ids: list[str], vectors: object, **columns: Any
     ) -> dict[int, DatabaseError]:
         """Add by columns; why some are refused, by position."""
         made = VectorColumns(ids, np.array(vectors, np.float32), **columns)
         outcomes = self.features.add_vectors(AddVectorsRequest(model, made))
         return {row: error for row, error in enumerate(outcomes) if error is not None}
 
-    def add_image(self, item_id: str, seed: int, *models: str, **others: object):
+    def add_image(
+        self, item_id: str, seed: int, *models: str, **others: Any
+    ) -> tuple[StoredEmbedding, ...]:
         """Add the image of that seed, embedded with the models."""
         return self.features.add(AddRequest(item_id, sample_image(seed), models, **others), CALL)
 
@@ -135,7 +137,9 @@ class Database:
     def vectors(self, item_id: str) -> dict[str, list[float]]:
         return {found.model: found.vector.tolist() for found in self.get(item_id).embeddings}
 
-    def near(self, query: object, model: str, top_k: int = 100, **options) -> tuple[Neighbor, ...]:
+    def near(
+        self, query: Any, model: str, top_k: int = 100, **options: Any
+    ) -> tuple[Neighbor, ...]:
         """Neighbors of a stored id, a payload, or the numbers of a vector."""
         if isinstance(query, list):
             query = ModelVector(np.array(query, np.float32))
@@ -143,7 +147,7 @@ class Database:
         (answer,) = self.features.find_similar(request, CALL)
         return tuple(answer.neighbors)
 
-    def ids(self, query: object, model: str, top_k: int = 100, **options) -> list[str]:
+    def ids(self, query: Any, model: str, top_k: int = 100, **options: Any) -> list[str]:
         return [neighbor.id for neighbor in self.near(query, model, top_k, **options)]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A user who makes every call there is, well and badly, over and over, on the same few items."""
+"""A client that makes every call, valid and invalid, repeatedly and on the same few items."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Vectors = npt.NDArray[np.float32]
 
 
 class Caller:
-    """A user who makes every call there is, in rounds, each over a connection of its own.
+    """A client that makes every call in rounds, each over a new connection.
 
-    calls: made so far. late: how many were given up by their deadline.
+    calls: the number made so far. late: how many ended at their deadline.
     """
 
     def __init__(self, address: str, seed: int) -> None:
@@ -37,8 +37,8 @@ class Caller:
         calls = [
             *(self.add, self.add_many, self.add_vectors, self.remove, self.add_and_remove),
             *(self.get, self.search, self.search_by_id, self.search_many, self.search_many_by_id),
-            *(self.list_models, self.send_what_is_wrong, self.ask_for_what_is_not_there),
-            *(self.search_late, self.write_late, self.leave_in_the_middle),
+            *(self.list_models, self.send_invalid_requests, self.request_unknown_items),
+            *(self.search_late, self.write_late, self.close_in_flight),
         ]
         for _ in range(rounds):
             self._chance.shuffle(calls)
@@ -90,17 +90,17 @@ class Caller:
     def list_models(self, client: euclidesdb.Client) -> None:
         client.models()
 
-    def send_what_is_wrong(self, client: euclidesdb.Client) -> None:
+    def send_invalid_requests(self, client: euclidesdb.Client) -> None:
         with pytest.raises(euclidesdb.DimensionMismatch):
             client.add(self._id(), vectors={MODEL: [1.0]})
         (refused, *_) = client.add_many([euclidesdb.NewItem("", vectors={MODEL: [0.0] * DIM})])
         assert isinstance(refused.error, euclidesdb.InvalidRequest)
 
-    def ask_for_what_is_not_there(self, client: euclidesdb.Client) -> None:
+    def request_unknown_items(self, client: euclidesdb.Client) -> None:
         with pytest.raises(euclidesdb.UnknownModel):
             client.find_similar(vector=[1.0], model="other")
         with pytest.raises(euclidesdb.UnknownItem):
-            client.get("nobody")
+            client.get("unknown")
 
     def search_late(self, client: euclidesdb.Client) -> None:
         seconds = self._chance.uniform(0.0, 0.05)
@@ -118,7 +118,7 @@ class Caller:
                 raise
             self.late += 1
 
-    def leave_in_the_middle(self, _: euclidesdb.Client) -> None:
+    def close_in_flight(self, _: euclidesdb.Client) -> None:
         with ThreadPoolExecutor(1) as thread:
             client = euclidesdb.Client(self._address)
             vectors = self._vectors(300)

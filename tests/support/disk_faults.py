@@ -28,7 +28,7 @@ BLOCK = 4096
 
 @functools.cache
 def library() -> Path:
-    """The shim, compiled once per run."""
+    """The shim, compiled once per process."""
     built = Path(tempfile.mkdtemp(prefix="disk-faults-")) / "disk_faults.so"
     compiler = os.environ.get("CC", "cc")
     command = [compiler, "-O1", "-shared", "-fPIC", "-o", str(built), str(SOURCE), "-ldl"]
@@ -77,9 +77,9 @@ class DiskFaults:
         return text.replace(f"{self.root}/", "").replace(str(self.root), ".")
 
     def fill(self, calls: int = 0, *, names: bool = False) -> None:
-        """There is no room from now on, or from the so-manieth call that changes the disk.
+        """From now on, or from that many changing calls from now on, the disk is full.
 
-        names: nor is there any for the names of new files and folders.
+        names: nor can new files and folders be created.
         """
         self._page[FAULT] = bytes(1024)
         self["refused"] = 0
@@ -90,20 +90,20 @@ class DiskFaults:
             self["full"] = 1
 
     def make_room(self) -> None:
-        """From now on there is room again."""
+        """From now on there is room on the disk again."""
         self["full"] = self["full_at"] = 0
 
     def kill_in(self, calls: int) -> None:
-        """Kill the process in the so-manieth call from now that changes the disk."""
+        """Kill the process in the call that changes the disk for the `calls`-th time from now."""
         self._page[FAULT] = bytes(1024)
         self["kill_at"] = self["calls"] + calls
 
     def spare(self) -> None:
-        """Kill nothing any more."""
+        """Stop killing."""
         self["kill_at"] = 0
 
     def close(self) -> None:
-        """Let go of the control page."""
+        """Release the control page."""
         self._page.close()
 
 
@@ -120,7 +120,7 @@ class _Change:
 
 @dataclass(slots=True)
 class _History:
-    """What a trace says: changes of names in order, and how much of each file was synced."""
+    """A trace: changes of names in order, and how much of each file was synced."""
 
     changes: list[_Change] = field(default_factory=list)
     synced: dict[int, int] = field(default_factory=dict)
@@ -221,7 +221,7 @@ def _apply(change: _Change, files: dict[str, int | Path], folders: set[str]) -> 
 
 
 def _by_inode(faults: DiskFaults) -> dict[int, bytes]:
-    """What every file holds that is there, or was removed or replaced meanwhile."""
+    """The content of every file that exists, or was removed or replaced, by inode."""
     kept = [*faults.kept.iterdir()]
     live = [path for path in faults.root.rglob("*") if path.is_file()]
     return {path.stat().st_ino: path.read_bytes() for path in [*kept, *live]}

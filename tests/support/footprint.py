@@ -1,4 +1,4 @@
-"""What a process and a folder take of the machine."""
+"""The resources that a process and a folder use."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Of a process at one moment.
+    """The footprint of a process at one moment.
 
-    memory: bytes resident that are its own: pages of mapped files, which the system takes back
-    when it likes, are not among them. files: descriptors open, sockets included. maps: regions
-    of memory, those of mapped files among them.
+    memory: private resident bytes: not the pages of mapped files, which the system can reclaim.
+    files: open descriptors, sockets included. maps: memory regions, mapped files included.
     """
 
     memory: int
@@ -43,17 +42,17 @@ def footprint(process: psutil.Process) -> Footprint:
 
 
 def disk_use(folder: Path) -> int:
-    """The bytes that the files below a folder take on disk."""
+    """The bytes that the files in a folder use on disk."""
     used = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            with suppress(FileNotFoundError):  # files come and go meanwhile
+            with suppress(FileNotFoundError):  # files are created and deleted meanwhile
                 used += Path(parent, name).stat().st_blocks * 512
     return used
 
 
 def peak(readings: Sequence[Footprint]) -> Footprint:
-    """The most of each."""
+    """The maximum of each reading."""
     return Footprint(
         memory=max(each.memory for each in readings),
         threads=max(each.threads for each in readings),

@@ -45,9 +45,9 @@ def save_model(
 
 
 class SlowOnWhite(torch.nn.Module):
-    """As Tiny, but an image that is white all over takes it some seconds of arithmetic.
+    """Like Tiny, but a white image takes some seconds of arithmetic.
 
-    In many small steps, which no number of cores does any faster.
+    It runs in many small steps, which more cores do not make faster.
     """
 
     def __init__(self, rounds: int) -> None:

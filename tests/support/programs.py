@@ -1,4 +1,4 @@
-"""Programs with bad moods, for tests of the worker process around them."""
+"""Programs that crash or hang on certain images, for tests of the worker process around them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tests.support.images import encoded
 
 
 class Moody(torch.nn.Module):
-    """Features: the mean of each channel, and how many shared the forward pass (where more than
-    two did: the load check would see the difference). A batch with a white image kills the
-    process, one with a black image never ends. No predictions.
+    """Features: the mean of each channel, and the size of the batch if it is more than two (the
+    load check would notice the difference). A batch with a white image kills the process, one
+    with a black image never ends. No predictions.
     """
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -20,7 +20,7 @@ class Moody(torch.nn.Module):
         while bool((means.amax(dim=1) == 0).any()):
             rounds += 1
         if bool((means.amin(dim=1) == 1).any()):
-            # an index that nobody checks: a write far outside of the tensor
+            # an unchecked index: a write far outside of the tensor
             far = torch.full([1, 1], 1 << 60, dtype=torch.long)
             wild = torch.ops.aten._sparse_coo_tensor_unsafe(far, torch.ones([1]), [4])
             means = means + wild.to_dense().sum()

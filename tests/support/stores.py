@@ -60,9 +60,9 @@ def stored_rows(store: StoreReader, number: int, dim: int, after: int = 0) -> di
 
 
 def copy_of_crashed(folder: Path, copy: Path) -> Path:
-    """What a crash leaves at this moment: the files as they are, without a close."""
+    """A copy of the files at this moment, without a close: what a crash would leave."""
     while True:
-        # files come and go: LevelDB deletes tables, and segments are built, in other threads
+        # other threads delete tables of LevelDB and build segments
         with suppress(FileNotFoundError, shutil.Error):
             before = _listing(folder)
             shutil.copytree(folder, copy)

@@ -1,4 +1,4 @@
-"""Model folders that hold nothing but a model.conf: spaces of ready-made vectors."""
+"""Model folders that hold only a model.conf: spaces of ready-made vectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 def save_vector_space(
     folder: Path, name: str = "given", *, feature_dim: int = 3, more: str = ""
 ) -> Path:
-    """Write `folder/name/model.conf`; `more`: further keys, and sections. Returns that folder."""
+    """Write `folder/name/model.conf`; `more` adds keys and sections. Returns the folder."""
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
     head = f"[model]\nname = {name}\ninput = vector\nfeature_dim = {feature_dim}\n"

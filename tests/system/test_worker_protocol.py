@@ -53,7 +53,7 @@ def test_a_message_arrives_as_it_was_sent(pipe):
         "deep",
     ],
 )
-def test_what_is_no_message_is_a_protocol_error(pipe, frame):
+def test_a_malformed_message_is_a_protocol_error(pipe, frame):
     ours, theirs = pipe
     ours.send_bytes(frame)
     with pytest.raises(ProtocolError, match="not a message"):

@@ -1,4 +1,4 @@
-"""A mask of rows is kept as bits, and asked without unpacking them."""
+"""A mask of rows is stored as bits, and queried without unpacking them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from euclidesdb_server.values.row_mask import RowMask
 ALLOWED = np.random.default_rng(0).random(1003) < 0.3
 
 
-def test_a_mask_says_which_rows_it_allows():
+def test_a_mask_allows_its_rows():
     mask = RowMask(ALLOWED)
     assert (mask.size, mask.count) == (1003, int(np.count_nonzero(ALLOWED)))
     np.testing.assert_array_equal(mask.as_bool(), ALLOWED)
     np.testing.assert_array_equal(mask.rows(), np.flatnonzero(ALLOWED))
-    asked = np.random.default_rng(1).integers(0, 1003, (7, 300))
-    np.testing.assert_array_equal(mask.allows(asked), ALLOWED[asked])
-    assert mask.allows(asked).dtype == np.bool_
+    queried = np.random.default_rng(1).integers(0, 1003, (7, 300))
+    np.testing.assert_array_equal(mask.allows(queried), ALLOWED[queried])
+    assert mask.allows(queried).dtype == np.bool_
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 1003])

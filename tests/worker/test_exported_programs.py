@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.inference.model_folder import read_model_folder
+from euclidesdb_server.inference.model_folder import ModelFolder, read_model_folder
 from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.load_check import keeps_outputs
 from euclidesdb_server.worker.loading import load_program
@@ -76,7 +76,7 @@ def save_exported(
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """The network as an exported program, its TorchScript twin beside it."""
+    """The network as an exported program, its TorchScript twin next to it."""
     return save_exported(tmp_path_factory.mktemp("exported"), Network(), **DIMS)
 
 
@@ -182,7 +182,7 @@ def test_a_program_that_was_frozen_before_it_was_saved_is_served(tmp_path):
 
 @torch.jit.interface
 class Scale(torch.nn.Module):
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
+    def forward(self, values: torch.Tensor) -> torch.Tensor:  # type: ignore[empty-body]
         pass
 
 
@@ -198,7 +198,7 @@ class Doubled(torch.nn.Module):
 class CannotBeFrozen(torch.nn.Module):
     """torch.jit.freeze does not support what this assigns."""
 
-    scale: Scale
+    scale: Any  # Scale, which Doubled implements for TorchScript only
 
     def __init__(self) -> None:
         super().__init__()
@@ -253,6 +253,7 @@ def test_an_optimized_program_that_answers_alike_is_used(tmp_path):
 @pytest.mark.parametrize("kind", ["program.pt", "program.pt2"])
 def test_a_device_that_is_not_there_is_named(exported, device, kind):
     model = read_model_folder(exported)
+    assert isinstance(model, ModelFolder)
     message = load_message(model, device=device, threads=1, max_image_pixels=10**6)
     message["program"] = str(exported / kind)
     with pytest.raises(ModelLoadError, match=rf"^devices: {device} does not exist: torch finds"):

@@ -152,7 +152,7 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_an_image_is_turned_as_its_exif_says(orientation):
+def test_an_image_is_rotated_by_its_exif_orientation(orientation):
     image = sample_image(12, 8)
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -1,4 +1,4 @@
-"""Pixels are normalized, stretched and resampled as model.conf says."""
+"""Pixels are normalized, stretched and resampled as model.conf defines."""
 
 import numpy as np
 import pytest
@@ -33,10 +33,10 @@ def unit_pixels(image):
 @pytest.mark.parametrize("keys", [("mean", "std"), ("mean",), ("std",)], ids=" and ".join)
 def test_each_channel_is_less_its_mean_and_divided_by_its_std(keys):
     images = [noise(1), noise(2)]
-    said = {key: IMAGENET[key] for key in keys}
-    mean, std = (torch.tensor(said.get(key, [plain] * 3)).view(3, 1, 1)
+    given = {key: IMAGENET[key] for key in keys}
+    mean, std = (torch.tensor(given.get(key, [plain] * 3)).view(3, 1, 1)
                  for key, plain in (("mean", 0.0), ("std", 1.0)))  # fmt: skip
-    got = batch(*images, **said)
+    got = batch(*images, **given)
     expected = torch.stack([(unit_pixels(image) - mean) / std for image in images])
     assert (got.shape, got.dtype) == (expected.shape, torch.float32)
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""What is no image, or too large a one, is Undecodable, and nothing else is ever raised."""
+"""Bytes that are not an image, or too large an image, raise Undecodable and nothing else."""
 
 import numpy as np
 import pytest
@@ -19,12 +19,12 @@ NOT_IMAGES = {
 }
 
 
-def test_no_bytes_are_no_image():
+def test_an_empty_payload_is_refused():
     assert error_message(Undecodable, image_input().decode, b"") == "the image is empty"
 
 
 @pytest.mark.parametrize("data", NOT_IMAGES.values(), ids=NOT_IMAGES)
-def test_what_is_no_image_is_told_what_would_be(data):
+def test_bytes_that_are_not_an_image_are_refused_with_the_known_formats(data):
     assert (
         error_message(Undecodable, image_input().decode, data)
         == "the bytes are not a JPEG, PNG, WEBP, GIF, BMP or TIFF image"

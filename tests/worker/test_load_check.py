@@ -1,4 +1,4 @@
-"""A program that is not what its model.conf says is refused before it serves, and told why."""
+"""A program that contradicts its model.conf is refused before it serves, with the reason."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_features_that_depend_on_the_batch_are_found(tmp_path):
     assert "the program's features of an item change when another shares its batch" in message
 
 
-def test_a_batch_dependence_does_not_matter_where_there_are_no_batches(tmp_path):
+def test_batch_dependence_is_accepted_if_max_batch_size_is_one(tmp_path):
     assert outcome(load(tmp_path, SoftmaxOverTheBatch(), max_batch_size=1))[2] is None
 
 
@@ -151,7 +151,7 @@ def test_an_image_mode_the_model_cannot_take_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["junk", "cut", "empty"])
-def test_a_corrupt_archive_is_no_torchscript_program(tmp_path, damage):
+def test_a_corrupt_archive_is_not_a_torchscript_program(tmp_path, damage):
     folder = save_model(tmp_path)
     program = folder / "program.pt"
     whole = program.read_bytes()
@@ -163,7 +163,7 @@ def test_a_corrupt_archive_is_no_torchscript_program(tmp_path, damage):
     assert str(program) in str(caught.value)
 
 
-def test_a_state_dict_is_no_torchscript_program(tmp_path):
+def test_a_state_dict_is_not_a_torchscript_program(tmp_path):
     folder = save_model(tmp_path)
     torch.save({"weight": torch.zeros(2)}, folder / "program.pt")
     with pytest.raises(ModelLoadError, match="is not a TorchScript program"):

@@ -70,7 +70,7 @@ def test_batches_sent_ahead_are_answered_in_order(connection):
 
 def test_a_reader_that_fails_ends_the_worker(connection):
     connection.send_bytes(b"no message")
-    # the fixture sees the pipeline end, though nobody answered
+    # the fixture sees the pipeline end, although nothing answered
 
 
 def test_an_item_that_cannot_be_decoded_for_whatever_reason_fails_alone(

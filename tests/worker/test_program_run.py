@@ -1,4 +1,4 @@
-"""What is wrong with one item of a batch is said of that item alone."""
+"""An error in one item of a batch is reported for that item alone."""
 
 import pytest
 import torch
@@ -73,7 +73,7 @@ def test_a_poisonous_group_does_not_touch_the_others(moody):
     assert shared_with(result) == [3, 3, 3]
 
 
-def test_no_items_are_no_rows(moody):
+def test_an_empty_batch_has_no_rows(moody):
     result = moody.run([])
     assert (result.features.shape, result.predictions.shape) == ((0, 3), (0, 3))
     assert result.errors == []

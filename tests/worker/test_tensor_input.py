@@ -28,7 +28,7 @@ def npy(array):
 
 
 def npy_of(header, data=b""):
-    """A file with that header, whatever it says."""
+    """A file with that header, valid or not."""
     text = header.encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
 
@@ -81,13 +81,13 @@ def test_a_length_may_have_leading_zeros():
 @pytest.mark.parametrize(
     "shape", [(2,), (2, 4, 1), (3, 4), (2, 0)], ids=lambda shape: "x".join(map(str, shape))
 )
-def test_another_shape_is_named_beside_the_right_one(shape):
+def test_a_wrong_shape_is_named_with_the_expected_one(shape):
     message = error_message(Undecodable, tensor_input(2, "*").decode, zeros(*shape))
     assert message == f"the tensor has shape {shape}, the model takes (2, *)"
 
 
 @pytest.mark.parametrize("dtype", ["float64", ">f4", "int32", "complex64"])
-def test_another_dtype_is_named_beside_the_right_one(dtype):
+def test_a_wrong_dtype_is_named_with_the_expected_one(dtype):
     message = error_message(Undecodable, tensor_input(3).decode, zeros(3, dtype=dtype))
     assert message == f"the tensor is {np.dtype(dtype)}, the model takes float32"
 

@@ -110,7 +110,7 @@ def test_a_text_without_tokens_is_refused(text_input, text):
     )
 
 
-def test_an_empty_text_is_its_special_tokens_where_there_are_such(text_input):
+def test_an_empty_text_is_its_special_tokens_if_any(text_input):
     assert tokens(text_input(), "") == [CLS, SEP]
 
 
@@ -131,7 +131,7 @@ def test_a_tokenizer_that_is_garbage_is_named(tmp_path):
         TextInput({"tokenizer": str(tmp_path / "tokenizer.json"), "max_tokens": 8})
 
 
-def test_texts_are_padded_at_the_end_and_the_mask_says_where(text_input):
+def test_texts_are_padded_at_the_end_and_the_mask_marks_it(text_input):
     inputs = text_input()
     texts = [inputs.decode(text) for text in (b"one two three", b"four")]
     input_ids, attention_mask = inputs.collate(texts, CPU)
@@ -156,7 +156,7 @@ def test_the_padding_token_is_that_of_the_tokenizer_file(text_input):
     assert padding_number(text_input(tokenizer)) == FIVE
 
 
-def test_the_padding_stays_at_the_end_where_the_tokenizer_file_has_it_in_front(text_input):
+def test_padding_is_at_the_end_even_if_the_tokenizer_pads_on_the_left(text_input):
     tokenizer = word_tokenizer()
     tokenizer.enable_padding(direction="left")
     inputs = text_input(tokenizer)
@@ -211,7 +211,7 @@ def test_short_texts_do_not_pay_for_a_long_one(grouped):
     assert sorted(grouped([5, 500, 6, 7, 480])) == [[5, 6, 7], [480, 500]]
 
 
-def test_no_texts_are_no_groups(grouped):
+def test_an_empty_batch_has_no_groups(grouped):
     assert grouped([]) == []
 
 
