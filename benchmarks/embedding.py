@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,8 @@ def against_raw(
 
     batch = max((8, 16, 32), key=rate)
     pairs = np.array([(served(), rate(batch)) for _ in range(ROUNDS)])
-    return Rates(*np.median(pairs, axis=0), np.median(pairs[:, 0] / pairs[:, 1]))
+    served_rate, raw_rate = np.median(pairs, axis=0).tolist()
+    return Rates(served_rate, raw_rate, float(np.median(pairs[:, 0] / pairs[:, 1])))
 
 
 def digit_images() -> list[bytes]:
@@ -188,7 +190,7 @@ def save_encoder(models_folder: Path) -> Path:
         vocabulary |= {f"w{number}": number + 2 for number in range(WORDS)}
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        PreTrainedTokenizerFast(
+        PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # published without types
             tokenizer_object=tokenizer, pad_token=padding, unk_token=unknown, model_max_length=128
         ).save_pretrained(name)
         BertConfig(
@@ -375,6 +377,11 @@ def measure_texts(seconds: float, device: str) -> None:
             )
 
 
+def search_by_next(client: euclidesdb.Client, images: Iterator[bytes], model: str) -> None:
+    """Search by the next of the images."""
+    client.find_similar(image=next(images), model=model)
+
+
 def measure_lone(seconds: float, device: str) -> None:
     """A single caller's search by image compared with decoding and inference alone."""
     for model, make, images in (
@@ -388,11 +395,7 @@ def measure_lone(seconds: float, device: str) -> None:
             for number in range(50):
                 client.add(f"{number}", image=next(items), models=[model])
             took = in_parallel(
-                lambda client=client, items=items, model=model: client.find_similar(
-                    image=next(items), model=model
-                ),
-                callers=1,
-                seconds=seconds,
+                partial(search_by_next, client, items, model), callers=1, seconds=seconds
             )
         median = float(np.median(took))
         row(

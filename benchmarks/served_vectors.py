@@ -93,7 +93,7 @@ def index_all(server: ServerProcess) -> None:
                 and "not built" not in index.description
             ):
                 return
-            if not index.building:
+            if index is not None and not index.building:
                 refresh(legacy.ShutdownRequest(shutdown_type=1).SerializeToString())
             time.sleep(0.1)
 

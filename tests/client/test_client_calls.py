@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -306,7 +307,10 @@ def test_models_lists_what_the_server_has(db, server):
             recall_samples=40,
         ),
     )
-    server.script("ListModels", pb.ListModelsReply(models=[full, pb.Model(name="n", state=77)]))
+    server.script(
+        "ListModels",
+        pb.ListModelsReply(models=[full, pb.Model(name="n", state=cast(pb.ModelState, 77))]),
+    )
     digits, newer = db.models()
     assert digits == euclidesdb.ModelInfo(
         name="digits",

@@ -1,5 +1,7 @@
 """Texts and tensors: what is sent of them, what is refused here, and what comes back."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -283,7 +285,7 @@ def test_a_stored_text_comes_back(db, server):
 @pytest.mark.parametrize(
     ("tensor", "text"),
     [
-        (pb.Array(data_type=77, shape=[1], data=b"x"), "unknown data_type 77"),
+        (pb.Array(data_type=cast(pb.DataType, 77), shape=[1], data=b"x"), "unknown data_type 77"),
         (
             pb.Array(data_type=pb.DATA_TYPE_INT16, shape=[2, 2], data=bytes(7)),
             "7 bytes for an array of int16",

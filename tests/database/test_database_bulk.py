@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def database(tmp_path):
         yield made
 
 
-def request(item_id: str, *values: float, model: str = "one", **texts: object) -> AddRequest:
+def request(item_id: str, *values: float, model: str = "one", **texts: Any) -> AddRequest:
     return AddRequest(item_id, vectors={model: ModelVector(vector(*values))}, **texts)
 
 

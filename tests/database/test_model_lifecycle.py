@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,9 @@ class Version:
         self._model = model
         self._before = before
         self.folder = dataclasses.replace(model.folder, fingerprint=fingerprint)
-        self.state = model.state
-        self.run_counts = model.run_counts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
     def embed(self, payload):
         self._before()
@@ -39,7 +41,7 @@ def database(tmp_path, registry):
         real, first = registry.models["color"], made.spaces["color"]
         record = made.store.open_space("color", "version 2", 12)
         second = ModelSpace(record, ExactEngine(), made.store, tmp_path / "segments")
-        new = Version(real, "version 2", lambda: None)
+        new: Any = Version(real, "version 2", lambda: None)
 
         def replace():
             before = made.models.serve(new, second, "color")
@@ -47,7 +49,7 @@ def database(tmp_path, registry):
                 # the call that is being served still holds its lease
                 assert not before.leases.retire(timeout=0)
 
-        old = Version(real, first.record.fingerprint, replace)
+        old: Any = Version(real, first.record.fingerprint, replace)
         made.models.serve(new, second, "color")
         made.add("new", color=COLOR)
         made.models.serve(old, first, "color")

@@ -20,7 +20,6 @@ BROKEN = {"empty": "it has no model.conf"}
 @pytest.fixture
 def database(tmp_path, registry):
     with Database(tmp_path, registry, EMBEDDERS) as made:
-        made.folder = tmp_path
         yield made
 
 
@@ -32,9 +31,9 @@ def table(database, registry):
     return ModelTable(servings, BROKEN)
 
 
-def second_space(database):
+def second_space(database, folder):
     record = database.store.open_space("color", "version 2", 12)
-    return ModelSpace(record, ExactEngine(), database.store, database.folder / "segments")
+    return ModelSpace(record, ExactEngine(), database.store, folder / "segments")
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(table):
@@ -61,9 +60,9 @@ def test_a_model_without_a_space_is_unavailable_to_searches(registry):
         Serving("color", model, None).searchable_space()
 
 
-def test_a_replaced_version_is_superseded_and_takes_no_new_items(table, registry, database):
+def test_a_replaced_version_takes_no_new_items(tmp_path, table, registry, database):
     first = table.resolve("color")
-    before = table.serve(registry.models["color"], second_space(database), "color")
+    before = table.serve(registry.models["color"], second_space(database, tmp_path), "color")
     assert before is first
     assert table.resolve("color").space.record.fingerprint == "version 2"
     superseded = table.resolve(f"color@{first.space.record.fingerprint}")
@@ -73,9 +72,9 @@ def test_a_replaced_version_is_superseded_and_takes_no_new_items(table, registry
         superseded.writable_space()
 
 
-def test_a_version_that_serves_again_is_superseded_no_longer(table, registry, database):
+def test_a_version_that_serves_again_is_superseded_no_longer(tmp_path, table, registry, database):
     model, first = registry.models["color"], database.spaces["color"]
-    table.serve(model, second_space(database), "color")
+    table.serve(model, second_space(database, tmp_path), "color")
     table.serve(model, first, "color")
     assert table.resolve("color").space is first
     assert table.resolve("color@version 2").superseded
@@ -115,18 +114,18 @@ def test_each_name_that_is_leased_has_an_outcome_of_its_own(table):
         assert isinstance(leased["shoes"], UnknownModel)
 
 
-def test_a_version_retired_before_it_is_leased_is_resolved_again(registry, database):
-    model, second = registry.models["color"], second_space(database)
+def test_a_version_retired_before_it_is_leased_is_resolved_again(tmp_path, registry, database):
+    model, second = registry.models["color"], second_space(database, tmp_path)
 
     class ReplacedMeanwhile(Leases):
         def acquire(self):
-            table.serve(model, second, "color")
+            current.serve(model, second, "color")
             assert self.retire(timeout=0)
             return super().acquire()
 
     first = Serving("color", model, database.spaces["color"], leases=ReplacedMeanwhile())
-    table = ModelTable([first], {})
-    with table.lease(["color"]) as leased:
+    current = ModelTable([first], {})
+    with current.lease(["color"]) as leased:
         assert leased["color"].space is second
 
 

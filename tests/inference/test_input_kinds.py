@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from euclidesdb_server.inference.input_kinds import INPUT_KINDS, TextConf
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.worker.inputs import INPUT_CLASSES
 
-BASE = {"name": "any", "filename": "any.pt", "feature_dim": 1}
-REQUIRED = {"tensor": {"input_shape": ("2", "*")}}
+BASE: dict[str, Any] = {"name": "any", "filename": "any.pt", "feature_dim": 1}
+REQUIRED: dict[str, Any] = {"tensor": {"input_shape": ("2", "*")}}
 
 
 def conf_of(kind):

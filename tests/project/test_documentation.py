@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,8 +79,9 @@ def test_every_key_of_the_configuration_is_documented(kind):
 
 @pytest.mark.parametrize("name", engine_names())
 def test_every_option_of_an_engine_is_documented(name):
-    options = type(create_engine(name, {}, file=None)).Options
-    assert {field.name for field in dataclasses.fields(options)} <= documented_keys(CONFIGURATION)
+    engine: Any = create_engine(name, {}, file=None)
+    keys = {field.name for field in dataclasses.fields(engine.Options)}
+    assert keys <= documented_keys(CONFIGURATION)
 
 
 @pytest.mark.parametrize("kind", CONF_CLASSES.values(), ids=lambda kind: kind.__name__)

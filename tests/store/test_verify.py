@@ -62,7 +62,7 @@ def test_an_item_that_loses_a_vector_no_longer_lists_it_as_ready_made():
         "item 'a' has no vector in space 1: the vector of label 1 is missing or unreadable"
     ]
     kept = repaired_item(report)
-    assert (dict(kept.labels), kept.ready_made) == ({2: 1}, {2})
+    assert (dict(kept.labels), kept.ready_made) == ({2: 1}, frozenset({2}))
     assert report.discarded == [(keys.item_key("a"), item.packed())]
     assert checked(report.repaired).findings == []
 

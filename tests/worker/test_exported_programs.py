@@ -15,7 +15,7 @@ from tests.support.models import save_model
 from tests.worker.odd_programs import Means, OneAtATime, OnlyFeatures, load, load_folder
 
 SIZE = 32
-DIMS = {"feature_dim": 8, "prediction_dim": 5}
+DIMS: dict[str, Any] = {"feature_dim": 8, "prediction_dim": 5}
 
 
 class Network(torch.nn.Module):

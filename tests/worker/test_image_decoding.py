@@ -1,5 +1,8 @@
 """Every kind of image reaches the model as the colors that a viewer shows."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -139,7 +142,7 @@ def test_a_tiff_of_floats_is_cut_to_0_to_255():
 
 
 # EXIF 2.32, tag 274: what a viewer does with the stored rows and columns
-UPRIGHT = {
+UPRIGHT: dict[int, Callable[[Any], Any]] = {
     1: lambda stored: stored,
     2: np.fliplr,
     3: lambda stored: np.rot90(stored, 2),

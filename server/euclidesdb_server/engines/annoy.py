@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -105,7 +105,7 @@ class AnnoySegment:
 class AnnoyEngine:
     """A `SearchEngine` with a forest of random projection trees."""
 
-    name = "annoy"
+    name: ClassVar[str] = "annoy"
     Options = AnnoyOptions
 
     def __init__(self, options: AnnoyOptions | None = None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.engines.vectors import load_vectors, save_vectors
@@ -50,7 +50,7 @@ class ExactSegment:
 class ExactEngine:
     """A `SearchEngine` that compares with every row."""
 
-    name = "exact"
+    name: ClassVar[str] = "exact"
     Options = ExactOptions
 
     def __init__(self, options: ExactOptions | None = None) -> None:

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -126,7 +126,7 @@ class ExactDiskSegment:
 class ExactDiskEngine:
     """A `SearchEngine` that reads every row for each search."""
 
-    name = "exact_disk"
+    name: ClassVar[str] = "exact_disk"
     Options = ExactDiskOptions
 
     def __init__(self, options: ExactDiskOptions | None = None) -> None:

@@ -24,7 +24,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import faiss
 from annotated_types import Ge
@@ -166,7 +166,7 @@ class FaissSegment:
 class FaissEngine:
     """A `SearchEngine` with any index of faiss's index factory."""
 
-    name = "faiss"
+    name: ClassVar[str] = "faiss"
     Options = FaissOptions
 
     def __init__(self, options: FaissOptions | None = None) -> None:
