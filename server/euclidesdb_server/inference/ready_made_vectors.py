@@ -30,9 +30,5 @@ class ReadyMadeVectors:
             f"model {self.folder.conf.name!r} takes ready-made vectors, not {payload.kind!r}"
         )
 
-    def waiting(self) -> int:
-        """0: there is no queue."""
-        return 0
-
     def close(self, why: DatabaseError | None = None) -> None:
         """Does nothing: there is no worker to end."""

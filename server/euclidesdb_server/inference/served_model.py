@@ -75,10 +75,6 @@ class ServedModel:
         counts = [seat.run_counts for seat in self._seats]
         return sum(items for items, _ in counts), sum(batches for _, batches in counts)
 
-    def waiting(self) -> int:
-        """As `Model.waiting`."""
-        return len(self._queue)
-
     def close(self, why: DatabaseError | None = None) -> None:
         """As `Model.close`; ends the workers."""
         why = why or ShuttingDown("the server is stopping")
