@@ -10,7 +10,7 @@ from tests.support.servers import start_server
 from tests.support.vector_spaces import save_vector_space
 
 IMAGES = [encoded(noise(seed)) for seed in range(3)]
-TENSOR = np.zeros((1, 3, 4, 4), np.float32)[0]
+TENSOR = np.zeros((3, 4, 4), np.float32)
 VECTOR = [1.0, 2.0, 3.0]
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -22,6 +20,7 @@ from tqdm import tqdm
 import euclidesdb
 from euclidesdb_server.demo.digits import TO_ADD, Digit, Split, split_digits
 from euclidesdb_server.demo.picture import PictureRow, draw_picture
+from euclidesdb_server.demo.progress import THREADS, from_many_threads, print_line, report
 from euclidesdb_server.demo.server_process import ServerFailed, ServerProcess
 
 MODEL = "digits"
@@ -29,8 +28,6 @@ MIN_ITEMS = 100
 TOP_K = 5
 # This model reaches 0.966 with 100 items and 0.991 with 1,500.
 MIN_PRECISION = 0.95
-# As many as the largest batch: concurrent adds share the model's forward passes.
-THREADS = 32
 # An image's features depend in their last bits on the batch that it was embedded in.
 DISTANCE_TOLERANCE = 1e-3
 
@@ -47,7 +44,6 @@ To serve your own model, put a TorchScript program that maps a batch of images t
 
 and run  euclidesdb serve --models models"""
 
-Argument = TypeVar("Argument")
 Answer = euclidesdb.Neighbors
 
 
@@ -77,11 +73,11 @@ def run(*, output: Path, items: int = TO_ADD, keep_data: Path | None = None) -> 
             with server:
                 _tour(server, output, items)
     except (CheckFailed, ServerFailed, OSError) as error:
-        _print(f"\nThe demo failed: {error}", file=sys.stderr)
+        print_line(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     if keep_data is not None:
-        _print(f"\nThe data is in {keep_data / 'data'}, the server's log in {keep_data}.")
-    _print(OWN_MODEL)
+        print_line(f"\nThe data is in {keep_data / 'data'}, the server's log in {keep_data}.")
+    print_line(OWN_MODEL)
     return 0
 
 
@@ -92,7 +88,7 @@ def _tour(server: ServerProcess, output: Path, items: int) -> None:
     try:
         with euclidesdb.Client(server.address) as database:
             info = _served_model(database)
-            _report(
+            report(
                 "server",
                 f"ready in {took:.1f} s at {server.address}, "
                 f"model {info.name!r} with {info.feature_dim} features",
@@ -147,11 +143,11 @@ def _add(database: euclidesdb.Client, digits: Sequence[Digit]) -> None:
         database.add(digit.id, image=digit.png, models=[MODEL], attributes=_attributes(digit))
 
     started = time.perf_counter()
-    _from_many_threads(add, digits, title="adding")
+    from_many_threads(add, digits, title="adding")
     seconds = time.perf_counter() - started
     stored = _served_model(database).items
     _check(stored == len(digits), f"{len(digits)} items were added, but the server has {stored}")
-    _report(
+    report(
         "add",
         f"{len(digits):,} digits in {seconds:.1f} s: {len(digits) / seconds:,.0f} items/s "
         f"from {THREADS} threads",
@@ -186,7 +182,7 @@ def _judge(searches: _Searches, split: Split) -> None:
         f"precision@{TOP_K} is {precision:.3f}, below {MIN_PRECISION}",
     )
     p50, p99 = np.percentile(searches.seconds, (50, 99)) * 1000
-    _report(
+    report(
         "search",
         f"{len(split.held_out)} digits that the model has never seen: precision@{TOP_K} "
         f"{precision:.3f}, latency p50 {p50:.1f} ms, p99 {p99:.1f} ms",
@@ -201,7 +197,7 @@ def _remove(database: euclidesdb.Client, digit: Digit) -> None:
     )
     database.remove(digit.id)
     _check_gone(database, digit)
-    _report(
+    report(
         "remove",
         f"{digit.id} was nearest to its own image; now that it is removed, others are",
     )
@@ -233,11 +229,11 @@ def _verify_items(
         )
 
     kept = [digit for digit in added if digit is not removed]
-    _from_many_threads(verify, kept, title="verifying")
+    from_many_threads(verify, kept, title="verifying")
     _check_gone(database, removed)
     stored = _served_model(database).items
     _check(stored == len(kept), f"the server has {stored} items instead of {len(kept)}")
-    _report(
+    report(
         "kill -9",
         f"ready again {seconds:.1f} s after the restart: all {len(kept):,} items are there, and "
         f"{removed.id} is not",
@@ -252,9 +248,7 @@ def _verify_answers(before: Sequence[Answer], after: Sequence[Answer], removed: 
             np.allclose(new.distances[: len(expected)], expected, atol=DISTANCE_TOLERANCE),
             f"a result changed over the restart: {old.ids} became {new.ids}",
         )
-    _report(
-        "search again", f"all {len(after)} searches return the same results as before the crash"
-    )
+    report("search again", f"all {len(after)} searches return the same results as before the crash")
 
 
 def _draw(answers: Sequence[Answer], split: Split, output: Path, *, items: int) -> None:
@@ -269,37 +263,13 @@ def _draw(answers: Sequence[Answer], split: Split, output: Path, *, items: int) 
         subtitle=f"The {TOP_K} nearest of {items:,} to a digit that the model has never seen. "
         "Green: same class. Red: another class.",
     ).save(output, format="PNG")
-    _report("picture", str(output))
+    report("picture", str(output))
 
 
 def _attributes(digit: Digit) -> dict[str, int | str]:
     return {"digit": digit.label, "split": "train"}
 
 
-def _from_many_threads(
-    work: Callable[[Argument], object], arguments: Sequence[Argument], *, title: str
-) -> None:
-    """Call `work` for each argument, with a progress bar; stop at the first error."""
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="demo") as threads:
-        done = threads.map(work, arguments)
-        try:
-            for _ in tqdm(
-                done, desc=title, total=len(arguments), unit=" items", leave=False, disable=None
-            ):
-                pass
-        finally:
-            threads.shutdown(cancel_futures=True)
-
-
 def _check(holds: bool, otherwise: str) -> None:
     if not holds:
         raise CheckFailed(otherwise)
-
-
-def _report(step: str, text: str) -> None:
-    _print(f"  {step:<13} {text}")
-
-
-def _print(text: str, file: TextIO | None = None) -> None:
-    # Unlike print, this does not break a progress bar on the line.
-    tqdm.write(text, file=file)
