@@ -114,7 +114,7 @@ def test_a_model_may_have_another_engine_than_the_server(tmp_path):
         ),
         (
             "[milvus]\nx = 1\n",
-            r"unknown section \[milvus\]; besides \[model\] there may be \[annoy",
+            r"unknown section \[milvus\]; the sections are \[model\], \[annoy",
         ),
         ("[annoy]\ntree = 1\n", r"\[annoy\] has no key 'tree'"),
         ("[faiss]\nmetric = hamming\n", r"\[faiss\] metric = 'hamming'"),
