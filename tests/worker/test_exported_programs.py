@@ -198,15 +198,15 @@ class Doubled(torch.nn.Module):
 class CannotBeFrozen(torch.nn.Module):
     """torch.jit.freeze does not support what this assigns."""
 
-    scale: Any  # Scale, which Doubled implements for TorchScript only
+    scale: Scale
 
     def __init__(self) -> None:
         super().__init__()
-        self.scale = Doubled()
+        self.scale = Doubled()  # type: ignore[assignment]  # TorchScript takes it for a Scale
         self.other = Doubled()
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        self.scale = self.other
+        self.scale = self.other  # type: ignore[assignment]
         doubled = self.scale.forward(images.mean(dim=[2, 3]))
         return doubled, doubled
 
