@@ -12,6 +12,7 @@ from euclidesdb import _errors
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server import errors as server_errors
 from tests.client.scripted_server import Fault, ScriptedServer, Silence
+from tests.support.cases import each_as_subtest
 
 Status = grpc.StatusCode
 VECTORS = {"m": [1]}
@@ -49,7 +50,7 @@ def served_errors(kind=server_errors.DatabaseError):
         yield from served_errors(child)
 
 
-@pytest.mark.parametrize("kind", list(served_errors()), ids=lambda kind: kind.__name__)
+@each_as_subtest("kind", list(served_errors()), ids=lambda kind: kind.__name__)
 def test_every_reason_of_the_server_is_known_to_the_client(kind):
     assert kind.reason in _errors.BY_REASON
     assert kind.reason in {reason for reason, _, _ in ANSWERS}

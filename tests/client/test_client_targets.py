@@ -8,9 +8,10 @@ import euclidesdb
 from euclidesdb import _channel
 from euclidesdb_server.config.server import ServerConfig
 from tests.client.scripted_server import ScriptedServer
+from tests.support.cases import each_as_subtest
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     ("target", "address"),
     [
         ("localhost", "localhost:50000"),
@@ -34,7 +35,7 @@ def test_the_port_is_the_one_that_a_server_listens_on_by_default():
     assert ServerConfig().address.endswith(f":{_channel.DEFAULT_PORT}")
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     "target",
     [
         "",

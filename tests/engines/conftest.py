@@ -1,15 +1,32 @@
-"""Every engine of `engine_cases`, with the vectors and segments that its tests share."""
+"""Every engine of `engine_cases`, by library, with the segments that its tests share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import faiss
 import pytest
 
 from euclidesdb_server.engines import SearchEngine, Segment
 from euclidesdb_server.values.arrays import Matrix
+from euclidesdb_server.values.metric import Metric
 from tests.engines.engine_cases import CASES, ROWS, Case, clustered, near
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A segment under test, with the rows that it holds and queries near them."""
+
+    name: str
+    case: Case
+    segment: Segment
+    vectors: Matrix
+    queries: Matrix
+
+    @property
+    def metric(self) -> Metric:
+        return self.case.engine.metric
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,38 +37,53 @@ def one_faiss_thread() -> Iterator[None]:
     faiss.omp_set_num_threads(before)
 
 
-@pytest.fixture(scope="session", params=CASES.values(), ids=list(CASES))
-def case(request: pytest.FixtureRequest) -> Case:
-    return request.param
+@pytest.fixture(scope="session", params=["exact", "exact_disk", "annoy", "faiss"])
+def cases(request: pytest.FixtureRequest) -> dict[str, Case]:
+    """The configurations of one library's engine, by name."""
+    return {name: case for name, case in CASES.items() if name.partition("-")[0] == request.param}
 
 
 @pytest.fixture(scope="session")
-def engine(case: Case) -> SearchEngine:
-    return case.engine
+def engines(cases: dict[str, Case]) -> dict[str, SearchEngine]:
+    return {name: case.engine for name, case in cases.items()}
 
 
 @pytest.fixture(scope="session")
-def vectors(engine: SearchEngine) -> Matrix:
-    return clustered(ROWS, engine.metric)
+def saved_and_loaded_segments(
+    cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[Subject, Subject]]:
+    """Each engine's segment after it was saved, and as loaded from disk."""
+    pairs = []
+    for name, case in cases.items():
+        vectors = clustered(ROWS, case.engine.metric)
+        queries = near(vectors, case.engine.metric)
+        folder = tmp_path_factory.mktemp("segment")
+        built = case.engine.build(vectors)
+        built.save(folder)
+        pairs.append(
+            (
+                Subject(f"{name}, saved", case, built, vectors, queries),
+                Subject(f"{name}, loaded", case, case.engine.load(folder), vectors, queries),
+            )
+        )
+    return pairs
 
 
 @pytest.fixture(scope="session")
-def queries(engine: SearchEngine) -> Matrix:
-    return near(clustered(ROWS, engine.metric), engine.metric)
-
-
-@pytest.fixture(scope="session")
-def both(
-    engine: SearchEngine, vectors: Matrix, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Segment, Segment]:
-    folder = tmp_path_factory.mktemp("segment")
-    built = engine.build(vectors)
-    built.save(folder)
-    return built, engine.load(folder)
-
-
-@pytest.fixture(scope="session")
-def segments(engine: SearchEngine, vectors: Matrix, both) -> dict[str, Segment]:
-    """The same segment freshly built and loaded from disk."""
+def subjects(saved_and_loaded_segments: list[tuple[Subject, Subject]]) -> list[Subject]:
+    """Each engine's segment as freshly built and as loaded from disk."""
     # Saving changes some segments (exact_disk, annoy), so the built one is built again.
-    return {"built": engine.build(vectors), "loaded": both[1]}
+    return [
+        subject
+        for saved, loaded in saved_and_loaded_segments
+        for subject in (
+            Subject(
+                saved.name.replace(", saved", ", built"),
+                saved.case,
+                saved.case.engine.build(saved.vectors),
+                saved.vectors,
+                saved.queries,
+            ),
+            loaded,
+        )
+    ]

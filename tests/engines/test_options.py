@@ -9,9 +9,10 @@ from euclidesdb_server.engines.annoy import AnnoyEngine
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.engines.exact_disk import ExactDiskEngine
 from euclidesdb_server.engines.faiss import FaissEngine
+from tests.support.cases import each_as_subtest
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     ("engine", "section"),
     [
         (ExactEngine, {"metric": "cosine"}),
@@ -36,7 +37,7 @@ def test_strings_become_options(engine, section):
     assert engine(options).name == engine.name
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     ("engine", "section"),
     [
         (ExactEngine, {"metric": "lp"}),

@@ -7,6 +7,7 @@ import pytest
 
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.inference.model_folder import read_model_folder
+from tests.support.cases import each_as_subtest
 from tests.support.errors import error_message
 
 DIGITS = Path(__file__).parents[2] / "models" / "digits"
@@ -58,7 +59,7 @@ def test_an_unknown_key_is_named_with_the_known_ones(tmp_path):
     assert "[model] has no key 'featuredim'; its keys are name, filename" in message
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     ("key", "value"),
     [
         ("feature_dim", "many"),
@@ -126,7 +127,7 @@ def test_a_square_larger_than_the_resized_image_is_refused(tmp_path):
     assert "image_size = 256 cannot be cut from resize = 224" in message
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     ("keys", "said"),
     [
         (
@@ -221,7 +222,7 @@ def test_another_preprocessing_is_another_version(tmp_path, change):
     assert fingerprint(tmp_path, **before | change) != fingerprint(tmp_path, **before)
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     "keys",
     [
         {"name": "boots"},

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.proofs.history import Kind, Operation, contradiction
+from tests.support.cases import each_as_subtest
 
 
 def operation(text: str) -> Operation:
@@ -65,12 +65,12 @@ CONTRADICTORY = {
 }
 
 
-@pytest.mark.parametrize("texts", LINEARIZABLE.values(), ids=LINEARIZABLE)
+@each_as_subtest("texts", LINEARIZABLE.values(), ids=LINEARIZABLE)
 def test_a_linearizable_history_is_accepted(texts):
     assert contradiction([*map(operation, texts)]) is None
 
 
-@pytest.mark.parametrize("texts", CONTRADICTORY.values(), ids=CONTRADICTORY)
+@each_as_subtest("texts", CONTRADICTORY.values(), ids=CONTRADICTORY)
 def test_a_contradictory_history_is_not(texts):
     assert contradiction([*map(operation, texts)]) is not None
 

@@ -11,6 +11,7 @@ from euclidesdb_server import errors
 from euclidesdb_server.errors import DatabaseError, StartupError
 from tests.rpc.faulty_database import FaultyServer
 from tests.support.calls import Stubs, refusal
+from tests.support.cases import each_as_subtest
 
 STATUS = grpc.StatusCode
 
@@ -80,7 +81,7 @@ def test_the_table_covers_every_error_that_a_call_may_raise():
     assert set(PROMISED) == set(family(DatabaseError))
 
 
-@pytest.mark.parametrize("kind", PROMISED, ids=lambda kind: kind.__name__)
+@each_as_subtest("kind", PROMISED, ids=lambda kind: kind.__name__)
 def test_an_error_has_its_promised_status_and_reason_and_its_own_message(server, stubs, kind):
     server.database.fault = kind("the 'väl\nue' that is wrong")
     refused = refusal(stubs.v1.GetItem, CALLS["GetItem"])
@@ -88,7 +89,7 @@ def test_an_error_has_its_promised_status_and_reason_and_its_own_message(server,
     assert refused.message == "the 'väl\nue' that is wrong"
 
 
-@pytest.mark.parametrize("name", CALLS)
+@each_as_subtest("name", CALLS)
 def test_every_call_of_both_services_answers_errors_alike(server, stubs, name):
     server.database.fault = errors.DiskFull("no room")
     refused = refusal(method(stubs, name), CALLS[name])
@@ -110,7 +111,7 @@ def test_an_unforeseen_error_is_internal_and_its_details_are_only_logged(
             assert "Traceback" in caplog.text
 
 
-@pytest.mark.parametrize("letter", ["x", "ü", "語", "\U0001f600", "\n", "%"])
+@each_as_subtest("letter", ["x", "ü", "語", "\U0001f600", "\n", "%"])
 def test_a_long_message_is_cut_to_what_a_header_holds(server, stubs, letter):
     server.database.fault = errors.UnknownModel(letter * 5000)
     refused = refusal(stubs.v1.GetItem, CALLS["GetItem"])

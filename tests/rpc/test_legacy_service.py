@@ -10,6 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 import euclidesdb
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from tests.support.calls import Stubs, refusal
+from tests.support.cases import each_as_subtest
 from tests.support.images import encoded, noise
 from tests.support.models import save_model
 from tests.support.servers import start_server
@@ -145,7 +146,7 @@ def test_a_caller_without_a_deadline_is_served(stub):
     assert stub.FindSimilarImage(request, timeout=None).results
 
 
-@pytest.mark.parametrize("number", [0, -1, -42, INT32_MIN, INT32_MAX])
+@each_as_subtest("number", [0, -1, -42, INT32_MIN, INT32_MAX])
 def test_every_int32_is_an_id(stub, client, number):
     add(stub, number, 1000)
     request = pb.FindSimilarImageByIdRequest(top_k=1, image_id=number, models=["tiny"])
@@ -171,7 +172,7 @@ def test_what_one_protocol_adds_the_other_finds_and_removes(stub, client):
         client.get("501")
 
 
-@pytest.mark.parametrize("item_id", ["042", "+42", "-0", " 42", "٤٢", "2147483648", "-2147483649"])
+@each_as_subtest("item_id", ["042", "+42", "-0", " 42", "٤٢", "2147483648", "-2147483649"])
 def test_an_id_that_is_not_the_decimal_form_of_an_int32_is_not_of_this_service(
     stub, client, item_id
 ):
@@ -243,9 +244,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("method", "request_", "status", "reason"), REFUSED.values(), ids=REFUSED.keys()
-)
+@each_as_subtest(("method", "request_", "status", "reason"), REFUSED.values(), ids=REFUSED.keys())
 def test_an_error_has_its_own_status_and_reason(stub, method, request_, status, reason):
     refused = refusal(getattr(stub, method), request_)
     assert (refused.status, refused.reason) == (status, reason)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from euclidesdb_server.rpc.server import is_loopback
+from tests.support.cases import each_as_subtest
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     "address",
     [
         "127.0.0.1:50000",
@@ -22,7 +21,7 @@ def test_an_address_of_this_machine_alone_is_loopback(address):
     assert is_loopback(address)
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     "address",
     [
         "0.0.0.0:50000",

@@ -12,6 +12,7 @@ import torch
 import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as v1
 from tests.support.calls import Stubs, refusal
+from tests.support.cases import each_as_subtest
 from tests.support.images import encoded, noise
 from tests.support.models import save_model
 from tests.support.servers import start_server
@@ -241,7 +242,7 @@ def test_a_space_of_ready_made_vectors_can_be_loaded_and_unloaded(client, stubs,
     assert listed(client)["given"].state == "unloaded"
 
 
-@pytest.mark.parametrize("folder", ["nowhere", "..", "../models/tiny", "/tmp", "tiny/"])
+@each_as_subtest("folder", ["nowhere", "..", "../models/tiny", "/tmp", "tiny/"])
 def test_a_folder_must_be_in_the_models_folder(stubs, folder):
     refused = refusal(stubs.v1.LoadModel, v1.LoadModelRequest(folder=folder))
     assert (refused.status, refused.reason) == (STATUS.FAILED_PRECONDITION, "model_rejected")

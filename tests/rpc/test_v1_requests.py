@@ -9,6 +9,7 @@ import pytest
 import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as pb
 from tests.support.calls import Stubs, refusal
+from tests.support.cases import each_as_subtest
 from tests.support.images import encoded, noise
 from tests.support.models import save_model
 from tests.support.servers import start_server
@@ -215,7 +216,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     ("method", "request_", "status", "reason", "named"), HOSTILE.values(), ids=HOSTILE.keys()
 )
 def test_a_hostile_request_is_refused_and_changes_nothing(
@@ -280,7 +281,7 @@ IDS = {
 }
 
 
-@pytest.mark.parametrize("item_id", IDS.values(), ids=IDS.keys())
+@each_as_subtest("item_id", IDS.values(), ids=IDS.keys())
 def test_an_id_comes_back_exactly_as_given(client, item_id):
     vector = np.full(12, 7 + len(item_id), np.float32)
     client.add(item_id, vectors={"tiny": vector})
@@ -377,7 +378,7 @@ def test_a_model_named_twice_is_searched_once(client):
     assert list(answers) == ["tiny"]
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "CMYK"])
+@each_as_subtest("mode", ["L", "P", "RGBA", "LA", "1", "CMYK"])
 def test_an_image_of_any_mode_is_an_item(client, mode):
     image = noise(3).convert(mode)
     data = encoded(image, "TIFF" if mode == "CMYK" else "PNG")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 import euclidesdb_server.store
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.store import FORMAT_VERSION
+from tests.support.cases import each_as_subtest
 
 FORMAT = Path(euclidesdb_server.store.__file__).with_name("FORMAT.md").read_text("utf-8")
 KINDS = {name: value for name, value in vars(keys).items() if re.fullmatch("[A-Z_]+", name)}
@@ -51,7 +50,7 @@ def test_keys_are_a_kind_byte_and_big_endian_numbers():
     assert keys.item_key("é") == b"\x04\xc3\xa9"
 
 
-@pytest.mark.parametrize("label", [0, 1, 255, 256, (1 << 32) + 1, keys.MAX_LABEL])
+@each_as_subtest("label", [0, 1, 255, 256, (1 << 32) + 1, keys.MAX_LABEL])
 def test_what_a_key_is_made_from_is_read_back(label):
     assert keys.label_of(keys.row_key(keys.TOMBSTONE, 7, label)) == label
     assert keys.unpack_label(keys.pack_label(label)) == label

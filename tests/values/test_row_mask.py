@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from euclidesdb_server.values.row_mask import RowMask
+from tests.support.cases import each_as_subtest
 
 ALLOWED = np.random.default_rng(0).random(1003) < 0.3
 
@@ -20,7 +21,7 @@ def test_a_mask_allows_its_rows():
     assert mask.allows(queried).dtype == np.bool_
 
 
-@pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 1003])
+@each_as_subtest("rows", [0, 1, 7, 8, 9, 1003])
 def test_a_mask_of_packed_bits_is_that_of_their_bools(rows):
     bits = np.packbits(ALLOWED[:rows], bitorder="little")
     room = np.concatenate((bits, np.full(5, 255, np.uint8)))  # an array with room to grow

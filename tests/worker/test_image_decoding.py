@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.support.cases import each_as_subtest
 from tests.support.images import encoded, noise
 from tests.worker.image_files import LOSSLESS, image_input, pixels
 
@@ -41,7 +42,7 @@ def test_an_image_keeps_its_own_size_by_default():
     assert image_input().decode(encoded(sample_image(13, 7))).shape == (3, 7, 13)
 
 
-@pytest.mark.parametrize("kind", LOSSLESS)
+@each_as_subtest("kind", LOSSLESS)
 def test_a_lossless_file_is_decoded_exactly(kind):
     image = sample_image(12, 8)
     np.testing.assert_array_equal(pixels(encoded(image, kind, **LOSSLESS[kind])), image)
@@ -154,7 +155,7 @@ UPRIGHT: dict[int, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("orientation", UPRIGHT)
+@each_as_subtest("orientation", UPRIGHT)
 def test_an_image_is_rotated_by_its_exif_orientation(orientation):
     image = sample_image(12, 8)
     exif = Image.Exif()

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from euclidesdb_server.worker.inputs import Undecodable
+from tests.support.cases import each_as_subtest
 from tests.support.errors import error_message
 from tests.support.images import encoded, noise
 from tests.worker.image_files import FORMATS, image_input, png_of_nothing, valid_file
@@ -23,7 +24,7 @@ def test_an_empty_payload_is_refused():
     assert error_message(Undecodable, image_input().decode, b"") == "the image is empty"
 
 
-@pytest.mark.parametrize("data", NOT_IMAGES.values(), ids=NOT_IMAGES)
+@each_as_subtest("data", NOT_IMAGES.values(), ids=NOT_IMAGES)
 def test_bytes_that_are_not_an_image_are_refused_with_the_known_formats(data):
     assert (
         error_message(Undecodable, image_input().decode, data)
@@ -31,7 +32,7 @@ def test_bytes_that_are_not_an_image_are_refused_with_the_known_formats(data):
     )
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@each_as_subtest("kind", FORMATS)
 def test_a_truncated_file_is_refused(kind):
     data = encoded(noise(1, size=64), kind)
     assert "image" in error_message(Undecodable, image_input().decode, data[: len(data) * 2 // 3])
@@ -53,7 +54,7 @@ def test_a_bomb_is_refused_by_its_header():
     assert message == "the image has 50000 x 40000 pixels; at most 64000000 are decoded"
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@each_as_subtest("kind", FORMATS)
 def test_the_largest_image_decoded_has_max_pixels(kind):
     data = encoded(noise(1, size=20), kind)
     assert image_input(max_pixels=400).decode(data).shape == (3, 20, 20)

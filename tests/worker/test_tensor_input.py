@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from euclidesdb_server.worker.inputs import Undecodable
 from euclidesdb_server.worker.inputs.tensor import TensorInput
+from tests.support.cases import each_as_subtest
 from tests.support.errors import error_message
 from tests.worker.odd_programs import load
 
@@ -37,7 +38,7 @@ def zeros(*shape, dtype="float32"):
     return npy(np.zeros(shape, dtype))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@each_as_subtest("dtype", DTYPES)
 def test_every_dtype_reaches_the_program_as_it_is(dtype):
     array = np.array([[0, 1, 1], [1, 0, 1]], dtype)
     tensor = tensor_input(2, 3, dtype=dtype).decode(npy(array))
@@ -45,7 +46,7 @@ def test_every_dtype_reaches_the_program_as_it_is(dtype):
     np.testing.assert_array_equal(tensor.numpy(), array)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@each_as_subtest("dtype", DTYPES)
 def test_samples_are_what_items_of_that_dtype_would_be(dtype):
     inputs = tensor_input(2, "*", dtype=dtype)
     first, second = next(inputs.samples())
@@ -121,7 +122,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+@each_as_subtest("data", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_bytes_are_refused(data):
     assert error_message(Undecodable, tensor_input("*").decode, data).startswith(
         "the tensor cannot be read: "
