@@ -10,6 +10,7 @@ import pytest
 
 import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as pb
+from tests.support.cases import each_as_subtest
 
 
 def array(*values):
@@ -351,7 +352,7 @@ def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, ser
         db.add("a", vectors={"m": [1, 2]})
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     ("call", "error", "message"),
     [
         (lambda db: db.get(5), TypeError, "id must be a str, not int: 5"),

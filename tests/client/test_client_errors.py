@@ -56,7 +56,7 @@ def test_every_reason_of_the_server_is_known_to_the_client(kind):
     assert kind.reason in {reason for reason, _, _ in ANSWERS}
 
 
-@pytest.mark.parametrize(("reason", "status", "kind"), ANSWERS)
+@each_as_subtest(("reason", "status", "kind"), ANSWERS)
 def test_each_reason_raises_its_own_error(db, server, reason, status, kind):
     server.script("AddItem", Fault(status, reason, "the item is odd"))
     with pytest.raises(euclidesdb.EuclidesDBError, match="the item is odd") as caught:
@@ -66,7 +66,7 @@ def test_each_reason_raises_its_own_error(db, server, reason, status, kind):
     assert isinstance(caught.value.__cause__, grpc.RpcError)
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     ("status", "kind"),
     [
         (Status.INVALID_ARGUMENT, euclidesdb.InvalidRequest),
@@ -124,7 +124,7 @@ def test_no_call_leaks_an_error_of_grpc(db, server, call):
         call(db)
 
 
-@pytest.mark.parametrize(("reason", "status", "kind"), ANSWERS)
+@each_as_subtest(("reason", "status", "kind"), ANSWERS)
 def test_an_item_refused_among_many_gets_the_error_that_it_would_get_alone(
     db, server, reason, status, kind
 ):

@@ -10,6 +10,7 @@ import euclidesdb
 from euclidesdb import NewItem, _payloads
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1.wire import DTYPES
+from tests.support.cases import each_as_subtest
 
 DATA_TYPES = {dtype: data_type for data_type, dtype in DTYPES.items()}
 
@@ -116,7 +117,7 @@ def test_an_invalid_tensor_is_refused_and_named(db, server, tensor, error, text)
     assert not any(server.requests.values())
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     ("call", "error", "text"),
     [
         (

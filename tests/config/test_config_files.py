@@ -19,6 +19,7 @@ from euclidesdb_server.config.server import (
 from euclidesdb_server.engines.registry import create_engine, engine_names
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.values.metric import L2, Metric, MetricKind
+from tests.support.cases import each_as_subtest
 
 EUCLIDESDB_SAMPLE = """\
 [SERVER]
@@ -119,7 +120,7 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path, monkeypatch):
     assert config.database.db_path == tmp_path / "data"
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     ("added", "says"),
     [
         ("[sever]\naddress = x:1\n", r"unknown section \[sever\].*server, models, database"),

@@ -20,6 +20,7 @@ from euclidesdb_server.engines.registry import create_engine, engine_names
 from euclidesdb_server.errors import DatabaseError, StartupError
 from euclidesdb_server.inference.input_kinds import ImageConf
 from euclidesdb_server.inference.model_folder import CONF_CLASSES, read_model_folder
+from tests.support.cases import each_as_subtest
 from tests.support.images import noise
 from tests.support.servers import start_server
 
@@ -89,7 +90,7 @@ def test_every_key_of_a_model_conf_is_documented(kind):
     assert {field.name for field in dataclasses.fields(kind)} <= documented_keys(MODELS)
 
 
-@pytest.mark.parametrize(
+@each_as_subtest(
     "method",
     list(database_pb2.DESCRIPTOR.services_by_name["FeatureDatabase"].methods),
     ids=lambda method: method.name,
@@ -113,7 +114,7 @@ def test_every_error_reason_is_documented():
     assert {kind.reason for kind in sent} <= documented_keys(API)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@each_as_subtest("command", COMMANDS)
 def test_every_command_is_documented(command):
     assert f"`euclidesdb {command}`" in (ROOT / "docs" / "operations.md").read_text("utf-8")
 
@@ -187,7 +188,7 @@ def test_the_sample_of_the_api_runs(run_sample, capsys):
     assert "digits sku-2 0.0" in capsys.readouterr().out.splitlines()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_as_subtest("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_resolve(page):
     text = CODE.sub("", page.read_text(encoding="utf-8"))
     for target in filter(None, (found[1] or found[2] for found in LINK.finditer(text))):
@@ -200,7 +201,7 @@ def test_relative_links_resolve(page):
             assert fragment in map(anchor, headings(linked)), f"{page} links to {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_as_subtest("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_named_files_exist(page):
     text = page.read_text(encoding="utf-8")
     named = re.findall(r"`([\w./]+/[\w./]+\.(?:py|proto|md|conf|c|toml|txt|yaml))`", text)
