@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         default=Path("demo.png"),
-        help="the picture to write (default %(default)s)",
+        help="the PNG file to write (default %(default)s)",
     )
     demo.add_argument("--items", type=int, default=1500, help="100 to 1500 (default %(default)s)")
     demo.add_argument(

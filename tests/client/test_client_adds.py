@@ -14,7 +14,7 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 from tests.client.scripted_server import Fault, ScriptedServer, Silence
 
 UNAVAILABLE = Fault(grpc.StatusCode.UNAVAILABLE, message="gone")
-ALONE = 1  # bytes per call: each item goes in a call of its own
+ALONE = 1  # bytes per call: each item is sent in a separate call
 
 
 def item_ids(requests):
@@ -296,7 +296,7 @@ def test_a_server_that_goes_away_is_not_taken_for_a_success():
 
     def items():
         for number, item in enumerate(map(new_item, numbered(700))):
-            if number == 4 * 128 + 1:  # the fourth call is under way, so the first is settled
+            if number == 4 * 128 + 1:  # the fourth call is under way, so the first is answered
                 one_is_acknowledged.set()
             yield item
 

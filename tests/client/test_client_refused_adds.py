@@ -12,13 +12,13 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 from tests.client.scripted_server import Fault, ScriptedServer
 
 Status = grpc.StatusCode
-ALONE = 1  # bytes per call: each vector goes in a call of its own
+ALONE = 1  # bytes per call: each vector is sent in a separate call
 WRONG_LENGTH = Fault(Status.INVALID_ARGUMENT, "dimension_mismatch", "3 is not 4")
 GONE = Fault(Status.UNAVAILABLE, message="gone")
 
 
 def add_three(db):
-    """Add a, b and c, each in a call of its own, all of which are under way at once."""
+    """Add a, b and c, each in a separate call, all of which are under way at once."""
     return db.add_vectors(["a", "b", "c"], np.zeros((3, 3)), model="m", bytes_per_call=ALONE)
 
 

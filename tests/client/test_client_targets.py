@@ -1,4 +1,4 @@
-"""What a client is told of where the server is, and the address that gRPC is given for it."""
+"""The targets that a client accepts, and the addresses that it passes to gRPC."""
 
 import socket
 

@@ -1,5 +1,5 @@
 """`euclidesdb demo` and `demo-text`: the database's promises, checked on real data.
 
-Client programs: they start a real server in a separate process and use the client package. The
-server imports nothing from here.
+Both are client programs: they start a real server in a separate process and use the client package.
+Every statement that they print has just been checked. The server imports nothing from here.
 """

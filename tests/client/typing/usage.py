@@ -74,5 +74,5 @@ def errors() -> None:
 def mistakes(db: euclidesdb.Client) -> None:
     db.add(5)  # type: ignore[arg-type]
     db.add("a", b"an image")  # type: ignore[call-arg]
-    db.find_similar(picture=b"")  # type: ignore[call-arg]
+    db.find_similar(photo=b"")  # type: ignore[call-arg]
     euclidesdb.Neighbor("a", 0.5).distance = 1.0  # type: ignore[misc]
