@@ -41,7 +41,7 @@ class DatabaseError(Exception):
 
 
 class InvalidRequest(DatabaseError):
-    """The request cannot be served as it stands; the message names the offending value."""
+    """The request is wrong; the message names the offending value."""
 
     reason = "invalid_request"
 

@@ -18,12 +18,12 @@ from tests.support.assembled import CALL, Database, no_models
 from tests.support.stores import vector
 
 
-@pytest.fixture(params=["fresh", "sealed", "both"])
+@pytest.fixture(params=["unindexed", "indexed", "both"])
 def line(request, database):
     """Items "0" to "9" on a line, in each state of the index."""
     for position in range(10):
         database.add(str(position), one=[position, 0])
-        if request.param == ("sealed" if position == 9 else "both" if position == 4 else None):
+        if request.param == ("indexed" if position == 9 else "both" if position == 4 else None):
             database.features.compact()
             assert database.compactor.wait_idle(30)
     return database

@@ -48,7 +48,7 @@ def test_a_broken_folder_is_unavailable_for_its_reason(table):
     assert (broken.state, broken.reason) == (ModelState.QUARANTINED, "it has no model.conf")
 
 
-def test_a_folder_that_is_served_at_last_is_broken_no_longer(table, registry, database):
+def test_a_folder_that_is_served_is_not_listed_as_broken(table, registry, database):
     table.serve(registry.models["color"], database.spaces["color"], "empty")
     with pytest.raises(UnknownModel):
         table.resolve("empty")

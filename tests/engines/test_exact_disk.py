@@ -40,7 +40,7 @@ def test_a_search_holds_a_block_and_not_the_rows(tmp_path):
     assert peak < 8 << 20 < size / 4
 
 
-def test_saving_lets_go_of_the_matrix(tmp_path):
+def test_saving_releases_the_matrix(tmp_path):
     vectors = np.random.default_rng(0).standard_normal((100, 8), np.float32)
     query = vectors[:1].copy()
     alive = weakref.ref(vectors)

@@ -1,4 +1,4 @@
-"""What is faiss's own: factory strings, giving way to Flat, what is saved."""
+"""What only the faiss engine does: factory strings, the fallback to Flat, the files it saves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How proposals become answers: an index is asked further, and at last not at all."""
+"""Candidates become results: an index is asked for more, and finally replaced by a scan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUERIES = near(VECTORS, L2, 4)
 
 
 class Scripted:
-    """Proposes all rows to whoever asks for `enough`, else padding, a duplicate and one row."""
+    """Returns all rows if `enough` are requested, else padding, a duplicate and one row."""
 
     def __init__(self, enough):
         self.enough = enough

@@ -160,5 +160,5 @@ def test_random_weights_need_only_a_config_and_follow_the_seed(tmp_path):
     )
     np.testing.assert_array_equal(seven, again)
     assert np.abs(seven - eight).max() > 0.1
-    # what a random model calls a cat is none
+    # a random model has no class names of any use
     assert read_model_folder(tmp_path / "seven").conf.label_names() == ()

@@ -131,8 +131,8 @@ def test_the_text_tower_of_a_clip_gives_the_text_embeddings(make, further, tmp_p
         )
         ids, mask = tokens["input_ids"], tokens["attention_mask"]
         with torch.inference_mode():
-            told = model(input_ids=ids, attention_mask=mask, **further).text_embeds[0]
-        np.testing.assert_allclose(got, told / told.norm(), atol=1e-4)
+            expected = model(input_ids=ids, attention_mask=mask, **further).text_embeds[0]
+        np.testing.assert_allclose(got, expected / expected.norm(), atol=1e-4)
 
 
 @pytest.fixture(scope="module")

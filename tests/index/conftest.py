@@ -12,7 +12,7 @@ import pytest
 
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
-from tests.index.fake_engines import PATIENCE, GatedEngine
+from tests.index.fake_engines import TIMEOUT, GatedEngine
 from tests.support.stores import embedding, vector, write_item
 
 
@@ -82,7 +82,7 @@ class Place:
             yield
         finally:
             self.engine.release()
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
         assert not thread.is_alive()
         if failures:
             raise failures[0]

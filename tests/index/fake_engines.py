@@ -12,7 +12,7 @@ from euclidesdb_server.engines.exact import ExactEngine, ExactOptions
 from euclidesdb_server.values.arrays import Matrix
 from euclidesdb_server.values.metric import Metric
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds after which a test that waits for a build has failed."""
 
 
@@ -64,7 +64,7 @@ class GatedEngine:
             return self._exact.build(vectors)
         self.builds += 1
         self._begun.release()
-        assert self._gate.wait(PATIENCE), "the test never opened the gate"
+        assert self._gate.wait(TIMEOUT), "the test never opened the gate"
         if self.failure is not None:
             raise self.failure
         built = self._exact.build(vectors)
@@ -81,7 +81,7 @@ class GatedEngine:
 
     def wait_for_build(self) -> None:
         """Wait until a build has begun since `hold`: its rows are taken by then."""
-        assert self._begun.acquire(timeout=PATIENCE), "no build was begun"
+        assert self._begun.acquire(timeout=TIMEOUT), "no build was begun"
 
     def release(self) -> None:
         """Let builds finish."""

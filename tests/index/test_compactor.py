@@ -9,7 +9,7 @@ import pytest
 
 from euclidesdb_server.config.server import IndexConfig
 from euclidesdb_server.index import Compactor
-from tests.index.fake_engines import PATIENCE
+from tests.index.fake_engines import TIMEOUT
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def fill(place, first: int, last: int) -> None:
 def test_a_space_is_compacted_from_compact_rows_on(place, compactor):
     fill(place, 1, 2)
     compactor.consider(place.space)
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.engine.builds == 0
     fill(place, 3, 3)
     compactor.consider(place.space)
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.engine.builds == 1
     assert place.space.backlog() == (0, 3)
 
@@ -41,11 +41,11 @@ def test_a_large_segment_waits_for_its_share(place, compactor):
     place.space.compact()
     fill(place, 21, 29)
     compactor.consider(place.space)
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.space.backlog() == (9, 20)
     fill(place, 30, 30)
     compactor.consider(place.space)
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.space.backlog() == (0, 30)
 
 
@@ -55,18 +55,18 @@ def test_tombstones_count_like_unindexed_rows(place, compactor):
     for name in ("1", "2"):
         place.remove(name)
     compactor.consider(place.space)
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.engine.builds == 1
     place.remove("3")
     compactor.consider(place.space)
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.space.backlog() == (0, 1)
 
 
 def test_a_request_compacts_whatever_the_backlog(place, compactor):
     fill(place, 1, 1)
     compactor.request(place.space)
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.space.backlog() == (0, 1)
 
 
@@ -79,7 +79,7 @@ def test_a_request_returns_while_a_build_is_under_way_and_is_served_after_it(pla
     compactor.request(place.space)
     assert not compactor.wait_idle(0)
     place.engine.release()
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.engine.builds == 2
     assert place.space.backlog() == (0, 2)
 
@@ -92,7 +92,7 @@ def test_what_is_written_during_a_build_is_built_right_after_it(place, compactor
     fill(place, 2, 9)
     compactor.consider(place.space)
     place.engine.release()
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.engine.builds == 2
     assert place.space.backlog() == (0, 9)
 
@@ -101,16 +101,16 @@ def test_a_build_that_fails_is_logged_and_a_request_builds_again(place, compacto
     fill(place, 1, 3)
     place.engine.failure = OSError(28, "No space left on device")
     compactor.consider(place.space)
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert "No space left on device" in caplog.text
     assert place.names() == ["1", "2", "3"]
     builds = place.engine.builds
     compactor.consider(place.space)  # as the next write does: a full disk must not be hammered
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.engine.builds == builds
     place.engine.failure = None
     compactor.request(place.space)
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     assert place.space.backlog() == (0, 3)
 
 
@@ -132,6 +132,6 @@ def test_closing_waits_for_the_build_under_way(place):
     closing = threading.Thread(target=compactor.close)
     closing.start()
     place.engine.release()
-    closing.join(PATIENCE)
+    closing.join(TIMEOUT)
     assert not closing.is_alive()
     assert place.space.backlog() == (0, 2)

@@ -9,7 +9,7 @@ import pytest
 
 from euclidesdb_server.errors import DiskFull, StorageError
 from euclidesdb_server.store import ItemRecord, ItemWrite
-from tests.index.fake_engines import PATIENCE
+from tests.index.fake_engines import TIMEOUT
 from tests.support.stores import embedding, vector
 
 
@@ -55,7 +55,7 @@ def test_a_row_added_during_a_build_stays_findable(busy):
 
 
 @pytest.mark.parametrize("victim", ["indexed 1", "unindexed 3"])
-def test_a_row_buried_during_a_build_stays_gone(busy, victim):
+def test_a_row_deleted_during_a_build_stays_gone(busy, victim):
     rest = [
         name for name in ("indexed 1", "indexed 2", "unindexed 3", "unindexed 4") if name != victim
     ]
@@ -70,7 +70,7 @@ def test_a_row_replaced_during_a_build_is_found_once_and_at_its_new_place(busy, 
     changed_while_building(busy, lambda: busy.add(victim, 9, 0), [*rest, victim])
 
 
-def test_a_row_added_and_buried_during_a_build_is_gone(busy):
+def test_a_row_added_and_deleted_during_a_build_is_gone(busy):
     def come_and_go() -> None:
         busy.add("brief", 0, 0)
         busy.remove("brief")
@@ -88,7 +88,7 @@ def test_a_row_removed_and_added_again_during_a_build_is_there(busy):
     changed_while_building(busy, again, ["indexed 2", "indexed 1", "unindexed 3", "unindexed 4"])
 
 
-def test_rows_buried_before_a_build_are_not_in_the_segment(busy):
+def test_rows_deleted_before_a_build_are_not_in_the_segment(busy):
     busy.remove("indexed 1")
     busy.remove("unindexed 4")
     busy.space.compact()
@@ -112,7 +112,7 @@ def test_a_row_being_replaced_is_found_until_its_replacement_is(busy):
             [label], ["indexed 1"], vector(9, 0)[None], replaces=[before.labels[number]]
         )
         assert busy.names() == ["indexed 2", "unindexed 3", "unindexed 4", "indexed 1"]
-    compaction.join(PATIENCE)
+    compaction.join(TIMEOUT)
     assert not compaction.is_alive()
     assert busy.names() == ["indexed 2", "unindexed 3", "unindexed 4", "indexed 1"]
 
@@ -150,7 +150,7 @@ def test_after_a_failed_write_segments_cover_only_what_came_before_it(place):
     assert place.space.backlog() == (0, 2)
 
 
-def test_burials_are_forgotten_once_no_segment_holds_the_label(busy):
+def test_tombstones_are_forgotten_once_no_segment_holds_the_label(busy):
     indexed = busy.store.item("indexed 1").labels[busy.space.record.number]
     busy.remove("indexed 1")
     busy.remove("unindexed 3")
@@ -159,7 +159,7 @@ def test_burials_are_forgotten_once_no_segment_holds_the_label(busy):
     assert busy.tombstones() == []
 
 
-def test_a_burial_during_a_build_is_remembered_as_long_as_the_new_segment_holds_the_label(busy):
+def test_a_deletion_during_a_build_is_remembered_as_long_as_the_new_segment_holds_the_label(busy):
     label = busy.store.item("unindexed 3").labels[busy.space.record.number]
     with busy.compacting():
         busy.remove("unindexed 3")

@@ -31,7 +31,7 @@ def test_a_published_row_is_in_the_next_search(place):
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_a_buried_row_is_in_no_later_search(place, compacted):
+def test_a_deleted_row_is_in_no_later_search(place, compacted):
     place.add("a", 1, 0)
     place.add("b", 2, 0)
     if compacted:
@@ -73,7 +73,7 @@ def test_deleting_unknown_rows_changes_nothing(place):
     assert len(place.space) == 2
 
 
-def test_sealed_and_fresh_rows_are_merged_in_order(place):
+def test_indexed_and_unindexed_rows_are_merged_in_order(place):
     for position in (1, 3, 5, 7):
         place.add(str(position), position, 0)
     place.space.compact()

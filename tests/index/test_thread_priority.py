@@ -1,4 +1,4 @@
-"""Builds give way to those who search: their thread has a lower priority, others do not."""
+"""Builds run at a lower thread priority than searches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from euclidesdb_server.engines import Segment
 from euclidesdb_server.index import Compactor
 from euclidesdb_server.system.thread_priority import NICE
 from euclidesdb_server.values.arrays import Matrix
-from tests.index.fake_engines import PATIENCE, GatedEngine
+from tests.index.fake_engines import TIMEOUT, GatedEngine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it per thread")
 
@@ -43,7 +43,7 @@ def test_a_build_runs_at_low_priority_with_the_threads_configured(place):
     compactor = Compactor(IndexConfig(build_threads=3))
     place.add("a", *np.ones(2))
     compactor.request(place.space)
-    assert compactor.wait_idle(PATIENCE)
+    assert compactor.wait_idle(TIMEOUT)
     compactor.close()
     assert place.engine.given == (max(before, NICE), 3)
     assert own_priority() == before

@@ -50,7 +50,7 @@ def test_a_view_stays_valid_while_rows_are_added_and_the_array_grows():
     assert seen(view) == ["0", "1", "2"]
 
 
-def test_a_buried_row_stays_in_place_and_is_dead():
+def test_a_deleted_row_stays_in_place_and_is_dead():
     rows = filled(4)
     before = rows.view()
     assert rows.delete(2)

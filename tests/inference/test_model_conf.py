@@ -128,7 +128,7 @@ def test_a_square_larger_than_the_resized_image_is_refused(tmp_path):
 
 
 @each_as_subtest(
-    ("keys", "said"),
+    ("keys", "expected"),
     [
         (
             {"mean": "0.5, 0.5"},
@@ -160,9 +160,9 @@ def test_a_square_larger_than_the_resized_image_is_refused(tmp_path):
     ],
     ids=str,
 )
-def test_keys_that_contradict_one_another_are_refused(tmp_path, keys, said):
+def test_keys_that_contradict_one_another_are_refused(tmp_path, keys, expected):
     message = error_message(ModelLoadError, read_model_folder, write(tmp_path, **keys))
-    assert message == f"{tmp_path / 'model.conf'}: [model] {said}"
+    assert message == f"{tmp_path / 'model.conf'}: [model] {expected}"
 
 
 @pytest.mark.parametrize(
@@ -320,5 +320,5 @@ def test_the_dtype_of_tensors_is_part_of_the_version_and_their_shape_is_not(tmp_
 
 def test_the_fingerprint_of_a_program_for_images_never_changes(tmp_path):
     preprocessing = b'{"image_mode": "RGB", "image_size": 224, "input": "image", "resize": 256}'
-    told = hashlib.sha256(preprocessing + hashlib.sha256(b"program").digest()).hexdigest()
-    assert fingerprint(tmp_path, image_size=224, resize=256) == told[:32]
+    digest = hashlib.sha256(preprocessing + hashlib.sha256(b"program").digest()).hexdigest()
+    assert fingerprint(tmp_path, image_size=224, resize=256) == digest[:32]

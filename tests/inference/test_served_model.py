@@ -222,14 +222,14 @@ def test_another_kind_of_input_is_refused(start):
 
 
 class Nonsense(Script):
-    """Answers the item `mad` with whatever the test wants to send."""
+    """Answers the item `faulty` with whatever the test wants to send."""
 
     def __init__(self, say):
         super().__init__()
         self.say = say
 
     def answer(self, connection, batch, items):
-        if b"mad" in items:
+        if b"faulty" in items:
             self.say(connection, batch)
         else:
             super().answer(connection, batch, items)
@@ -256,22 +256,22 @@ ANSWERS = {
 
 @pytest.mark.parametrize("reply", ANSWERS.values(), ids=ANSWERS)
 def test_an_invalid_answer_costs_a_worker_and_no_request_is_forgotten(start, script, reply):
-    mad = Nonsense(lambda connection, batch: send_message(connection, *reply(batch)))
-    script.start = mad.start
+    faulty = Nonsense(lambda connection, batch: send_message(connection, *reply(batch)))
+    script.start = faulty.start
     model = start()
-    assert isinstance(answer(model.embed(item(b"mad"))), ModelFailed)
+    assert isinstance(answer(model.embed(item(b"faulty"))), ModelFailed)
     assert answer(model.embed(item(3))) == [3, 1]
-    assert len(mad.processes) > 1
+    assert len(faulty.processes) > 1
 
 
 @pytest.mark.parametrize(
     "frame", [b"\xff\x00", b"[" * 100_000, b"[]"], ids=["junk", "deep", "list"]
 )
 def test_a_protocol_violation_costs_a_worker_and_no_request_is_forgotten(start, script, frame):
-    mad = Nonsense(lambda connection, _: connection.send_bytes(frame))
-    script.start = mad.start
+    faulty = Nonsense(lambda connection, _: connection.send_bytes(frame))
+    script.start = faulty.start
     model = start()
-    error = answer(model.embed(item(b"mad")))
+    error = answer(model.embed(item(b"faulty")))
     assert isinstance(error, ModelFailed)
     assert "not a message" in str(error)
     assert answer(model.embed(item(3))) == [3, 1]

@@ -117,14 +117,14 @@ def restarted(tmp_path):
 
 
 def built(client: euclidesdb.Client, description: str) -> euclidesdb.ModelInfo:
-    """What is said of the space once its segment is there."""
+    """The index of the space once its segment is there."""
 
-    def sealed() -> bool:
+    def is_indexed() -> bool:
         (info,) = client.models()
-        said = info.index and (info.index.description, info.index.indexed_rows)
-        return said == (description, len(IDS))
+        shown = info.index and (info.index.description, info.index.indexed_rows)
+        return shown == (description, len(IDS))
 
-    wait_for(sealed, "the segment")
+    wait_for(is_indexed, "the segment")
     (info,) = client.models()
     assert info.items == len(IDS)
     return info
@@ -168,9 +168,9 @@ def test_a_wrong_engine_in_a_model_conf_costs_only_that_model(tmp_path, more, sa
         start_server(tmp_path / "data", tmp_path / "models") as server,
         euclidesdb.Client(server.address) as client,
     ):
-        told = {info.name: info for info in client.models()}
-        assert (told["bad"].state, told["good"].state) == ("quarantined", "ready")
-        assert told["bad"].reason.startswith(f"{bad / 'model.conf'}: ")
+        states = {info.name: info for info in client.models()}
+        assert (states["bad"].state, states["good"].state) == ("quarantined", "ready")
+        assert states["bad"].reason.startswith(f"{bad / 'model.conf'}: ")
     with pytest.raises(StartupError, match=f"--strict: .*folder 'bad': .*{says}"):
         start_server(tmp_path / "data", tmp_path / "models", strict=True)
 

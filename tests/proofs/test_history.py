@@ -38,7 +38,7 @@ LINEARIZABLE = {
 
 CONTRADICTORY = {
     "an acknowledged add is missed": ["add 1 @ 0-1", "read @ 2-3"],
-    "a version that nobody wrote": ["add 1 @ 0-1", "read 2 @ 2-3"],
+    "a version that was never written": ["add 1 @ 0-1", "read 2 @ 2-3"],
     "a version from the future": ["read 1 @ 0-1", "add 1 @ 2-3"],
     "the old version after the new was acknowledged": [
         "add 1 @ 0-1",

@@ -107,7 +107,7 @@ HOSTILE = {
                                   "NOT_FOUND", "unknown_model", "'gray', 'liar', 'tiny'"),
     "a search of an unknown model": ("FindSimilar", find(STORED, ["tiny", "tyni"]),
                                      "NOT_FOUND", "unknown_model", "'tyni'"),
-    "an image that is none": ("FindSimilar", find(of_image(b"<svg/>")),
+    "an image that cannot be decoded": ("FindSimilar", find(of_image(b"<svg/>")),
                               "INVALID_ARGUMENT", "undecodable_input", "image"),
     "an image for a model that cannot be loaded": (
         "FindSimilar", find(of_image(), ["garbage"]),

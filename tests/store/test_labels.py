@@ -1,4 +1,4 @@
-"""LabelSequence: ascending, reserved before use, and honest about what is settled."""
+"""LabelSequence: ascending, reserved before use, and with the right low watermark."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_labels_ascend_from_the_first_and_are_reserved_before_they_are_given():
     assert len(reserved) == 3  # one write per run
 
 
-def test_before_the_first_label_all_below_is_settled():
+def test_the_low_watermark_starts_below_the_first_label():
     assert LabelSequence(10, lambda _: None).low_watermark() == 9
 
 

@@ -83,7 +83,7 @@ def test_a_leveldb_of_something_else_is_refused_and_untouched(tmp_path):
         assert list(database) == [(b"precious", b"data")]
 
 
-def test_a_failed_open_lets_go_of_the_folder(tmp_path):
+def test_a_failed_open_releases_the_folder(tmp_path):
     with leveldb(tmp_path, create_if_missing=True) as database:
         database.put(b"precious", b"data")
     for _ in range(2):  # the second must not find the folder in use

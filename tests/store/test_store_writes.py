@@ -78,7 +78,7 @@ def test_a_model_version_keeps_its_space_and_a_new_one_gets_another(tmp_path):
         assert store.spaces() == [first, second]
 
 
-def test_replacing_buries_the_old_label_of_just_the_spaces_rewritten(store):
+def test_replacing_deletes_the_old_label_of_just_the_spaces_rewritten(store):
     one, other = space(store, "one"), space(store, "other")
     predicted = embedding(1, 1, predictions=vector(1))
     first = write_item(store, "a", {one: predicted, other: predicted}, payload=IMAGE)

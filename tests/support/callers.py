@@ -31,7 +31,7 @@ class Caller:
         self._address = address
         self._chance = random.Random(seed)
         self._numbers = np.random.default_rng(seed)
-        self._guests = (f"guest-{seed}-{number}" for number in range(1 << 30))
+        self._visitors = (f"visitor-{seed}-{number}" for number in range(1 << 30))
 
     def make_rounds(self, rounds: int) -> None:
         calls = [
@@ -67,7 +67,7 @@ class Caller:
         client.remove(self._id())
 
     def add_and_remove(self, client: euclidesdb.Client) -> None:
-        name, (vector,) = next(self._guests), self._vectors(1)  # of a name never seen again
+        name, (vector,) = next(self._visitors), self._vectors(1)  # of a name never seen again
         client.add(name, vectors={MODEL: vector})
         client.remove(name)
 

@@ -17,7 +17,7 @@
    M path          a folder was made                   B n, D n     sync n of a folder began, ended
    R from to       a rename                            U path       something was removed
 
-   What is removed or replaced is kept as a link beside the trace, "kept-<ino>", since a power
+   What is removed or replaced is kept as a link next to the trace, "kept-<ino>", since a power
    cut may bring it back.
 
    Limits: a file that was there before is replaced or written anew; a power cut takes no bytes

@@ -85,7 +85,7 @@ def test_a_limit_on_silence_does_not_limit_sending(pipe):
     assert receive_message(ours)[1] == [b"x" * 1000]
 
 
-def test_to_hang_up_ends_both_sides_though_a_thread_reads(pipe):
+def test_to_shut_down_ends_both_sides_though_a_thread_reads(pipe):
     ours, theirs = pipe
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(receive_message, ours)

@@ -97,7 +97,7 @@ def test_a_fixed_batch_dimension_is_served_without_batches(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "said"),
+    ("module", "expected"),
     [
         (OnlyFeatures(), "it returned a tensor torch.float32 (1, 3), not (predictions, features)"),
         (ThreeOutputs(), "it returned a tuple of 3, not (predictions, features)"),
@@ -107,10 +107,10 @@ def test_a_fixed_batch_dimension_is_served_without_batches(tmp_path):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",
 )
-def test_another_kind_of_output_is_named(tmp_path, module, said):
+def test_another_kind_of_output_is_named(tmp_path, module, expected):
     message = error_message(ModelLoadError, load, tmp_path, module)
     assert message.startswith("the program does not match model.conf: ")
-    assert said in message
+    assert expected in message
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)

@@ -1,7 +1,7 @@
 """Searcher: from queries to the items most similar to them.
 
-All queries of a call are answered in one search of each space. Conditions that the index knows
-nothing of are applied afterwards (`post_filter`).
+All queries of a call are answered in one search of each space. Conditions that the
+index knows nothing of are applied after the search (`post_filter`).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Searcher:
             with self._models.lease(names) as leased:
                 servings = [_resolved(leased[name]) for name in names]
                 for serving in servings:
-                    serving.searchable_space()  # raises before a model runs in vain
+                    serving.searchable_space()  # raises before any model runs
                 embedded = self._embedded(tasks, servings, call)
         else:
             servings = [self._models.resolve(name) for name in names]

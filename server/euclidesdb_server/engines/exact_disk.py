@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge
 
+from euclidesdb_server.engines.block_scan import search_blocks
 from euclidesdb_server.engines.distances import rows_per_block
-from euclidesdb_server.engines.scan import search_blocks, search_matrix
+from euclidesdb_server.engines.scan import search_matrix
 from euclidesdb_server.engines.vectors import read_shape, save_vectors, vectors_path
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows

@@ -27,7 +27,7 @@ class Model(Protocol):
         """Wait until it has been ready once or is quarantined; False if `timeout` passed first."""
 
     def embed(self, payload: Payload) -> Future[Embedding]:
-        """Queue an item. Cancelling the future before the item is run saves the work.
+        """Queue an item. Canceling the future before the item is run saves the work.
 
         Raises InvalidRequest for a kind of input that the model does not take, Overloaded,
         ModelUnavailable, ShuttingDown. The future raises UndecodableInput or ModelFailed.
