@@ -29,7 +29,7 @@ QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
     "how do I do the same thing again and again until some condition no longer holds?": (
         "while", "break", "continue", "compound", "else",
     ),
-    "what happens when my program runs into a problem and nobody deals with it?": (
+    "what happens when my program runs into a problem that it does not deal with?": (
         "exceptions", "try", "raise", "execmodel",
     ),
     "make every letter of a word a capital": ("string-methods", "typesseq"),
@@ -40,7 +40,7 @@ QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
         "with", "context-managers", "try", "compound",
     ),
     "stop the program in the middle and look at its variables": ("debugger",),
-    "hand back a result to whoever called me": ("return", "yield", "calls", "function"),
+    "hand back a result when my code has been invoked": ("return", "yield", "calls", "function"),
     "numbers with a fractional part": ("floating", "numbers", "numeric-types", "types"),
     "multiply a number by itself several times": ("power", "binary", "operator-summary"),
     "is this one the same as that one?": ("comparisons", "objects", "id-classes"),
