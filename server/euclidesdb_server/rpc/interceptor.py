@@ -13,8 +13,9 @@ from typing import Any, Final, NoReturn
 
 import grpc
 
+from euclidesdb_protos.v1.wire import REASON_KEY
 from euclidesdb_server.errors import DatabaseError, InvalidRequest, ModelUnavailable
-from euclidesdb_server.rpc.status import REASON_KEY, details_of, status_of
+from euclidesdb_server.rpc.status import details_of, status_of
 
 DO_NOT_RETRY: Final = ("grpc-retry-pushback-ms", "-1")
 """Tells a client's retry policy not to retry: a quarantined model stays so for now."""

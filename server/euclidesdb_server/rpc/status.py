@@ -6,7 +6,6 @@ from typing import Final
 
 import grpc
 
-from euclidesdb_protos.v1 import wire
 from euclidesdb_server.errors import (
     CorruptRecord,
     DatabaseError,
@@ -20,8 +19,6 @@ from euclidesdb_server.errors import (
     Unavailable,
     VersionMismatch,
 )
-
-REASON_KEY: Final = wire.REASON_KEY
 
 MAX_MESSAGE_BYTES: Final = 2000
 """Of UTF-8, each up to three bytes on the wire: status details travel in a header, and gRPC drops

@@ -26,7 +26,7 @@ from euclidesdb_server.rpc import arrays, payloads
 from euclidesdb_server.values.arrays import Matrix, Vector
 from euclidesdb_server.values.vector_columns import VectorColumns
 
-FLOAT32: Final = np.dtype("<f4")
+FLOAT32: Final = arrays.DTYPES[pb.DATA_TYPE_FLOAT32]
 
 MAX_PER_CALL: Final = 100_000
 """Items or queries in one call; those sent by columns are limited by the message's size only."""
