@@ -1,11 +1,11 @@
-"""The errors of the database, none of which knows of gRPC.
+"""The errors of the database. They know nothing of gRPC.
 
     DatabaseError
     ├── InvalidRequest
     │   ├── UndecodableInput     a payload is not an image, truncated, too large an image, ...
     │   ├── DimensionMismatch    a vector has the wrong length
     │   ├── ModelRejected        a model folder cannot be loaded; what is served stays
-    │   └── VersionMismatch           a vector was made by another model version
+    │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
     │   └── UnknownItem
