@@ -12,7 +12,10 @@ TESTS = Path(__file__).parent
 
 SLOW = (
     # These start servers, workers or other processes, which takes seconds each.
+    "client/test_searches_without_models.py",
+    "client/typing",
     "commands",
+    "database/test_default_models.py",
     "database/test_database_payloads.py",
     "database/test_database_repeats.py",
     "database/test_model_lifecycle.py",
@@ -30,6 +33,7 @@ SLOW = (
     "inference/test_shared_workers.py",
     "inference/test_shipped_digits.py",
     "inference/test_vector_spaces_served.py",
+    "project/test_examples.py",
     "project/test_wheel.py",
     "rpc/test_legacy_engines.py",
     "rpc/test_legacy_service.py",
