@@ -68,7 +68,7 @@ def test_a_newer_format_is_refused_and_untouched(tmp_path):
     FeatureStore(tmp_path).close()
     with leveldb(tmp_path) as database:
         database.put(keys.DATABASE, msgpack.packb([2]))
-    with pytest.raises(DataFolderError, match="has format 2; this server reads format 1"):
+    with pytest.raises(DataFolderError, match="has format 2, but this server reads format 1"):
         FeatureStore(tmp_path)
     with leveldb(tmp_path) as database:
         assert list(database) == [(keys.DATABASE, msgpack.packb([2]))]
@@ -77,7 +77,7 @@ def test_a_newer_format_is_refused_and_untouched(tmp_path):
 def test_a_leveldb_of_something_else_is_refused_and_untouched(tmp_path):
     with leveldb(tmp_path, create_if_missing=True) as database:
         database.put(b"precious", b"data")
-    with pytest.raises(DataFolderError, match="something else"):
+    with pytest.raises(DataFolderError, match="of another program"):
         FeatureStore(tmp_path)
     with leveldb(tmp_path) as database:
         assert list(database) == [(b"precious", b"data")]
@@ -87,7 +87,7 @@ def test_a_failed_open_releases_the_folder(tmp_path):
     with leveldb(tmp_path, create_if_missing=True) as database:
         database.put(b"precious", b"data")
     for _ in range(2):  # the second must not find the folder in use
-        with pytest.raises(DataFolderError, match="something else"):
+        with pytest.raises(DataFolderError, match="of another program"):
             FeatureStore(tmp_path)
 
 
