@@ -1,1 +1,1 @@
-"""EuclidesDB's server: runs models, keeps what they say, answers "what is most like this?"."""
+"""The server: runs models on items, stores their outputs, and finds similar items."""

@@ -4,7 +4,7 @@
     ├── InvalidRequest
     │   ├── UndecodableInput     a payload is not an image, truncated, too large an image, ...
     │   ├── DimensionMismatch    a vector has the wrong length
-    │   ├── ModelRejected        a model folder cannot be loaded; what is served stays
+    │   ├── ModelRejected        a model folder cannot be loaded; the version served stays
     │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
@@ -59,7 +59,7 @@ class DimensionMismatch(InvalidRequest):
 
 
 class ModelRejected(InvalidRequest):
-    """A model folder cannot be loaded; what was served before still is."""
+    """A model folder cannot be loaded; the version served before stays."""
 
     reason = "model_rejected"
 

@@ -52,8 +52,8 @@ def test_a_batch_of_stored_items_is_searched_wherever_one_of_them_is(database):
 @pytest.mark.parametrize(
     ("queries", "error", "message"),
     [
-        (["nobody"], UnknownItem, "no item 'nobody'"),
-        (["c"], UnknownItem, "item 'c': no vector of a model version that is served now"),
+        (["missing"], UnknownItem, "no item 'missing'"),
+        (["c"], UnknownItem, "item 'c' has no vector of model 'color'"),
         ([Payload("text", b"words")], ModelUnavailable, "no model that takes texts is ready"),
         ([ModelVector(vector(1, 2))], InvalidRequest, "a vector needs the model"),
         ([sample_image(1), "a"], InvalidRequest, r"several kinds \(id, image\): name the models"),
@@ -63,7 +63,27 @@ def test_a_batch_of_stored_items_is_searched_wherever_one_of_them_is(database):
 )
 def test_a_search_whose_models_cannot_be_chosen_says_why(database, queries, error, message):
     with pytest.raises(error, match=message):
-        find(database, *queries)
+        find(database, *queries)[0].neighbors  # noqa: B018  raises
+
+
+def test_each_unusable_id_of_a_batch_fails_alone(database):
+    (color,) = find(database, "b", "", "x" * 513, "missing")
+    assert color.model == "color"
+    assert color.answers[0].ids == ["a"]
+    kinds = [type(outcome) for outcome in color.answers[1:]]
+    assert kinds == [InvalidRequest, InvalidRequest, UnknownItem]
+
+
+def test_a_batch_of_unknown_ids_fails_id_by_id(database):
+    answers = find(database, "missing", "lost")
+    assert models(answers) == ["color", "gray"]
+    assert {type(outcome) for answer in answers for outcome in answer.answers} == {UnknownItem}
+
+
+def test_unreadable_queries_alone_raise_their_error(database):
+    unreadable = InvalidRequest("query is not set")
+    with pytest.raises(InvalidRequest, match="query is not set"):
+        find(database, unreadable)
 
 
 def test_vectors_by_columns_need_their_model(database):

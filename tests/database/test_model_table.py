@@ -109,9 +109,11 @@ def test_models_are_chosen_by_the_kind_of_input_that_they_take(table):
 
 def test_each_name_that_is_leased_has_an_outcome_of_its_own(table):
     with table.lease(["color", "empty", "shoes"]) as leased:
-        assert leased["color"] is table.resolve("color")
-        assert isinstance(leased["empty"], ModelUnavailable)
-        assert isinstance(leased["shoes"], UnknownModel)
+        assert leased.get("color") is table.resolve("color")
+        with pytest.raises(ModelUnavailable):
+            leased.get("empty")
+        with pytest.raises(UnknownModel):
+            leased.get("shoes")
 
 
 def test_a_version_retired_before_it_is_leased_is_resolved_again(tmp_path, registry, database):
@@ -126,7 +128,7 @@ def test_a_version_retired_before_it_is_leased_is_resolved_again(tmp_path, regis
     first = Serving("color", model, database.spaces["color"], leases=ReplacedMeanwhile())
     current = ModelTable([first], {})
     with current.lease(["color"]) as leased:
-        assert leased["color"].space is second
+        assert leased.get("color").space is second
 
 
 def test_a_retired_version_ends_after_the_last_call_that_uses_it(table):

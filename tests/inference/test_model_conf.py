@@ -108,6 +108,12 @@ def test_a_name_has_1_to_255_bytes(tmp_path, name):
     )
 
 
+def test_a_name_has_no_at_sign(tmp_path):
+    folder = write(tmp_path, name="shoes@v2")
+    message = error_message(ModelLoadError, read_model_folder, folder)
+    assert message.endswith("[model] name = 'shoes@v2' must not contain @")
+
+
 def test_labels_are_one_a_line(tmp_path):
     folder = write(tmp_path, labels="\n  cat\n  big dog\n  bird")
     assert read_model_folder(folder).conf.label_names() == ("cat", "big dog", "bird")

@@ -77,7 +77,7 @@ class Embedder:
         try:
             for serving in task.servings:
                 if serving.model is None:
-                    raise self._models.unknown(serving.name)
+                    raise self._models.refusal(serving.name)
             for serving in task.servings:
                 if serving.model is not None and task.payload is not None:
                     future = self._embed(serving.model, task.payload)
@@ -95,7 +95,7 @@ class Embedder:
         # A fingerprint may be a name that the user gave, to more than one model.
         version = (conf.name, model.folder.fingerprint, conf.feature_dim, conf.prediction_dim)
         key = (version, payload.digest)
-        return self._cache.embed(key, functools.partial(model.embed, payload))
+        return self._cache.embed(key, model, functools.partial(model.embed, payload))
 
 
 class _Pending:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
-from euclidesdb_server.database.model_table import ModelTable, Serving
+from euclidesdb_server.database.model_table import Leased, ModelTable, Serving
 from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, Call, FindRequest
 from euclidesdb_server.database.results import Item, ModelAnswer, ModelStatus, StoredEmbedding
 from euclidesdb_server.database.searcher import Searcher
@@ -106,8 +106,8 @@ class FeatureDatabase:
             if isinstance(request, AddRequest)
             for name in (*request.models, *request.vectors)
         }
-        with self._models.lease(names) as servings:
-            items = self._embedded(requests, servings, call)
+        with self._models.lease(names) as leased:
+            items = self._embedded(requests, leased, call)
         errors = self._writer.write(items)
         return [
             item if isinstance(item, DatabaseError) else error or _stored_embeddings(item)
@@ -182,11 +182,11 @@ class FeatureDatabase:
     def _embedded(
         self,
         requests: Sequence[AddRequest | DatabaseError],
-        servings: Mapping[str, Serving | DatabaseError],
+        leased: Leased,
         call: Call,
     ) -> list[EmbeddedItem | DatabaseError]:
         """The items, their payloads run through the models; or why one cannot be added."""
-        prepared = [self._prepared(request, servings) for request in requests]
+        prepared = [self._prepared(request, leased) for request in requests]
         tasks = [
             add if isinstance(add, DatabaseError) else EmbedTask(add.request.payload, add.to_embed)
             for add in prepared
@@ -194,9 +194,7 @@ class FeatureDatabase:
         return [*map(_embedded_item, prepared, self._embedder.embed_many(tasks, call))]
 
     def _prepared(
-        self,
-        request: AddRequest | DatabaseError,
-        servings: Mapping[str, Serving | DatabaseError],
+        self, request: AddRequest | DatabaseError, leased: Leased
     ) -> _PreparedAdd | DatabaseError:
         if isinstance(request, DatabaseError):
             return request
@@ -204,10 +202,10 @@ class FeatureDatabase:
             check_add(request)
             ready_made: dict[ModelSpace, Embedding] = {}
             for name, vector in request.vectors.items():
-                space = _resolved(servings[name]).writable_space()
+                space = leased.get(name).writable_space()
                 check_vector(space.record, vector.values, vector.fingerprint, self._models)
                 ready_made[space] = Embedding(vector.values, None)
-            embedding = [_resolved(servings[name]) for name in dict.fromkeys(request.models)]
+            embedding = [leased.get(name) for name in dict.fromkeys(request.models)]
             spaces = [serving.writable_space() for serving in embedding]
             known: dict[ModelSpace, Embedding] = {}
             if request.payload is not None:
@@ -250,12 +248,6 @@ def _embedded_item(
     if isinstance(add, DatabaseError):
         return add
     return outputs if isinstance(outputs, DatabaseError) else add.embedded(outputs)
-
-
-def _resolved(serving: Serving | DatabaseError) -> Serving:
-    if isinstance(serving, DatabaseError):
-        raise serving
-    return serving
 
 
 def _stored_embeddings(item: EmbeddedItem) -> tuple[StoredEmbedding, ...]:

@@ -1,4 +1,4 @@
-"""What a write changes of a stored item: nothing that is as it should be is written again."""
+"""Determines what a write changes of a stored item; only that is written."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def unchanged_spaces(
 ) -> set[int]:
     """The spaces whose stored vector is the one that would be written.
 
-    A vector made from a payload is, if it was made from the very payload that is stored. A
-    ready-made one is, if it equals the stored one bit for bit.
+    A computed vector is unchanged if the stored payload has the digest of the item's. A ready-made
+    one is unchanged if it equals the stored one bit for bit.
     """
     unchanged: set[int] = set()
     if before is None:

@@ -1,8 +1,9 @@
 """ModelLifecycle: models are loaded, replaced and unloaded while the server runs.
 
 A new version serves once it has passed its load check; if it fails, the old one goes on serving.
-A call is answered by the version that it resolved, even if that is replaced meanwhile. The vectors
-of the old version can still be searched, as `model@fingerprint`.
+A call is answered by the version that it resolved, even if that is replaced meanwhile, unless it
+waits for its model for more than a minute after that. The vectors of the old version can still be
+searched, as `model@fingerprint`.
 """
 
 from __future__ import annotations

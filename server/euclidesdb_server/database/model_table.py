@@ -1,4 +1,4 @@
-"""ModelTable: what each model name stands for: the model that is served, and its space.
+"""ModelTable: the model and the space that each name refers to.
 
 A call resolves each name once, and carries the `Serving` on: whatever is replaced meanwhile, the
 call sees one version of each model.
@@ -15,7 +15,6 @@ from typing import Final
 from euclidesdb_server.database.leases import Leases
 from euclidesdb_server.database.results import ModelStatus
 from euclidesdb_server.errors import (
-    DatabaseError,
     InvalidRequest,
     ModelUnavailable,
     UnknownModel,
@@ -30,7 +29,7 @@ SUPERSEDED: Final = "an earlier version of the model; its items can be searched 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What a name stands for: a model and the space of its version.
+    """What a name refers to: a model and the space of its version.
 
     model: None if no model of this name is served (any more): its space can still be searched by
     vector and by id. space: None if the model has never been ready. superseded: the space is that
@@ -63,6 +62,7 @@ class Serving:
         model = self.model
         return (
             model is not None
+            and self.space is not None
             and model.folder.conf.input == kind
             and model.state[0] is ModelState.READY
         )
@@ -77,6 +77,21 @@ class _State:
     spaces: Mapping[int, ModelSpace]
 
 
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """The servings that a call has leased, by name."""
+
+    _models: ModelTable
+    _servings: Mapping[str, Serving]
+
+    def get(self, name: str) -> Serving:
+        """The serving of a name. Raises what `ModelTable.resolve` raises for an unknown one."""
+        serving = self._servings.get(name)
+        if serving is None:
+            raise self._models.refusal(name)
+        return serving
+
+
 class ModelTable:
     """The servings by name. Thread-safe; readers need no lock, as a change is one assignment.
 
@@ -88,45 +103,40 @@ class ModelTable:
         self._assign(servings, broken)
 
     def resolve(self, name: str) -> Serving:
-        """What a name stands for now.
+        """What a name refers to now.
 
         Raises UnknownModel that lists the known names, ModelUnavailable for a broken folder.
         """
-        state = self._state
-        serving = state.servings.get(name)
-        if serving is not None:
-            return serving
-        if (reason := state.broken.get(name)) is not None:
-            raise ModelUnavailable(f"model {name!r} cannot be served: {reason}")
-        raise self.unknown(name)
+        serving = self._state.servings.get(name)
+        if serving is None:
+            raise self.refusal(name)
+        return serving
 
-    def unknown(self, name: str) -> UnknownModel:
-        """The error for a name that no model is served under."""
+    def refusal(self, name: str) -> UnknownModel | ModelUnavailable:
+        """The error for a name under which no model is served."""
+        if (reason := self._state.broken.get(name)) is not None:
+            return ModelUnavailable(f"model {name!r} cannot be served: {reason}")
         served = [repr(each.name) for each in self._servings() if each.model is not None]
-        return UnknownModel(
-            f"no model {name!r}; the models served are: {', '.join(served) or 'none'}"
-        )
+        known = ", ".join(served) or "none"
+        return UnknownModel(f"no model {name!r}; the models served are: {known}")
 
     @contextmanager
-    def lease(self, names: Iterable[str]) -> Iterator[dict[str, Serving | DatabaseError]]:
-        """What each name stands for, whose model stays usable until the block ends.
+    def lease(self, names: Iterable[str]) -> Iterator[Leased]:
+        """Resolve names to servings whose models stay usable until the block ends.
 
-        A version may be retired between the moment it is found here and the moment it is leased.
-        Then another one has taken its place, and the name is resolved again: the only retry there
-        is when a model is replaced.
+        A version may be retired between the moment when it is looked up and the moment when it is
+        leased. Then another one has taken its place, and the name is resolved again: this is the
+        only retry if a model is replaced.
         """
-        leased: dict[str, Serving | DatabaseError] = {}
+        leased: dict[str, Serving] = {}
         with ExitStack() as held:
             for name in names:
-                try:
-                    serving = self.resolve(name)
-                    while not serving.leases.acquire():
-                        serving = self.resolve(name)
-                    held.callback(serving.leases.release)
-                    leased[name] = serving
-                except DatabaseError as error:
-                    leased[name] = error
-            yield leased
+                while (serving := self._state.servings.get(name)) is not None:
+                    if serving.leases.acquire():
+                        held.callback(serving.leases.release)
+                        leased[name] = serving
+                        break
+            yield Leased(self, leased)
 
     def servings_for(self, kind: str) -> list[Serving]:
         """The models that are ready and take this kind of input, by name.
@@ -142,22 +152,27 @@ class ModelTable:
         )
 
     def servings_with(self, spaces: Iterable[int]) -> list[Serving]:
-        """The models served now whose space is one of these numbers, by name."""
-        wanted = {*spaces}
-        return [
-            each
+        """The models served now whose space has one of these numbers, by name; all if none has.
+
+        Raises ModelUnavailable if no model has a space.
+        """
+        numbers = {*spaces}
+        searchable = [
+            (each, each.space.record.number)
             for each in self._servings()
-            if each.model is not None
-            and each.space is not None
-            and each.space.record.number in wanted
+            if each.model is not None and each.space is not None
         ]
+        if not searchable:
+            raise ModelUnavailable("no model is served whose space could be searched")
+        chosen = [each for each, number in searchable if number in numbers]
+        return chosen or [each for each, _ in searchable]
 
     def spaces(self) -> list[ModelSpace]:
         """Every space, those of superseded versions included."""
         return [*self._state.spaces.values()]
 
     def space_numbered(self, number: int) -> ModelSpace | None:
-        """The space of that number; None if no model of it was ever ready here."""
+        """The space of that number; None if it is not open."""
         return self._state.spaces.get(number)
 
     def space_of_version(self, model: str, fingerprint: str) -> ModelSpace | None:
@@ -173,11 +188,11 @@ class ModelTable:
         return name if name in self._state.servings else None
 
     def serve(self, model: Model, space: ModelSpace, folder: str) -> Serving | None:
-        """Let a model and its space stand for the model's name from now on.
+        """Serve a model and its space under the model's name.
 
         folder: the name of the folder that the model was loaded from.
 
-        Returns what the name stood for, None if nothing: its space becomes a superseded one.
+        Returns what was served under the name, or None; its space becomes a superseded one.
         """
         name = model.folder.conf.name
         with self._changing:
@@ -197,7 +212,7 @@ class ModelTable:
         return before
 
     def withdraw(self, name: str) -> Serving:
-        """Serve a model no longer; its space can still be searched. Returns what was served.
+        """Stop serving a model; its space can still be searched. Returns what was served.
 
         Raises UnknownModel, ModelUnavailable.
         """
@@ -205,7 +220,7 @@ class ModelTable:
             state = self._state
             before = self.resolve(name)
             if before.model is None:
-                raise self.unknown(name)
+                raise self.refusal(name)
             servings = {key: each for key, each in state.servings.items() if key != name}
             if before.space is not None:
                 servings[name] = Serving(name, None, before.space)
@@ -241,7 +256,7 @@ class ModelTable:
 
 
 def superseded_serving(space: ModelSpace) -> Serving:
-    """What the name of the space of an earlier version stands for."""
+    """What the name of the space of an earlier version refers to."""
     name = _superseded_name(space.record.model, space.record.fingerprint)
     return Serving(name, None, space, superseded=True)
 
@@ -251,7 +266,7 @@ def _superseded_name(model: str, fingerprint: str) -> str:
 
 
 def status_of(serving: Serving) -> ModelStatus:
-    """The state of what a name stands for."""
+    """The state of what a name refers to."""
     model, space = serving.model, serving.space
     if model is None:
         superseded = serving.superseded

@@ -56,9 +56,10 @@ class Neighbors:
 
     def first(self, count: int) -> Neighbors:
         """The nearest `count` of them, or all."""
-        return self if len(self) <= count else self._part(slice(count))
+        return self if len(self) <= count else self.part(slice(count))
 
-    def _part(self, part: slice) -> Neighbors:
+    def part(self, part: slice) -> Neighbors:
+        """Those at the positions of a slice."""
         return Neighbors(
             self.ids[part],
             self.distances[part],
@@ -100,7 +101,7 @@ class Answers(Sequence[Neighbors | DatabaseError]):
             return error
         if len(self) == 1:
             return self.neighbors
-        return self.neighbors._part(slice(self._starts[position], self._starts[position + 1]))
+        return self.neighbors.part(slice(self._starts[position], self._starts[position + 1]))
 
     @cached_property
     def _starts(self) -> list[int]:

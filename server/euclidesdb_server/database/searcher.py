@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -68,7 +69,8 @@ class Searcher:
     def find(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
         """An answer for each model; see `FeatureDatabase.find_similar`."""
         self._check(request.conditions, len(request.queries))
-        names = list(dict.fromkeys(request.models)) or self._models_for(request.queries)
+        chosen = [] if request.models else self._models_for(request.queries)
+        names = [*dict.fromkeys(request.models)] or [serving.name for serving in chosen]
         if isinstance(request.queries, ModelVectors):
             _check_single(names)
             serving = self._models.resolve(names[0])
@@ -77,12 +79,14 @@ class Searcher:
         tasks = request.queries
         if any(isinstance(query, Payload) for query in tasks):
             with self._models.lease(names) as leased:
-                servings = [_resolved(leased[name]) for name in names]
+                servings = [leased.get(name) for name in names]
+                if chosen:  # one of them may have been unloaded since
+                    servings = [each for each in servings if each.model is not None] or servings
                 for serving in servings:
                     serving.searchable_space()  # raises before any model runs
                 embedded = self._embedded(tasks, servings, call)
         else:
-            servings = [self._models.resolve(name) for name in names]
+            servings = chosen or [self._models.resolve(name) for name in names]
             embedded = [NO_EMBEDDINGS] * len(tasks)
         return tuple(
             self._search(serving, self._queries(place, servings, tasks, embedded), request)
@@ -101,7 +105,7 @@ class Searcher:
                 f"{MAX_NEIGHBORS:,} neighbors: split them into several calls"
             )
 
-    def _models_for(self, queries: Sequence[Query | DatabaseError] | ModelVectors) -> list[str]:
+    def _models_for(self, queries: Sequence[Query | DatabaseError] | ModelVectors) -> list[Serving]:
         """The models to search if the request names none.
 
         For raw items: those that are ready and take their kind; for stored items: those served now
@@ -112,6 +116,9 @@ class Searcher:
         if isinstance(queries, ModelVectors) or "vector" in kinds:
             raise InvalidRequest("models is empty: a vector needs the model whose space it is in")
         if not kinds:
+            for query in readable:
+                if isinstance(query, DatabaseError):
+                    raise query
             raise InvalidRequest("models is empty, and there is no query to choose them by")
         if len(kinds) > 1:
             raise InvalidRequest(
@@ -120,21 +127,18 @@ class Searcher:
             )
         (kind,) = kinds
         if kind != "id":
-            return [serving.name for serving in self._models.servings_for(kind)]
+            return self._models.servings_for(kind)
         return self._models_with([query for query in readable if isinstance(query, str)])
 
-    def _models_with(self, ids: Sequence[str]) -> list[str]:
+    def _models_with(self, ids: Sequence[str]) -> list[Serving]:
+        """The models served now that have a vector of one of the items; all if there are none."""
+        spaces: set[int] = set()
         for item_id in ids:
-            check_id(item_id)
-        records = self._store.items(ids)
-        spaces = chain.from_iterable(record.labels for record in records if record is not None)
-        servings = self._models.servings_with(spaces)
-        if servings:
-            return [serving.name for serving in servings]
-        shown = repr(ids[0]) + (f" and {len(ids) - 1} others" if len(ids) > 1 else "")
-        if all(record is None for record in records):
-            raise UnknownItem(f"no item {shown}")
-        raise UnknownItem(f"item {shown}: no vector of a model version that is served now")
+            with suppress(DatabaseError):  # its own outcome will tell
+                check_id(item_id)
+                record = self._store.item(item_id)
+                spaces.update(() if record is None else record.labels)
+        return self._models.servings_with(spaces)
 
     def _columns(self, space: ModelSpace, queries: ModelVectors) -> _SpaceQueries:
         errors = check_vectors(space.record, queries.values, queries.fingerprint, self._models)
@@ -218,13 +222,13 @@ class Searcher:
         # the item that a query is about is among the nearest, and is left out
         k = conditions.top_k + (queries.item_ids is not None)
         found = space.search(queries.vectors, k)
-        asked, width = found.distances.shape
+        searched, width = found.distances.shape
         if queries.item_ids is None and conditions.ids_and_distances_only:
             neighbors = Neighbors(found.ids, found.distances.ravel().tolist())
-            return _answers([width] * asked, neighbors, queries)
+            return _answers([width] * searched, neighbors, queries)
         post_filter = PostFilter(self._store, space, conditions, k)
         distances: list[list[float]] = found.distances.tolist()
-        item_ids = queries.item_ids or [None] * asked
+        item_ids = queries.item_ids or [None] * searched
         answered = [
             post_filter.answer(
                 vector, item_id, found.ids[row * width : (row + 1) * width], distances[row]
@@ -267,12 +271,6 @@ def _kind(query: Query) -> str:
             return "vector"
         case str():
             return "id"
-
-
-def _resolved(serving: Serving | DatabaseError) -> Serving:
-    if isinstance(serving, DatabaseError):
-        raise serving
-    return serving
 
 
 def _check_single(names: Sequence[str]) -> None:

@@ -97,8 +97,8 @@ class Writer:
 
         Raises UnknownItem, StorageError, ShuttingDown.
         """
-        self._recover()
         with self._locks.of(item_id):
+            self._recover()
             record = self._store.item(item_id)
             if record is None:
                 raise UnknownItem(f"no item {item_id!r}")
@@ -117,7 +117,6 @@ class Writer:
     ) -> None:
         """Write a batch; note the error as the outcome of each position if that fails."""
         try:
-            self._recover()
             write(positions)
         except (StorageError, ShuttingDown) as error:
             if isinstance(error, CorruptRecord) and len(positions) > 1:
@@ -132,6 +131,7 @@ class Writer:
     def _write(self, items: Sequence[EmbeddedItem]) -> None:
         """Write items of different ids in one batch. Raises StorageError, ShuttingDown."""
         with self._locks.of(*(item.id for item in items)):
+            self._recover()
             before = self._store.items([item.id for item in items])
             labels, writes = range(0), list[ItemWrite]()
             try:
@@ -148,6 +148,7 @@ class Writer:
     def _write_columns(self, space: ModelSpace, columns: VectorColumns) -> None:
         """As `_write`: new items by columns, those that replace others one by one."""
         with self._locks.of(*columns.ids):
+            self._recover()
             before = self._store.items(columns.ids)
             old = [row for row, record in enumerate(before) if record is not None]
             new = [row for row, record in enumerate(before) if record is None]
@@ -233,7 +234,11 @@ class Writer:
                 self._in_doubt.append(doubt)
 
     def _recover(self) -> None:
-        """If writing has failed, make it possible again. Raises StorageError if it is not yet."""
+        """If writing has failed, make it possible again. Raises StorageError if it is not yet.
+
+        The caller holds the locks of the items that it is about to read and write: a failed write
+        of one of them has been noted, and is resolved before it is read.
+        """
         if self._store.failure is None:
             return
         with self._recovery:

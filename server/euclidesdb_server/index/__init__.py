@@ -4,7 +4,7 @@ A space is a segment that an engine built, plus the rows written since (unindexe
 deleted rows. `ModelSpace` searches it; `Compactor` builds new segments in the background, and
 `RecallSampler` measures how much the engine finds. `verify.py` checks segments against the store.
 
-Promises: a row is found from the moment it is published and not any more once it is deleted; a
+Promises: a row is returned from its publication until its deletion; a
 search sees one moment of the space; no search or write waits for a build; a segment that is lost
 or damaged is rebuilt from the store.
 

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from cachetools import LRUCache
 
 from euclidesdb_server.errors import DatabaseError, copy_of
+from euclidesdb_server.inference.model import Model
 from euclidesdb_server.values.embedding import Embedding
 
 Key: TypeAlias = tuple[Hashable, bytes]
@@ -33,17 +34,21 @@ class _Run:
 class EmbeddingCache:
     """The most recently used embeddings, up to a number of bytes. Thread-safe.
 
-    Concurrent calls with one key share one run.
+    Concurrent calls with one key and model share one run.
     """
 
     def __init__(self, max_bytes: int) -> None:
         # reentrant: canceling a run completes it in the same thread
         self._lock = threading.RLock()
         self._embeddings: LRUCache[Key, Embedding] = LRUCache(max_bytes, _size)
-        self._pending: dict[Key, _Run] = {}
+        self._pending: dict[tuple[Key, Model], _Run] = {}
 
-    def embed(self, key: Key, run: Callable[[], Future[Embedding]]) -> Future[Embedding]:
+    def embed(
+        self, key: Key, model: Model, run: Callable[[], Future[Embedding]]
+    ) -> Future[Embedding]:
         """The embedding of a payload: from the cache, from a pending run, or from `run`.
+
+        model: only its own runs are shared: another instance of the version may be ended first.
 
         Each caller gets its own future; once all of them are canceled, so is the run. Raises what
         `run` raises.
@@ -54,19 +59,19 @@ class EmbeddingCache:
             if known is not None:
                 future.set_result(known)
                 return future
-            pending = self._pending.get(key)
+            pending = self._pending.get((key, model))
             is_new = pending is None
             if pending is None:
-                pending = self._pending[key] = _Run(run())
+                pending = self._pending[key, model] = _Run(run())
             pending.waiting.append(future)
         future.add_done_callback(functools.partial(self._leave, pending))
         if is_new:
-            pending.future.add_done_callback(functools.partial(self._complete, key, pending))
+            pending.future.add_done_callback(functools.partial(self._complete, key, model, pending))
         return future
 
-    def _complete(self, key: Key, run: _Run, outcome: Future[Embedding]) -> None:
+    def _complete(self, key: Key, model: Model, run: _Run, outcome: Future[Embedding]) -> None:
         with self._lock:
-            del self._pending[key]
+            del self._pending[key, model]
             waiting, run.waiting = run.waiting, []
             if outcome.cancelled():
                 return  # all callers canceled

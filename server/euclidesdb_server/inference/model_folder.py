@@ -120,6 +120,8 @@ def _parse(section: Mapping[str, str], file: Path) -> ProgramConf | VectorsConf:
 
 
 def _check_name(name: str, file: Path) -> None:
+    if "@" in name:  # `model@fingerprint` names a superseded version
+        raise ModelLoadError(f"{file}: [model] name = {name!r} must not contain @")
     if not name or len(name.encode()) > MAX_NAME_BYTES:
         raise ModelLoadError(
             f"{file}: [model] name = {name!r} should have 1 to {MAX_NAME_BYTES} bytes"

@@ -79,7 +79,7 @@ class ModelHealth:
                 self.started.set()
 
     def item_embedded(self) -> None:
-        """A worker embedded an item: a row of crashes has ended."""
+        """A worker embedded an item: reset the count of consecutive crashes."""
         with self._lock:
             self._crashes = 0
 

@@ -135,7 +135,7 @@ class WorkerProcess:
 
     def send(self, batch: int, payloads: Sequence[Payload]) -> None:
         """Hand over a batch. Raises OSError if the worker is dead."""
-        header = {"type": "run", "batch": batch, "kinds": [payload.kind for payload in payloads]}
+        header = {"type": "run", "batch": batch}
         send_message(self._connection, header, [payload.data for payload in payloads])
 
     def poll(self, timeout: float) -> bool:

@@ -2,5 +2,6 @@
 
 The only room that imports grpc and the messages of the API. `v1` and `legacy` translate messages
 to the database's own values and back; `interceptor` turns errors into statuses, by the one table
-in `status`. Does not know what the database does with a request.
+in `status`. Promises that every error has a status and a stable reason, and that an outcome of one
+of many items keeps its position. Does not know what the database does with a request.
 """

@@ -14,9 +14,8 @@ from euclidesdb_server.database.results import (
     StoredEmbedding,
 )
 from euclidesdb_server.errors import DatabaseError
-from euclidesdb_server.rpc import payloads
+from euclidesdb_server.rpc import arrays, payloads
 from euclidesdb_server.rpc.status import details_of, status_of
-from euclidesdb_server.rpc.v1_requests import FLOAT32
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.status import IndexStatus, ModelState
 
@@ -166,7 +165,7 @@ def _embeddings(
 
 
 def _array(values: Vector) -> pb.Array:
-    data = values.astype(FLOAT32, copy=False).tobytes()
+    data = values.astype(arrays.DTYPES[pb.DATA_TYPE_FLOAT32], copy=False).tobytes()
     return pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=values.shape, data=data)
 
 

@@ -64,23 +64,28 @@ class ItemRecord:
 
 def unpack_item(value: bytes, what: str) -> ItemRecord:
     """The record in an item's value. Raises CorruptRecord naming `what`."""
-    attributes_json, metadata, labels, payload_label, digest, ready_made = unpack(value, what, 6)
+    fields = unpack(value, what, 5, 6)
+    attributes_json, metadata, labels, payload_label, digest = fields[:5]
+    ready_made = fields[5] if len(fields) == 6 else labels  # not recorded: any vector may be
     try:
         return ItemRecord(
             attributes_json, metadata, labels, payload_label, digest, frozenset(ready_made)
         )
     except TypeError as error:
-        raise CorruptRecord(f"{what} is not what was written: {error}") from error
+        raise CorruptRecord(f"{what} has a field of the wrong type: {error}") from error
 
 
-def unpack(value: bytes, what: str, length: int) -> list[Any]:
-    """The array of `length` msgpack values in `value`. Raises CorruptRecord naming `what`."""
+def unpack(value: bytes, what: str, *lengths: int) -> list[Any]:
+    """The array of msgpack values in `value`, of one of `lengths`.
+
+    Raises CorruptRecord naming `what`.
+    """
     try:
         fields = msgpack.unpackb(value, strict_map_key=False)
     except (ValueError, msgpack.UnpackException) as error:
         raise CorruptRecord(f"{what} cannot be parsed: {error}") from error
-    if not isinstance(fields, list) or len(fields) != length:
-        raise CorruptRecord(f"{what} should have {length} fields: {fields!r}")
+    if not isinstance(fields, list) or len(fields) not in lengths:
+        raise CorruptRecord(f"{what} should have {lengths[-1]} fields: {fields!r}")
     return fields
 
 
@@ -127,10 +132,12 @@ class StoreReader:
 
     def embedding(self, space: int, label: int) -> Embedding | None:
         """The vector and predictions of a label in a space; None if there are none."""
+        # In this order: both are deleted in one batch, so if the vector is still there, so were
+        # the predictions when they were read.
+        predictions = self._get(keys.row_key(keys.PREDICTIONS, space, label))
         vector = self.vector(space, label)
         if vector is None:
             return None
-        predictions = self._get(keys.row_key(keys.PREDICTIONS, space, label))
         return Embedding(
             vector, None if predictions is None else _floats(predictions, space, label)
         )

@@ -4,8 +4,8 @@ A message is one JSON header and any number of binary parts, each a frame of a
 `multiprocessing.connection.Connection`. Pickle is never used: a worker parses hostile bytes, and
 its messages must not be able to run code in the server.
 
-Server to worker: `{"type": "load", ...}` once, then `{"type": "run", "batch": n,
-"kinds": [...]}` with one part per item. Worker to server: `{"type": "ready", ...}` or
+Server to worker: `{"type": "load", ...}` once, then `{"type": "run", "batch": n}`
+with one part per item. Worker to server: `{"type": "ready", ...}` or
 `{"type": "failed", "reason": text}` once, then `{"type": "done", "batch": n,
 "errors": [null | {"kind": ..., "message": ...}, ...]}` with two parts: the features and the
 predictions of the items without an error, little-endian float32 in C order.

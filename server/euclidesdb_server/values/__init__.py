@@ -1,4 +1,4 @@
 """What rooms hand one another: arrays, metrics, row masks, payloads, embeddings, states.
 
-Every value is immutable. Nothing here does I/O, and nothing here knows another room.
+Promises that every value is immutable. Nothing here does I/O, and nothing here knows another room.
 """

@@ -1,0 +1,47 @@
+"""StoreReader: what a reader sees of items that are written at the same time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from euclidesdb_server.errors import CorruptRecord
+from euclidesdb_server.store import ItemRecord, keys
+from euclidesdb_server.store.reader import StoreReader, unpack_item
+
+
+class DeletedMeanwhile:
+    """A source from which everything is deleted after so many reads."""
+
+    def __init__(self, values, reads):
+        self._values = values
+        self._reads = reads
+
+    def get(self, key):
+        self._reads -= 1
+        return self._values.get(key) if self._reads >= 0 else None
+
+
+@pytest.mark.parametrize("reads", [0, 1, 2])
+def test_an_embedding_is_never_read_in_part(reads):
+    floats = np.ones(2, "<f4").tobytes()
+    values = {keys.row_key(kind, 1, 7): floats for kind in (keys.VECTOR, keys.PREDICTIONS)}
+    source: Any = DeletedMeanwhile(values, reads)
+    embedding = StoreReader(source).embedding(1, 7)
+    assert (embedding is None) == (reads < 2)
+    if embedding is not None:
+        assert embedding.predictions is not None
+
+
+def test_a_record_without_the_list_of_ready_made_vectors_has_only_such():
+    record = ItemRecord(labels={1: 5, 2: 6})
+    packed = record.packed()
+    without = b"\x95" + packed[1:-1]  # an array of five instead of six, without its last value
+    assert unpack_item(without, "an item").ready_made == frozenset({1, 2})
+
+
+def test_a_field_of_another_type_is_damage():
+    with pytest.raises(CorruptRecord, match="an item has a field of the wrong type"):
+        unpack_item(b"\x96\xa2{}\xc4\x00\x80\xc0\xc4\x00\x01", "an item")
