@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from euclidesdb_server.database.model_table import Serving
+from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.index import ModelSpace
 from tests.support.assembled import EMBEDDERS, Database, sample_image

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from euclidesdb_server.database.leases import Leases
-from euclidesdb_server.database.model_table import ModelTable, Serving, superseded_serving
+from euclidesdb_server.database.model_table import ModelTable
+from euclidesdb_server.database.serving import Serving, superseded_serving
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import InvalidRequest, ModelUnavailable, UnknownModel
 from euclidesdb_server.index import ModelSpace

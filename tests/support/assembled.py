@@ -11,7 +11,7 @@ import numpy as np
 from euclidesdb_server.config.server import IndexConfig, ModelsConfig
 from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.feature_database import FeatureDatabase
-from euclidesdb_server.database.model_table import ModelTable, Serving
+from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import (
     AddRequest,
     AddVectorsRequest,
@@ -20,6 +20,7 @@ from euclidesdb_server.database.requests import (
     ModelVector,
 )
 from euclidesdb_server.database.results import Item, Neighbor, StoredEmbedding
+from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import DatabaseError

@@ -8,7 +8,8 @@ model. Does not know gRPC, torch or LevelDB's bytes.
 from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.feature_database import FeatureDatabase
 from euclidesdb_server.database.model_lifecycle import ModelLifecycle
-from euclidesdb_server.database.model_table import ModelTable, Serving, superseded_serving
+from euclidesdb_server.database.model_table import ModelTable
+from euclidesdb_server.database.serving import Serving, superseded_serving
 
 __all__ = [
     "Embedder",

@@ -9,8 +9,9 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from euclidesdb_server.database.model_table import ModelTable, Serving
+from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import Call
+from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.errors import DatabaseError, DeadlineExceeded, Overloaded
 from euclidesdb_server.inference import EmbeddingCache, Model
 from euclidesdb_server.values.embedding import Embedding

@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
-from euclidesdb_server.database.model_table import Leased, ModelTable, Serving
+from euclidesdb_server.database.model_table import Leased, ModelTable
 from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, Call, FindRequest
 from euclidesdb_server.database.results import Item, ModelAnswer, ModelStatus, StoredEmbedding
 from euclidesdb_server.database.searcher import Searcher
+from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.validation import (
     check_add,
     check_attributes,

@@ -13,9 +13,10 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from euclidesdb_server.database.model_table import ModelTable, Serving, status_of
+from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.database.results import ModelStatus
+from euclidesdb_server.database.serving import Serving, status_of
 from euclidesdb_server.errors import (
     DeadlineExceeded,
     ModelLoadError,

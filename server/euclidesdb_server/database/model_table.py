@@ -9,63 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass
 
-from euclidesdb_server.database.leases import Leases
 from euclidesdb_server.database.results import ModelStatus
-from euclidesdb_server.errors import (
-    InvalidRequest,
-    ModelUnavailable,
-    UnknownModel,
+from euclidesdb_server.database.serving import (
+    Serving,
+    status_of,
+    superseded_name,
+    superseded_serving,
 )
+from euclidesdb_server.errors import ModelUnavailable, UnknownModel
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.inference import Model
 from euclidesdb_server.values.status import ModelState
-
-UNLOADED: Final = "no model of this name is served; its items can be searched by vector and by id"
-SUPERSEDED: Final = "an earlier version of the model; its items can be searched by vector and by id"
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """What a name refers to: a model and the space of its version.
-
-    model: None if no model of this name is served (any more): its space can still be searched by
-    vector and by id. space: None if the model has never been ready. superseded: the space is that
-    of an earlier version, and `name` is `model@fingerprint`.
-    """
-
-    name: str
-    model: Model | None
-    space: ModelSpace | None
-    superseded: bool = False
-    leases: Leases = field(default_factory=Leases)
-
-    def searchable_space(self) -> ModelSpace:
-        """The space to search. Raises ModelUnavailable if there is none."""
-        if self.space is not None:
-            return self.space
-        reason = "" if self.model is None else self.model.state[1]
-        raise ModelUnavailable(f"model {self.name!r} is quarantined: {reason}")
-
-    def writable_space(self) -> ModelSpace:
-        """The space to add to. Raises InvalidRequest for a superseded one, ModelUnavailable."""
-        if self.superseded:
-            raise InvalidRequest(
-                f"{self.name!r} is a superseded version: items are added to the current one"
-            )
-        return self.searchable_space()
-
-    def takes(self, kind: str) -> bool:
-        """Whether the model is ready and takes this kind of input."""
-        model = self.model
-        return (
-            model is not None
-            and self.space is not None
-            and model.folder.conf.input == kind
-            and model.state[0] is ModelState.READY
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +140,7 @@ class ModelTable:
 
     def superseded_name(self, model: str, fingerprint: str) -> str | None:
         """The name of the space of an earlier version; None if there is no such space."""
-        name = _superseded_name(model, fingerprint)
+        name = superseded_name(model, fingerprint)
         return name if name in self._state.servings else None
 
     def serve(self, model: Model, space: ModelSpace, folder: str) -> Serving | None:
@@ -253,53 +209,3 @@ class ModelTable:
             if serving.space is not None
         }
         self._state = _State(by_name, dict(broken), spaces)
-
-
-def superseded_serving(space: ModelSpace) -> Serving:
-    """What the name of the space of an earlier version refers to."""
-    name = _superseded_name(space.record.model, space.record.fingerprint)
-    return Serving(name, None, space, superseded=True)
-
-
-def _superseded_name(model: str, fingerprint: str) -> str:
-    return f"{model}@{fingerprint}"
-
-
-def status_of(serving: Serving) -> ModelStatus:
-    """The state of what a name refers to."""
-    model, space = serving.model, serving.space
-    if model is None:
-        superseded = serving.superseded
-        status = ModelStatus(
-            name=serving.name,
-            state=ModelState.SUPERSEDED if superseded else ModelState.UNLOADED,
-            reason=SUPERSEDED if superseded else UNLOADED,
-        )
-    else:
-        state, reason = model.state
-        conf = model.folder.conf
-        items_run, batches_run = model.run_counts
-        status = ModelStatus(
-            name=serving.name,
-            state=state,
-            reason=reason,
-            input=conf.input,
-            feature_dim=conf.feature_dim,
-            prediction_dim=conf.prediction_dim,
-            fingerprint=model.folder.fingerprint,
-            labels=conf.label_names(),
-            items_run=items_run,
-            batches_run=batches_run,
-        )
-    if space is None:
-        return status
-    return replace(
-        status,
-        feature_dim=space.record.feature_dim,
-        fingerprint=space.record.fingerprint,
-        engine=space.engine.name,
-        metric=str(space.metric),
-        items=len(space),
-        adopted=space.record.adopted,
-        index=space.status(),
-    )

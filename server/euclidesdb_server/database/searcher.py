@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
-from euclidesdb_server.database.model_table import ModelTable, Serving
+from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.post_filter import PostFilter
 from euclidesdb_server.database.requests import (
     Call,
@@ -27,6 +27,7 @@ from euclidesdb_server.database.requests import (
     Query,
 )
 from euclidesdb_server.database.results import Answers, ModelAnswer, Neighbors
+from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.validation import check_id, check_vector, check_vectors
 from euclidesdb_server.errors import DatabaseError, InvalidRequest, UnknownItem
 from euclidesdb_server.index import ModelSpace
