@@ -15,10 +15,10 @@ from tests.support.images import encoded, noise
 from tests.support.ledger import Ledger
 from tests.support.processes import ServerProcess
 
-ROUNDS = 3
+ROUNDS = 2
 WRITERS = 4
 IDS_PER_WRITER = 40
-ACKNOWLEDGED_PER_ROUND = 250
+ACKNOWLEDGED_PER_ROUND = 150
 
 
 def vector_of(item_id: str, version: int) -> np.ndarray:

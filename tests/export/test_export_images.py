@@ -33,6 +33,19 @@ CLASSIFIERS = {
 }
 
 
+def formats(names, *, pt2):
+    """Each name with both formats. Exports as pt2 take seconds: all but that of `pt2` are long."""
+    return [
+        pytest.param(
+            name,
+            program_format,
+            marks=pytest.mark.long if program_format == "pt2" and name != pt2 else (),
+        )
+        for name in names
+        for program_format in ("torchscript", "pt2")
+    ]
+
+
 def projected(model, pixels):
     return pooled(model, pixels) @ model.visual_projection.weight.T
 
@@ -55,9 +68,7 @@ def processed(checkpoint, images):
     return processor(images=images, return_tensors="pt")["pixel_values"]
 
 
-@pytest.mark.parametrize(
-    ("name", "program_format"), [*((name, "pt2") for name in ENCODERS), ("siglip", "torchscript")]
-)
+@pytest.mark.parametrize(("name", "program_format"), formats(ENCODERS, pt2="vit"))
 def test_an_exported_encoder_gives_the_features_of_the_checkpoint(name, program_format, tmp_path):
     make, features_of = ENCODERS[name]
     model = make(tmp_path / "checkpoint")
@@ -72,10 +83,7 @@ def test_an_exported_encoder_gives_the_features_of_the_checkpoint(name, program_
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "program_format"),
-    [*((name, "pt2") for name in CLASSIFIERS), ("resnet", "torchscript")],
-)
+@pytest.mark.parametrize(("name", "program_format"), formats(CLASSIFIERS, pt2="resnet"))
 def test_an_exported_classifier_predicts_as_the_checkpoint(name, program_format, tmp_path):
     make, features_of = CLASSIFIERS[name]
     model = make(tmp_path / "checkpoint")

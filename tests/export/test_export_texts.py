@@ -35,9 +35,10 @@ def features(folder, texts=TEXTS):
     [
         (checkpoints.bert, "pt2"),
         (checkpoints.bert, "torchscript"),
-        (checkpoints.roberta, "pt2"),
+        (checkpoints.roberta, "torchscript"),
+        pytest.param(checkpoints.roberta, "pt2", marks=pytest.mark.long),
     ],
-    ids=["bert-pt2", "bert-torchscript", "roberta-pt2"],
+    ids=["bert-pt2", "bert-torchscript", "roberta-torchscript", "roberta-pt2"],
 )
 def test_without_further_files_the_mean_of_the_tokens_is_taken(make, program_format, tmp_path):
     model = make(tmp_path / "checkpoint")
@@ -113,6 +114,9 @@ def test_texts_are_lowercased_if_the_checkpoint_does_so(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "program_format", ["torchscript", pytest.param("pt2", marks=pytest.mark.long)]
+)
+@pytest.mark.parametrize(
     ("make", "further"),
     [
         (checkpoints.clip, {"pixel_values": torch.zeros(1, 3, 32, 32)}),
@@ -120,10 +124,12 @@ def test_texts_are_lowercased_if_the_checkpoint_does_so(tmp_path):
     ],
     ids=["both", "alone"],
 )
-def test_the_text_tower_of_a_clip_gives_the_text_embeddings(make, further, tmp_path):
+def test_the_text_tower_of_a_clip_gives_the_text_embeddings(
+    make, further, program_format, tmp_path
+):
     model = make(tmp_path / "checkpoint")
     folder = tmp_path / "exported"
-    assert export(tmp_path / "checkpoint", folder, tower="text", format="pt2") == 0
+    assert export(tmp_path / "checkpoint", folder, tower="text", format=program_format) == 0
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "checkpoint")
     for text, got in zip(TEXTS, features(folder), strict=True):
         tokens = tokenizer(
@@ -151,7 +157,7 @@ def minilm():
 @pytest.fixture(scope="module")
 def exported_minilm(minilm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "minilm"
-    assert export(minilm, folder, format="pt2") == 0
+    assert export(minilm, folder) == 0
     return folder
 
 

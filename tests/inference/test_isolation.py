@@ -1,6 +1,6 @@
 """Whatever a model does in its process, the request that it did it on fails, and nothing else.
 
-Crashes amid a batch, hangs and signals from outside are in test_served_workers.py, too.
+Signals from outside are in test_served_workers.py.
 """
 
 import os

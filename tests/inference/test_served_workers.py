@@ -1,6 +1,7 @@
-"""Models in their own processes: they crash, hang and are killed, and every item is answered.
+"""Models in their own processes: they are killed and closed, and every item is answered.
 
-The faults that need no real process are in test_served_model.py.
+Items that crash or hang a worker are in test_isolation.py, the faults that need no real process
+in test_served_model.py.
 """
 
 import signal
@@ -12,7 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from euclidesdb_server.errors import ModelFailed, ShuttingDown, UndecodableInput
+from euclidesdb_server.errors import ShuttingDown, UndecodableInput
 from euclidesdb_server.values.status import ModelState
 from tests.inference.running_models import SOON, Running, value
 from tests.support.images import encoded
@@ -20,7 +21,6 @@ from tests.support.models import save_model
 from tests.support.programs import MOODY_DIMS, Lethal, Moody, gray
 from tests.support.waiting import wait_for
 
-POISON = gray(255)
 ENDLESS = gray(0)
 
 
@@ -79,23 +79,6 @@ def test_an_item_that_is_not_an_image_fails_alone(running):
 def test_an_image_over_the_servers_limit_is_refused(running):
     with pytest.raises(UndecodableInput, match="101 x 100 pixels; at most 10000"):
         running.embed(encoded(Image.new("L", (101, 100)))).result(SOON)
-
-
-def test_an_item_that_crashes_the_process_fails_alone(running):
-    before = len(running.pids)
-    futures = running.queue_up(gray(3), POISON, gray(5))
-    running.go_on()
-    with pytest.raises(ModelFailed, match=r"'moody' died on this item: .*\(SIGSEGV\)"):
-        futures[3].result(SOON)
-    assert [value(futures[index]) for index in (0, 1, 2, 4)] == [1, 2, 3, 5]
-    assert len(running.pids) == before + 2
-
-
-def test_an_item_that_never_ends_fails_alone(running):
-    futures = [running.embed(ENDLESS), running.embed(gray(7))]
-    with pytest.raises(ModelFailed, match="not respond within inference_timeout = 2 s"):
-        futures[0].result(SOON)
-    assert value(futures[1]) == 7
 
 
 def test_requests_of_a_killed_process_are_answered_by_the_next(running):

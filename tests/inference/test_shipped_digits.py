@@ -87,15 +87,25 @@ def test_model_conf_describes_the_program():
     assert model["labels"].split() == [str(digit) for digit in range(10)]
 
 
-def test_the_script_makes_the_shipped_program_again(program, split, tmp_path):
-    made = subprocess.run(
-        [sys.executable, FOLDER / "train.py", "--output", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
+def run_python(*arguments):
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
     )
-    assert made.returncode == 0, made.stderr
-    assert made.stderr == ""
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_the_script_makes_a_program_like_the_shipped_one(split, tmp_path):
+    once = f"import train; train.EPOCHS = 1; train.main(['--output', {str(tmp_path)!r}])"
+    run_python("-c", once)
+    predictions, features = embed(torch.jit.load(tmp_path / "digits.pt"), as_images(split.held_out))
+    assert (predictions.shape, features.shape) == ((297, 10), (297, 64))
+    assert (predictions.argmax(axis=1) == as_labels(split.held_out)).mean() > 0.5
+
+
+@pytest.mark.long
+def test_the_script_makes_the_shipped_program_again(program, split, tmp_path):
+    run_python("train.py", "--output", tmp_path)
     images = as_images(split.held_out)
     again = embed(torch.jit.load(tmp_path / "digits.pt"), images)
     # Equal to the bit on one CPU; others may round otherwise (see train.py).

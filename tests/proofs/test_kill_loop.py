@@ -85,7 +85,7 @@ def test_a_server_killed_again_and_again_loses_nothing(tmp_path):
     deaths: Counter[str] = Counter()
     acknowledged = 0
     for seed in (1, 2, 3):
-        more, writes = killed_again_and_again(tmp_path / str(seed), seed, kills=5)
+        more, writes = killed_again_and_again(tmp_path / str(seed), seed, kills=2)
         deaths, acknowledged = deaths + more, acknowledged + writes
     print(
         f"{deaths.total()} kills, {acknowledged} acknowledged writes, none lost\n{summary(deaths)}"

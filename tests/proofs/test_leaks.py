@@ -116,7 +116,7 @@ def after_rounds(server: Served, callers: list[Caller], rounds: int) -> Footprin
 @pytest.mark.parametrize(
     ("warming_up", "rounds", "growth"),
     [
-        (8, 12, WRITE_BUFFER),  # which fills meanwhile
+        (4, 8, WRITE_BUFFER),  # which fills meanwhile
         pytest.param(120, 400, 8 * MIB, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
     ],
 )

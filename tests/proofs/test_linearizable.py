@@ -202,12 +202,12 @@ def run_served(folder: Path, engine: str, **load: int) -> int:
 
 @pytest.mark.parametrize("engine", ["exact", "faiss"])
 def test_each_item_is_a_linearizable_register(tmp_path, engine):
-    operations = run_in_process(tmp_path, engine, seed=1, writers=4, readers=3, writes=150)
+    operations = run_in_process(tmp_path, engine, seed=1, writers=4, readers=3, writes=50)
     print(f"{operations} operations")
 
 
 def test_each_item_is_a_linearizable_register_over_grpc(tmp_path):
-    operations = run_served(tmp_path, "exact", seed=2, writers=4, readers=3, writes=150)
+    operations = run_served(tmp_path, "exact", seed=2, writers=4, readers=3, writes=50)
     print(f"{operations} operations")
 
 

@@ -431,7 +431,7 @@ def run_histories(folder: Path, setting: Setting, *, histories: int, steps: int)
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_database_agrees_with_a_dict_and_brute_force(tmp_path, name):
-    histories = 12 if SETTINGS[name].recall == 1.0 else 6
+    histories = 3 if SETTINGS[name].recall == 1.0 else 2
     run_histories(tmp_path, SETTINGS[name], histories=histories, steps=40)
 
 
