@@ -15,10 +15,13 @@ SLOW = (
     "client/test_searches_without_models.py",
     "client/typing",
     "commands",
+    "database/test_database_searches.py",
+    "database/test_database_writes.py",
     "database/test_default_models.py",
     "database/test_database_payloads.py",
     "database/test_database_repeats.py",
     "database/test_model_lifecycle.py",
+    "database/test_model_table.py",
     "demo/test_digits.py",
     "demo/test_text_tour.py",
     "demo/test_tour.py",
@@ -33,6 +36,7 @@ SLOW = (
     "inference/test_shared_workers.py",
     "inference/test_shipped_digits.py",
     "inference/test_vector_spaces_served.py",
+    "project/test_documentation.py",
     "project/test_examples.py",
     "project/test_wheel.py",
     "rpc/test_legacy_engines.py",
@@ -44,10 +48,12 @@ SLOW = (
     # These repeat a random history, or compute a lot.
     "database/test_database_concurrency.py",
     "database/test_database_recovery.py",
+    "engines/test_contract.py",
     "engines/test_masked_recall.py",
     "engines/test_scan.py",
     "proofs",
     "worker/test_exported_programs.py",
+    "worker/test_input_classes.py",
 )
 """Folders and modules whose tests are all marked `slow`. Single tests carry the marker."""
 
@@ -61,7 +67,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="run the long proofs too (an hour)")
+    parser.addoption("--long", action="store_true", help="run the long tests too (an hour)")
 
 
 def pytest_configure() -> None:

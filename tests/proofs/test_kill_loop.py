@@ -112,7 +112,7 @@ def test_a_thousand_kills_lose_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 11]
+    "step", [pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 8]
 )
 def test_a_start_after_an_orderly_stop_may_be_killed_in_any_of_its_calls(tmp_path, step):
     server = FailingServer(tmp_path / "server")
@@ -133,8 +133,7 @@ def test_a_start_after_an_orderly_stop_may_be_killed_in_any_of_its_calls(tmp_pat
         shutil.rmtree(server.data)
         shutil.copytree(stopped, server.data)
     print(f"killed in each of {server.deaths.total()} calls\n{summary(server.deaths)}")
-    # a busy machine writes less before the stop, and then has less to do at the start
-    assert server.deaths, "it was never killed while it started"
+    assert server.deaths.total() > 2, "it was never killed while it started"
 
 
 def write_euclidesdb(folder: Path, count: int) -> dict[str, int]:
