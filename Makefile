@@ -54,7 +54,7 @@ lint: $(VENV)/.dev
 	$(BIN)/python protos/generate.py --check
 
 proof: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/proofs --long
+	$(BIN)/python -m pytest -m long --long
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/storage.py
