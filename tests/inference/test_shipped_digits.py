@@ -89,7 +89,7 @@ def test_model_conf_describes_the_program():
 
 def run_python(*arguments):
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
+        [sys.executable, "-B", *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
