@@ -133,7 +133,7 @@ def test_a_start_after_an_orderly_stop_may_be_killed_in_any_of_its_calls(tmp_pat
         shutil.rmtree(server.data)
         shutil.copytree(stopped, server.data)
     print(f"killed in each of {server.deaths.total()} calls\n{summary(server.deaths)}")
-    assert server.deaths.total() > 2, "it was never killed while it started"
+    assert server.deaths, "it was never killed while it started"
 
 
 def write_euclidesdb(folder: Path, count: int) -> dict[str, int]:
@@ -172,4 +172,4 @@ def test_a_migration_may_be_killed_in_any_of_its_calls(tmp_path, step):
         shutil.rmtree(server.data)
         shutil.copytree(original, server.data)
     print(f"{server.deaths.total()} kills\n{summary(server.deaths)}")
-    assert server.deaths.total() > 2, "it was never killed while it migrated"
+    assert server.deaths, "it was never killed while it migrated"
