@@ -43,8 +43,10 @@ class _PreparedAdd:
     known: Mapping[ModelSpace, Embedding]
     to_embed: Sequence[Serving]
 
-    def embedded(self, outputs: Embeddings) -> EmbeddedItem:
-        """With the outputs of the models that had to be run."""
+    def embedded(self, outputs: Embeddings | DatabaseError) -> EmbeddedItem | DatabaseError:
+        """With the outputs of the models that had to be run, or the error of one of them."""
+        if isinstance(outputs, DatabaseError):
+            return outputs
         request = self.request
         made = {
             serving.writable_space(): embedding
@@ -189,10 +191,17 @@ class FeatureDatabase:
         """The items, their payloads run through the models; or why one cannot be added."""
         prepared = [self._prepared(request, leased) for request in requests]
         tasks = [
-            add if isinstance(add, DatabaseError) else EmbedTask(add.request.payload, add.to_embed)
+            EmbedTask(add.request.payload, add.to_embed)
+            for add in prepared
+            if isinstance(add, _PreparedAdd) and add.to_embed
+        ]
+        outputs = iter(self._embedder.embed_many(tasks, call))
+        return [
+            add.embedded(next(outputs) if add.to_embed else ())
+            if isinstance(add, _PreparedAdd)
+            else add
             for add in prepared
         ]
-        return [*map(_embedded_item, prepared, self._embedder.embed_many(tasks, call))]
 
     def _prepared(
         self, request: AddRequest | DatabaseError, leased: Leased
@@ -241,14 +250,6 @@ class FeatureDatabase:
         if found is None:
             return StoredEmbedding(space.model, space.fingerprint, None, None)
         return StoredEmbedding(space.model, space.fingerprint, found.vector, found.predictions)
-
-
-def _embedded_item(
-    add: _PreparedAdd | DatabaseError, outputs: Embeddings | DatabaseError
-) -> EmbeddedItem | DatabaseError:
-    if isinstance(add, DatabaseError):
-        return add
-    return outputs if isinstance(outputs, DatabaseError) else add.embedded(outputs)
 
 
 def _stored_embeddings(item: EmbeddedItem) -> tuple[StoredEmbedding, ...]:

@@ -7,9 +7,9 @@ call sees one version of each model.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from euclidesdb_server.database.results import ModelStatus
 from euclidesdb_server.database.serving import (
@@ -33,12 +33,19 @@ class _State:
     spaces: Mapping[int, ModelSpace]
 
 
-@dataclass(frozen=True, slots=True)
 class Leased:
-    """The servings that a call has leased, by name."""
+    """The servings that a call has leased, by name; leaving the `with` block gives them back."""
 
-    _models: ModelTable
-    _servings: Mapping[str, Serving]
+    def __init__(self, models: ModelTable, servings: Mapping[str, Serving]) -> None:
+        self._models = models
+        self._servings = servings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for serving in self._servings.values():
+            serving.leases.release()
 
     def get(self, name: str) -> Serving:
         """The serving of a name. Raises what `ModelTable.resolve` raises for an unknown one."""
@@ -76,23 +83,20 @@ class ModelTable:
         known = ", ".join(served) or "none"
         return UnknownModel(f"no model {name!r}; the models served are: {known}")
 
-    @contextmanager
-    def lease(self, names: Iterable[str]) -> Iterator[Leased]:
-        """Resolve names to servings whose models stay usable until the block ends.
+    def lease(self, names: Iterable[str]) -> Leased:
+        """Resolve names to servings whose models stay usable until the `with` block ends.
 
         A version may be retired between the moment when it is looked up and the moment when it is
         leased. Then another one has taken its place, and the name is resolved again: this is the
         only retry if a model is replaced.
         """
         leased: dict[str, Serving] = {}
-        with ExitStack() as held:
-            for name in names:
-                while (serving := self._state.servings.get(name)) is not None:
-                    if serving.leases.acquire():
-                        held.callback(serving.leases.release)
-                        leased[name] = serving
-                        break
-            yield Leased(self, leased)
+        for name in names:
+            while (serving := self._state.servings.get(name)) is not None:
+                if serving.leases.acquire():
+                    leased[name] = serving
+                    break
+        return Leased(self, leased)
 
     def servings_for(self, kind: str) -> list[Serving]:
         """The models that are ready and take this kind of input, by name.
