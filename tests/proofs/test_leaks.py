@@ -176,7 +176,7 @@ def after_updates(folder: Path, rounds: int) -> Worn:
 
 
 @pytest.mark.parametrize(
-    "rounds", [100, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(0)])]
+    "rounds", [40, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(0)])]
 )
 def test_updates_of_a_thousand_items_take_no_more_than_a_thousand_items(tmp_path, rounds):
     fresh = after_updates(tmp_path / "fresh", 1)

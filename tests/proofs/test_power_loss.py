@@ -138,7 +138,7 @@ def test_two_hundred_power_cuts_take_nothing_that_was_promised(tmp_path, sync):
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(3, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 99]
+    "step", [pytest.param(3, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 199]
 )
 def test_a_power_cut_during_a_migration_takes_nothing(tmp_path, step):
     server = FailingServer(tmp_path / "server", traced=True)
