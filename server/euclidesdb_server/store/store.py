@@ -241,7 +241,7 @@ class FeatureStore(StoreReader):
 
 def _put_item(batch: Any, write: ItemWrite) -> None:
     batch.put(keys.item_key(write.item_id), write.after.packed())
-    if write.label in write.after.all_labels():
+    if write.embeddings or write.label in write.after.all_labels():
         batch.put(keys.label_key(write.label), write.item_id.encode())
     for space, embedding in write.embeddings.items():
         row = (space, write.label)
