@@ -26,9 +26,9 @@ Embeddings: TypeAlias = tuple[Embedding, ...]
 
 @dataclass(frozen=True, slots=True)
 class EmbedTask:
-    """A payload, and the models to run on it; without any, there is nothing to do."""
+    """A payload, and the models to run on it."""
 
-    payload: Payload | None
+    payload: Payload
     servings: Sequence[Serving]
 
 
@@ -43,13 +43,13 @@ class Embedder:
         self._cache = cache
 
     def embed_many(
-        self, tasks: Sequence[EmbedTask | DatabaseError], call: Call
+        self, tasks: Sequence[EmbedTask], call: Call
     ) -> list[Embeddings | DatabaseError]:
         """Run each task; its outcome has an embedding for each of its servings, in their order.
 
-        An error in place of a task is its outcome. Others are UnknownModel, InvalidRequest (another
-        kind of input), ModelUnavailable, UndecodableInput, ModelFailed, Overloaded, and
-        DeadlineExceeded after the caller's deadline or cancellation.
+        Or the outcome is an error: UnknownModel, InvalidRequest (another kind of input),
+        ModelUnavailable, UndecodableInput, ModelFailed, Overloaded, or DeadlineExceeded after the
+        caller's deadline or cancellation.
         """
         outcomes: list[Embeddings | DatabaseError] = []
         pending: deque[_Pending] = deque()
@@ -69,18 +69,15 @@ class Embedder:
                 each.cancel()
         return outcomes
 
-    def _begin(self, task: EmbedTask | DatabaseError, call: Call) -> _Pending:
+    def _begin(self, task: EmbedTask, call: Call) -> _Pending:
         """Hand a payload to each of its models."""
         begun = _Pending()
-        if isinstance(task, DatabaseError):
-            begun.error = task
-            return begun
         try:
             for serving in task.servings:
                 if serving.model is None:
                     raise self._models.refusal(serving.name)
             for serving in task.servings:
-                if serving.model is not None and task.payload is not None:
+                if serving.model is not None:
                     future = self._embed(serving.model, task.payload)
                     begun.futures[serving.name] = future
                     call.on_done(future.cancel)

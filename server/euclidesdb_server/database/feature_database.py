@@ -15,7 +15,6 @@ from euclidesdb_server.database.model_table import Leased, ModelTable
 from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, Call, FindRequest
 from euclidesdb_server.database.results import Item, ModelAnswer, ModelStatus, StoredEmbedding
 from euclidesdb_server.database.searcher import Searcher
-from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.validation import (
     check_add,
     check_attributes,
@@ -36,21 +35,26 @@ from euclidesdb_server.values.payload import Payload
 
 @dataclass(frozen=True, slots=True)
 class _PreparedAdd:
-    """An item to add, checked. known: vectors found in the store, made from the same payload."""
+    """An item to add, checked.
+
+    known: vectors found in the store, made from the same payload. task: the models to run on the
+    payload; None if no model has to be run.
+    """
 
     request: AddRequest
     ready_made: Mapping[ModelSpace, Embedding]
     known: Mapping[ModelSpace, Embedding]
-    to_embed: Sequence[Serving]
+    task: EmbedTask | None
 
     def embedded(self, outputs: Embeddings | DatabaseError) -> EmbeddedItem | DatabaseError:
         """With the outputs of the models that had to be run, or the error of one of them."""
         if isinstance(outputs, DatabaseError):
             return outputs
         request = self.request
+        servings = () if self.task is None else self.task.servings
         made = {
             serving.writable_space(): embedding
-            for serving, embedding in zip(self.to_embed, outputs, strict=True)
+            for serving, embedding in zip(servings, outputs, strict=True)
         }
         return EmbeddedItem(
             request.id,
@@ -191,13 +195,11 @@ class FeatureDatabase:
         """The items, their payloads run through the models; or why one cannot be added."""
         prepared = [self._prepared(request, leased) for request in requests]
         tasks = [
-            EmbedTask(add.request.payload, add.to_embed)
-            for add in prepared
-            if isinstance(add, _PreparedAdd) and add.to_embed
+            add.task for add in prepared if isinstance(add, _PreparedAdd) and add.task is not None
         ]
         outputs = iter(self._embedder.embed_many(tasks, call))
         return [
-            add.embedded(next(outputs) if add.to_embed else ())
+            add.embedded(() if add.task is None else next(outputs))
             if isinstance(add, _PreparedAdd)
             else add
             for add in prepared
@@ -218,10 +220,12 @@ class FeatureDatabase:
             embedding = [leased.get(name) for name in dict.fromkeys(request.models)]
             spaces = [serving.writable_space() for serving in embedding]
             known: dict[ModelSpace, Embedding] = {}
+            task = None
             if request.payload is not None:
                 known = self._known(request.id, request.payload, spaces)
-            to_embed = [serving for serving in embedding if serving.space not in known]
-            return _PreparedAdd(request, ready_made, known, to_embed)
+                missing = [serving for serving in embedding if serving.space not in known]
+                task = EmbedTask(request.payload, missing) if missing else None
+            return _PreparedAdd(request, ready_made, known, task)
         except DatabaseError as error:
             return error
 

@@ -152,11 +152,9 @@ class Searcher:
         self, queries: Sequence[Query | DatabaseError], servings: Sequence[Serving], call: Call
     ) -> list[Embeddings | DatabaseError]:
         """The outputs of the models for each query that is a payload."""
-        tasks = [
-            EmbedTask(query, servings) if isinstance(query, Payload) else EmbedTask(None, ())
-            for query in queries
-        ]
-        return self._embedder.embed_many(tasks, call)
+        tasks = [EmbedTask(query, servings) for query in queries if isinstance(query, Payload)]
+        outputs = iter(self._embedder.embed_many(tasks, call))
+        return [next(outputs) if isinstance(query, Payload) else NO_EMBEDDINGS for query in queries]
 
     def _queries(
         self,
