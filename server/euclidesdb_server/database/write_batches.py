@@ -67,20 +67,21 @@ def column_batches(columns: VectorColumns, left_out: Iterable[int]) -> Iterator[
     limit = max(1, min(MAX_ITEMS, MAX_BYTES // max(1, columns.vectors[:1].nbytes)))
     skipped = {*left_out}
     rows: Sequence[int] = range(len(columns))
+    ids: Sequence[str] = columns.ids
     if skipped:
         rows = [row for row in rows if row not in skipped]
-    if len({columns.ids[row] for row in rows}) == len(rows):
+        ids = [columns.ids[row] for row in rows]
+    if len(set(ids)) == len(rows):
         for start in range(0, len(rows), limit):
             yield rows[start : start + limit]
         return
     batch: list[int] = []
-    ids: set[str] = set()
-    for row in rows:
-        item_id = columns.ids[row]
-        if len(batch) == limit or item_id in ids:
+    seen: set[str] = set()
+    for row, item_id in zip(rows, ids, strict=True):
+        if len(batch) == limit or item_id in seen:
             yield batch
-            batch, ids = [], set()
+            batch, seen = [], set()
         batch.append(row)
-        ids.add(item_id)
+        seen.add(item_id)
     if batch:
         yield batch

@@ -160,10 +160,11 @@ class Writer:
                         [labels[row] for row in old],
                         [before[row] for row in old],
                     )
-                    if new:
-                        rows = range(len(columns)) if len(new) == len(columns) else new
+                    if not old:
+                        added = ColumnsWrite(space.record.number, labels, columns)
+                    elif new:
                         added = ColumnsWrite(
-                            space.record.number, [labels[row] for row in new], columns.take(rows)
+                            space.record.number, [labels[row] for row in new], columns.take(new)
                         )
                     if writes or added is not None:
                         self._store.write(*writes, columns=added)
