@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from euclidesdb_server.config.server import MIB, Config, ModelsConfig
+from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
     Embedder,
     FeatureDatabase,
@@ -71,7 +71,11 @@ class Server:
             store = folder / STORE_FOLDER
             if holds_euclidesdb(folder) and not store.exists():
                 migrate(folder, store, _versions(config.models, engines))
-            self._store = FeatureStore(store, sync=config.database.sync)
+            self._store = FeatureStore(
+                store,
+                sync=config.database.sync,
+                write_buffer_bytes=config.database.write_buffer_kib * KIB,
+            )
             opened.callback(self._store.close)
             registry = ModelRegistry(config.models, engines)
             opened.callback(registry.close)

@@ -17,14 +17,10 @@ from typing import Any, Final, Self
 import plyvel
 
 from euclidesdb_server.errors import DataFolderError
-from euclidesdb_server.store.clean_shutdown import (
-    CLEAN_SHUTDOWN_FILE,
-    record_clean_shutdown,
-    was_shut_down_cleanly,
-)
-from euclidesdb_server.store.leveldb_errors import is_lock_error, storage_text
-from euclidesdb_server.store.leveldb_folder import OPTIONS
-from euclidesdb_server.store.torn_writes import damaged_logs
+from euclidesdb_server.store.clean_shutdown import CLEAN_SHUTDOWN_FILE, was_shut_down_cleanly
+from euclidesdb_server.store.folder_lock import FolderInUse
+from euclidesdb_server.store.leveldb_errors import storage_text
+from euclidesdb_server.store.leveldb_folder import OPTIONS, OpenLevelDB, open_leveldb
 from euclidesdb_server.system.fsync import sync
 
 BATCH_BYTES: Final = 4 << 20
@@ -50,31 +46,28 @@ class RecordScan:
     folder: Path
     clean_shutdown: bool
     damage: list[str] = field(default_factory=list)
+    _opened: OpenLevelDB | None = None
     _database: Any = None
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open the database in `folder`. Raises StoreInUse, DataFolderError."""
+        """Open the database in `folder` as a server does, which cuts off torn writes.
+
+        Raises StoreInUse, DataFolderError.
+        """
         if not (folder / "CURRENT").is_file():
             raise DataFolderError(f"{folder} cannot be opened: it has no file CURRENT")
         clean_shutdown = was_shut_down_cleanly(folder)
-        # LevelDB would skip some of the damage, and leave no trace of it
-        if damaged := damaged_logs(folder, clean_shutdown=clean_shutdown):
-            raise DataFolderError(f"damaged: {', '.join(damaged)}")
         try:
-            database = plyvel.DB(str(folder), create_if_missing=False, **OPTIONS)
-        except (plyvel.Error, OSError) as error:
-            text = storage_text(error)
-            if is_lock_error(text):
-                raise StoreInUse(f"{folder} is in use by a running server: {text}") from error
-            raise DataFolderError(f"{folder} cannot be opened: {text}") from error
-        return cls(folder, clean_shutdown, _database=database)
+            opened = open_leveldb(folder, sync_writes=True)
+        except FolderInUse as error:
+            raise StoreInUse(f"{folder} is in use by a running server") from error
+        return cls(folder, clean_shutdown, _opened=opened, _database=opened.database)
 
     def close(self) -> None:
         """Close LevelDB, and record the clean shutdown again if there was a record of one."""
-        self._database.close()
-        if self.clean_shutdown:
-            record_clean_shutdown(self.folder)
+        if self._opened is not None:
+            self._opened.close(intact=self.clean_shutdown)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Every record that can be read, in order of keys; continues after a damaged block."""
