@@ -61,8 +61,16 @@ def has_later_write(data: bytes, broken: Break) -> bool:
 def _writes_in_block(data: bytes, position: int, broken: Break) -> Iterator[int]:
     """Each later position in the block of `position` at which a write seems to begin."""
     first = position + HEADER.size
-    kinds = np.frombuffer(data[first : block_end(position)], np.uint8)[HEADER.size - 1 :]
-    for offset in np.flatnonzero((kinds == FULL) | (kinds == FIRST)).tolist():
+    last = min(block_end(position), len(data) - SEQUENCE_BYTES) - HEADER.size
+    if last < first:
+        return
+    # By kind and sequence number at once: a payload may consist of bytes that look like kinds.
+    kinds = np.frombuffer(data, np.uint8, last - first + 1, first + HEADER.size - 1)
+    sequences = np.ndarray(kinds.shape, "<u8", data, first + HEADER.size, strides=(1,))
+    possible = _sequences(broken, last)
+    continues = (sequences >= possible.start) & (sequences < possible.stop)
+    continues[-(HEADER.size + SEQUENCE_BYTES) :] = True  # it may go on in the next block
+    for offset in np.flatnonzero(((kinds == FULL) | (kinds == FIRST)) & continues).tolist():
         if _begins_a_write(data, first + offset, broken):
             yield first + offset
 

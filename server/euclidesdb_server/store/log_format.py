@@ -81,11 +81,10 @@ def block_end(position: int) -> int:
 
 def fragment_at(data: bytes, start: int) -> Fragment | None:
     """The intact fragment whose header is at `start`; None if there is not one."""
-    header = data[start : start + HEADER.size]
-    if len(header) < HEADER.size:
-        return None
-    checksum, length, kind = HEADER.unpack(header)
     content_start = start + HEADER.size
+    if content_start > len(data):
+        return None
+    checksum, length, kind = HEADER.unpack_from(data, start)
     end = content_start + length
     if not FULL <= kind <= LAST or end > block_end(start) or end > len(data):
         return None
