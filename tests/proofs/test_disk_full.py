@@ -335,7 +335,7 @@ def test_reads_go_on_and_a_start_serves_them_on_a_disk_that_cannot_sync(filled):
     server.faults["sync_fails"] = 1
     ledger.begins({"0-0": None})
     for _ in range(3):
-        with pytest.raises(euclidesdb.ServerError, match="Input/output error"):
+        with pytest.raises(euclidesdb.EuclidesDBError, match="Input/output error"):
             remove(client)
         found = client.find_similar(id="0-1", model=MODEL, top_k=20, include_attributes=True)
         assert len(found[MODEL].ids) == IDS_EACH - 1
@@ -344,7 +344,7 @@ def test_reads_go_on_and_a_start_serves_them_on_a_disk_that_cannot_sync(filled):
     process.kill()
     with server.start() as again, euclidesdb.Client(again.address(), timeout=30) as other:
         check_stored(ledger, other)
-        with pytest.raises(euclidesdb.ServerError, match="Input/output error"):
+        with pytest.raises(euclidesdb.EuclidesDBError, match="Input/output error"):
             add_one(other)
         server.faults["sync_fails"] = 0
         wait_for(lambda: takes_writes(other), "a write after syncing works again")
