@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,17 @@ def crashed(tmp_path_factory) -> tuple[Path, dict[bytes, bytes]]:
     folder = tmp_path_factory.mktemp("compacted")
     database = LevelDB(folder / "live", sync=True, write_buffer_bytes=BUFFER)
     expected = {}
-    while not compacted(folder / "live"):
+    copy = folder / "copy"
+    while not (copy.exists() and has_just_compacted(copy)):
         number = len(expected)
         key, value = b"%06d" % (number * 7919 % 100_000), b"%d" % number * 300
         batch = database.batch()
         batch.put(key, value)
         database.write(batch, "filling", sync=False)
         expected[key] = value
-    copy = copy_of_crashed(folder / "live", folder / "copy")
+        if has_just_compacted(folder / "live"):
+            shutil.rmtree(copy, ignore_errors=True)
+            copy_of_crashed(folder / "live", copy)  # LevelDB may have gone on in the meantime
     database.close()
     return copy, expected
 
@@ -38,11 +42,13 @@ def manifest_of(folder: Path) -> Path:
     return folder / (folder / "CURRENT").read_text().strip()
 
 
-def compacted(folder: Path) -> bool:
-    """Whether the last record of the MANIFEST is that of a compaction of tables."""
+def has_just_compacted(folder: Path) -> bool:
+    """Whether LevelDB has noted a compaction of tables and deleted the old ones, and no more."""
     data = manifest_of(folder).read_bytes()
     last, before = read_manifest(data), read_manifest(data[:-1])
-    return bool(before.tables - last.tables) and last.end == len(data)
+    tables = {int(file.stem) for file in folder.glob("*.ldb")}
+    is_idle = last.end == len(data) and tables == last.tables
+    return is_idle and bool(before.tables - tables) and len([*folder.glob("*.log")]) == 1
 
 
 def check(folder: Path, expected: dict[bytes, bytes]) -> None:
