@@ -50,6 +50,13 @@ class Ledger:
             self.possible[item_id] = {version}
             self.acknowledged += 1
 
+    def was_refused(self, item_id: str, version: Version) -> None:
+        """The last operation of its thread did not write this version, which is new to the id."""
+        with self.lock:
+            self.possible[item_id].discard(version)
+            steps = self.steps[_owner(item_id)]
+            steps[-1] = {name: each for name, each in steps[-1].items() if name != item_id}
+
     def present(self) -> set[str]:
         """The ids that certainly exist."""
         with self.lock:
