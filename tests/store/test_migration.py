@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
-from euclidesdb_server.errors import DataFolderError
+from euclidesdb_server.errors import DataFolderError, ShuttingDown
 from euclidesdb_server.store import FeatureStore, ModelVersion, migrate, migration
 from euclidesdb_server.store.records import RecordScan
 from euclidesdb_server.store.verify import check_store
+from euclidesdb_server.values.stop import CheckStop
 from tests.support.stores import stored_rows
 
 METADATA_KEY = b"__euclidesdb_metadata"
@@ -265,3 +266,31 @@ def test_whatever_euclidesdb_stored_a_migrated_store_is_sound(items):
         with closing(RecordScan.open(folder / "leveldb", sync_writes=True)) as records:
             report = check_store(records, {})
         assert (report.findings, report.items) == ([], len(items))
+
+
+def stop_after(checks: int) -> CheckStop:
+    """Raises ShuttingDown after that number of checks."""
+    left = iter(range(checks))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise ShuttingDown("stopped")
+
+    return check
+
+
+def test_a_migration_can_be_stopped_at_any_moment_and_starts_again(tmp_path):
+    write_euclidesdb(tmp_path, *(item(i, resnet=[i, 0, 0]) for i in range(5)))
+    before = contents(tmp_path)
+    stops = 0
+    while not (tmp_path / "leveldb").exists():
+        try:
+            migrate(tmp_path, tmp_path / "leveldb", VERSIONS, stop_after(stops))
+        except ShuttingDown:
+            stops += 1
+            assert not (tmp_path / "leveldb").exists()
+            assert not (tmp_path / "leveldb.original").exists()
+    assert stops > 5, "at each of the items, and before"
+    assert contents(tmp_path) == before
+    with FeatureStore(tmp_path / "leveldb") as store:
+        assert len(stored_rows(store, 1, 3)) == 5

@@ -37,6 +37,7 @@ from euclidesdb_server.store.store import FeatureStore, ItemWrite, SpaceRecord
 from euclidesdb_server.system.fsync import sync
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.stop import CheckStop, never_stop
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,19 @@ def holds_euclidesdb(folder: Path) -> bool:
     return (folder / "CURRENT").is_file()
 
 
-def migrate(source: Path, target: Path, versions: Mapping[str, ModelVersion]) -> None:
+def migrate(
+    source: Path,
+    target: Path,
+    versions: Mapping[str, ModelVersion],
+    check_stop: CheckStop = never_stop,
+) -> None:
     """Write the EuclidesDB database in `source` as a store at `target`, which does not exist.
 
     versions: the configured models, by name. EuclidesDB had one version per name, so its vectors
         are adopted by that model if their length is its feature_dim.
 
-    Raises DataFolderError if `source` is another program's, in use, or damaged; nothing has
-    changed then.
+    Raises DataFolderError if `source` is another program's, in use, or damaged, and what
+    `check_stop` raises; nothing has changed then.
     """
     unfinished = target.with_name(target.name + ".migrating")
     copy = target.with_name(target.name + ".original")
@@ -76,9 +82,9 @@ def migrate(source: Path, target: Path, versions: Mapping[str, ModelVersion]) ->
         shutil.rmtree(leftover, ignore_errors=True)
     log.info("migrating the EuclidesDB database in %s", source)
     try:
-        with _lock(source), _open_copy(source, copy) as original:
+        with _lock(source), _open_copy(source, copy, check_stop) as original:
             left_out = _LeftOut()
-            items = _items(original, source)
+            items = _items(original, source, check_stop)
             count = _write_items(items, unfinished, versions, left_out)
     except (plyvel.Error, OSError, StorageError) as error:
         raise DataFolderError(f"the EuclidesDB database in {source}: {error}") from error
@@ -175,7 +181,7 @@ def _space(
     return store.open_space(model, fingerprint, dim, adopted=True)
 
 
-def _items(original: Any, source: Path) -> Iterator[pb.ItemData]:
+def _items(original: Any, source: Path, check_stop: CheckStop) -> Iterator[pb.ItemData]:
     metadata = original.get(keys.EUCLIDESDB_METADATA, verify_checksums=True)
     if metadata is None:
         raise DataFolderError(
@@ -189,6 +195,7 @@ def _items(original: Any, source: Path) -> Iterator[pb.ItemData]:
             f"only version {DATABASE_VERSION} can be migrated"
         )
     for key, value in original.iterator(verify_checksums=True):
+        check_stop()
         if key != keys.EUCLIDESDB_METADATA:
             if len(key) != INT32.size:
                 raise DataFolderError(f"{source}: the key {key!r} is not an int32 id of EuclidesDB")
@@ -218,9 +225,10 @@ def _lock(source: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _open_copy(source: Path, copy: Path) -> Iterator[Any]:
+def _open_copy(source: Path, copy: Path, check_stop: CheckStop) -> Iterator[Any]:
     copy.mkdir()
     for file in source.iterdir():
+        check_stop()
         if file.suffix in (".ldb", ".sst"):  # immutable
             _link_or_copy(file, copy / file.name)
         elif file.is_file() and file.name != "LOCK":
