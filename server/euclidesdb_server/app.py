@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from euclidesdb_server.config.server import MIB, Config, ModelsConfig
+from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
     Embedder,
     FeatureDatabase,
@@ -79,7 +79,11 @@ class Server:
             if holds_euclidesdb(folder) and not store.exists():
                 versions = _versions(config.models, engines, check_stop)
                 migrate(folder, store, versions, check_stop)
-            self._store = FeatureStore(store, sync=config.database.sync)
+            self._store = FeatureStore(
+                store,
+                sync=config.database.sync,
+                write_buffer_bytes=config.database.write_buffer_kib * KIB,
+            )
             opened.callback(self._store.close)
             check_stop()
             registry = ModelRegistry(config.models, engines, check_stop)

@@ -16,6 +16,8 @@ from tests.support.ledger import Ledger
 from tests.support.processes import ServerProcess
 
 ENGINES = ("exact", "faiss", "annoy")
+SMALL, DEFAULT = 64, 16384
+"""Sizes of LevelDB's write buffer, in KiB: with the small one it is at work all the time."""
 
 CONFIG = """
 [server]
@@ -26,6 +28,7 @@ dir_path = {models}
 [database]
 db_path = {data}
 sync = {sync}
+write_buffer_kib = {buffer_kib}
 [faiss]
 index_type = HNSW8
 [annoy]
@@ -43,20 +46,33 @@ class FailingServer:
     """
 
     def __init__(
-        self, folder: Path, *, engine: str = "exact", sync: bool = True, traced: bool = False
+        self,
+        folder: Path,
+        *,
+        engine: str = "exact",
+        sync: bool = True,
+        buffer_kib: int = DEFAULT,
+        traced: bool = False,
     ) -> None:
         model = folder / "models" / MODEL
         model.mkdir(parents=True)
         (model / "model.conf").write_text(
             f"[model]\nname = {MODEL}\ninput = vector\nfeature_dim = {DIM}\n"
         )
+        self.models = model.parent
         self.data = folder / "data"
         self.faults = DiskFaults(self.data, folder / "faults", traced=traced)
         self.log = folder / "log"
         self.deaths: Counter[str] = Counter()
         self._conf = folder / "euclidesdb.conf"
         self._conf.write_text(
-            CONFIG.format(engine=engine, models=model.parent, data=self.data, sync=sync)
+            CONFIG.format(
+                engine=engine,
+                models=self.models,
+                data=self.data,
+                sync=sync,
+                buffer_kib=buffer_kib,
+            )
         )
 
     def start(self) -> ServerProcess:

@@ -18,9 +18,10 @@ import pytest
 
 from euclidesdb_server.__main__ import main
 from euclidesdb_server.errors import CorruptRecord, DatabaseError, DataFolderError, UnknownItem
-from euclidesdb_server.store.leveldb_folder import OPTIONS
+from euclidesdb_server.store.leveldb_folder import OPTIONS, WRITE_BUFFER_BYTES
 from tests.support.assembled import Database, no_models
 
+BUFFERS = (64 << 10, WRITE_BUFFER_BYTES)
 ITEMS = 300
 REMOVED, UPDATED = range(0, ITEMS, 10), range(5, ITEMS, 10)
 
@@ -30,31 +31,58 @@ def vector(number: int, version: int) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
+def wholes(tmp_path_factory) -> dict[int, Path]:
+    """By the size of LevelDB's write buffer, a folder as `fill` makes it."""
+    return {
+        buffer: fill(tmp_path_factory.mktemp(f"whole-{buffer}") / "data", buffer)
+        for buffer in BUFFERS
+    }
+
+
+@pytest.fixture
+def buffer() -> int:
+    return WRITE_BUFFER_BYTES
+
+
+@pytest.fixture
+def whole(wholes, buffer) -> Path:
+    return wholes[buffer]
+
+
+def fill(folder: Path, buffer: int) -> Path:
     """A data folder with tables, a log, a segment, and items that were updated and removed."""
-    folder = tmp_path_factory.mktemp("whole")
-    with opened(folder / "data") as database:
-        names = [f"{number}" for number in range(ITEMS)]
-        database.add_vectors("one", names, [vector(number, 0) for number in range(ITEMS)])
+    with opened(folder, buffer) as database:
+        chance = random.Random(0)
+        for first in range(0, ITEMS, 50):
+            numbers = range(first, first + 50)
+            database.add_vectors(
+                "one",
+                [f"{number}" for number in numbers],
+                [vector(number, 0) for number in numbers],
+                metadata=[chance.randbytes(700) for _ in numbers],
+            )
         database.spaces["one"].compact()
         for number in UPDATED[: len(UPDATED) // 2]:
             database.add(f"{number}", one=vector(number, 1))
         for number in REMOVED[: len(REMOVED) // 2]:
             database.features.remove(f"{number}")
-    raw = plyvel.DB(str(folder / "data" / "leveldb"), **OPTIONS)
-    raw.compact_range()  # what there is goes to tables; the rest stays in the log
+    options = {**OPTIONS, "write_buffer_size": buffer}
+    raw = plyvel.DB(str(folder / "leveldb"), **options)
+    if buffer == WRITE_BUFFER_BYTES:
+        raw.compact_range()  # what there is goes to tables; the rest stays in the log
     raw.close()
-    with opened(folder / "data") as database:
+    with opened(folder, buffer) as database:
         for number in UPDATED[len(UPDATED) // 2 :]:
             database.add(f"{number}", one=vector(number, 1))
         for number in REMOVED[len(REMOVED) // 2 :]:
             database.features.remove(f"{number}")
-    return folder / "data"
+    return folder
 
 
-def opened(folder: Path) -> Database:
+def opened(folder: Path, buffer: int = WRITE_BUFFER_BYTES) -> Database:
     folder.mkdir(exist_ok=True)
-    return Database(folder, no_models(folder.parent / "models"), {"one": 2}, sync=True)
+    models = no_models(folder.parent / "models")
+    return Database(folder, models, {"one": 2}, sync=True, write_buffer_bytes=buffer)
 
 
 def check(folder: Path, *, earlier: bool) -> None:
@@ -111,8 +139,10 @@ DAMAGE: dict[str, Callable[[bytes, random.Random], bytes] | None] = {
 }
 FILES = {
     "log": "leveldb/*.log",
+    "log after a crash": "leveldb/*.log",
     "table": "leveldb/*.ldb",
     "manifest": "leveldb/MANIFEST-*",
+    "manifest after a crash": "leveldb/MANIFEST-*",
     "current": "leveldb/CURRENT",
     "note": "leveldb/CLOSED",
     "segment manifest": "segments/1/*/manifest.json",
@@ -128,6 +158,8 @@ def damaged(whole: Path, folder: Path, file: str, how: str, chance: random.Rando
     """A copy with one file damaged; returns that file."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(whole, folder)
+    if "after a crash" in file:
+        (folder / "leveldb/CLOSED").unlink()
     victim = chance.choice(sorted(folder.glob(FILES[file])))
     change = DAMAGE[how]
     if change is None:
@@ -138,7 +170,13 @@ def damaged(whole: Path, folder: Path, file: str, how: str, chance: random.Rando
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(100, marks=pytest.mark.long)])
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    ("file", "buffer"),
+    [
+        *((file, WRITE_BUFFER_BYTES) for file in FILES),
+        *((file, min(BUFFERS)) for file, path in FILES.items() if path.startswith("leveldb/")),
+    ],
+)
 @pytest.mark.timeout(0)
 def test_damage_is_refused_or_does_no_harm(whole, tmp_path, file, rounds, capsys, subtests):
     for how in DAMAGE:
@@ -155,7 +193,7 @@ def check_damage(whole, tmp_path, file, how, rounds, capsys):
         shutil.rmtree(spoilt, ignore_errors=True)
         shutil.copytree(folder, spoilt)
         # without the note of an orderly close, LevelDB cannot know how long its log was
-        earlier = file == "log" and how != "deleted" and not (folder / "leveldb/CLOSED").exists()
+        earlier = file == "log after a crash" and how != "deleted"
         try:
             check(folder, earlier=earlier)
         except (DataFolderError, CorruptRecord) as refusal:

@@ -77,6 +77,16 @@ def test_a_process_is_killed_in_the_call_that_was_named(faults, writer):
     assert faults.fault
 
 
+def test_only_calls_of_the_kind_that_was_named_are_counted(faults):
+    program = "[open(root + '/' + name, 'wb').write(b'x') for name in ('a', 'b', 'a', 'b', 'c')]"
+    for calls, where, fault in ((2, "write b", "write b"), (1, "create c", "create c")):
+        faults.kill_in(calls, where)
+        assert run(faults, program).returncode == -signal.SIGKILL
+        assert faults.fault == fault
+    faults.kill_in(1, "write d")
+    assert run(faults, program).returncode == 0
+
+
 def test_a_disk_fills_up_at_the_call_that_was_named(faults):
     faults.fill(3)  # after creating the file and writing once
     failed = run(faults, WRITERS["os"])

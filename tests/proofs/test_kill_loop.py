@@ -22,7 +22,9 @@ import pytest
 import euclidesdb
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from tests.proofs.failing_server import (
+    DEFAULT,
     ENGINES,
+    SMALL,
     FailingServer,
     after_some_calls,
     check,
@@ -49,11 +51,15 @@ PHASES = (
 """What a thousand kills must have hit."""
 
 
-def killed_again_and_again(folder: Path, seed: int, kills: int) -> tuple[Counter[str], int]:
+def killed_again_and_again(
+    folder: Path, seed: int, kills: int, buffer_kib: int
+) -> tuple[Counter[str], int]:
     """Returns where the servers were killed, and how many writes were acknowledged."""
     chance = random.Random(seed)
     # without syncing a killed server loses nothing, either: only a machine would
-    server = FailingServer(folder, engine=ENGINES[seed % len(ENGINES)], sync=seed % 4 != 3)
+    server = FailingServer(
+        folder, engine=ENGINES[seed % len(ENGINES)], sync=seed % 4 != 3, buffer_kib=buffer_kib
+    )
     ledger = Ledger()
     while server.deaths.total() < kills:
         if chance.random() < 0.3:  # while it starts
@@ -84,8 +90,8 @@ def killed_again_and_again(folder: Path, seed: int, kills: int) -> tuple[Counter
 def test_a_server_killed_again_and_again_loses_nothing(tmp_path):
     deaths: Counter[str] = Counter()
     acknowledged = 0
-    for seed in (1, 2):
-        more, writes = killed_again_and_again(tmp_path / str(seed), seed, kills=2)
+    for seed, buffer_kib in ((1, DEFAULT), (2, SMALL)):
+        more, writes = killed_again_and_again(tmp_path / str(seed), seed, 2, buffer_kib)
         deaths, acknowledged = deaths + more, acknowledged + writes
     print(
         f"{deaths.total()} kills, {acknowledged} acknowledged writes, none lost\n{summary(deaths)}"
@@ -94,12 +100,13 @@ def test_a_server_killed_again_and_again_loses_nothing(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
-def test_a_thousand_kills_lose_nothing(tmp_path):
+@pytest.mark.parametrize("buffer_kib", [SMALL, DEFAULT])
+def test_a_thousand_kills_lose_nothing(tmp_path, buffer_kib):
     deaths: Counter[str] = Counter()
     acknowledged = 0
     with ThreadPoolExecutor(PARALLEL) as threads:
         for more, writes in threads.map(
-            lambda seed: killed_again_and_again(tmp_path / str(seed), seed, kills=84),
+            lambda seed: killed_again_and_again(tmp_path / str(seed), seed, 84, buffer_kib),
             range(100, 112),
         ):
             deaths, acknowledged = deaths + more, acknowledged + writes
@@ -112,10 +119,17 @@ def test_a_thousand_kills_lose_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 16]
+    ("step", "buffer_kib"),
+    [
+        pytest.param(1, DEFAULT, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
+        pytest.param(1, SMALL, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
+        (16, SMALL),
+    ],
 )
-def test_a_start_after_an_orderly_stop_may_be_killed_in_any_of_its_calls(tmp_path, step):
-    server = FailingServer(tmp_path / "server")
+def test_a_start_after_an_orderly_stop_may_be_killed_in_any_of_its_calls(
+    tmp_path, step, buffer_kib
+):
+    server = FailingServer(tmp_path / "server", buffer_kib=buffer_kib)
     ledger = Ledger()
     with server.start() as process:
         server.write_and_stop(process, process.address(), ledger, random.Random(step))

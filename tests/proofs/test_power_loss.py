@@ -1,7 +1,7 @@
 """The power fails: what was not synced is gone, or half there; what was acknowledged is not.
 
 `tests/support/disk_faults.py` defines what a power cut loses. With `sync = false` the last writes
-may be gone, from some point on.
+may be gone, from some point on: what is left is a state that the database had.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import pytest
 
 import euclidesdb
 from tests.proofs.failing_server import (
+    DEFAULT,
     ENGINES,
+    SMALL,
     FailingServer,
     after_some_calls,
     check,
@@ -35,12 +37,16 @@ class PowerCuts:
     acknowledged: items written; lost: operations of the writers that were gone after a cut.
     """
 
-    def __init__(self, folder: Path, seed: int, *, sync: bool) -> None:
+    def __init__(self, folder: Path, seed: int, *, sync: bool, buffer_kib: int) -> None:
         self._folder = folder
         self._sync = sync
         self._chance = random.Random(seed)
         self._server = FailingServer(
-            folder, engine=ENGINES[seed % len(ENGINES)], sync=sync, traced=True
+            folder,
+            engine=ENGINES[seed % len(ENGINES)],
+            sync=sync,
+            buffer_kib=buffer_kib,
+            traced=True,
         )
         self._ledger = Ledger()
         self._all_synced = True
@@ -96,22 +102,26 @@ class PowerCuts:
         return address
 
 
-def summary(cuts: int, sync: bool, runs: list[PowerCuts]) -> str:
+def summary(cuts: int, sync: bool, buffer_kib: int, runs: list[PowerCuts]) -> str:
     acknowledged, lost = sum(run.acknowledged for run in runs), sum(run.lost for run in runs)
-    return f"{cuts} power cuts with sync = {sync}: {acknowledged} writes acknowledged, {lost} lost"
+    return (
+        f"{cuts} power cuts with sync = {sync} and a buffer of {buffer_kib} KiB: "
+        f"{acknowledged} writes acknowledged, {lost} lost"
+    )
 
 
+@pytest.mark.parametrize("buffer_kib", [SMALL, DEFAULT])
 @pytest.mark.parametrize("sync", [True, False])
-def test_power_cuts_take_nothing_that_was_promised(tmp_path, sync):
-    run = PowerCuts(tmp_path / "run", int(sync), sync=sync)
-    run.run(3)
-    print(summary(3, sync, [run]))
+def test_power_cuts_take_nothing_that_was_promised(tmp_path, sync, buffer_kib):
+    run = PowerCuts(tmp_path / "run", int(sync), sync=sync, buffer_kib=buffer_kib)
+    run.run(2)
+    print(summary(2, sync, buffer_kib, [run]))
 
 
-@pytest.mark.parametrize("sync", [True, False])
-def test_after_an_orderly_stop_a_power_cut_takes_nothing(tmp_path, sync):
+@pytest.mark.parametrize(("sync", "buffer_kib"), [(True, DEFAULT), (False, SMALL)])
+def test_after_an_orderly_stop_a_power_cut_takes_nothing(tmp_path, sync, buffer_kib):
     chance = random.Random(sync)
-    server = FailingServer(tmp_path / "server", sync=sync, traced=True)
+    server = FailingServer(tmp_path / "server", sync=sync, buffer_kib=buffer_kib, traced=True)
     before = tmp_path / "before"
     shutil.copytree(server.data, before)
     ledger = Ledger()
@@ -129,12 +139,16 @@ def test_after_an_orderly_stop_a_power_cut_takes_nothing(tmp_path, sync):
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
+@pytest.mark.parametrize("buffer_kib", [SMALL, DEFAULT])
 @pytest.mark.parametrize("sync", [True, False])
-def test_two_hundred_power_cuts_take_nothing_that_was_promised(tmp_path, sync):
-    runs = [PowerCuts(tmp_path / str(seed), seed, sync=sync) for seed in range(10, 18)]
+def test_two_hundred_power_cuts_take_nothing_that_was_promised(tmp_path, sync, buffer_kib):
+    runs = [
+        PowerCuts(tmp_path / str(seed), seed, sync=sync, buffer_kib=buffer_kib)
+        for seed in range(10, 18)
+    ]
     with ThreadPoolExecutor(PARALLEL) as threads:
         [*threads.map(lambda run: run.run(25), runs)]
-    print(summary(200, sync, runs))
+    print(summary(200, sync, buffer_kib, runs))
 
 
 @pytest.mark.parametrize(

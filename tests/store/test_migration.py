@@ -263,7 +263,7 @@ def test_whatever_euclidesdb_stored_a_migrated_store_is_sound(items):
                     if made.features and all(map(math.isfinite, made.features))
                 }
                 assert vectors_of(store, str(each.item_id)) == expected
-        with closing(RecordScan.open(folder / "leveldb", sync_writes=True)) as records:
+        with closing(RecordScan.open(folder / "leveldb")) as records:
             report = check_store(records, {})
         assert (report.findings, report.items) == ([], len(items))
 

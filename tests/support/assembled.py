@@ -27,6 +27,7 @@ from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import Compactor, ModelSpace
 from euclidesdb_server.inference import EmbeddingCache, ModelRegistry
 from euclidesdb_server.store import FeatureStore
+from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.images import encoded, noise
@@ -78,8 +79,11 @@ class Database:
         fingerprint: str = "version 1",
         sync: bool = False,
         cache: EmbeddingCache | None = None,
+        write_buffer_bytes: int = WRITE_BUFFER_BYTES,
     ) -> None:
-        self.store = FeatureStore(folder / "leveldb", sync=sync)
+        self.store = FeatureStore(
+            folder / "leveldb", sync=sync, write_buffer_bytes=write_buffer_bytes
+        )
         try:
             self.spaces = {
                 name: ModelSpace(

@@ -5,6 +5,7 @@
 
    kill_at     the process is killed (SIGKILL) in its kill_at-th call that changes the disk; a
                write is then half done
+   where       only calls are counted for kill_at that this is part of: "sync .../leveldb/00"
    full        writes fail with ENOSPC, the first of them after writing half of its bytes
    full_at     the same, from the full_at-th call on
    no_names    while the disk is full, no file or folder can be made or renamed either
@@ -44,8 +45,8 @@
 #include <unistd.h>
 
 struct control { /* the layout is known to disk_faults.py */
-    volatile long calls, kill_at, full, full_at, no_names, sync_fails, refused;
-    char fault[1024];
+    volatile long calls, kill_at, full, full_at, no_names, sync_fails, refused, matched;
+    char fault[1024], where[256];
 };
 
 #define MAX_FILES 65536
@@ -102,10 +103,20 @@ static void note(const char *format, ...) {
     syscall(SYS_write, trace, line, length);
 }
 
-/* Count a call; true where it is the one in which the process dies. */
-static int dies(void) {
+static const char *path_of(int descriptor, char *buffer);
+
+/* Count a call; true where it is the one in which the process dies. path: or its descriptor. */
+static int dies(const char *call, const char *path, int descriptor) {
     long count = __atomic_add_fetch(&control->calls, 1, __ATOMIC_SEQ_CST);
-    return control->kill_at && count >= control->kill_at;
+    if (!control->kill_at) return 0;
+    if (*control->where) {
+        char buffer[PATH_MAX], text[PATH_MAX + 16];
+        if (!path) path = path_of(descriptor, buffer);
+        snprintf(text, sizeof text, "%s %s", call, path ? path : "");
+        if (!strstr(text, control->where)) return 0;
+        count = __atomic_add_fetch(&control->matched, 1, __ATOMIC_SEQ_CST);
+    }
+    return count >= control->kill_at;
 }
 
 static void die(const char *call, const char *path) {
@@ -128,7 +139,7 @@ static int refuse(const char *call, const char *path) {
 
 /* Count a call that makes or changes a name; true where it is refused. */
 static int refuses_name(const char *call, const char *path) {
-    if (dies()) die(call, path);
+    if (dies(call, path, -1)) die(call, path);
     if (!is_full() || !control->no_names) return 0;
     refuse(call, path);
     return 1;
@@ -221,7 +232,7 @@ static ssize_t room(const char *call, int descriptor, size_t count) {
 /* Before a write: count it, and say how many bytes of it may be written. */
 static ssize_t writes(const char *call, int descriptor, size_t count, int *last) {
     if (!is_tracked(descriptor)) return count;
-    *last = dies();
+    *last = dies(call, NULL, descriptor);
     return *last ? (ssize_t)(count / 2) : room(call, descriptor, count);
 }
 
@@ -257,7 +268,8 @@ ssize_t writev(int descriptor, const struct iovec *parts, int count) {
 
 int ftruncate(int descriptor, off_t size) {
     char buffer[PATH_MAX];
-    if (is_tracked(descriptor) && dies()) die("truncate", path_of(descriptor, buffer));
+    if (is_tracked(descriptor) && dies("truncate", NULL, descriptor))
+        die("truncate", path_of(descriptor, buffer));
     return syscall(SYS_ftruncate, descriptor, size);
 }
 int ftruncate64(int descriptor, off64_t size) { return ftruncate(descriptor, size); }
@@ -273,7 +285,7 @@ size_t fwrite(const void *bytes, size_t size, size_t count, FILE *stream) {
     REAL(size_t, fwrite, const void *, size_t, size_t, FILE *);
     char buffer[PATH_MAX];
     if (is_streamed(stream)) {
-        if (dies()) {
+        if (dies("write", NULL, fileno(stream))) {
             real_fwrite(bytes, size, count / 2, stream);
             REAL(int, fflush, FILE *);
             real_fflush(stream);
@@ -291,7 +303,7 @@ size_t fwrite(const void *bytes, size_t size, size_t count, FILE *stream) {
 static int refuses_flush(FILE *stream) {
     char buffer[PATH_MAX];
     if (!__fpending(stream) || !is_streamed(stream)) return 0;
-    if (dies()) die("flush", path_of(fileno(stream), buffer));
+    if (dies("flush", NULL, fileno(stream))) die("flush", path_of(fileno(stream), buffer));
     if (!is_full()) return 0;
     refuse("flush", path_of(fileno(stream), buffer));
     return 1;
@@ -319,7 +331,7 @@ static int syncs(int descriptor, long call) {
     char buffer[PATH_MAX];
     if (!*root || fstat(descriptor, &found) || !path_of(descriptor, buffer))
         return syscall(call, descriptor);
-    if (dies()) die("sync", buffer);
+    if (dies("sync", buffer, -1)) die("sync", buffer);
     int folder = S_ISDIR(found.st_mode);
     long number = __atomic_add_fetch(&folders, folder, __ATOMIC_SEQ_CST);
     if (folder) note("B %ld\n", number);
@@ -352,7 +364,7 @@ static int removes(int at, const char *path, int flags) {
     char buffer[PATH_MAX];
     const char *mine = below(at, path, buffer);
     if (mine) {
-        if (dies()) die("remove", mine);
+        if (dies("remove", mine, -1)) die("remove", mine);
         keep(mine);
     }
     int result = syscall(SYS_unlinkat, at, path, flags);

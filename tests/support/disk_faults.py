@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SOURCE = Path(__file__).with_suffix(".c")
-FIELDS = ("calls", "kill_at", "full", "full_at", "no_names", "sync_fails", "refused")
+FIELDS = ("calls", "kill_at", "full", "full_at", "no_names", "sync_fails", "refused", "matched")
 FAULT = slice(8 * len(FIELDS), 8 * len(FIELDS) + 1024)
+WHERE = slice(FAULT.stop, FAULT.stop + 256)
 BLOCK = 4096
 
 
@@ -93,10 +94,17 @@ class DiskFaults:
         """From now on there is room on the disk again."""
         self["full"] = self["full_at"] = 0
 
-    def kill_in(self, calls: int) -> None:
-        """Kill the process in the call that changes the disk for the `calls`-th time from now."""
+    def kill_in(self, calls: int, where: str = "") -> None:
+        """Kill the process in the call that changes the disk for the `calls`-th time from now.
+
+        where: count only calls that this is a part of, as in `fault`: "sync leveldb/MANIFEST".
+        """
+        call, _, path = where.partition(" ")
+        text = f"{call} {self.root / path}" if path else where
         self._page[FAULT] = bytes(1024)
-        self["kill_at"] = self["calls"] + calls
+        self._page[WHERE] = text.encode().ljust(256, b"\0")
+        self["matched"] = 0
+        self["kill_at"] = calls if where else self["calls"] + calls
 
     def spare(self) -> None:
         """Stop killing."""

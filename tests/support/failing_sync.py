@@ -22,12 +22,12 @@ class FailingSync:
     """
 
     def __init__(self, store: FeatureStore) -> None:
-        leveldb: Any = store
-        self._real = leveldb._leveldb._database
+        opened: Any = store._leveldb._opened
+        self._real = opened.database
         self._before: Any = None
         self.begun, self.may_fail = threading.Event(), threading.Event()
         self.reads: list[bytes] = []
-        leveldb._leveldb._database = self
+        opened.database = self
 
     def write_batch(self, *, sync: bool | None = None) -> Any:
         # without `sync` it only collects what a writer is about to write

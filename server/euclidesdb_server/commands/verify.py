@@ -35,10 +35,10 @@ COPY: Final = "copy"
 def run(options: argparse.Namespace) -> int:
     """Verify; returns 0 if there is no problem or it has been repaired, otherwise 1."""
     try:
-        database = configuration(options.config, data=options.data).database
-        if not database.db_path.is_dir():
-            raise DataFolderError(f"there is no data folder {database.db_path}")
-        return _verify(database.db_path, repair=options.repair, sync_writes=database.sync)
+        folder = configuration(options.config, data=options.data).database.db_path
+        if not folder.is_dir():
+            raise DataFolderError(f"there is no data folder {folder}")
+        return _verify(folder, repair=options.repair)
     except OSError as error:
         print(f"euclidesdb: {disk_error(error, 'verifying')}", file=sys.stderr)
     except (StartupError, StorageError) as error:
@@ -46,13 +46,13 @@ def run(options: argparse.Namespace) -> int:
     return 1
 
 
-def _verify(folder: Path, *, repair: bool, sync_writes: bool) -> int:
+def _verify(folder: Path, *, repair: bool) -> int:
     store = folder / STORE_FOLDER
     if repair:
         _finish_earlier_repair(store)
     backup = folder / time.strftime("damaged-%Y%m%dT%H%M%S")
     findings: list[str] = []
-    records = _open_store(store, findings, backup if repair else None, sync_writes=sync_writes)
+    records = _open_store(store, findings, backup if repair else None)
     if records is None:
         _report(folder, StoreReport(), findings)
         return 1
@@ -81,16 +81,14 @@ def _verify(folder: Path, *, repair: bool, sync_writes: bool) -> int:
     return 0
 
 
-def _open_store(
-    store: Path, findings: list[str], backup: Path | None, *, sync_writes: bool
-) -> RecordScan | None:
+def _open_store(store: Path, findings: list[str], backup: Path | None) -> RecordScan | None:
     """The store; if it cannot be opened, what LevelDB recovers from a copy.
 
     findings: receives why it cannot be opened. backup: the folder in which the copy may be made;
     None: nothing may be written, so None is returned.
     """
     try:
-        return RecordScan.open(store, sync_writes=sync_writes)
+        return RecordScan.open(store)
     except StoreInUse:
         raise
     except DataFolderError as error:

@@ -18,6 +18,7 @@ from annotated_types import Ge, Gt, Le
 from euclidesdb_server.config.ini import parse_section, read_ini
 from euclidesdb_server.errors import ConfigError
 
+KIB = 1 << 10
 MIB = 1 << 20
 
 
@@ -67,6 +68,8 @@ class DatabaseConfig:
     """False: a crash of the machine, but not of the server, may lose acknowledged writes."""
     keep_payloads: bool = True
     """False: raw items are not stored, so a later model cannot embed them."""
+    write_buffer_kib: Annotated[int, Ge(64), Le(1 << 20)] = 16384
+    """Memory for recent writes, which LevelDB keeps in a log until it is full."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ Does not know models, distances or search: a space is a number, and a vector is 
 length. The only place that imports plyvel.
 """
 
+from euclidesdb_server.store.item_writes import ColumnsWrite, ItemWrite
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader
-from euclidesdb_server.store.store import ColumnsWrite, FeatureStore, ItemWrite, SpaceRecord
+from euclidesdb_server.store.store import FeatureStore, SpaceRecord
 
 __all__ = [
     "ColumnsWrite",

@@ -5,8 +5,10 @@
 - After a failed write, nothing is written until `reopen` has succeeded: LevelDB would append to
   the torn record, and lose what follows it. Opening the database again replays its log up to the
   torn record and starts a new log. Reads after that show whether the failed write is there.
-- Reads continue throughout, except for the moment in which the database is replaced. If it could
-  not be opened again, each read and write tries to (at most every `REOPEN_INTERVAL` seconds).
+- Reads continue throughout, except for the moment in which the database is replaced. On a disk
+  that is full or fails, it is opened for reading only, and reopened as after a failed write. If
+  not even that is possible, each read and write tries again (at most every `REOPEN_INTERVAL`
+  seconds).
 
 Knows keys and values, not what they mean. `leveldb_folder.py` opens the folder,
 `leveldb_reads.py` reads.
@@ -38,7 +40,13 @@ from euclidesdb_server.store.leveldb_errors import (
     storage_errors,
     translated,
 )
-from euclidesdb_server.store.leveldb_folder import close_leveldb, has_room_to_reopen, open_leveldb
+from euclidesdb_server.store.leveldb_folder import (
+    WRITE_BUFFER_BYTES,
+    OpenLevelDB,
+    has_room_to_reopen,
+    open_leveldb,
+    sync_logs,
+)
 from euclidesdb_server.store.leveldb_reads import Snapshot, read_value, read_values, scan_range
 from euclidesdb_server.store.shared_lock import SharedLock
 
@@ -49,26 +57,34 @@ REOPEN_INTERVAL: Final = 0.5
 class LevelDB:
     """An open LevelDB; `Readable`. Thread-safe. `close` is idempotent."""
 
-    def __init__(self, folder: Path, *, sync: bool) -> None:
+    def __init__(
+        self, folder: Path, *, sync: bool, write_buffer_bytes: int = WRITE_BUFFER_BYTES
+    ) -> None:
         """Open the database in `folder`, or create an empty one.
 
         sync: by default a write returns when it is on disk.
+        write_buffer_bytes: how much LevelDB keeps in memory, and in a log, before it writes a
+            table; at least 64 KiB.
 
         Raises DataFolderError.
         """
         self._folder = folder
         self._sync = sync
+        self._write_buffer_bytes = write_buffer_bytes
         self._lock = SharedLock()
-        self._database: Any = open_leveldb(folder, sync_writes=sync)
+        self._opened: OpenLevelDB | None = self._open()
         self._closed = False
-        self._failure: StorageError | None = None
+        self._failure = self._opened.failure
         self._reopening = threading.Lock()
         self._next_attempt = 0.0
         self._group_commit = GroupCommit(self._commit)
 
     @property
     def failure(self) -> StorageError | None:
-        """The failed write that stopped all writes; None while writes are possible."""
+        """Why nothing can be written: a failed write, or the disk when the database was opened.
+
+        None while writes are possible.
+        """
         return self._failure
 
     def get(self, key: bytes) -> bytes | None:
@@ -137,10 +153,14 @@ class LevelDB:
             if time.monotonic() < self._next_attempt:
                 raise self._writes_stopped()
             self._next_attempt = time.monotonic() + REOPEN_INTERVAL
-            if self._database is not None:
+            if self._opened is not None:
                 self._check_room_to_reopen()
-            self._replace_database()
+            failure = self._replace_database()
+            if failure is not None:
+                self._failure = failure
             if before_writing is not None:
+                if failure is not None:
+                    raise self._writes_stopped()
                 before_writing()
                 self._failure = None
         finally:
@@ -155,8 +175,8 @@ class LevelDB:
             if self._closed:
                 return
             self._closed = True
-            if self._database is not None:
-                close_leveldb(self._database, self._folder, intact=self._failure is None)
+            if self._opened is not None:
+                self._opened.close(intact=self._failure is None)
 
     def _commit(self, group: Sequence[PendingWrite]) -> Exception | None:
         with self._lock:
@@ -164,12 +184,17 @@ class LevelDB:
                 return self._writes_stopped()
             try:
                 sync = any(member.sync for member in group)
-                batch = self._database.write_batch(sync=sync)
+                batch = self._open_database().write_batch(sync=sync)
                 for member in group:
                     batch.append(member.batch)
                 batch.write()
+                if sync and not self._sync:
+                    sync_logs(self._folder)
             except plyvel.Error as error:
                 self._failure = storage_error(error, "a write failed")
+                return WriteInDoubt(f"{self._failure}; it may be on disk or not")
+            except OSError as error:
+                self._failure = disk_error(error, "a write could not be synced")
                 return WriteInDoubt(f"{self._failure}; it may be on disk or not")
             except Exception as error:  # whatever it is, every thread of the group must get it
                 return error
@@ -185,20 +210,20 @@ class LevelDB:
     def _ensure_open(self) -> None:
         """Reopen the database if the last attempt closed it and could not open it again."""
         with self._lock:  # waits for a replacement in progress
-            missing = self._database is None
+            missing = self._opened is None
         if missing:
             self.reopen()
 
     def _open_database(self) -> Any:
         """The plyvel database. The caller holds the lock."""
-        if self._database is None:
+        if self._opened is None:
             raise self._writes_stopped()
-        return self._database
+        return self._opened.database
 
     def _check_room_to_reopen(self) -> None:
-        """Raise DiskFull or StorageError unless there is room for what opening writes.
+        """Raise DiskFull or StorageError unless what opening writes can be written and synced.
 
-        Once the old database is closed and the new one cannot be opened, nothing can be read.
+        Otherwise the database would be closed for nothing, and perhaps not be opened again.
         """
         try:
             has_room = has_room_to_reopen(self._folder)
@@ -207,15 +232,22 @@ class LevelDB:
         if not has_room:
             raise self._writes_stopped()
 
-    def _replace_database(self) -> None:
+    def _replace_database(self) -> StorageError | None:
+        """Close the database and open it again; returns why it is open for reading only, if so."""
         with self._lock.exclusive():
             if self._closed:
                 raise ShuttingDown("the store is closed")
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+            if self._opened is not None:
+                self._opened.close(intact=False)
+                self._opened = None
             try:
-                self._database = open_leveldb(self._folder, sync_writes=self._sync)
+                self._opened = self._open()
             except DataFolderError as error:
                 kind = DiskFull if is_no_space_error(str(error)) else StorageError
                 raise kind(f"the store cannot be reopened: {error}") from error
+            return self._opened.failure
+
+    def _open(self) -> OpenLevelDB:
+        return open_leveldb(
+            self._folder, sync_writes=self._sync, write_buffer_bytes=self._write_buffer_bytes
+        )

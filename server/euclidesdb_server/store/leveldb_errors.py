@@ -25,6 +25,7 @@ LEVELDB_ERRORS: Final = (plyvel.Error, RuntimeError)
 """What plyvel raises; for "Database is closed" it is a bare RuntimeError."""
 
 _NO_SPACE: Final = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_DISK_FAILS: Final = os.strerror(errno.EIO)
 
 
 @contextmanager
@@ -68,6 +69,11 @@ def storage_text(error: Exception) -> str:
 def is_no_space_error(text: str) -> bool:
     """Whether the text of an error reports a full disk or an exceeded quota."""
     return any(reason in text for reason in _NO_SPACE)
+
+
+def is_disk_error(text: str) -> bool:
+    """Whether the text of an error reports a disk that is full or fails."""
+    return is_no_space_error(text) or _DISK_FAILS in text
 
 
 def is_lock_error(text: str) -> bool:

@@ -32,8 +32,9 @@ from google.protobuf.message import DecodeError
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from euclidesdb_server.errors import DataFolderError, StorageError
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.item_writes import ItemWrite
 from euclidesdb_server.store.reader import ItemRecord
-from euclidesdb_server.store.store import FeatureStore, ItemWrite, SpaceRecord
+from euclidesdb_server.store.store import FeatureStore, SpaceRecord
 from euclidesdb_server.system.fsync import sync
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding

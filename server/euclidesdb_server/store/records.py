@@ -7,24 +7,20 @@ database. Knows keys and values, not what they mean.
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self, TextIO
+from typing import Any, Final, Self
 
 import plyvel
 
 from euclidesdb_server.errors import DataFolderError
-from euclidesdb_server.store.clean_shutdown import (
-    CLEAN_SHUTDOWN_FILE,
-    record_clean_shutdown,
-    was_shut_down_cleanly,
-)
-from euclidesdb_server.store.leveldb_errors import is_lock_error, storage_text
-from euclidesdb_server.store.leveldb_folder import OPTIONS, open_leveldb
+from euclidesdb_server.store.clean_shutdown import CLEAN_SHUTDOWN_FILE, was_shut_down_cleanly
+from euclidesdb_server.store.folder_lock import FolderInUse
+from euclidesdb_server.store.leveldb_errors import storage_text
+from euclidesdb_server.store.leveldb_folder import OPTIONS, OpenLevelDB, open_leveldb
 from euclidesdb_server.system.fsync import sync
 
 BATCH_BYTES: Final = 4 << 20
@@ -50,42 +46,28 @@ class RecordScan:
     folder: Path
     clean_shutdown: bool
     damage: list[str] = field(default_factory=list)
+    _opened: OpenLevelDB | None = None
     _database: Any = None
-    _lock: TextIO | None = None
 
     @classmethod
-    def open(cls, folder: Path, *, sync_writes: bool) -> Self:
-        """Open the database in `folder` as a server does, which cuts off a torn write.
-
-        sync_writes: the server synced every write; without that, more may be lost undamaged.
+    def open(cls, folder: Path) -> Self:
+        """Open the database in `folder` as a server does, which cuts off torn writes.
 
         Raises StoreInUse, DataFolderError.
         """
         if not (folder / "CURRENT").is_file():
             raise DataFolderError(f"{folder} cannot be opened: it has no file CURRENT")
-        lock = _hold_lock(folder)
+        clean_shutdown = was_shut_down_cleanly(folder)
         try:
-            clean_shutdown = was_shut_down_cleanly(folder)
-            database = open_leveldb(folder, sync_writes=sync_writes)
-        except DataFolderError as error:
-            lock.close()
-            if isinstance(error.__cause__, Exception) and is_lock_error(
-                storage_text(error.__cause__)
-            ):
-                raise _in_use(folder) from error
-            raise
-        except BaseException:
-            lock.close()
-            raise
-        return cls(folder, clean_shutdown, _database=database, _lock=lock)
+            opened = open_leveldb(folder, sync_writes=True)
+        except FolderInUse as error:
+            raise StoreInUse(f"{folder} is in use by a running server") from error
+        return cls(folder, clean_shutdown, _opened=opened, _database=opened.database)
 
     def close(self) -> None:
         """Close LevelDB, and record the clean shutdown again if there was a record of one."""
-        self._database.close()
-        if self.clean_shutdown:
-            record_clean_shutdown(self.folder)
-        if self._lock is not None:
-            self._lock.close()
+        if self._opened is not None:
+            self._opened.close(intact=self.clean_shutdown)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Every record that can be read, in order of keys; continues after a damaged block."""
@@ -133,24 +115,6 @@ class RecordScan:
         ]
 
 
-def _hold_lock(folder: Path) -> TextIO:
-    """Hold LevelDB's own lock: what looks torn may be a write in progress. Raises StoreInUse.
-
-    LevelDB takes it again in this process. Closing the file releases both, so it is closed last.
-    """
-    lock = (folder / "LOCK").open("a", encoding="utf-8")
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise _in_use(folder) from error
-    return lock
-
-
-def _in_use(folder: Path) -> StoreInUse:
-    return StoreInUse(f"{folder} is in use by a running server")
-
-
 def _unescaped(key: bytes) -> bytes:
     r"""A key from LevelDB's listing, which writes unprintable bytes as `\x00`."""
     return re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), key)
@@ -170,7 +134,7 @@ def repaired_copy(folder: Path, copy: Path) -> RecordScan:
         plyvel.repair_db(str(copy), **OPTIONS)
     except plyvel.Error as error:
         raise DataFolderError(f"{folder} cannot be repaired: {storage_text(error)}") from error
-    return RecordScan.open(copy, sync_writes=True)
+    return RecordScan.open(copy)
 
 
 def write_records(folder: Path, records: Iterable[tuple[bytes, bytes]]) -> None:

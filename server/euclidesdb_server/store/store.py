@@ -10,24 +10,31 @@ Two processes cannot open the same folder.
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import msgpack
-import numpy as np
 
 from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageError, WriteInDoubt
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.item_writes import (
+    ColumnsWrite,
+    ItemWrite,
+    delete_item,
+    put_columns,
+    put_item,
+)
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
-from euclidesdb_server.store.reader import FLOAT32, ItemRecord, StoreReader, unpack
-from euclidesdb_server.values.embedding import Embedding
-from euclidesdb_server.values.payload import Payload
-from euclidesdb_server.values.vector_columns import VectorColumns
+from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
+from euclidesdb_server.store.reader import ItemRecord, StoreReader, unpack
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION: Final = 1
 
@@ -46,41 +53,22 @@ class SpaceRecord:
     adopted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ItemWrite:
-    """One write of an item: its new record, and what is stored under the write's label.
-
-    before: the record that it replaces. embeddings: by space; `after` must give each of these
-    spaces the write's label. payload: stored if it is given.
-    """
-
-    item_id: str
-    label: int
-    before: ItemRecord | None
-    after: ItemRecord
-    embeddings: Mapping[int, Embedding] = field(default_factory=dict)
-    payload: Payload | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnsWrite:
-    """The write of items that are not stored yet, with a vector each and no payload.
-
-    labels: of the rows of `columns`, ascending.
-    """
-
-    space: int
-    labels: Sequence[int]
-    columns: VectorColumns
-
-
 class FeatureStore(StoreReader):
     """The open store. Close it after its last use; closing it again does nothing."""
 
-    def __init__(self, folder: Path, *, sync: bool = True) -> None:
-        """Open the store in `folder`, or create an empty one. Raises DataFolderError."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sync: bool = True,
+        write_buffer_bytes: int = WRITE_BUFFER_BYTES,
+    ) -> None:
+        """Open the store in `folder`, or create an empty one. Raises DataFolderError.
+
+        write_buffer_bytes: as `LevelDB`'s.
+        """
         self._sync = sync
-        self._leveldb = LevelDB(folder, sync=sync)
+        self._leveldb = LevelDB(folder, sync=sync, write_buffer_bytes=write_buffer_bytes)
         super().__init__(self._leveldb)
         try:
             self._check_format(folder)
@@ -96,6 +84,7 @@ class FeatureStore(StoreReader):
         self._closed = False
         self.labels = LabelSequence(first, self._reserve_labels)
         self._spaces_lock = threading.Lock()
+        self._unrecorded: dict[bytes, bytes] = {}
 
     def spaces(self) -> list[SpaceRecord]:
         """Every space that was ever created, in order of creation."""
@@ -128,7 +117,7 @@ class FeatureStore(StoreReader):
                     return space
             number = max(self._spaces, default=0) + 1
             value = msgpack.packb([model, fingerprint, feature_dim, adopted])
-            self._put(keys.space_key(number), value, f"creating the space of {model!r}")
+            self._put_in_time(keys.space_key(number), value, f"creating the space of {model!r}")
             space = SpaceRecord(number, model, fingerprint, feature_dim, adopted)
             self._spaces[number] = space
             return space
@@ -139,20 +128,24 @@ class FeatureStore(StoreReader):
         All of them or none. No id may occur twice.
         """
         batch = self._leveldb.batch()
+        unrecorded = [*self._unrecorded.items()]
+        for key, value in unrecorded:
+            batch.put(key, value)
         ids = [write.item_id for write in writes]
         for write in writes:
-            _put_item(batch, write)
+            put_item(batch, write)
         if columns is not None:
-            _put_columns(batch, columns)
+            put_columns(batch, columns)
             ids += columns.columns.ids
         others = f" and {len(ids) - 1} others" if len(ids) > 1 else ""
         self._leveldb.write(batch, f"writing item {ids[0]!r}{others}")
+        for key, _ in unrecorded:
+            self._unrecorded.pop(key, None)
 
     def remove(self, item_id: str, before: ItemRecord) -> None:
         """Remove an item with all that is stored of it, atomically."""
         batch = self._leveldb.batch()
-        batch.delete(keys.item_key(item_id))
-        _delete(batch, before, ItemRecord())
+        delete_item(batch, item_id, before)
         self._leveldb.write(batch, f"removing item {item_id!r}")
 
     def drop_tombstones(self, space: int, labels: Iterable[int]) -> None:
@@ -167,7 +160,10 @@ class FeatureStore(StoreReader):
         self._leveldb.write(batch, f"dropping tombstones of space {space}")
 
     def sync(self) -> None:
-        """Sync all earlier writes to disk. Does nothing if every write is synced."""
+        """Sync all earlier writes to disk. Does nothing if every write is synced.
+
+        Raises StorageError.
+        """
         if not self._sync:
             self._put(keys.DATABASE, msgpack.packb([FORMAT_VERSION]), "syncing the store")
 
@@ -225,6 +221,17 @@ class FeatureStore(StoreReader):
             failure = self.failure or StorageError("a write failed")
             raise type(failure)(f"{doing}: {failure}") from error
 
+    def _put_in_time(self, key: bytes, value: bytes, doing: str) -> None:
+        """Write a record that only items refer to: with the next item, if nothing can be written.
+
+        So a full disk does not keep a new model from being served.
+        """
+        try:
+            self._put(key, value, doing)
+        except StorageError as error:
+            log.warning("%s; it is recorded with the next item", error)
+            self._unrecorded[key] = value
+
     def _check_format(self, folder: Path) -> None:
         value = self._leveldb.get(keys.DATABASE)
         if value is not None:
@@ -243,57 +250,3 @@ class FeatureStore(StoreReader):
             number = keys.space_of(key)
             fields = unpack(value, f"the record of space {number}", 4)
             yield SpaceRecord(number, *fields)
-
-
-def _put_item(batch: Any, write: ItemWrite) -> None:
-    batch.put(keys.item_key(write.item_id), write.after.packed())
-    if write.embeddings or write.label in write.after.all_labels():
-        batch.put(keys.label_key(write.label), write.item_id.encode())
-    for space, embedding in write.embeddings.items():
-        row = (space, write.label)
-        batch.put(keys.row_key(keys.VECTOR, *row), _packed(embedding.vector))
-        if embedding.predictions is not None:
-            batch.put(keys.row_key(keys.PREDICTIONS, *row), _packed(embedding.predictions))
-    if write.payload is not None:
-        value = msgpack.packb([write.payload.kind, write.payload.data])
-        batch.put(keys.payload_key(write.label), value)
-    if write.before is not None:
-        _delete(batch, write.before, write.after)
-
-
-def _put_columns(batch: Any, write: ColumnsWrite) -> None:
-    """As `_put_item`, in a third of the time: this is where a bulk load spends its time."""
-    columns, space = write.columns, write.space
-    count = len(columns)
-    attributes = columns.attributes_json or ["{}"] * count
-    metadata = columns.metadata or [b""] * count
-    label_bytes = np.asarray(write.labels, ">u8").tobytes()
-    vector_bytes = columns.vectors.astype(FLOAT32, copy=False).tobytes()
-    length = columns.vectors.shape[1] * FLOAT32.itemsize
-    first_label, first_row = keys.label_key(0)[:-8], keys.row_key(keys.VECTOR, space, 0)[:-8]
-    put, pack = batch.put, msgpack.Packer().pack
-    for position, (item_id, label) in enumerate(zip(columns.ids, write.labels, strict=True)):
-        name = item_id.encode()
-        label_key = label_bytes[position * 8 : position * 8 + 8]
-        record = (attributes[position], metadata[position], {space: label}, None, b"", (space,))
-        put(keys.ITEM + name, pack(record))
-        put(first_label + label_key, name)
-        put(first_row + label_key, vector_bytes[position * length : (position + 1) * length])
-
-
-def _packed(vector: Any) -> bytes:
-    packed: bytes = vector.astype(FLOAT32, copy=False).tobytes()
-    return packed
-
-
-def _delete(batch: Any, before: ItemRecord, after: ItemRecord) -> None:
-    """Delete what `before` has and `after` does not, with a tombstone for each vector."""
-    for space, label in before.labels.items():
-        if after.labels.get(space) != label:
-            batch.delete(keys.row_key(keys.VECTOR, space, label))
-            batch.delete(keys.row_key(keys.PREDICTIONS, space, label))
-            batch.put(keys.row_key(keys.TOMBSTONE, space, label), b"")
-    if before.payload_label is not None and before.payload_label != after.payload_label:
-        batch.delete(keys.payload_key(before.payload_label))
-    for label in before.all_labels() - after.all_labels():
-        batch.delete(keys.label_key(label))
