@@ -41,6 +41,7 @@ from euclidesdb._errors import (
     UnknownItem,
     UnknownModel,
     VersionMismatch,
+    WriteInDoubt,
 )
 from euclidesdb._types import (
     Embedding,
@@ -95,5 +96,6 @@ __all__ = [
     "UnknownItem",
     "UnknownModel",
     "VersionMismatch",
+    "WriteInDoubt",
     "__version__",
 ]

@@ -2,7 +2,8 @@
 
 While the server works on some calls, the next one is prepared. Items with the same id are added in
 the order given: the server keeps the order within a call, and a call waits for those in flight
-that hold one of its ids. No call is repeated; items whose fate is unknown at the end are named.
+that hold one of its ids. No call is repeated, and no other begun once a call has failed or the
+server does not know whether an item is on disk; items whose fate is unknown at the end are named.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from euclidesdb._errors import (
     NotFound,
     Refused,
     ServerError,
+    WriteInDoubt,
     refusal_error,
 )
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -58,6 +60,7 @@ class BulkAdd:
         """Send all of `batches`; returns the refused items by position.
 
         Raises the error itself if nothing was written, otherwise AddsInterrupted from it.
+        No item whose write is in doubt is among those returned.
         """
         try:
             for batch in batches:
@@ -85,20 +88,29 @@ class BulkAdd:
         self._sent = batch.positions[-1] + 1
 
     def _finish_oldest(self) -> None:
-        """Wait for the oldest call. If it fails, its items are not on disk, or unknown."""
+        """Wait for the oldest call. If it fails, its items are not on disk, or unknown.
+
+        Raises its error, or the WriteInDoubt of the first of its items that is in doubt.
+        """
         batch, _, started = self._in_flight.popleft()
         try:
             reply: pb.AddItemsReply | pb.AddVectorsReply = self._connection.finish(started)
-            refused = _refused(reply, batch)
+            not_added = _not_added(reply, batch)
         except EuclidesDBError as error:
             if not isinstance(error, MessageTooLarge) or len(batch.ids) > 1:
                 self._failed_at.append(batch.positions[0])
                 if not isinstance(error, NOTHING_WRITTEN):
                     self._unknown.extend(zip(batch.positions, batch.ids, strict=True))
                 raise
-            refused = [Refused(batch.positions[0], batch.ids[0], error)]
+            not_added = [Refused(batch.positions[0], batch.ids[0], error)]
         self._answered = True
-        self._refused.extend(refused)
+        in_doubt: list[Refused] = []
+        for item in not_added:
+            (in_doubt if isinstance(item.error, WriteInDoubt) else self._refused).append(item)
+        if in_doubt:
+            self._unknown.extend((item.position, item.id) for item in in_doubt)
+            self._failed_at.append(in_doubt[0].position)
+            raise in_doubt[0].error
 
     def _finish_all(self) -> None:
         while self._in_flight:
@@ -121,8 +133,11 @@ class BulkAdd:
         return tuple(sorted(self._refused, key=lambda refused: refused.position))
 
 
-def _refused(reply: pb.AddItemsReply | pb.AddVectorsReply, batch: Batch) -> list[Refused]:
-    """The items of `batch` that the server refused. Raises ServerError if they do not match it."""
+def _not_added(reply: pb.AddItemsReply | pb.AddVectorsReply, batch: Batch) -> list[Refused]:
+    """The items of `batch` that were refused, or whose write is in doubt, by position.
+
+    Raises ServerError if the reply does not match the batch.
+    """
     count = len(batch.ids)
     if isinstance(reply, pb.AddItemsReply) and len(reply.items) != count:
         raise ServerError(f"the reply has {len(reply.items)} outcomes for {count} items")
@@ -135,5 +150,5 @@ def _refused(reply: pb.AddItemsReply | pb.AddVectorsReply, batch: Batch) -> list
             batch.ids[refusal.position],
             refusal_error(refusal),
         )
-        for refusal in reply.refused
+        for refusal in sorted(reply.refused, key=lambda refusal: refusal.position)
     ]

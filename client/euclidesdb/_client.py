@@ -88,9 +88,10 @@ class Client:
         metadata: opaque bytes; None keeps what is stored.
 
         Returns one embedding per model written; its arrays are None unless requested.
-        Never retried: after Unavailable, DeadlineExceeded or Cancelled it may have been applied.
+        Never retried: after Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have
+        been applied. To repeat it is safe unless another client writes this item.
         Raises UndecodableInput, DimensionMismatch, VersionMismatch, UnknownModel, ModelUnavailable,
-        ModelFailed, Overloaded, DiskFull.
+        ModelFailed, Overloaded, DiskFull, WriteInDoubt.
         """
         item = NewItem(id, image, models, vectors, attributes, metadata, text, tensor)
         request = add_request(item)
@@ -121,9 +122,10 @@ class Client:
             item is sent alone.
         timeout: seconds for each call of at most 128 items; None: ten times the client's.
 
-        Nothing is sent twice. If a call fails as a whole (the server went away) or `items` itself
-        raises, this raises AddsInterrupted from that error, which says what is on disk and where
-        to resume; or that error itself, if it is certain that nothing is on disk.
+        Nothing is sent twice. If a call fails as a whole (the server went away), the write of an
+        item is in doubt (WriteInDoubt) or `items` itself raises, this raises AddsInterrupted from
+        that error, which says what is on disk and where to resume; or that error itself, if it is
+        certain that nothing is on disk.
         """
         connection = self._connection
         adds = BulkAdd(connection, connection.stub.AddItems, connection.bulk_timeout(timeout))
@@ -192,7 +194,8 @@ class Client:
     def remove(self, id: str, *, timeout: float | None = None) -> None:  # noqa: A002  as above
         """Remove an item from the database and from all later search results. Raises UnknownItem.
 
-        Never retried: after Unavailable, DeadlineExceeded or Cancelled it may have been applied.
+        Never retried: after Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have
+        been applied. If it is repeated then, UnknownItem means that it was.
         """
         request = pb.RemoveItemRequest(id=checks.text("id", id))
         connection = self._connection

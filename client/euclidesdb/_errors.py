@@ -19,6 +19,7 @@
     ├── NotAllowed               the server's configuration forbids the call
     ├── ModelFailed              the model raised, crashed, hung or returned invalid outputs
     ├── DeadlineExceeded         the timeout passed; a write may or may not have been applied
+    ├── WriteInDoubt             the server's disk failed during a write, which may be there or not
     ├── DataLoss
     │   └── CorruptRecord        a stored record fails its checksum
     ├── Cancelled                the client was closed during the call
@@ -128,6 +129,13 @@ class DeadlineExceeded(EuclidesDBError):
     """The timeout passed before the reply arrived. A write may or may not have been applied."""
 
 
+class WriteInDoubt(EuclidesDBError):
+    """The server's disk failed while it wrote: the write may or may not have been applied.
+
+    Which of these is known to the server as soon as it can write again.
+    """
+
+
 class DataLoss(EuclidesDBError):
     """Stored data is lost or damaged."""
 
@@ -146,7 +154,7 @@ class ClientClosed(EuclidesDBError):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An item of `add_many` or `add_vectors` that was not added.
+    """An item of `add_many` or `add_vectors` that was not added: nothing of it was written.
 
     position: the item's position among those given, from 0.
     error: the error that `add` would have raised for it alone.
@@ -163,8 +171,8 @@ class AddsInterrupted(EuclidesDBError):
     If none of the input was written, that error itself is raised instead.
 
     refused: the items known to be refused, by position.
-    unknown: position and id of the items of calls that may have been applied, because their reply
-        was lost or reported a failure of the server; each may be on disk.
+    unknown: position and id of the items that may or may not be on disk: the reply to their call
+        was lost or reported a failure of the server, or their own write is in doubt (WriteInDoubt).
     resume_at: every item before this position is on disk or refused, so adding the items from here
         on completes the work. Some of them may be on disk already; adding them again is safe
         unless another client has changed them since.
@@ -207,6 +215,7 @@ BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
     "model_failed": ModelFailed,
     "storage_error": ServerError,
     "disk_full": DiskFull,
+    "write_in_doubt": WriteInDoubt,
     "corrupt_record": CorruptRecord,
 }
 

@@ -25,7 +25,7 @@ from euclidesdb_server.database import (
 )
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
-from euclidesdb_server.errors import ConfigError, StartupError
+from euclidesdb_server.errors import ConfigError, ShuttingDown, StartupError
 from euclidesdb_server.index import Compactor, ModelSpace, RecallSampler
 from euclidesdb_server.inference import (
     EmbeddingCache,
@@ -44,6 +44,7 @@ from euclidesdb_server.store import (
 )
 from euclidesdb_server.store.layout import SEGMENTS_FOLDER, STORE_FOLDER
 from euclidesdb_server.values.status import ModelState
+from euclidesdb_server.values.stop import CheckStop
 
 log = logging.getLogger(__name__)
 
@@ -60,31 +61,41 @@ class Server:
         """Start.
 
         stop_wanted: set by a permitted `Shutdown` call; the owner waits for it and closes the
-        server. If it is set while models load, ShuttingDown is raised.
+        server. If it is set during the start, that ends within a second or two: ShuttingDown is
+        raised, and the next start continues from the data folder.
         strict: a model that cannot be served is an error.
 
         Raises StartupError.
         """
         engines = Engines(config.server.search_engine, config.engines, config.file)
+
+        def check_stop() -> None:
+            if stop_wanted.is_set():
+                raise ShuttingDown("the server was stopped while it was starting")
+
         with ExitStack() as opened:
             folder = config.database.db_path
             store = folder / STORE_FOLDER
             if holds_euclidesdb(folder) and not store.exists():
-                migrate(folder, store, _versions(config.models, engines))
+                versions = _versions(config.models, engines, check_stop)
+                migrate(folder, store, versions, check_stop)
             self._store = FeatureStore(
                 store,
                 sync=config.database.sync,
                 write_buffer_bytes=config.database.write_buffer_kib * KIB,
             )
             opened.callback(self._store.close)
-            registry = ModelRegistry(config.models, engines)
+            check_stop()
+            registry = ModelRegistry(config.models, engines, check_stop)
             opened.callback(registry.close)
             _check_threads(config, registry)
             registry.wait_until_started(stop_wanted)
             _report_problems(registry, config.models, strict=strict)
             sampler = RecallSampler(config.index.recall_interval)
             opened.callback(sampler.close)
-            opener = _SpaceOpener(self._store, engines, folder / SEGMENTS_FOLDER, sampler)
+            opener = _SpaceOpener(
+                self._store, engines, folder / SEGMENTS_FOLDER, sampler, check_stop
+            )
             models = ModelTable(_servings(self._store, registry, opener), registry.broken)
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
@@ -126,6 +137,7 @@ class _SpaceOpener:
     engines: Engines
     root: Path
     sampler: RecallSampler
+    check_stop: CheckStop
 
     def of_model(self, model: Model) -> ModelSpace:
         """The space of a model's version; made if it is new."""
@@ -136,7 +148,10 @@ class _SpaceOpener:
     def open(self, record: SpaceRecord, engine: SearchEngine | None = None) -> ModelSpace:
         """The space of a record; engine: None: the server's."""
         engine = engine or self.engines.for_dim(record.feature_dim)
-        return ModelSpace(record, engine, self.store, self.root, self.sampler)
+        self.check_stop()
+        return ModelSpace(
+            record, engine, self.store, self.root, self.sampler, check_stop=self.check_stop
+        )
 
 
 def _servings(
@@ -170,10 +185,12 @@ def _servings(
             yield Serving(record.model, None, space)
 
 
-def _versions(config: ModelsConfig, engines: Engines) -> dict[str, ModelVersion]:
+def _versions(
+    config: ModelsConfig, engines: Engines, check_stop: CheckStop
+) -> dict[str, ModelVersion]:
     return {
         name: ModelVersion(folder.fingerprint, folder.conf.feature_dim)
-        for name, folder in configured_folders(config, engines).items()
+        for name, folder in configured_folders(config, engines, check_stop).items()
     }
 
 

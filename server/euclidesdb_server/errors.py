@@ -18,6 +18,7 @@
     ├── ModelFailed              the model raised, crashed, hung or returned a wrong shape
     ├── StorageError
     │   ├── DiskFull
+    │   ├── WriteInDoubt         a write failed, and may be on disk nevertheless
     │   └── CorruptRecord
     └── StartupError
         ├── ConfigError          names file, section and key
@@ -137,9 +138,18 @@ class StorageError(DatabaseError):
 
 
 class DiskFull(StorageError):
-    """The disk is full. Reads go on."""
+    """The disk is full, so nothing was written. Reads go on."""
 
     reason = "disk_full"
+
+
+class WriteInDoubt(StorageError):
+    """A write failed on its way to disk: it may be there once the store has recovered, or not.
+
+    Any other error of a write means that nothing was written.
+    """
+
+    reason = "write_in_doubt"
 
 
 class CorruptRecord(StorageError):

@@ -129,6 +129,59 @@ def test_refused_items_are_reported_even_if_a_later_call_is_refused(db, server):
     assert raised.value.resume_at == 1
 
 
+def doubting(*positions):
+    """A reply in which the writes of these items are in doubt."""
+    return [
+        pb.Refusal(position=each, code=13, reason="write_in_doubt", message="no sync")
+        for each in positions
+    ]
+
+
+FULL = pb.Refusal(position=2, code=8, reason="disk_full")
+
+
+def test_an_item_in_doubt_is_unknown_and_never_refused(db, server):
+    server.script("AddVectors", pb.AddVectorsReply(refused=[FULL, *doubting(1)]))
+    with pytest.raises(euclidesdb.AddsInterrupted, match="first 1 items") as raised:
+        db.add_vectors(["a", "b", "c"], np.zeros((3, 3)), model="m")
+    assert type(raised.value.__cause__) is euclidesdb.WriteInDoubt
+    assert raised.value.reason == "write_in_doubt"
+    assert (raised.value.unknown, raised.value.resume_at) == (((1, "b"),), 1)
+    assert [(each.id, type(each.error)) for each in raised.value.refused] == [
+        ("c", euclidesdb.DiskFull)
+    ]
+
+
+def test_many_items_in_doubt_are_unknown_and_never_refused(db, server):
+    reply = pb.AddItemsReply(items=[pb.AddItemReply()] * 2, refused=doubting(0, 1))
+    server.script("AddItems", reply)
+    with pytest.raises(euclidesdb.AddsInterrupted) as raised:
+        db.add_many([NewItem(each, vectors={"m": [1]}) for each in "ab"])
+    assert (raised.value.unknown, raised.value.resume_at) == (((0, "a"), (1, "b")), 0)
+    assert raised.value.refused == ()
+
+
+def test_after_an_item_in_doubt_no_further_call_begins(db, server):
+    server.script("AddVectors", pb.AddVectorsReply(refused=doubting(0)))
+    ids = [f"{number}" for number in range(50)]
+    with pytest.raises(euclidesdb.AddsInterrupted) as raised:
+        db.add_vectors(ids, np.zeros((50, 3)), model="m", bytes_per_call=ALONE)
+    assert server.calls("AddVectors") <= 3
+    assert raised.value.resume_at == 0
+    assert {position for position, _ in raised.value.unknown} <= {0, 1, 2}
+
+
+def test_adding_goes_on_from_where_it_was_interrupted(db, server):
+    """As the documentation advises: the items from `resume_at` on once more."""
+    server.script("AddVectors", pb.AddVectorsReply(refused=doubting(1)), pb.AddVectorsReply())
+    ids = ["a", "b", "c"]
+    with pytest.raises(euclidesdb.AddsInterrupted) as raised:
+        db.add_vectors(ids, np.zeros((3, 3)), model="m")
+    rest = ids[raised.value.resume_at :]
+    assert db.add_vectors(rest, np.zeros((len(rest), 3)), model="m") == ()
+    assert [list(request.ids) for request in server.requests["AddVectors"]] == [ids, ["b", "c"]]
+
+
 def test_what_a_generator_raises_before_anything_is_sent_is_raised_as_it_is(db, server):
     def items():
         raise OSError("the archive is damaged")

@@ -112,7 +112,11 @@ def filled(tmp_path: Path, engine: str, buffer_kib: int):
 def test_a_write_is_refused_reads_go_on_and_writes_come_back(filled, write):
     server, process, client, ledger = filled
     server.faults.fill()
-    for _ in range(3):
+    with pytest.raises(euclidesdb.EuclidesDBError, match="No space left") as failed:
+        write(client)
+    assert failed.value.reason == "write_in_doubt"
+    check_stored(ledger, client)
+    for _ in range(2):
         with pytest.raises(euclidesdb.DiskFull, match="No space left"):
             write(client)
         check_stored(ledger, client)
@@ -137,7 +141,7 @@ def test_a_sync_that_fails_stops_writing_until_it_is_known_what_is_there(filled)
     server, process, client, ledger = filled
     server.faults["sync_fails"] = 1
     ledger.begins({"0-0": 2})
-    with pytest.raises(euclidesdb.ServerError):
+    with pytest.raises(euclidesdb.WriteInDoubt):
         client.add(
             "0-0",
             vectors={MODEL: vector("0-0", 2)},
@@ -151,6 +155,25 @@ def test_a_sync_that_fails_stops_writing_until_it_is_known_what_is_there(filled)
     process.kill()
     with server.start() as again, euclidesdb.Client(again.address(), timeout=30) as other:
         check_stored(ledger, other)
+
+
+def test_what_a_failed_sync_leaves_is_never_called_refused(filled):
+    server, _, client, ledger = filled
+    server.faults["sync_fails"] = 1
+    items = [new_item(f"0-{index}", 2) for index in range(IDS_EACH)]
+    ledger.begins({item.id: 2 for item in items})
+    with pytest.raises(euclidesdb.AddsInterrupted) as interrupted:
+        client.add_many(items)
+    assert interrupted.value.refused == ()
+    assert [item_id for _, item_id in interrupted.value.unknown] == [item.id for item in items]
+    server.faults["sync_fails"] = 0
+    wait_for(lambda: takes_writes(client), "a write after syncing works again")
+    client.remove("probe")
+    check_stored(ledger, client)
+    assert client.add_many(items[interrupted.value.resume_at :]) == ()
+    for item in items:
+        ledger.became(item.id, 2)
+    check_stored(ledger, client)
 
 
 def test_a_segment_that_finds_no_room_leaves_nothing_behind_and_is_built_later(filled):

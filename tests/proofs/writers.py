@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -128,32 +129,41 @@ class Writer:
             client.add(
                 item.id, vectors=item.vectors, attributes=item.attributes, metadata=item.metadata
             )
-        except euclidesdb.DiskFull:
+        except euclidesdb.WriteInDoubt:
             return
-        self._became(item)
+        except euclidesdb.DiskFull:
+            self._ledger.was_refused(item.id, _version_of(item))
+        else:
+            self._became(item)
 
     def _add_many(self, client: euclidesdb.Client) -> None:
         items = self._new_items(self._some())
-        refused = client.add_many(items)
-        self._acknowledge(items, refused)
+        self._note(items, lambda: client.add_many(items))
 
     def _add_vectors(self, client: euclidesdb.Client) -> None:
         items = self._new_items(self._some())
-        refused = client.add_vectors(
-            [item.id for item in items],
-            np.stack([vector(item.id, _version_of(item)) for item in items]),
-            model=MODEL,
-            attributes=[item.attributes or {} for item in items],
-            metadata=[item.metadata or b"" for item in items],
+        self._note(
+            items,
+            lambda: client.add_vectors(
+                [item.id for item in items],
+                np.stack([vector(item.id, _version_of(item)) for item in items]),
+                model=MODEL,
+                attributes=[item.attributes or {} for item in items],
+                metadata=[item.metadata or b"" for item in items],
+            ),
         )
-        self._acknowledge(items, refused)
 
     def _remove(self, client: euclidesdb.Client) -> None:
         item_id = self._chance.choice(self._ids)
+        maybe_absent = None in self._ledger.possible.get(item_id, {None})
         self._ledger.begins({item_id: None})
         try:
             client.remove(item_id)
+        except euclidesdb.WriteInDoubt:
+            return
         except euclidesdb.DiskFull:
+            if not maybe_absent:
+                self._ledger.was_refused(item_id, None)
             return
         except euclidesdb.UnknownItem:
             assert None in self._ledger.possible[item_id]
@@ -167,14 +177,26 @@ class Writer:
         self._ledger.begins(versions)
         return [new_item(item_id, version) for item_id, version in versions.items()]
 
-    def _acknowledge(
-        self, items: list[euclidesdb.NewItem], refused: tuple[euclidesdb.Refused, ...]
+    def _note(
+        self,
+        items: list[euclidesdb.NewItem],
+        add: Callable[[], tuple[euclidesdb.Refused, ...]],
     ) -> None:
+        """Add the items, in one call, and record what became of each."""
+        unknown: tuple[tuple[int, str], ...] = ()
+        try:
+            refused = add()
+        except euclidesdb.AddsInterrupted as interrupted:
+            if interrupted.reason != "write_in_doubt":
+                raise
+            refused, unknown = interrupted.refused, interrupted.unknown
+        in_doubt = {position for position, _ in unknown}
         positions = {each.position for each in refused}
         for each in refused:
             assert isinstance(each.error, euclidesdb.DiskFull), each
+            self._ledger.was_refused(each.id, _version_of(items[each.position]))
         for position, item in enumerate(items):
-            if position not in positions:
+            if position not in positions | in_doubt:
                 self._became(item)
 
     def _became(self, item: euclidesdb.NewItem) -> None:

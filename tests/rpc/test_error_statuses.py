@@ -35,6 +35,7 @@ PROMISED = {
     errors.ModelFailed: (STATUS.INTERNAL, "model_failed"),
     errors.StorageError: (STATUS.INTERNAL, "storage_error"),
     errors.DiskFull: (STATUS.RESOURCE_EXHAUSTED, "disk_full"),
+    errors.WriteInDoubt: (STATUS.INTERNAL, "write_in_doubt"),
     errors.CorruptRecord: (STATUS.DATA_LOSS, "corrupt_record"),
 }
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 import subprocess
 import sys
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import plyvel
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
-from euclidesdb_server.errors import DataFolderError
-from euclidesdb_server.store import FeatureStore, ModelVersion, migrate
+from euclidesdb_server.errors import DataFolderError, ShuttingDown
+from euclidesdb_server.store import FeatureStore, ModelVersion, migrate, migration
+from euclidesdb_server.store.records import RecordScan
+from euclidesdb_server.store.verify import check_store
+from euclidesdb_server.values.stop import CheckStop
 from tests.support.stores import stored_rows
 
 METADATA_KEY = b"__euclidesdb_metadata"
@@ -155,3 +163,134 @@ def test_a_database_that_euclidesdb_has_open_is_refused(tmp_path):
         with pytest.raises(DataFolderError, match="in use"):
             migrate(tmp_path, tmp_path / "leveldb", VERSIONS)
         process.stdin.close()
+
+
+def migrated(folder: Path, *items: pb.ItemData) -> FeatureStore:
+    write_euclidesdb(folder, *items)
+    migrate(folder, folder / "leveldb", VERSIONS)
+    return FeatureStore(folder / "leveldb")
+
+
+def vectors_of(store: FeatureStore, item_id: str) -> dict[tuple[str, int], list[float]]:
+    """The vectors of an item, by model and length."""
+    record = store.item(item_id)
+    assert record is not None
+    found = {}
+    for number, label in record.labels.items():
+        space = store.space(number)
+        values = store.vector(number, label)
+        assert values is not None
+        found[space.model, space.feature_dim] = values.tolist()
+    return found
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_vector_that_is_not_finite_is_left_out_and_named_and_its_item_stays(
+    tmp_path, caplog, bad
+):
+    damaged = item(7, resnet=[1, bad, 3], vgg=[4, 5])
+    with migrated(tmp_path, item(1, resnet=[1, 2, 3]), damaged) as store:
+        record = store.item("7")
+        assert record is not None
+        assert record.metadata == b"about 7"
+        assert vectors_of(store, "7") == {("vgg", 2): [4, 5]}
+        assert [row for row, _ in stored_rows(store, 1, 3).values()] == ["1"]
+    assert "left out: the vector of item 7, model 'resnet': NaN or infinity" in caplog.text
+    assert "left out 1 vectors and 0 predictions" in caplog.text
+
+
+def test_an_item_all_of_whose_vectors_are_left_out_stays(tmp_path):
+    with migrated(tmp_path, item(7, resnet=[math.nan, 1, 2])) as store:
+        record = store.item("7")
+        assert record is not None
+        assert (record.metadata, record.labels) == (b"about 7", {})
+        assert store.spaces() == []
+
+
+def test_predictions_that_are_not_finite_are_left_out_and_the_vector_stays(tmp_path, caplog):
+    damaged = item(7, resnet=[1, 2, 3])
+    damaged.vectors[0].predictions[1] = math.nan
+    with migrated(tmp_path, damaged) as store:
+        embedding = store.embedding(1, 1)
+        assert embedding is not None
+        assert embedding.vector.tolist() == [1, 2, 3]
+        assert embedding.predictions is None
+    assert "left out: the predictions of item 7, model 'resnet': NaN or infinity" in caplog.text
+    assert "left out 0 vectors and 1 predictions" in caplog.text
+
+
+def test_only_the_first_that_are_left_out_are_named(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(migration, "MAX_LOGGED", 3)
+    with migrated(tmp_path, *(item(i, resnet=[math.nan]) for i in range(10))) as store:
+        assert store.spaces() == []
+    assert caplog.text.count("left out: ") == 3
+    assert "left out 10 vectors" in caplog.text
+
+
+VALUES = st.lists(st.floats(width=32), max_size=3)
+ITEMS = st.lists(
+    st.builds(
+        pb.ItemData,
+        item_id=st.integers(-(2**31), 2**31 - 1),
+        metadata=st.binary(max_size=20),
+        vectors=st.lists(
+            st.builds(
+                pb.ItemVectors,
+                model=st.sampled_from(
+                    ["resnet", "vgg", "", "a@b", "two\nlines", "\U0001f600" * 90]
+                ),
+                features=VALUES,
+                predictions=VALUES,
+            ),
+            max_size=4,
+        ),
+    ),
+    max_size=6,
+    unique_by=lambda made: made.item_id,
+)
+
+
+@given(ITEMS)
+@settings(max_examples=25, deadline=None)
+def test_whatever_euclidesdb_stored_a_migrated_store_is_sound(items):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with migrated(folder, *items) as store:
+            for each in items:
+                expected = {
+                    (made.model, len(made.features)): list(made.features)
+                    for made in each.vectors
+                    if made.features and all(map(math.isfinite, made.features))
+                }
+                assert vectors_of(store, str(each.item_id)) == expected
+        with closing(RecordScan.open(folder / "leveldb")) as records:
+            report = check_store(records, {})
+        assert (report.findings, report.items) == ([], len(items))
+
+
+def stop_after(checks: int) -> CheckStop:
+    """Raises ShuttingDown after that number of checks."""
+    left = iter(range(checks))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise ShuttingDown("stopped")
+
+    return check
+
+
+def test_a_migration_can_be_stopped_at_any_moment_and_starts_again(tmp_path):
+    write_euclidesdb(tmp_path, *(item(i, resnet=[i, 0, 0]) for i in range(5)))
+    before = contents(tmp_path)
+    stops = 0
+    while not (tmp_path / "leveldb").exists():
+        try:
+            migrate(tmp_path, tmp_path / "leveldb", VERSIONS, stop_after(stops))
+        except ShuttingDown:
+            stops += 1
+            assert not (tmp_path / "leveldb").exists()
+            assert not (tmp_path / "leveldb.original").exists()
+    assert stops > 5, "at each of the items, and before"
+    assert contents(tmp_path) == before
+    with FeatureStore(tmp_path / "leveldb") as store:
+        assert len(stored_rows(store, 1, 3)) == 5

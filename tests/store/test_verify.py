@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import msgpack
 import pytest
 
+from euclidesdb_server.errors import StorageError
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.reader import ItemRecord, unpack_item
+from euclidesdb_server.store.repair import write_discarded
 from euclidesdb_server.store.verify import StoreReport, check_store
 from euclidesdb_server.values.arrays import Vector
 from tests.support.stores import vector
@@ -40,8 +45,17 @@ def checked(stored: dict[bytes, bytes]) -> StoreReport:
     return check_store(sorted(stored.items()), {})
 
 
-def repaired_item(report: StoreReport) -> ItemRecord:
-    return unpack_item(report.repaired[keys.item_key("a")], "the item")
+def repaired(
+    stored: dict[bytes, bytes], report: StoreReport
+) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """The records of the repaired store, and those that were discarded."""
+    discarded: dict[bytes, bytes] = {}
+    kept = dict(report.repair.applied_to(sorted(stored.items()), discarded.__setitem__))
+    return kept, discarded
+
+
+def repaired_item(kept: dict[bytes, bytes]) -> ItemRecord:
+    return unpack_item(kept[keys.item_key("a")], "the item")
 
 
 @pytest.mark.parametrize("ready_made", [frozenset(), frozenset({2}), frozenset({1, 2})])
@@ -49,8 +63,7 @@ def test_a_store_without_problems_has_no_findings_and_stays_as_it_is(ready_made)
     stored = records(ItemRecord(labels={1: 1, 2: 1}, payload_digest=DIGEST, ready_made=ready_made))
     report = checked(stored)
     assert report.findings == []
-    assert report.discarded == []
-    assert report.repaired == stored
+    assert repaired(stored, report) == (stored, {})
     assert report.live_labels == {1: {1: "a"}, 2: {1: "a"}}
 
 
@@ -61,10 +74,11 @@ def test_an_item_that_loses_a_vector_no_longer_lists_it_as_ready_made():
     assert report.findings == [
         "item 'a' has no vector in space 1: the vector of label 1 is missing or unreadable"
     ]
-    kept = repaired_item(report)
-    assert (dict(kept.labels), kept.ready_made) == ({2: 1}, frozenset({2}))
-    assert report.discarded == [(keys.item_key("a"), item.packed())]
-    assert checked(report.repaired).findings == []
+    kept, discarded = repaired(stored, report)
+    record = repaired_item(kept)
+    assert (dict(record.labels), record.ready_made) == ({2: 1}, frozenset({2}))
+    assert discarded == {keys.item_key("a"): item.packed()}
+    assert checked(kept).findings == []
 
 
 def test_a_ready_made_vector_that_is_not_there_is_found_and_repaired():
@@ -74,16 +88,98 @@ def test_a_ready_made_vector_that_is_not_there_is_found_and_repaired():
     assert report.findings == [
         "item 'a' lists a ready-made vector in spaces [1], but has none there"
     ]
-    assert repaired_item(report).ready_made == {2}
-    assert checked(report.repaired).findings == []
+    kept, _ = repaired(stored, report)
+    assert repaired_item(kept).ready_made == {2}
+    assert checked(kept).findings == []
 
 
 def test_a_vector_without_an_item_is_discarded_with_its_predictions():
     stored = records(ItemRecord(labels={1: 1}))
     report = checked(stored)
     assert report.findings == ["the vector of label 1 in space 2 belongs to no item"]
-    assert {key for key, _ in report.discarded} == {
+    kept, discarded = repaired(stored, report)
+    assert discarded.keys() == {
         keys.row_key(keys.VECTOR, 2, 1),
         keys.row_key(keys.PREDICTIONS, 2, 1),
     }
-    assert checked(report.repaired).findings == []
+    assert checked(kept).findings == []
+
+
+def test_an_item_that_loses_its_only_vector_leaves_no_label_behind():
+    stored = records(ItemRecord(labels={1: 1}))
+    for number in (1, 2):
+        del stored[keys.row_key(keys.VECTOR, number, 1)]
+    del stored[keys.row_key(keys.PREDICTIONS, 2, 1)]
+    report = checked(stored)
+    assert report.findings == [
+        "item 'a' has no vector in space 1: the vector of label 1 is missing or unreadable",
+        "label 1 of item 'a' is not in use",
+    ]
+    kept, _ = repaired(stored, report)
+    assert repaired_item(kept).labels == {}
+    assert checked(kept).findings == []
+
+
+BOTH = ItemRecord(labels={1: 1, 2: 1})
+PAYLOAD = msgpack.packb(["text", b"hello"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "finding"),
+    [
+        (keys.label_key(1), None, "label 1 does not name its item 'a'"),
+        (keys.label_key(1), b"b", "label 1 does not name its item 'a'"),
+        (keys.label_key(1), b"\xff", "label 1 does not name its item 'a'"),
+        (keys.label_key(7), b"a", "label 7 of item 'a' is not in use"),
+        (keys.label_key(7) + b"more", b"a", "cannot be parsed"),
+        (keys.item_key("b"), msgpack.packb([1]), "should have 6 fields"),
+        (keys.item_key("b"), ItemRecord(labels={9: 1}).packed(), "spaces that do not exist: [9]"),
+        (keys.item_key("b"), ItemRecord(labels={1: -1}).packed(), "labels that cannot exist: [-1]"),
+        (keys.item_key("0"), ItemRecord(labels={1: 1}).packed(), "also belongs to item 'a'"),
+        (keys.item_key("a"), ItemRecord(labels={1: 1, 2: 1}, payload_label=3).packed(), "payload"),
+        (keys.payload_key(3), PAYLOAD, "the payload of label 3 belongs to no item"),
+        (keys.row_key(keys.TOMBSTONE, 1, 1), b"", "label 1 is deleted"),
+        (keys.row_key(keys.PREDICTIONS, 1, 5), b"1234", "without a vector"),
+        (keys.row_key(keys.VECTOR, 1, 1), b"1234", "4 bytes; a vector in space 1 has 8"),
+        (keys.row_key(keys.VECTOR, 1, 1), vector(1, float("nan")).tobytes(), "NaN or infinity"),
+        (keys.row_key(keys.VECTOR, 3, 1), b"12345678", "space 3, which does not exist"),
+        (keys.LABELS_RESERVED, keys.pack_label(1), "only labels below 1 are reserved"),
+        (keys.DATABASE, None, "the record of the store's format is missing"),
+        (b"\x7fodd", b"", "a record of unknown kind"),
+    ],
+)
+def test_each_kind_of_damage_is_found_and_repaired(key, value, finding):
+    stored = records(BOTH, **{key.hex(): value})
+    report = checked(stored)
+    assert any(finding in each for each in report.findings), report.findings
+    kept, discarded = repaired(stored, report)
+    assert checked(kept).findings == []
+    lost = {name: content for name, content in stored.items() if kept.get(name) != content}
+    assert discarded == lost
+
+
+def test_records_of_spaces_that_are_lost_are_restored_from_the_segments():
+    stored = records(BOTH, **{keys.space_key(2).hex(): None})
+    report = check_store(sorted(stored.items()), SPACES)
+    assert report.findings == ["the record of space 2 is missing"]
+    kept, discarded = repaired(stored, report)
+    assert kept == records(BOTH)
+    assert discarded == {}
+
+
+def test_a_store_that_changes_between_its_two_readings_is_not_repaired():
+    stored = records(BOTH)
+    report = checked(stored)
+    stored[keys.item_key("a")] = ItemRecord(metadata=b"other", labels={1: 1, 2: 1}).packed()
+    with pytest.raises(StorageError, match="other content when it was read again"):
+        repaired(stored, report)
+
+
+def test_a_discarded_record_is_a_line_of_json():
+    stream = io.StringIO()
+    large = bytes(range(256)) * 10_000
+    write_discarded(stream, b"\x04a", large)
+    write_discarded(stream, b"\x05", b"")
+    first, second = stream.getvalue().splitlines()
+    assert json.loads(first) == {"key": "0461", "value": large.hex()}
+    assert json.loads(second) == {"key": "05", "value": ""}

@@ -70,6 +70,14 @@ class Ledger:
             if own := self.steps.get(_owner(item_id)):
                 own[-1].ended = self.clock
 
+    def was_refused(self, item_id: str, version: Version) -> None:
+        """The last operation of its thread did not write this version, which is new to the id."""
+        with self.lock:
+            self.possible[item_id].discard(version)
+            steps = self.steps[_owner(item_id)]
+            written = steps[-1].versions
+            steps[-1].versions = {name: each for name, each in written.items() if name != item_id}
+
     def present(self) -> set[str]:
         """The ids that certainly exist."""
         with self.lock:

@@ -23,7 +23,7 @@ LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve; return 0 after a graceful stop, 1 if the server cannot start."""
+    """Serve; return 0 after a graceful stop, also during the start, 1 if it cannot start."""
     stop_wanted = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_wanted.set())
@@ -43,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
         )
         _configure_logging(config.server.log_file_path)
         server = Server(config, stop_wanted, strict=options.strict)
-    except ShuttingDown:
+    except ShuttingDown as error:
+        log.info("%s", error)
         return 0
     except (StartupError, StorageError) as error:
         print(f"euclidesdb: {error}", file=sys.stderr)

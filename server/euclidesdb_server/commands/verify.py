@@ -2,19 +2,21 @@
 
 A repair writes a new store with all records that are valid, and puts it in place of the old one,
 which is kept in `damaged-<time>` together with the records that could not be kept. Segments that
-cannot be used are deleted: the server rebuilds them.
+cannot be used are deleted: the server rebuilds them. Records are read one by one, twice: the memory
+needed does not depend on the size of payloads.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.errors import DataFolderError, StartupError, StorageError, disk_error
@@ -22,8 +24,12 @@ from euclidesdb_server.index.verify import check_segments, read_spaces
 from euclidesdb_server.store.layout import SEGMENTS_FOLDER, STORE_FOLDER
 from euclidesdb_server.store.leveldb_folder import REPAIRED
 from euclidesdb_server.store.records import RecordScan, StoreInUse, repaired_copy, write_records
-from euclidesdb_server.store.verify import StoreReport, as_json, check_store
+from euclidesdb_server.store.repair import Repair, write_discarded
+from euclidesdb_server.store.verify import StoreReport, check_store
 from euclidesdb_server.system.fsync import sync
+
+COPY: Final = "copy"
+"""In the backup folder: a copy of a store that cannot be opened, while it is repaired."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,9 +52,71 @@ def _verify(folder: Path, *, repair: bool) -> int:
         _finish_earlier_repair(store)
     backup = folder / time.strftime("damaged-%Y%m%dT%H%M%S")
     findings: list[str] = []
-    spaces = read_spaces(folder / SEGMENTS_FOLDER)
-    report = _check_store(store, spaces, findings, backup if repair else None)
+    records = _open_store(store, findings, backup if repair else None)
+    if records is None:
+        _report(folder, StoreReport(), findings)
+        return 1
+    with closing(records):
+        report = _check_store(records, read_spaces(folder / SEGMENTS_FOLDER), findings)
+        store_is_damaged = bool(findings)
+        unusable = _report(folder, report, findings)
+        if not repair:
+            return 1 if findings else 0
+        if store_is_damaged:
+            if report.format_version is None:
+                raise DataFolderError(
+                    f"{store} has no record of its format, so it is left unchanged"
+                )
+            _write_repaired(records, report.repair, store.with_name(REPAIRED), backup)
+    if store_is_damaged:
+        _exchange(store, backup)
+        print(
+            "the store has been repaired; the old one, and the records that could not be kept, "
+            f"are in {backup}"
+        )
+    for path in unusable:
+        shutil.rmtree(path, ignore_errors=True)
+    if unusable:
+        print(f"deleted {len(unusable)} segments: the server rebuilds them")
+    return 0
+
+
+def _open_store(store: Path, findings: list[str], backup: Path | None) -> RecordScan | None:
+    """The store; if it cannot be opened, what LevelDB recovers from a copy.
+
+    findings: receives why it cannot be opened. backup: the folder in which the copy may be made;
+    None: nothing may be written, so None is returned.
+    """
+    try:
+        return RecordScan.open(store)
+    except StoreInUse:
+        raise
+    except DataFolderError as error:
+        if not store.is_dir():
+            raise
+        findings.append(str(error))
+        if backup is None:
+            print("the store cannot be read; --repair tries to recover it from a copy")
+            return None
+        return repaired_copy(store, backup / COPY)
+
+
+def _check_store(
+    records: RecordScan, spaces: Mapping[int, list[Any]], findings: list[str]
+) -> StoreReport:
+    """Check the store; adds what is wrong to `findings`. spaces: as known from the segments."""
+    report = check_store(records, spaces)
+    findings += records.damage
+    if report.format_version is None:
+        findings.append(
+            f"{records.folder} has no record of its format: another program may have made it"
+        )
     findings += report.findings
+    return report
+
+
+def _report(folder: Path, report: StoreReport, findings: list[str]) -> list[Path]:
+    """Check the segments and print all findings; returns the segments that cannot be used."""
     segments = [
         *check_segments(folder / SEGMENTS_FOLDER, report.live_labels, report.deleted_labels)
     ]
@@ -60,66 +128,30 @@ def _verify(folder: Path, *, repair: bool) -> int:
         f"{report.items:,} items with {vectors:,} vectors in {len(report.live_labels)} spaces: "
         + (f"{len(findings)} problems" if findings else "all is well")
     )
-    if not findings or not repair:
-        return 1 if findings else 0
-    if len(findings) > len(segments):
-        _replace_store(store, report, backup)
-        print(
-            "the store has been repaired; the old one, and the records that could not be kept, "
-            f"are in {backup}"
-        )
-    for path, _ in segments:
-        shutil.rmtree(path, ignore_errors=True)
-    if segments:
-        print(f"deleted {len(segments)} segments: the server rebuilds them")
-    return 0
+    return [path for path, _ in segments]
 
 
-def _check_store(
-    store: Path, spaces: Mapping[int, list[Any]], findings: list[str], backup: Path | None
-) -> StoreReport:
-    """Check the store; if it cannot be opened, check what LevelDB recovers from a copy.
-
-    spaces: what the segments know of the spaces. findings: receives what cannot be read.
-    backup: the folder in which the copy may be made; None: nothing may be written.
-    """
-    try:
-        records = RecordScan.open(store)
-    except StoreInUse:
-        raise
-    except DataFolderError as error:
-        if not store.is_dir():
-            raise
-        findings.append(str(error))
-        if backup is None:
-            print("the store cannot be read; --repair tries to recover it from a copy")
-            return StoreReport()
-        records = repaired_copy(store, backup / "copy")
-    try:
-        report = check_store(records, spaces)
-    finally:
-        records.close()
-    findings += records.damage
-    if report.format_version is None:
-        findings.append(f"{store} has no record of its format: another program may have made it")
-    if backup is not None:
-        shutil.rmtree(backup / "copy", ignore_errors=True)
-    return report
-
-
-def _replace_store(store: Path, report: StoreReport, backup: Path) -> None:
-    """Write the repaired store and put it in place of the old one, which moves to `backup`."""
-    if report.format_version is None:
-        raise DataFolderError(f"{store} has no record of its format, so it is left unchanged")
-    repaired = store.with_name(REPAIRED)
+def _write_repaired(records: RecordScan, repair: Repair, repaired: Path, backup: Path) -> None:
+    """Write the repaired store, and the records that could not be kept to `backup`."""
     shutil.rmtree(repaired, ignore_errors=True)
-    write_records(repaired, report.repaired.items())
     backup.mkdir(exist_ok=True)
-    _write_discarded(backup / "records.jsonl", report.discarded)
+    discarded = backup / "records.jsonl"
+    try:
+        with discarded.open("w", encoding="utf-8") as stream:
+            write_records(repaired, repair.applied_to(records, partial(write_discarded, stream)))
+        sync(discarded)
+    except BaseException:
+        shutil.rmtree(repaired, ignore_errors=True)
+        raise
+
+
+def _exchange(store: Path, backup: Path) -> None:
+    """Put the repaired store in place of the old one, which moves to `backup`."""
+    shutil.rmtree(backup / COPY, ignore_errors=True)
     # Between these two renames a server refuses to start, and the next repair continues here.
     store.rename(backup / STORE_FOLDER)
     sync(backup)
-    repaired.rename(store)
+    store.with_name(REPAIRED).rename(store)
     sync(store.parent)
 
 
@@ -129,9 +161,3 @@ def _finish_earlier_repair(store: Path) -> None:
         repaired.rename(store)
         sync(store.parent)
         print("finished an earlier repair that was interrupted")
-
-
-def _write_discarded(file: Path, records: Iterable[tuple[bytes, bytes]]) -> None:
-    with file.open("w", encoding="utf-8") as stream:
-        for key, value in records:
-            stream.write(json.dumps(as_json(key, value)) + "\n")

@@ -2,8 +2,9 @@
 
 An item is written in one LevelDB batch with others, and published when that is on disk.
 
-When a write fails, it is unknown whether it is on disk. It is in doubt then, and nothing more is
-written until the store has recovered. What turns out to be on disk is published, the rest is not.
+When a write fails, it is unknown whether it is on disk. It is in doubt then (WriteInDoubt), and
+nothing more is written until the store has recovered. What turns out to be on disk is published,
+the rest is not. Any other error means that nothing was written.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Writer:
     def remove(self, item_id: str) -> None:
         """Remove an item from the store and from every space.
 
-        Raises UnknownItem, StorageError, ShuttingDown.
+        Raises UnknownItem, StorageError (WriteInDoubt: it may be removed or not), ShuttingDown.
         """
         with self._locks.of(item_id):
             self._recover()

@@ -19,10 +19,11 @@ from typing import Any, Final
 import numpy as np
 
 from euclidesdb_server.engines import SearchEngine, Segment
-from euclidesdb_server.errors import disk_error
+from euclidesdb_server.errors import ShuttingDown, disk_error
 from euclidesdb_server.index.ids import Ids
 from euclidesdb_server.system.fsync import sync
 from euclidesdb_server.values.arrays import Labels
+from euclidesdb_server.values.stop import CheckStop, never_stop
 
 log = logging.getLogger(__name__)
 
@@ -75,20 +76,20 @@ class SegmentFolder:
         """Whether there is any complete segment, usable or not."""
         return bool(self._complete())
 
-    def load(self, newest_label: int) -> IndexedRows | None:
+    def load(self, newest_label: int, check_stop: CheckStop = never_stop) -> IndexedRows | None:
         """The newest segment that is intact and matches the configuration; deletes all others.
 
         newest_label: the greatest label that the store has given out. A segment that covers a
             greater one belongs to another store, or to a later state of this one.
 
         Never raises an error for what is in the folder: a segment that cannot be used is logged
-        with the reason and deleted.
+        with the reason and deleted. Raises only what `check_stop` raises: ShuttingDown.
         """
         indexed = None
         for folder in self._entries():
             if indexed is None:
                 try:
-                    found = self._open(folder)
+                    found = self._open(folder, check_stop)
                     if found.up_to_label > newest_label:
                         raise ValueError(
                             f"it covers labels up to {found.up_to_label}, but the store has given "
@@ -96,6 +97,8 @@ class SegmentFolder:
                         )
                     indexed = found
                     continue
+                except ShuttingDown:  # no reason to delete the segment
+                    raise
                 except Exception as error:  # an engine may raise anything on a damaged file
                     log.warning("segment %s is not used and will be rebuilt: %s", folder, error)
             _delete(folder)
@@ -149,7 +152,7 @@ class SegmentFolder:
         manifest["crc32"] = manifest_checksum(manifest)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
-    def _open(self, folder: Path) -> IndexedRows:
+    def _open(self, folder: Path, check_stop: CheckStop = never_stop) -> IndexedRows:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest.pop("crc32") != manifest_checksum(manifest):
             raise ValueError(f"{folder / MANIFEST} fails its checksum")
@@ -158,7 +161,8 @@ class SegmentFolder:
                 raise ValueError(f"its {key} is {manifest[key]!r}, but {value!r} is configured")
         for name, recorded in manifest["files"].items():
             file = folder / name
-            if file.stat().st_size != recorded["bytes"] or checksum(file) != recorded["crc32"]:
+            intact = file.stat().st_size == recorded["bytes"]
+            if not intact or checksum(file, check_stop) != recorded["crc32"]:
                 raise ValueError(f"{file} fails its checksum")
         labels = np.fromfile(folder / LABELS, "<i8").astype(np.int64, copy=False)
         ids = Ids.load(folder)
@@ -187,11 +191,12 @@ def _delete(path: Path) -> None:
         path.unlink()
 
 
-def checksum(file: Path) -> int:
-    """CRC-32 of a file's bytes."""
+def checksum(file: Path, check_stop: CheckStop = never_stop) -> int:
+    """CRC-32 of a file's bytes. Raises OSError, and what `check_stop` raises."""
     crc = 0
     with file.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
+            check_stop()
             crc = zlib.crc32(chunk, crc)
     return crc
 

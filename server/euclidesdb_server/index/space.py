@@ -27,6 +27,7 @@ from euclidesdb_server.store import FeatureStore, SpaceRecord, StoreReader
 from euclidesdb_server.values.arrays import Distances, Labels, Matrix, Vector
 from euclidesdb_server.values.row_mask import RowMask
 from euclidesdb_server.values.status import IndexStatus
+from euclidesdb_server.values.stop import CheckStop, never_stop
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,13 @@ class ModelSpace:
         store: FeatureStore,
         root: Path,
         sampler: RecallSampler | None = None,
+        *,
+        check_stop: CheckStop = never_stop,
     ) -> None:
         """Open the space: its segment under `root` if one fits, the other rows from the store.
 
-        sampler: measures the recall of some searches.
+        sampler: measures the recall of some searches. check_stop: called while files and rows are
+        read; what it raises ends that.
 
         `lost_segment` is whether a segment was found that could not be used: build another.
 
@@ -85,15 +89,17 @@ class ModelSpace:
         self._unindexed = UnindexedRows(record.feature_dim)
         newest = store.labels.low_watermark()
         there = self._folder.holds_segments()
-        indexed = self._folder.load(newest)
+        indexed = self._folder.load(newest, check_stop)
         self.lost_segment = there and indexed is None
-        self._take_into_use(indexed or self._unbuilt(newest))
+        self._take_into_use(indexed or self._unbuilt(newest, check_stop))
         for label in store.tombstones(record.number).tolist():
+            check_stop()
             self._delete_indexed(label)
         rows = store.rows(
             record.number, record.feature_dim, after=self._indexed.up_to_label, up_to=newest
         )
         for piece in rows:
+            check_stop()
             self._unindexed.append(piece.labels.tolist(), piece.ids, self._prepared(piece.vectors))
 
     def __len__(self) -> int:
@@ -182,7 +188,7 @@ class ModelSpace:
             self._deleted_during_build = []
         try:
             with self._store.snapshot() as snapshot:
-                labels, ids, vectors = self._stored_rows(snapshot, up_to_label)
+                labels, ids, vectors = self._stored_rows(snapshot, up_to_label, never_stop)
             # What the snapshot shows, removals too, must be in the store after a power cut: a
             # segment that is ahead of the store would hide rows that come back.
             self._store.sync()
@@ -256,7 +262,9 @@ class ModelSpace:
                 self._delete_indexed(label)
             self._unindexed = self._unindexed.after(indexed.up_to_label)
 
-    def _stored_rows(self, reader: StoreReader, up_to_label: int) -> tuple[Labels, Ids, Matrix]:
+    def _stored_rows(
+        self, reader: StoreReader, up_to_label: int, check_stop: CheckStop
+    ) -> tuple[Labels, Ids, Matrix]:
         """The stored rows up to a label, prepared for an engine."""
         labels: list[Labels] = []
         ids: list[str] = []
@@ -264,6 +272,7 @@ class ModelSpace:
         for piece in reader.rows(
             self.record.number, self.record.feature_dim, after=0, up_to=up_to_label
         ):
+            check_stop()
             start = len(ids)
             labels.append(piece.labels)
             ids += piece.ids
@@ -274,9 +283,9 @@ class ModelSpace:
         vectors.resize((len(ids), vectors.shape[1]), refcheck=False)
         return np.concatenate([np.empty(0, np.int64), *labels]), Ids.of(ids), vectors
 
-    def _unbuilt(self, up_to_label: int) -> IndexedRows:
+    def _unbuilt(self, up_to_label: int, check_stop: CheckStop) -> IndexedRows:
         """All stored rows, in memory, until their first segment is built."""
-        labels, ids, vectors = self._stored_rows(self._store, up_to_label)
+        labels, ids, vectors = self._stored_rows(self._store, up_to_label, check_stop)
         return IndexedRows(
             UnbuiltSegment(vectors, self.metric), labels, ids, up_to_label, folder=None
         )

@@ -14,20 +14,28 @@ from typing import Any, Final
 
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.inference.model_conf import ProgramConf, VectorsConf
+from euclidesdb_server.values.stop import CheckStop, never_stop
 
 HEX_DIGITS: Final = 32
+READ_BYTES: Final = 1 << 20
 
 
-def program_fingerprint(conf: ProgramConf, program: Path) -> str:
+def program_fingerprint(
+    conf: ProgramConf, program: Path, check_stop: CheckStop = never_stop
+) -> str:
     """The fingerprint of a program file and of its preprocessing.
 
     Raises ModelLoadError if the program, or a file that belongs to the preprocessing, cannot be
-    read; the message begins with the key that names the file.
+    read; the message begins with the key that names the file. Raises what `check_stop` raises.
     """
     digest = hashlib.sha256(_json(conf.preprocessing()))
     try:
+        content = hashlib.sha256()
         with program.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+            while piece := stream.read(READ_BYTES):
+                check_stop()
+                content.update(piece)
+        digest.update(content.digest())
     except OSError as error:
         raise ModelLoadError(f"filename: cannot read {program}: {error}") from error
     return digest.hexdigest()[:HEX_DIGITS]

@@ -18,6 +18,7 @@ from euclidesdb_server.errors import ConfigError, ModelLoadError
 from euclidesdb_server.inference.fingerprint import program_fingerprint, vectors_fingerprint
 from euclidesdb_server.inference.input_kinds import INPUT_KINDS
 from euclidesdb_server.inference.model_conf import MAX_NAME_BYTES, ProgramConf, VectorsConf
+from euclidesdb_server.values.stop import CheckStop, never_stop
 
 MODEL_CONF: Final = "model.conf"
 
@@ -72,10 +73,12 @@ class VectorsFolder:
     engine: SearchEngine
 
 
-def read_model_folder(folder: Path, engines: Engines | None = None) -> ModelFolder | VectorsFolder:
+def read_model_folder(
+    folder: Path, engines: Engines | None = None, check_stop: CheckStop = never_stop
+) -> ModelFolder | VectorsFolder:
     """Read model.conf and compute the fingerprint.
 
-    engines: the server's; None: the defaults. Raises ModelLoadError.
+    engines: the server's; None: the defaults. Raises ModelLoadError, and what `check_stop` raises.
     """
     file = folder / MODEL_CONF
     try:
@@ -99,7 +102,7 @@ def read_model_folder(folder: Path, engines: Engines | None = None) -> ModelFold
     program = folder / conf.filename
     try:
         conf.check()
-        files_fingerprint = program_fingerprint(conf, program)
+        files_fingerprint = program_fingerprint(conf, program, check_stop)
     except ModelLoadError as error:
         raise ModelLoadError(f"{file}: [model] {error}") from error
     fingerprint = conf.fingerprint or files_fingerprint

@@ -31,6 +31,7 @@ from euclidesdb_server.inference.served_model import ServedModel
 from euclidesdb_server.inference.shared_worker import SharedWorkers
 from euclidesdb_server.inference.worker_process import WorkerProcess
 from euclidesdb_server.values.status import ModelState
+from euclidesdb_server.values.stop import CheckStop, never_stop
 
 STOP_INTERVAL: Final = 0.1
 """Seconds between checks of whether the server is to stop while models load."""
@@ -46,17 +47,23 @@ class ModelRegistry:
     models: those started at first, by name. broken: why a folder cannot be served, by folder name.
     """
 
-    def __init__(self, config: ModelsConfig, engines: Engines | None = None) -> None:
+    def __init__(
+        self,
+        config: ModelsConfig,
+        engines: Engines | None = None,
+        check_stop: CheckStop = never_stop,
+    ) -> None:
         """Start the model of every folder.
 
-        engines: the search engines as configured; None: the default. Raises ConfigError.
+        engines: the search engines as configured; None: the default. Raises ConfigError, and what
+        `check_stop` raises while the folders are read.
         """
         self._config = config
         self._engines = engines or Engines()
         self._changing = threading.Lock()
         self._closed = False
         self._shared_workers = SharedWorkers()
-        folders, broken = _read_folders(config, self._engines)
+        folders, broken = _read_folders(config, self._engines, check_stop)
         self.broken: Mapping[str, str] = MappingProxyType(broken)
         self._folder_names = {folder.conf.name: name for name, folder in folders.items()}
         workers = sum(
@@ -170,14 +177,19 @@ class ModelRegistry:
         return ServedModel(folder, start)
 
 
-def configured_folders(config: ModelsConfig, engines: Engines) -> dict[str, Folder]:
-    """The folders that can be read, by model name; no model is started. Raises ConfigError."""
-    folders, _ = _read_folders(config, engines)
+def configured_folders(
+    config: ModelsConfig, engines: Engines, check_stop: CheckStop = never_stop
+) -> dict[str, Folder]:
+    """The folders that can be read, by model name; no model is started.
+
+    Raises ConfigError, and what `check_stop` raises.
+    """
+    folders, _ = _read_folders(config, engines, check_stop)
     return {folder.conf.name: folder for folder in folders.values()}
 
 
 def _read_folders(
-    config: ModelsConfig, engines: Engines
+    config: ModelsConfig, engines: Engines, check_stop: CheckStop
 ) -> tuple[dict[str, Folder], dict[str, str]]:
     """The folders that can be read, and why the others cannot, by folder name."""
     folders: dict[str, Folder] = {}
@@ -185,7 +197,7 @@ def _read_folders(
     paths: dict[str, Path] = {}
     for entry in _entries(config):
         try:
-            folder = read_model_folder(entry, engines)
+            folder = read_model_folder(entry, engines, check_stop)
             if folder.conf.name in paths:
                 other = paths[folder.conf.name]
                 raise ModelLoadError(f"{entry}: {other} has a model {folder.conf.name!r}, too")

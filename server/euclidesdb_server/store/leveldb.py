@@ -30,6 +30,7 @@ from euclidesdb_server.errors import (
     DiskFull,
     ShuttingDown,
     StorageError,
+    WriteInDoubt,
     disk_error,
 )
 from euclidesdb_server.store.group_commit import GroupCommit, PendingWrite
@@ -124,8 +125,9 @@ class LevelDB:
         sync: None: as the database was opened. A synced write also takes to disk all that was
             written before it.
 
-        Raises DiskFull or StorageError (the batch may be on disk or not: a read after `reopen`
-        tells), ShuttingDown.
+        Raises WriteInDoubt if the batch may be on disk or not (a read after `reopen` tells); any
+        other error means that nothing was written: DiskFull or StorageError after an earlier write
+        failed, ShuttingDown.
         """
         error = self._group_commit.write(batch, sync=self._sync if sync is None else sync)
         if error is None:
@@ -190,10 +192,10 @@ class LevelDB:
                     sync_logs(self._folder)
             except plyvel.Error as error:
                 self._failure = storage_error(error, "a write failed")
-                return self._failure
+                return WriteInDoubt(f"{self._failure}; it may be on disk or not")
             except OSError as error:
                 self._failure = disk_error(error, "a write could not be synced")
-                return self._failure
+                return WriteInDoubt(f"{self._failure}; it may be on disk or not")
             except Exception as error:  # whatever it is, every thread of the group must get it
                 return error
             return None

@@ -38,7 +38,7 @@ class StoreInUse(DataFolderError):
 
 @dataclass(slots=True)
 class RecordScan:
-    """An open LevelDB that is only read; close it.
+    """An open LevelDB that is only read, any number of times; close it.
 
     clean_shutdown: it had been closed cleanly. damage: what could not be read so far.
     """

@@ -3,7 +3,8 @@
 Promises: a write returns when it is on disk (with `sync`); a write is one atomic batch, so no
 crash leaves half of an item; reads verify LevelDB's checksums. Writes of one item must not
 overlap (the caller holds the item's lock); writes of different items may come from any number of
-threads, and share syncs. After a failed write all others fail until `recover`; reads go on.
+threads, and share syncs. A write that fails on its way to disk raises WriteInDoubt; all others
+fail then, and write nothing, until `recover`; reads go on.
 Two processes cannot open the same folder.
 """
 
@@ -19,7 +20,7 @@ from typing import Final, Self
 
 import msgpack
 
-from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageError
+from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageError, WriteInDoubt
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.item_writes import (
     ColumnsWrite,
@@ -211,9 +212,14 @@ class FeatureStore(StoreReader):
         self._put(keys.LABELS_RESERVED, keys.pack_label(end), "reserving labels")
 
     def _put(self, key: bytes, value: bytes, doing: str) -> None:
+        """Write a record of the store itself: never in doubt, as it is written again later."""
         batch = self._leveldb.batch()
         batch.put(key, value)
-        self._leveldb.write(batch, doing, sync=True)
+        try:
+            self._leveldb.write(batch, doing, sync=True)
+        except WriteInDoubt as error:
+            failure = self.failure or StorageError("a write failed")
+            raise type(failure)(f"{doing}: {failure}") from error
 
     def _put_in_time(self, key: bytes, value: bytes, doing: str) -> None:
         """Write a record that only items refer to: with the next item, if nothing can be written.

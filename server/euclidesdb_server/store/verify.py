@@ -1,13 +1,16 @@
 """Verifies a store: parses every record, and checks it against the records that it refers to.
 
-`check_store` reports what is wrong, and gives the records of a repaired store;
-`commands/verify.py` writes them if a repair is requested. Knows nothing of segments.
+`check_store` reports what is wrong, and what a repair has to change (`repair.py` applies it).
+Records are read one at a time and only their keys are kept, in a compact form: the memory needed
+depends on the number of items and vectors, not on their bytes. Knows nothing of segments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from itertools import chain, takewhile
 from typing import Any
 
 import msgpack
@@ -15,7 +18,9 @@ import numpy as np
 
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.label_set import LabelSet
 from euclidesdb_server.store.reader import FLOAT32, ItemRecord, unpack, unpack_item
+from euclidesdb_server.store.repair import ItemChange, Repair, checksum_of
 from euclidesdb_server.store.store import FORMAT_VERSION
 
 
@@ -23,17 +28,15 @@ from euclidesdb_server.store.store import FORMAT_VERSION
 class StoreReport:
     """What `check_store` found. findings: one sentence per problem.
 
-    repaired: every record of the repaired store, value by key. discarded: records that it omits,
-    and the originals of item records that it changes.
+    repair: what makes a sound store of this one.
     live_labels: by space, the item id of each label that has a vector there. deleted_labels: by
     space, the labels with a tombstone.
     """
 
     findings: list[str] = field(default_factory=list)
-    repaired: dict[bytes, bytes] = field(default_factory=dict)
-    discarded: list[tuple[bytes, bytes]] = field(default_factory=list)
+    repair: Repair = field(default_factory=Repair)
     live_labels: dict[int, dict[int, str]] = field(default_factory=dict)
-    deleted_labels: dict[int, set[int]] = field(default_factory=dict)
+    deleted_labels: Mapping[int, Set[int]] = field(default_factory=dict)
     items: int = 0
     format_version: int | None = None
 
@@ -41,7 +44,7 @@ class StoreReport:
 def check_store(
     records: Iterable[tuple[bytes, bytes]], spaces: Mapping[int, list[Any]]
 ) -> StoreReport:
-    """Check all records of a store, given in order of their keys.
+    """Check all records of a store, given in order of their keys. They are read twice.
 
     spaces: the fields of the records of spaces, by number, as known from the segments: records
     that the store has lost are restored from them.
@@ -49,28 +52,34 @@ def check_store(
     check = _StoreCheck(spaces)
     check.parse(records)
     check.restore_missing(spaces)
-    check.check_references()
+    # the items come first, and with them all that may refer to another record
+    check.check_items(takewhile(lambda record: record[0][:1] <= keys.ITEM, records))
+    check.check_unused()
     return check.report
 
 
-def as_json(key: bytes, value: bytes) -> dict[str, Any]:
-    """A discarded record as JSON, with its bytes in hexadecimal."""
-    return {"key": key.hex(), "value": value.hex()}
-
-
 class _StoreCheck:
-    """One pass over the records, in order of keys, then a check of their references."""
+    """A pass over all records, in order of keys, then one over the items.
+
+    claims: by space and label, the item whose record names the label there. owners: by label, the
+    item that names it anywhere. named: the labels whose record names their owner; strays: what the
+    others name.
+    """
 
     def __init__(self, spaces: Mapping[int, list[Any]]) -> None:
         self.report = StoreReport()
+        self.repair = self.report.repair
         self.dims: dict[int, int] = {number: fields[2] for number, fields in spaces.items()}
+        self.stored_spaces: set[int] = set()
         self.reserved = 1
-        self.records: dict[str, ItemRecord] = {}
-        self.label_ids: dict[int, str] = {}
-        self.vectors: set[tuple[int, int]] = set()
-        self.payloads: set[int] = set()
-        self.tombstones: set[tuple[int, int]] = set()
-        self.values: dict[bytes, bytes] = {}
+        self.claims: dict[int, dict[int, str]] = defaultdict(dict)
+        self.owners: dict[int, str] = {}
+        self.named = LabelSet()
+        self.strays: dict[int, str] = {}
+        self.vectors: dict[int, LabelSet] = defaultdict(LabelSet)
+        self.tombstones: dict[int, LabelSet] = defaultdict(LabelSet)
+        self.payloads = LabelSet()
+        self.used_payloads: set[int] = set()
 
     def parse(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Parse each record; those that cannot be parsed are discarded."""
@@ -86,79 +95,83 @@ class _StoreCheck:
             keys.PAYLOAD: self._parse_payload,
         }
         for key, value in records:
+            self.repair.checksum = checksum_of(key, value, self.repair.checksum)
             try:
-                parsers[key[:1]](key, value)
+                parse = parsers[key[:1]]
             except KeyError:
-                self._discard_unread(key, value, f"a record of unknown kind {key[:1]!r}")
-            except (CorruptRecord, ValueError, TypeError, IndexError) as error:
-                self._discard_unread(key, value, f"{key[:40]!r} cannot be parsed: {error}")
-            except Exception as error:  # struct.error, UnicodeError: whatever damaged bytes raise
-                self._discard_unread(key, value, f"{key[:40]!r} cannot be parsed: {error!r}")
-            else:
-                self.values[key] = value
+                self._discard(key, f"a record of unknown kind {key[:1]!r}")
+                continue
+            try:
+                parse(key, value)
+            except (CorruptRecord, ValueError, TypeError, LookupError) as error:
+                self._discard(key, f"{key[:40]!r} cannot be parsed: {error}")
+            except Exception as error:  # struct.error, AttributeError: whatever damaged bytes raise
+                self._discard(key, f"{key[:40]!r} cannot be parsed: {error!r}")
 
     def restore_missing(self, spaces: Mapping[int, list[Any]]) -> None:
         """Restore the records of the format and of spaces, without which the rest is useless."""
-        if keys.DATABASE not in self.values and (self.records or spaces):
-            self.report.findings.append("the record of the store's format is missing")
-            self.values[keys.DATABASE] = msgpack.packb([FORMAT_VERSION])
-            self.report.format_version = FORMAT_VERSION
-        for number, fields in spaces.items():
-            if keys.space_key(number) not in self.values:
-                self.report.findings.append(f"the record of space {number} is missing")
-                self.values[keys.space_key(number)] = msgpack.packb(fields)
-
-    def check_references(self) -> None:
-        """Check the records against one another, and complete the report."""
-        owners = dict(self._references())
-        for item_id, record in self.records.items():
-            self._check_item(item_id, record, owners)
-        for label, item_id in self.label_ids.items():
-            if owners.get(label) != item_id:
-                finding = f"label {label} of item {item_id!r} is not in use"
-                self._discard(keys.label_key(label), finding)
-        for number, label in self.vectors:
-            if label not in self.report.live_labels.get(number, {}):
-                finding = f"the vector of label {label} in space {number} belongs to no item"
-                self._discard(keys.row_key(keys.VECTOR, number, label), finding)
-                predictions = keys.row_key(keys.PREDICTIONS, number, label)
-                if predictions in self.values:
-                    self.report.discarded.append((predictions, self.values.pop(predictions)))
-        used = {record.payload_label for record in self.records.values()}
-        for label in self.payloads - used:
-            finding = f"the payload of label {label} belongs to no item"
-            self._discard(keys.payload_key(label), finding)
-        for number, label in self.tombstones:
-            if label in self.report.live_labels.get(number, {}):
-                finding = f"label {label} in space {number} has a tombstone, but an item uses it"
-                self._discard(keys.row_key(keys.TOMBSTONE, number, label), finding)
-            else:
-                self.report.deleted_labels.setdefault(number, set()).add(label)
-        max_label = max([*owners, *self.label_ids], default=0)
-        if max_label >= self.reserved:
-            self.report.findings.append(
-                f"label {max_label} is in use, but only labels below {self.reserved} are reserved"
+        if self.report.format_version is None and (self.report.items or spaces):
+            self._replace(
+                keys.DATABASE,
+                msgpack.packb([FORMAT_VERSION]),
+                "the record of the store's format is missing",
             )
-            self.values[keys.LABELS_RESERVED] = keys.pack_label(max_label + 1)
-        self.report.items = len(self.records)
-        self.report.repaired = self.values
+            self.report.format_version = FORMAT_VERSION
+        for number in spaces.keys() - self.stored_spaces:
+            self._replace(
+                keys.space_key(number),
+                msgpack.packb(spaces[number]),
+                f"the record of space {number} is missing",
+            )
 
-    def _references(self) -> Iterator[tuple[int, str]]:
-        for item_id, record in self.records.items():
-            for label in record.all_labels():
-                yield label, item_id
+    def check_items(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Check what the record of each item refers to."""
+        for key, value in records:
+            if key.startswith(keys.ITEM) and key not in self.repair.discarded:
+                item_id = key[1:].decode()
+                self._check_item(key, item_id, unpack_item(value, repr(item_id)))
 
-    def _check_item(self, item_id: str, record: ItemRecord, owners: Mapping[int, str]) -> None:
+    def check_unused(self) -> None:
+        """Find the records that no item refers to, and complete the report."""
+        for label in self.named:
+            if not self._in_use(label):
+                self._discard_label(label, self.owners[label])
+        for label, item_id in self.strays.items():
+            if not self._in_use(label):
+                self._discard_label(label, item_id)
+        for number, labels in self.vectors.items():
+            live = self.claims.get(number, {})
+            for label in labels:
+                if label not in live:
+                    finding = f"the vector of label {label} in space {number} belongs to no item"
+                    self._discard(keys.row_key(keys.VECTOR, number, label), finding)
+                    self.repair.discarded.add(keys.row_key(keys.PREDICTIONS, number, label))
+        for label in self.payloads:
+            if label not in self.used_payloads:
+                finding = f"the payload of label {label} belongs to no item"
+                self._discard(keys.payload_key(label), finding)
+        max_label = max(chain(self.named, self.strays, self.owners), default=0)
+        if max_label >= self.reserved:
+            self._replace(
+                keys.LABELS_RESERVED,
+                keys.pack_label(max_label + 1),
+                f"label {max_label} is in use, but only labels below {self.reserved} are reserved",
+            )
+        self.report.live_labels = {number: live for number, live in self.claims.items() if live}
+        self.report.deleted_labels = self.tombstones
+
+    def _check_item(self, key: bytes, item_id: str, record: ItemRecord) -> None:
         kept = {}
         for number, label in record.labels.items():
-            problem = self._problem_with_vector(item_id, number, label, owners)
+            problem = self._problem_with_vector(item_id, number, label)
             if problem is None:
                 kept[number] = label
-                self.report.live_labels.setdefault(number, {})[label] = item_id
-            else:
-                self.report.findings.append(
-                    f"item {item_id!r} has no vector in space {number}: {problem}"
-                )
+                continue
+            self.report.findings.append(
+                f"item {item_id!r} has no vector in space {number}: {problem}"
+            )
+            if self.claims[number].get(label) == item_id:
+                del self.claims[number][label]
         payload_label = record.payload_label
         if payload_label is not None and payload_label not in self.payloads:
             self.report.findings.append(f"the payload of item {item_id!r} is missing")
@@ -169,42 +182,41 @@ class _StoreCheck:
                 f"item {item_id!r} lists a ready-made vector in spaces "
                 f"{sorted(without_vector, key=repr)}, but has none there"
             )
-        repaired = replace(
-            record,
-            labels=kept,
-            payload_label=payload_label,
-            ready_made=record.ready_made.intersection(kept),
-        )
-        if repaired != record:
-            key = keys.item_key(item_id)
-            self.report.discarded.append((key, self.values[key]))
-            record = repaired
-            self.values[key] = record.packed()
-            self.records[item_id] = record
-        for label in record.all_labels():
-            if self.label_ids.get(label) != item_id and owners.get(label) == item_id:
-                self.report.findings.append(f"label {label} does not name its item {item_id!r}")
-                self.values[keys.label_key(label)] = item_id.encode()
-                self.label_ids[label] = item_id
+        change = ItemChange(kept, payload_label, record.ready_made.intersection(kept))
+        if change != ItemChange.of(record):
+            self.repair.changed[key] = change
+        used = {*kept.values()}
+        if payload_label is not None:
+            self.used_payloads.add(payload_label)
+            used.add(payload_label)
+        for label in used:
+            if label not in self.named and self.owners[label] == item_id:
+                finding = f"label {label} does not name its item {item_id!r}"
+                self._replace(keys.label_key(label), item_id.encode(), finding)
 
-    def _problem_with_vector(
-        self, item_id: str, number: int, label: int, owners: Mapping[int, str]
-    ) -> str | None:
+    def _problem_with_vector(self, item_id: str, number: int, label: int) -> str | None:
         """Why an item cannot have the vector that its record names; None if it can."""
-        if owners.get(label) != item_id:
-            return f"label {label} also belongs to item {owners.get(label)!r}"
-        if (number, label) not in self.vectors:
+        if self.owners[label] != item_id:
+            return f"label {label} also belongs to item {self.owners[label]!r}"
+        if label not in self.vectors.get(number, ()):
             return f"the vector of label {label} is missing or unreadable"
-        if (number, label) in self.tombstones:
+        if label in self.tombstones.get(number, ()):
             return f"label {label} is deleted: it was replaced or removed"
         return None
 
-    def _discard(self, key: bytes, finding: str) -> None:
-        self._discard_unread(key, self.values.pop(key), finding)
+    def _in_use(self, label: int) -> bool:
+        return label in self.used_payloads or any(label in live for live in self.claims.values())
 
-    def _discard_unread(self, key: bytes, value: bytes, finding: str) -> None:
+    def _discard_label(self, label: int, item_id: str) -> None:
+        self._discard(keys.label_key(label), f"label {label} of item {item_id!r} is not in use")
+
+    def _discard(self, key: bytes, finding: str) -> None:
         self.report.findings.append(finding)
-        self.report.discarded.append((key, value))
+        self.repair.discarded.add(key)
+
+    def _replace(self, key: bytes, value: bytes, finding: str) -> None:
+        self.report.findings.append(finding)
+        self.repair.replaced[key] = value
 
     def _parse_database(self, _: bytes, value: bytes) -> None:
         (self.report.format_version,) = unpack(value, "the database record", 1)
@@ -215,6 +227,7 @@ class _StoreCheck:
     def _parse_space(self, key: bytes, value: bytes) -> None:
         fields = unpack(value, "the record of a space", 4)
         self.dims[keys.space_of(key)] = int(fields[2])
+        self.stored_spaces.add(keys.space_of(key))
 
     def _parse_item(self, key: bytes, value: bytes) -> None:
         item_id = key[1:].decode()
@@ -222,10 +235,20 @@ class _StoreCheck:
         unknown = set(record.labels) - set(self.dims)
         if unknown:
             raise CorruptRecord(f"it names spaces that do not exist: {sorted(unknown)}")
-        self.records[item_id] = record
+        labels = record.all_labels()
+        if odd := [label for label in labels if type(label) is not int or label < 0]:
+            raise CorruptRecord(f"it names labels that cannot exist: {odd}")
+        for number, label in record.labels.items():
+            self.claims[number][label] = item_id
+        self.owners.update(dict.fromkeys(labels, item_id))
+        self.report.items += 1
 
     def _parse_label(self, key: bytes, value: bytes) -> None:
-        self.label_ids[int.from_bytes(key[1:], "big")] = value.decode()
+        label, item_id = keys.unpack_label(key[1:]), value.decode()
+        if self.owners.get(label) == item_id:
+            self.named.add(label)
+        else:
+            self.strays[label] = item_id
 
     def _parse_vector(self, key: bytes, value: bytes) -> None:
         number, label = keys.space_of(key[:5]), keys.label_of(key)
@@ -238,18 +261,18 @@ class _StoreCheck:
             )
         if not np.isfinite(np.frombuffer(value, FLOAT32)).all():
             raise CorruptRecord(f"a vector in space {number} has NaN or infinity")
-        self.vectors.add((number, label))
+        self.vectors[number].add(label)
 
     def _parse_predictions(self, key: bytes, value: bytes) -> None:
-        row = keys.space_of(key[:5]), keys.label_of(key)
+        number, label = keys.space_of(key[:5]), keys.label_of(key)
         if len(value) % FLOAT32.itemsize:
             raise CorruptRecord(f"{len(value)} bytes are not a float32 vector")
-        if row not in self.vectors:
-            raise CorruptRecord(f"predictions of label {row[1]} in space {row[0]} without a vector")
+        if label not in self.vectors.get(number, ()):
+            raise CorruptRecord(f"predictions of label {label} in space {number} without a vector")
 
     def _parse_tombstone(self, key: bytes, _: bytes) -> None:
-        self.tombstones.add((keys.space_of(key[:5]), keys.label_of(key)))
+        self.tombstones[keys.space_of(key[:5])].add(keys.label_of(key))
 
     def _parse_payload(self, key: bytes, value: bytes) -> None:
         unpack(value, "a payload", 2)
-        self.payloads.add(int.from_bytes(key[1:], "big"))
+        self.payloads.add(keys.unpack_label(key[1:]))
