@@ -42,7 +42,7 @@ from euclidesdb_server.engines.faiss_index import (
 )
 from euclidesdb_server.engines.reranking import CandidateRequest, RerankedSearch
 from euclidesdb_server.engines.scan import MatrixScan
-from euclidesdb_server.engines.vectors import load_vectors, save_vectors
+from euclidesdb_server.engines.vectors import drop_vectors, keep_vectors, load_vectors
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric, MetricKind
@@ -159,8 +159,10 @@ class FaissSegment:
         faiss.write_index(self._index, str(folder / "index.faiss"))
         built = json.dumps({"index_type": self._index_type})
         (folder / "index.json").write_text(built, "utf-8")
-        if not self._holds_rows:
-            save_vectors(folder, self._scan.vectors)
+        if self._holds_rows:
+            drop_vectors(folder)
+        else:
+            keep_vectors(folder, self._scan.vectors)
 
 
 class FaissEngine:
@@ -170,25 +172,31 @@ class FaissEngine:
     Options = FaissOptions
 
     def __init__(self, options: FaissOptions | None = None) -> None:
-        self._options = options or FaissOptions()
+        self.options = options or FaissOptions()
 
     @property
     def metric(self) -> Metric:
         """`[faiss] metric`."""
-        return Metric(MetricKind(self._options.metric))
+        return Metric(MetricKind(self.options.metric))
 
     @property
     def build_options(self) -> Mapping[str, Any]:
         """The options that determine the index; the others only affect searches."""
-        return {"metric": self._options.metric, "index_type": self._options.index_type}
+        return {"metric": self.options.metric, "index_type": self.options.index_type}
 
-    def build(self, vectors: Matrix, *, threads: int = 1) -> FaissSegment:
+    def build(
+        self,
+        vectors: Matrix,
+        *,
+        threads: int = 1,
+        folder: Path | None = None,  # noqa: ARG002  # an index is built in memory
+    ) -> FaissSegment:
         """As `SearchEngine.build`.
 
         Raises ConfigError if `index_type` is unknown to faiss, cannot work with this dimension or
         metric, or needs ids for its rows.
         """
-        index_type = self._options.index_type
+        index_type = self.options.index_type
         index = self._create(index_type, vectors.shape[1])
         if len(vectors) == 0:
             index_type, index = _FLAT, self._create(_FLAT, vectors.shape[1])
@@ -224,21 +232,21 @@ class FaissEngine:
 
     def _segment(self, index: faiss.Index, index_type: str, vectors: Matrix | None) -> FaissSegment:
         for part in parts(index):
-            if isinstance(part, faiss.IndexIVF) and self._options.nprobe:
-                part.nprobe = self._options.nprobe
-            if isinstance(part, faiss.IndexHNSW) and self._options.ef_search:
-                part.hnsw.efSearch = self._options.ef_search
+            if isinstance(part, faiss.IndexIVF) and self.options.nprobe:
+                part.nprobe = self.options.nprobe
+            if isinstance(part, faiss.IndexHNSW) and self.options.ef_search:
+                part.hnsw.efSearch = self.options.ef_search
         return FaissSegment(
             index,
             index_type,
             vectors,
             self.metric,
             description=self._description(index_type, index.ntotal),
-            rerank=self._options.rerank,
+            rerank=self.options.rerank,
         )
 
     def _description(self, index_type: str, rows: int) -> str:
-        configured = self._options.index_type
+        configured = self.options.index_type
         if index_type == configured:
             return configured
         if rows == 0:
@@ -272,9 +280,9 @@ class FaissEngine:
         return index
 
     def _config_error(self, reason: str, *, dim: int | None = None) -> ConfigError:
-        case = "" if dim is None else f" for vectors of {dim} under {self._options.metric}"
+        case = "" if dim is None else f" for vectors of {dim} under {self.options.metric}"
         return ConfigError(
-            f"[faiss] index_type = {self._options.index_type!r} cannot be used{case}: {reason}"
+            f"[faiss] index_type = {self.options.index_type!r} cannot be used{case}: {reason}"
         )
 
 
