@@ -26,9 +26,15 @@ def main() -> int:
     job = json.load(sys.stdin)
     limit_memory(job["memory_mib"])
     # only after the signals are handled: the libraries of engines take their time to import
-    from euclidesdb_server.builder.build import build  # noqa: PLC0415
+    if "trials" in job:
+        from euclidesdb_server.builder.trial import try_all  # noqa: PLC0415
 
-    _report(results, build(job))
+        for result in try_all(job):
+            _report(results, result)
+    else:
+        from euclidesdb_server.builder.build import build  # noqa: PLC0415
+
+        _report(results, build(job))
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from euclidesdb_server.builder.search_check import check_searches
+from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.engine_reference import referenced
 from euclidesdb_server.engines.vectors import load_vectors
 from euclidesdb_server.system.file_sums import file_sum
@@ -34,22 +35,31 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build(folder: Path, engine_reference: dict[str, Any], threads: int) -> dict[str, Any]:
-    engine = referenced(engine_reference)
-    vectors = load_vectors(folder)
-    rows, queries = len(vectors), _some_rows(vectors)
-    segment = engine.build(vectors, threads=threads, folder=folder)
-    del vectors
-    segment.save(folder)
-    del segment
+    description = build_segment(referenced(engine_reference), folder, threads=threads)
     files = {}
     for file in sorted(folder.iterdir()):
         sync(file)
         summed = file_sum(file)
         files[file.name] = [summed.size, summed.crc32]
     sync(folder)
+    return {"files": files, "description": description}
+
+
+def build_segment(engine: SearchEngine, folder: Path, *, threads: int) -> str:
+    """Build and save the segment of the vectors in `folder`, load it and search it.
+
+    Returns its description. Raises whatever the engine raises, and ValueError if it breaks its
+    contract.
+    """
+    vectors = load_vectors(folder)
+    rows, queries = len(vectors), _some_rows(vectors)
+    segment = engine.build(vectors, threads=threads, folder=folder)
+    del vectors
+    segment.save(folder)
+    del segment
     loaded = engine.load(folder)
     check_searches(loaded, queries, rows)
-    return {"files": files, "description": loaded.description}
+    return loaded.description
 
 
 def _some_rows(vectors: Matrix) -> Matrix:

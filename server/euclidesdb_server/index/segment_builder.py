@@ -7,7 +7,6 @@ vectors, and its checksum is computed here.
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from euclidesdb_server.engines.engine_reference import reference
 from euclidesdb_server.engines.protocol import SearchEngine, needs_build
 from euclidesdb_server.engines.vectors import read_shape
 from euclidesdb_server.errors import ShuttingDown, StorageError
+from euclidesdb_server.system.child_process import python_command
 from euclidesdb_server.system.file_sums import FileSum, file_sum
 from euclidesdb_server.system.fsync import sync
 from euclidesdb_server.system.job_process import JobCancelled, JobProcess, Outcome
 
-COMMAND: Final = (sys.executable, "-P", "-m", "euclidesdb_server.builder")
-"""-P: a module in the folder that the server was started in must not shadow a real one."""
+COMMAND: Final = python_command("euclidesdb_server.builder")
 
 
 class BuildFailed(Exception):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,7 +19,11 @@ from typing import Any, Final
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.inference.model_folder import ModelFolder
 from euclidesdb_server.inference.shared_worker import SharedWorker, SharedWorkers
-from euclidesdb_server.system.child_process import environment, how_it_ended
+from euclidesdb_server.system.child_process import (
+    environment,
+    how_it_ended,
+    python_command,
+)
 from euclidesdb_server.system.worker_protocol import (
     ProtocolError,
     limit_silence,
@@ -41,8 +44,7 @@ is reported."""
 
 def _spawn(connection: Connection[Any, Any], *, threads: int) -> subprocess.Popen[bytes]:
     """A worker process that inherits `connection`, its end of the socket pair."""
-    # -P: a module in the folder that the server was started in must not shadow a real one
-    command = [sys.executable, "-P", "-m", "euclidesdb_server.worker", str(connection.fileno())]
+    command = [*python_command("euclidesdb_server.worker"), str(connection.fileno())]
     return subprocess.Popen(  # noqa: S603  # our own module
         command, stdin=subprocess.DEVNULL, pass_fds=[connection.fileno()], env=environment(threads)
     )

@@ -24,6 +24,14 @@ ResNet-18 45 ms instead of 35. So they spin for some tens of microseconds."""
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
+def python_command(module: str) -> tuple[str, ...]:
+    """The beginning of a command that runs a module of ours.
+
+    -P: a module in the folder that the server was started in must not shadow a real one.
+    """
+    return sys.executable, "-P", "-m", module
+
+
 def environment(threads: int) -> dict[str, str]:
     """The environment of a child that computes with that many threads."""
     return {**OPENMP, **os.environ, "OMP_NUM_THREADS": str(threads)}
