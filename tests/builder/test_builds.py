@@ -107,7 +107,7 @@ def test_options_of_any_type_reach_the_child(place):
     place.build(BadEngine(BadOptions(folder=Path("a") / "b", names=("a", "b"))))
 
 
-def test_what_a_library_prints_is_no_result(place):
+def test_what_a_library_prints_is_not_a_result(place):
     assert place.build(BadEngine(BadOptions(how="prints"))).files
 
 
@@ -142,7 +142,6 @@ def test_a_cancelled_build_ends_at_once_with_its_child(place):
     assert not any(child.is_running() for child in children)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "graph"),
     [

@@ -34,15 +34,15 @@ def reason(place, engine, **options):
 @pytest.mark.parametrize("index_type", ["IVF16,Flat", "PQ8x4", "IVF16,PQ8x4", "IVF16,SQ8,RFlat"])
 def test_a_vector_whose_square_overflows_aborts_only_the_child(place, index_type):
     place.vectors[5] *= 1e19
-    said = reason(place, faiss(index_type))
-    assert "it was killed by signal 6 (SIGABRT): " in said
-    assert "invalid cluster assignment" in said
+    message = reason(place, faiss(index_type))
+    assert "it was killed by signal 6 (SIGABRT): " in message
+    assert "invalid cluster assignment" in message
 
 
 def test_a_build_that_never_ends_is_ended(place):
     place.vectors = np.zeros((600, 32), np.float32)
-    said = reason(place, faiss("NSG32"), build_timeout=1.5)
-    assert said == "the build process failed: it did not end within 1.5 s"
+    message = reason(place, faiss("NSG32"), build_timeout=1.5)
+    assert message == "the build process failed: it did not end within 1.5 s"
 
 
 @each_as_subtest(
@@ -51,7 +51,7 @@ def test_a_build_that_never_ends_is_ended(place):
         ("aborts", "killed by signal 6 (SIGABRT): the library's last words"),
         ("is killed", "killed by signal 9 (SIGKILL)"),
         ("raises", "no such tree"),
-        ("leaves the process", "answered null, which is no segment"),
+        ("leaves the process", "answered null, which is not a segment"),
         ("takes all memory", "there is not enough memory: "),
         ("saves a truncated file", "5 bytes, but 3000 rows of 32 float32 take 384000"),
         ("cannot load", "not a forest"),
@@ -67,8 +67,8 @@ def test_a_bad_engine_fails_with_its_reason(place, how, says):
 
 @each_as_subtest("how", ["hangs", "computes for ever"])
 def test_a_child_that_hangs_is_killed(place, how):
-    said = reason(place, BadEngine(BadOptions(how=how)), build_timeout=1)
-    assert said == "the build process failed: it did not end within 1 s"
+    message = reason(place, BadEngine(BadOptions(how=how)), build_timeout=1)
+    assert message == "the build process failed: it did not end within 1 s"
 
 
 def test_an_error_of_the_engine_is_reported(place):
@@ -78,16 +78,16 @@ def test_an_error_of_the_engine_is_reported(place):
 def test_memory_is_limited(place):
     engine = BadEngine(BadOptions(how="takes 400 MiB"))
     assert place.build(engine).files
-    said = reason(place, engine, build_memory_mib=350)
-    assert said.startswith("there is not enough memory: ")
+    message = reason(place, engine, build_memory_mib=350)
+    assert message.startswith("there is not enough memory: ")
 
 
 def test_a_limit_of_memory_is_named_when_the_child_crashes(place):
-    said = reason(place, BadEngine(BadOptions(how="aborts")), build_memory_mib=700)
-    assert said.endswith("(its memory was limited to 700 MiB)")
+    message = reason(place, BadEngine(BadOptions(how="aborts")), build_memory_mib=700)
+    assert message.endswith("(its memory was limited to 700 MiB)")
 
 
-def test_rows_that_are_not_there_or_cut_short_are_no_build(place):
+def test_rows_that_are_not_there_or_cut_short_fail_the_build(place):
     folder = place.folder()
     os.truncate(folder / "vectors.f32", 1000)
     assert "1000 bytes, but 3000 rows" in reason(place, faiss("Flat"), folder=folder)
@@ -106,9 +106,9 @@ def child(code: str) -> list[str]:
         ("os.write(results, b'garbage\\n')", "it sent something other than results"),
         ("os.write(results, b'[' * 100000 + b'\\n')", "it sent something other than results"),
         ("os.write(results, b'{\"files\"')", "it sent something other than results"),
-        ("os.write(results, b'[1, 2]\\n')", "answered [1, 2], which is no segment"),
-        ("os.write(results, b'{}\\n')", "answered {}, which is no segment"),
-        ('os.write(results, b\'{"files": {"a": 1}}\\n\')', "which is no segment"),
+        ("os.write(results, b'[1, 2]\\n')", "answered [1, 2], which is not a segment"),
+        ("os.write(results, b'{}\\n')", "answered {}, which is not a segment"),
+        ('os.write(results, b\'{"files": {"a": 1}}\\n\')', "which is not a segment"),
         ('os.write(results, b\'{"failed": "it rained"}\\n\')', "it rained"),
         ("sys.stdin.close(); sys.exit(3)", "it exited with code 3"),
         ("[os.write(results, b'x' * 65536) for _ in range(99)]", "more than 1048576 bytes"),
@@ -118,21 +118,20 @@ def child(code: str) -> list[str]:
         ),
     ],
 )
-def test_a_child_that_answers_nonsense_is_no_build(place, code, says):
+def test_a_child_that_answers_nonsense_fails_the_build(place, code, says):
     assert says in reason(place, faiss("Flat"), command=child(code))
 
 
 def test_a_child_that_does_not_exit_after_its_result_is_killed(place, monkeypatch):
     monkeypatch.setattr(job_process, "EXIT_TIMEOUT", 0.3)
-    said = reason(place, faiss("Flat"), command=child("os.close(results); time.sleep(1000)"))
-    assert "it did not exit within 0.3 s of its last result" in said
+    message = reason(place, faiss("Flat"), command=child("os.close(results); time.sleep(1000)"))
+    assert "it did not exit within 0.3 s of its last result" in message
 
 
-def test_a_program_that_cannot_be_started_is_no_build(place):
+def test_a_program_that_cannot_be_started_fails_the_build(place):
     assert "nonexistent" in reason(place, faiss("Flat"), command=["/nonexistent"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "fault"),
     [
@@ -157,16 +156,16 @@ def test_a_kill_or_a_full_disk_at_any_step_fails_the_build(
         try:
             place.build(engine, folder)
         except BuildFailed as error:
-            said = str(error)
+            message = str(error)
         else:
             break
         finally:
             faults.spare()
             faults.make_room()
         if fault == "kill":
-            assert "it was killed by signal 9 (SIGKILL)" in said
+            assert "it was killed by signal 9 (SIGKILL)" in message
         else:
-            assert "No space left on device" in said or "SIGBUS" in said
+            assert "No space left on device" in message or "SIGBUS" in message
     assert step > 1, "no call of the child was seen"
     faults.close()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import resource
+import signal
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +16,7 @@ import numpy as np
 
 from euclidesdb_server.builder.build import build_segment
 from euclidesdb_server.engines.distances import normalized
-from euclidesdb_server.engines.engine_reference import described, referenced
+from euclidesdb_server.engines.engine_reference import referenced, refused
 from euclidesdb_server.engines.protocol import Scalable, SearchEngine
 from euclidesdb_server.engines.vectors import save_vectors
 from euclidesdb_server.errors import ConfigError
@@ -30,8 +33,9 @@ def try_all(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """For each trial, `{"refused": reason or null}`, or `{"untried": reason}`.
 
     job: `{"trials": [{"engine": as `engine_reference`, "dim": n}, ...], "folder": path,
-        "processor_seconds": for each trial}`.
+        "processor_seconds": for each trial, "file_mib": for each file}`.
     """
+    _limit_file_size(job["file_mib"])
     for number, trial in enumerate(job["trials"]):
         _limit_processor_time(job["processor_seconds"])
         folder = Path(job["folder"]) / str(number)
@@ -57,8 +61,9 @@ def _tried(engine: SearchEngine, dim: int, folder: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # an engine may raise anything
         traceback.print_exc()
-        reason = f"a trial build of random rows failed: {error!r}"
-        return {"refused": f"{described(engine, dim)}: {reason}"}
+        if os.strerror(errno.ENOSPC) in str(error):  # as a library says it
+            return {"untried": str(error)}
+        return {"refused": refused(engine, dim, repr(error))}
     return {"refused": None}
 
 
@@ -67,6 +72,13 @@ def _try(engine: SearchEngine, dim: int, rows: int, folder: Path) -> None:
     vectors: Matrix = np.random.default_rng(_SEED).standard_normal((rows, dim), np.float32)
     save_vectors(folder, normalized(vectors) if engine.metric.normalizes else vectors)
     build_segment(engine, folder, threads=1)
+
+
+def _limit_file_size(mebibytes: int) -> None:
+    """Have the kernel end this process when it makes a file larger than that."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (mebibytes << 20, hard))
 
 
 def _limit_processor_time(seconds: int) -> None:

@@ -45,12 +45,19 @@ def referenced(reference: dict[str, Any]) -> SearchEngine:
     return engine
 
 
-def described(engine: SearchEngine, dim: int) -> str:
-    """Section, keys and values of options that do not work, as the beginning of a message."""
+def described(engine: SearchEngine) -> str:
+    """Section, keys and values of the options that differ from the defaults."""
     changed = [
         f"{field.name} = {value!r}"
         for field in dataclasses.fields(engine.options)
         if (value := getattr(engine.options, field.name)) != field.default
     ]
-    named = f"[{engine.name}] {', '.join(changed)}".rstrip()
-    return f"{named} cannot be used for vectors of {dim}"
+    return f"[{engine.name}] {', '.join(changed)}".rstrip()
+
+
+def refused(engine: SearchEngine, dim: int, reason: str) -> str:
+    """The message for options that failed a trial."""
+    return (
+        f"{described(engine)} cannot be used for vectors of {dim}: a trial build of random rows "
+        f"failed: {reason}"
+    )

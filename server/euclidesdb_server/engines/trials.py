@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from euclidesdb_server.engines.engine_reference import described, reference
+from euclidesdb_server.engines.engine_reference import described, reference, refused
 from euclidesdb_server.engines.protocol import SearchEngine, needs_build
 from euclidesdb_server.system.child_process import python_command
 from euclidesdb_server.system.job_process import JobProcess, Outcome
@@ -29,6 +29,11 @@ TIMEOUT: Final = 120.0
 """Seconds for the trials of one process: one may wait forever without taking processor time."""
 MEMORY_MIB: Final = 1024
 """Memory that a trial may take, in MiB; most take a few."""
+FILE_MIB: Final = 1024
+"""Size that a file of a trial may have, in MiB."""
+
+_NO_FAULT_OF_THE_ENGINE: Final = (signal.SIGKILL, signal.SIGBUS)
+"""The system has no memory left, or an operator stepped in; a disk is full under a mapped file."""
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +92,7 @@ class EngineTrials:
                         "folder": folder,
                         "processor_seconds": PROCESSOR_SECONDS,
                         "memory_mib": MEMORY_MIB,
+                        "file_mib": FILE_MIB,
                     },
                     threads=1,
                     timeout=TIMEOUT,
@@ -103,22 +109,23 @@ class EngineTrials:
 
     def _note(self, case: Case, result: dict[str, Any]) -> None:
         if "untried" in result:
-            log.warning(
-                "%s could not be tried: %s", described(case.engine, case.dim), result["untried"]
-            )
+            self._warn(case, result["untried"])
         else:
             self._refusals[case.key] = result["refused"]
 
     def _note_the_end(self, case: Case, outcome: Outcome) -> None:
         """Note what a process that ended in the trial of `case` says about it."""
-        if outcome.signal == signal.SIGKILL:  # the system had no memory left, or an operator
-            log.warning(
-                "%s could not be tried: %s", described(case.engine, case.dim), outcome.failure
-            )
-            return
         reason = outcome.failure or "it gave no result"
+        if outcome.signal in _NO_FAULT_OF_THE_ENGINE:
+            self._warn(case, reason)
+            return
         if outcome.signal == signal.SIGXCPU:
             reason = f"it took more than {PROCESSOR_SECONDS} s of processor time"
-        self._refusals[case.key] = (
-            f"{described(case.engine, case.dim)}: a trial build of random rows failed: {reason}"
+        elif outcome.signal == signal.SIGXFSZ:
+            reason = f"it wrote a file of more than {FILE_MIB} MiB"
+        self._refusals[case.key] = refused(case.engine, case.dim, reason)
+
+    def _warn(self, case: Case, reason: str) -> None:
+        log.warning(
+            "%s for vectors of %d could not be tried: %s", described(case.engine), case.dim, reason
         )

@@ -31,7 +31,7 @@ def keep_vectors(folder: Path, vectors: Matrix) -> None:
 
 
 def drop_vectors(folder: Path) -> None:
-    """Delete both files, if they are there. Whoever has mapped them keeps them."""
+    """Delete both files, if they are there. A memory map of them stays valid."""
     vectors_path(folder).unlink(missing_ok=True)
     (folder / "vectors.json").unlink(missing_ok=True)
 

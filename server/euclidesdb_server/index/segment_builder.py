@@ -105,7 +105,7 @@ class SegmentBuilder:
             return Built(sums, str(result["description"]))  # type: ignore[index]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise BuildFailed(
-                f"the build process answered {json.dumps(result)[:200]}, which is no segment"
+                f"the build process answered {json.dumps(result)[:200]}, which is not a segment"
             ) from error
 
 

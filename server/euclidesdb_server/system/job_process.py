@@ -153,8 +153,8 @@ class _Conversation:
         if killed_for:
             return Outcome(results, why_killed[killed_for])
         if code != 0:
-            said = self._last_words()
-            failure = how_it_ended(code) + (f": {said}" if said else "")
+            words = self._last_words()
+            failure = how_it_ended(code) + (f": {words}" if words else "")
             return Outcome(results, failure, signal=-code if code < 0 else None)
         return Outcome(results, "it sent something other than results" if malformed else None)
 
