@@ -22,6 +22,7 @@ from euclidesdb_server.errors import ShuttingDown
 from euclidesdb_server.index.segment_builder import BuildFailed
 from euclidesdb_server.system.thread_priority import NICE
 from tests.builder.bad_engines import BadEngine, BadOptions
+from tests.builder.places import Place
 from tests.support.errors import error_message
 from tests.support.waiting import wait_for
 
@@ -111,17 +112,19 @@ def test_what_a_library_prints_is_not_a_result(place):
     assert place.build(BadEngine(BadOptions(how="prints"))).files
 
 
-def test_a_build_does_not_wait_for_another(place):
+def test_a_build_does_not_wait_for_another(place, tmp_path):
+    (tmp_path / "others").mkdir()
+    other = Place(tmp_path / "others")
     slow = threading.Thread(
         target=error_message, args=(ShuttingDown, place.build, BadEngine(BadOptions("hangs")))
     )
     slow.start()
-    place_of_other = place.folder()
-    other_cancelled, place.cancelled = place.cancelled, threading.Event()
-    place.build(ENGINES["Flat"], place_of_other)
-    assert slow.is_alive()
-    other_cancelled.set()
-    slow.join()
+    try:
+        other.build(ENGINES["Flat"])
+        assert slow.is_alive()
+    finally:
+        place.cancelled.set()
+        slow.join()
 
 
 def test_a_cancelled_build_ends_at_once_with_its_child(place):
@@ -145,16 +148,16 @@ def test_a_cancelled_build_ends_at_once_with_its_child(place):
 @pytest.mark.parametrize(
     ("engine", "graph"),
     [
-        (faiss("HNSW16"), 2 * 16 * 4 + 32),
+        (faiss("HNSW4"), 2 * 4 * 4 + 32),
         (faiss("IVF64,Flat"), 0),
         (faiss("L2norm,Flat"), 0),
         (faiss("PCA64,SQ8"), 0),
         (AnnoyEngine(AnnoyOptions(trees=10)), 0),
     ],
-    ids=["HNSW16", "IVF", "L2norm", "PCA", "annoy"],
+    ids=["HNSW4", "IVF", "L2norm", "PCA", "annoy"],
 )
 def test_the_child_holds_little_more_than_the_vectors(place, engine, graph):
-    place.vectors = np.random.default_rng(1).standard_normal((100_000, 128), np.float32)
+    place.vectors = np.random.default_rng(1).standard_normal((60_000, 128), np.float32)
     folder, peak = place.folder(), [0]
     stop = threading.Event()
 
