@@ -12,6 +12,7 @@ TESTS = Path(__file__).parent
 
 SLOW = (
     # These start servers, workers or other processes, which takes seconds each.
+    "builder",
     "client/test_searches_without_models.py",
     "client/typing",
     "commands",
@@ -35,6 +36,7 @@ SLOW = (
     "inference/test_server_imports.py",
     "inference/test_shared_workers.py",
     "inference/test_shipped_digits.py",
+    "inference/test_unusable_engines.py",
     "inference/test_vector_spaces_served.py",
     "project/test_documentation.py",
     "project/test_examples.py",
@@ -51,6 +53,7 @@ SLOW = (
     "engines/test_contract.py",
     "engines/test_masked_recall.py",
     "engines/test_scan.py",
+    "engines/test_trials.py",
     "proofs",
     "worker/test_exported_programs.py",
     "worker/test_input_classes.py",

@@ -13,6 +13,7 @@ import pytest
 
 from euclidesdb_server.engines.distances import normalized
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
+from euclidesdb_server.engines.faiss_build import fill, prepare_training
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.values.row_mask import RowMask
 
@@ -230,6 +231,45 @@ def test_a_build_leaves_the_number_of_threads_alone(vectors):
     with pytest.raises(ConfigError):
         engine("IDMap,Flat").build(vectors, threads=before + 1)
     assert faiss.omp_get_max_threads() == before
+
+
+@pytest.mark.parametrize(
+    "index_type",
+    [
+        "IVF16,Flat",
+        "IVF16,PQ8x4",
+        "IVF16,PQ8+8",
+        "IVF16_HNSW8,SQ8",
+        "IMI2x4,PQ8x4",
+        "IVF16,PQ8x4fs",
+        "IVF16,SQ8,RFlat",
+        "PCA8,IVF16,SQ8",
+        "PCA12,PQ4x4,RFlat",
+        "L2norm,Flat",
+    ],
+)
+def test_an_index_is_filled_as_faiss_itself_fills_it(vectors, tmp_path, index_type):
+    theirs = faiss.index_factory(16, index_type)
+    prepare_training(theirs)
+    theirs.train(vectors)
+    theirs.add(vectors)
+    ours = faiss.index_factory(16, index_type)
+    prepare_training(ours)
+    fill(ours, vectors, tmp_path)
+    assert (ours.ntotal, ours.is_trained) == (1200, True)
+    assert list(tmp_path.iterdir()) == []
+    for our_part, their_part in zip(
+        ours.search(vectors[:50], 10), theirs.search(vectors[:50], 10), strict=True
+    ):
+        np.testing.assert_array_equal(our_part, their_part)
+
+
+def test_opq_is_not_trained_on_fewer_rows_than_dimensions():
+    """faiss 1.15 writes past its arrays then."""
+    rows = np.random.default_rng(0).standard_normal((300, 320), np.float32)
+    segment = engine("OPQ4,PQ4x4").build(rows)
+    assert segment.description == "Flat (300 rows are too few for OPQ4,PQ4x4)"
+    assert engine("OPQ4_256,PQ4x4").build(rows).description == "OPQ4_256,PQ4x4"
 
 
 def test_rerank_looks_at_more_and_rebuilds_nothing(vectors, tmp_path):

@@ -82,8 +82,18 @@ class IndexConfig:
     """... and they exceed this share of the segment."""
     build_threads: Annotated[int, Ge(1)] = 1
     """The number of threads, at low priority, that build a segment."""
+    build_timeout: Annotated[float, Ge(0)] = 0.0
+    """Seconds after which a build counts as hung; 0: ten minutes, and a day for each 10 million
+    rows of 128 numbers."""
+    build_memory_mib: Annotated[int, Ge(0)] = 0
+    """Private memory of a build process, in MiB, beyond which allocations fail; 0: no limit."""
     recall_interval: Annotated[float, Ge(0)] = 10.0
     """Seconds between queries that are also answered exactly, to measure recall; 0: never."""
+
+    def build_seconds(self, rows: int, dim: int) -> float:
+        """How long a build of so many rows of `dim` numbers may take."""
+        day = 24 * 3600.0
+        return self.build_timeout or 600.0 + day * rows * max(1.0, dim / 128) / 10_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from annoy import AnnoyIndex
 
 from euclidesdb_server.engines.reranking import CandidateRequest, RerankedSearch
 from euclidesdb_server.engines.scan import MatrixScan
-from euclidesdb_server.engines.vectors import load_vectors, save_vectors
+from euclidesdb_server.engines.vectors import keep_vectors, load_vectors
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric, MetricKind
 from euclidesdb_server.values.row_mask import RowMask
@@ -63,9 +63,17 @@ class AnnoySegment:
     exact = False
 
     def __init__(
-        self, forest: AnnoyIndex, vectors: Matrix, metric: Metric, options: AnnoyOptions
+        self,
+        forest: AnnoyIndex,
+        vectors: Matrix,
+        metric: Metric,
+        options: AnnoyOptions,
+        *,
+        grown_in: Path | None = None,
     ) -> None:
+        """grown_in: the folder that holds the file of the forest already."""
         self._forest = forest
+        self._grown_in = grown_in
         self._scan = MatrixScan(vectors, metric)
         self._search_k = options.search_k
         self._rerank = options.rerank or 1
@@ -98,8 +106,9 @@ class AnnoySegment:
 
     def save(self, folder: Path) -> None:
         """As `Segment.save`; from then on the forest is memory-mapped from the file."""
-        save_vectors(folder, self._scan.vectors)
-        self._forest.save(str(folder / _FOREST_FILE))
+        keep_vectors(folder, self._scan.vectors)
+        if folder != self._grown_in:
+            self._forest.save(str(folder / _FOREST_FILE))
 
 
 class AnnoyEngine:
@@ -109,34 +118,41 @@ class AnnoyEngine:
     Options = AnnoyOptions
 
     def __init__(self, options: AnnoyOptions | None = None) -> None:
-        self._options = options or AnnoyOptions()
+        self.options = options or AnnoyOptions()
 
     @property
     def metric(self) -> Metric:
         """`[annoy] metric`."""
-        return Metric(MetricKind(self._options.metric))
+        return Metric(MetricKind(self.options.metric))
 
     @property
     def build_options(self) -> Mapping[str, Any]:
         """What determines the trees."""
-        options = self._options
+        options = self.options
         return {
             "metric": options.metric,
             "tree_factor": options.tree_factor,
             "trees": options.trees,
         }
 
-    def build(self, vectors: Matrix, *, threads: int = 1) -> AnnoySegment:
-        """As `SearchEngine.build`. Only a single thread builds the same trees each time."""
+    def build(
+        self, vectors: Matrix, *, threads: int = 1, folder: Path | None = None
+    ) -> AnnoySegment:
+        """As `SearchEngine.build`. Only a single thread builds the same trees each time.
+
+        In a folder the forest grows in its file, which holds several times the bytes of the rows.
+        """
         dim = vectors.shape[1]
         forest = self._forest(dim)
         forest.set_seed(_SEED)
+        if folder is not None:
+            forest.on_disk_build(str(folder / _FOREST_FILE))
         for start in range(0, len(vectors), _ROWS_AT_A_TIME):
             block = vectors[start : start + _ROWS_AT_A_TIME].tolist()
             for row, values in enumerate(block, start):
                 forest.add_item(row, values)
-        forest.build(self._options.trees or self._options.tree_factor * dim, n_jobs=threads)
-        return self._segment(forest, vectors)
+        forest.build(self.options.trees or self.options.tree_factor * dim, n_jobs=threads)
+        return self._segment(forest, vectors, folder)
 
     def load(self, folder: Path) -> AnnoySegment:
         """As `SearchEngine.load`; raises CorruptRecord if the files of vectors disagree."""
@@ -146,7 +162,9 @@ class AnnoyEngine:
         return self._segment(forest, vectors)
 
     def _forest(self, dim: int) -> AnnoyIndex:
-        return AnnoyIndex(dim, _ANNOY_METRIC[self._options.metric])
+        return AnnoyIndex(dim, _ANNOY_METRIC[self.options.metric])
 
-    def _segment(self, forest: AnnoyIndex, vectors: Matrix) -> AnnoySegment:
-        return AnnoySegment(forest, vectors, self.metric, self._options)
+    def _segment(
+        self, forest: AnnoyIndex, vectors: Matrix, grown_in: Path | None = None
+    ) -> AnnoySegment:
+        return AnnoySegment(forest, vectors, self.metric, self.options, grown_in=grown_in)

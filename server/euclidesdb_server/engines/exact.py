@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from euclidesdb_server.engines.scan import MatrixScan
-from euclidesdb_server.engines.vectors import load_vectors, save_vectors
+from euclidesdb_server.engines.vectors import keep_vectors, load_vectors
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric, MetricKind
 from euclidesdb_server.values.row_mask import RowMask
@@ -44,29 +44,36 @@ class ExactSegment:
 
     def save(self, folder: Path) -> None:
         """As `Segment.save`."""
-        save_vectors(folder, self._scan.vectors)
+        keep_vectors(folder, self._scan.vectors)
 
 
 class ExactEngine:
     """A `SearchEngine` that compares with every row."""
 
     name: ClassVar[str] = "exact"
+    needs_build: ClassVar[bool] = False
     Options = ExactOptions
 
     def __init__(self, options: ExactOptions | None = None) -> None:
-        self._options = options or ExactOptions()
+        self.options = options or ExactOptions()
 
     @property
     def metric(self) -> Metric:
         """`[exact] metric`."""
-        return Metric(MetricKind(self._options.metric))
+        return Metric(MetricKind(self.options.metric))
 
     @property
     def build_options(self) -> Mapping[str, Any]:
         """Only whether the saved rows are normalized; any metric can search them."""
         return {"normalized": self.metric.normalizes}
 
-    def build(self, vectors: Matrix, *, threads: int = 1) -> ExactSegment:  # noqa: ARG002  # nothing to build
+    def build(
+        self,
+        vectors: Matrix,
+        *,
+        threads: int = 1,  # noqa: ARG002  # nothing to build
+        folder: Path | None = None,  # noqa: ARG002
+    ) -> ExactSegment:
         """As `SearchEngine.build`."""
         return ExactSegment(vectors, self.metric)
 

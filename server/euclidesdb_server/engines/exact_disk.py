@@ -23,7 +23,7 @@ from annotated_types import Ge
 from euclidesdb_server.engines.block_scan import search_blocks
 from euclidesdb_server.engines.distances import rows_per_block
 from euclidesdb_server.engines.scan import search_matrix
-from euclidesdb_server.engines.vectors import read_shape, save_vectors, vectors_path
+from euclidesdb_server.engines.vectors import keep_vectors, read_shape, vectors_path
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import L2, Metric, MetricKind
@@ -120,7 +120,7 @@ class ExactDiskSegment:
             raise ValueError(
                 "an exact_disk segment is saved only once, and this one has been saved"
             )
-        save_vectors(folder, source)
+        keep_vectors(folder, source)
         self._source = VectorFile(folder)
 
 
@@ -128,15 +128,16 @@ class ExactDiskEngine:
     """A `SearchEngine` that reads every row for each search."""
 
     name: ClassVar[str] = "exact_disk"
+    needs_build: ClassVar[bool] = False
     Options = ExactDiskOptions
 
     def __init__(self, options: ExactDiskOptions | None = None) -> None:
-        self._options = options or ExactDiskOptions()
+        self.options = options or ExactDiskOptions()
 
     @property
     def metric(self) -> Metric:
         """The p-norm of the difference; `l2` if p is 2."""
-        pnorm, normalize = self._options.pnorm, self._options.normalize
+        pnorm, normalize = self.options.pnorm, self.options.normalize
         if pnorm == L2.p:
             return Metric(MetricKind.L2, normalized=normalize)
         return Metric(MetricKind.LP, p=pnorm, normalized=normalize)
@@ -146,7 +147,13 @@ class ExactDiskEngine:
         """Only whether the saved rows are normalized; any p can search them."""
         return {"normalized": self.metric.normalizes}
 
-    def build(self, vectors: Matrix, *, threads: int = 1) -> ExactDiskSegment:  # noqa: ARG002  # nothing to build
+    def build(
+        self,
+        vectors: Matrix,
+        *,
+        threads: int = 1,  # noqa: ARG002  # nothing to build
+        folder: Path | None = None,  # noqa: ARG002
+    ) -> ExactDiskSegment:
         """As `SearchEngine.build`; holds the matrix until `save`."""
         return ExactDiskSegment(vectors, self.metric)
 

@@ -29,6 +29,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import faiss
 from annotated_types import Ge
 
+from euclidesdb_server.engines.faiss_build import (
+    fill,
+    hurry_training,
+    never_takes_rows,
+    prepare_training,
+    shows_too_few_rows,
+    smaller,
+)
 from euclidesdb_server.engines.faiss_index import (
     adds_dimensions,
     check_rows_fill_lists,
@@ -42,7 +50,7 @@ from euclidesdb_server.engines.faiss_index import (
 )
 from euclidesdb_server.engines.reranking import CandidateRequest, RerankedSearch
 from euclidesdb_server.engines.scan import MatrixScan
-from euclidesdb_server.engines.vectors import load_vectors, save_vectors
+from euclidesdb_server.engines.vectors import drop_vectors, keep_vectors, load_vectors
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric, MetricKind
@@ -61,10 +69,6 @@ _RERANK_COMPRESSED = 4
 # configured, so that a search costs as much as one of all rows: 100 queries for 100 of 100,000
 # rows take 6 ms. With as many candidates as rows requested it takes 12 ms, and finds more.
 _MAX_OVERFETCH_WITHOUT_CANDIDATES = 1.5
-
-# faiss's messages for an index that can never take rows, however many. All other errors of
-# training and adding mean that there are too few rows, or too few different ones.
-_NEVER_TAKES_ROWS = ("add does not make sense", "not implemented")
 
 # What precedes the reason in faiss's messages: a C++ function, file and line, and the condition
 # that failed if text follows it. "'metric == METRIC_L2' failed" may be all there is.
@@ -159,8 +163,10 @@ class FaissSegment:
         faiss.write_index(self._index, str(folder / "index.faiss"))
         built = json.dumps({"index_type": self._index_type})
         (folder / "index.json").write_text(built, "utf-8")
-        if not self._holds_rows:
-            save_vectors(folder, self._scan.vectors)
+        if self._holds_rows:
+            drop_vectors(folder)
+        else:
+            keep_vectors(folder, self._scan.vectors)
 
 
 class FaissEngine:
@@ -169,37 +175,50 @@ class FaissEngine:
     name: ClassVar[str] = "faiss"
     Options = FaissOptions
 
-    def __init__(self, options: FaissOptions | None = None) -> None:
-        self._options = options or FaissOptions()
+    def __init__(self, options: FaissOptions | None = None, *, trial: bool = False) -> None:
+        """trial: as `Scalable.for_trial` describes."""
+        self.options = options or FaissOptions()
+        self._trial = trial
+
+    def for_trial(self) -> FaissEngine:
+        """As `Scalable.for_trial`: fewer inverted lists and bits, and few iterations."""
+        return FaissEngine(self.options, trial=True)
 
     @property
     def metric(self) -> Metric:
         """`[faiss] metric`."""
-        return Metric(MetricKind(self._options.metric))
+        return Metric(MetricKind(self.options.metric))
 
     @property
     def build_options(self) -> Mapping[str, Any]:
         """The options that determine the index; the others only affect searches."""
-        return {"metric": self._options.metric, "index_type": self._options.index_type}
+        return {"metric": self.options.metric, "index_type": self.options.index_type}
 
-    def build(self, vectors: Matrix, *, threads: int = 1) -> FaissSegment:
+    def build(
+        self,
+        vectors: Matrix,
+        *,
+        threads: int = 1,
+        folder: Path | None = None,
+    ) -> FaissSegment:
         """As `SearchEngine.build`.
 
         Raises ConfigError if `index_type` is unknown to faiss, cannot work with this dimension or
-        metric, or needs ids for its rows.
+        metric, or needs ids for its rows; RuntimeError if faiss fails on these rows.
         """
-        index_type = self._options.index_type
-        index = self._create(index_type, vectors.shape[1])
+        index_type, dim = self.options.index_type, vectors.shape[1]
+        index = self._create(smaller(index_type) if self._trial else index_type, dim)
         if len(vectors) == 0:
-            index_type, index = _FLAT, self._create(_FLAT, vectors.shape[1])
+            index_type, index = _FLAT, self._create(_FLAT, dim)
         try:
             check_rows_fill_lists(index, len(vectors))
             with limit_faiss_threads(threads):
-                index.train(vectors)
-                index.add(vectors)
+                fill(index, vectors, folder)
         except RuntimeError as error:
-            if any(message in str(error) for message in _NEVER_TAKES_ROWS):
-                raise self._config_error(_reason(error)) from error
+            if self._trial or never_takes_rows(error):
+                raise self._config_error(_reason(error), dim=dim) from error
+            if not shows_too_few_rows(error):
+                raise RuntimeError(f"faiss cannot build {index_type}: {_reason(error)}") from error
             _log.info(
                 "faiss cannot build %s of %d rows; this segment is %s: %s",
                 index_type,
@@ -207,7 +226,7 @@ class FaissEngine:
                 _FLAT,
                 _reason(error),
             )
-            index_type, index = _FLAT, self._create(_FLAT, vectors.shape[1])
+            index_type, index = _FLAT, self._create(_FLAT, dim)
             index.add(vectors)
         return self._segment(index, index_type, vectors)
 
@@ -224,21 +243,21 @@ class FaissEngine:
 
     def _segment(self, index: faiss.Index, index_type: str, vectors: Matrix | None) -> FaissSegment:
         for part in parts(index):
-            if isinstance(part, faiss.IndexIVF) and self._options.nprobe:
-                part.nprobe = self._options.nprobe
-            if isinstance(part, faiss.IndexHNSW) and self._options.ef_search:
-                part.hnsw.efSearch = self._options.ef_search
+            if isinstance(part, faiss.IndexIVF) and self.options.nprobe:
+                part.nprobe = self.options.nprobe
+            if isinstance(part, faiss.IndexHNSW) and self.options.ef_search:
+                part.hnsw.efSearch = self.options.ef_search
         return FaissSegment(
             index,
             index_type,
             vectors,
             self.metric,
             description=self._description(index_type, index.ntotal),
-            rerank=self._options.rerank,
+            rerank=self.options.rerank,
         )
 
     def _description(self, index_type: str, rows: int) -> str:
-        configured = self._options.index_type
+        configured = self.options.index_type
         if index_type == configured:
             return configured
         if rows == 0:
@@ -260,21 +279,15 @@ class FaissEngine:
                 raise self._config_error("IDMap is not supported: remove it")
             if isinstance(part, faiss.IndexLattice):
                 raise self._config_error("faiss cannot read a saved lattice index")
-            # otherwise faiss prints a warning for fewer than 39 rows per centroid, many times
-            trained: Any
-            for trained in (part, getattr(part, "pq", None), getattr(part, "refine_pq", None)):
-                if hasattr(trained, "cp"):
-                    trained.cp.min_points_per_centroid = 1
-            # it reorders the codes, by simulated annealing, for a kind of search that is not used
-            # here, and takes 25 of the 26 seconds of training PQ8
-            if hasattr(part, "do_polysemous_training"):
-                part.do_polysemous_training = False
+        prepare_training(index)
+        if self._trial:
+            hurry_training(index)
         return index
 
     def _config_error(self, reason: str, *, dim: int | None = None) -> ConfigError:
-        case = "" if dim is None else f" for vectors of {dim} under {self._options.metric}"
+        case = "" if dim is None else f" for vectors of {dim} under {self.options.metric}"
         return ConfigError(
-            f"[faiss] index_type = {self._options.index_type!r} cannot be used{case}: {reason}"
+            f"[faiss] index_type = {self.options.index_type!r} cannot be used{case}: {reason}"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
@@ -41,7 +41,10 @@ class Segment(Protocol):
         """As `search`, by comparing with every allowed row. Recall is measured against this."""
 
     def save(self, folder: Path) -> None:
-        """Write what `SearchEngine.load` needs into `folder`, which exists and is empty.
+        """Write what `SearchEngine.load` needs into `folder`.
+
+        `folder` exists. It may hold the rows already, as described in `vectors.py`: they are not
+        written again, and deleted if `load` does not need them. Other files there are not ours.
 
         Called at most once, on a segment that was built, while it is not being searched (annoy
         replaces its forest by the file). `folder` may be renamed afterwards. The caller syncs
@@ -50,9 +53,17 @@ class Segment(Protocol):
 
 
 class SearchEngine(Protocol):
-    """A method of nearest-neighbor search with its options. Stateless; shared by threads."""
+    """A method of nearest-neighbor search with its options. Stateless; shared by threads.
+
+    `needs_build` is False if a segment is the saved rows and nothing else. Then nothing is built:
+    `load` opens them. It may be absent, which means True: see the function of that name.
+    """
 
     name: ClassVar[str]
+
+    @property
+    def options(self) -> Any:
+        """What it was constructed with: an instance of its class's `Options`."""
 
     @property
     def metric(self) -> Metric:
@@ -62,15 +73,36 @@ class SearchEngine(Protocol):
     def build_options(self) -> Mapping[str, Any]:
         """The options (JSON values) that shape a segment; one saved under others is rebuilt."""
 
-    def build(self, vectors: Matrix, *, threads: int = 1) -> Segment:
+    def build(self, vectors: Matrix, *, threads: int = 1, folder: Path | None = None) -> Segment:
         """Index `vectors`: rows 0..n-1, scaled to unit length if the metric normalizes.
+
+        The server calls this in a child process (`builder`), where it may crash or hang.
 
         vectors: may have no rows. The segment owns the matrix from now on; the caller must not
             change it.
         threads: at least 1; how many the build may use. Searches at the same time are unaffected.
+        folder: the one that the segment will be saved to; what is too large for memory may be
+            written there during the build.
 
         Raises ConfigError if the options cannot work with this dimension.
         """
 
     def load(self, folder: Path) -> Segment:
         """Open what `Segment.save` wrote, memory-mapped if the format allows it."""
+
+
+def needs_build(engine: SearchEngine) -> bool:
+    """Whether the engine computes anything from the rows, and so must be run in a child process."""
+    return bool(getattr(engine, "needs_build", True))
+
+
+@runtime_checkable
+class Scalable(Protocol):
+    """An engine whose options may demand more rows, or more time, than a trial has."""
+
+    def for_trial(self) -> SearchEngine:
+        """The same kind of index, small enough to be built of 512 to 4,096 rows in a moment.
+
+        Its `build` raises ConfigError, in the words of the options as configured, where the
+        engine would make do with another index because there are too few rows.
+        """

@@ -7,18 +7,20 @@ dataclass: the keys of its section in the configuration) and a constructor that 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import cast
-
-import numpy as np
+from typing import Final, cast
 
 from euclidesdb_server.config.ini import parse_section
 from euclidesdb_server.engines.protocol import SearchEngine
+from euclidesdb_server.engines.trials import Case, EngineTrials
 from euclidesdb_server.errors import ConfigError
 
 GROUP = "euclidesdb.engines"
+
+_USUAL_LENGTHS: Final = (64, 960)
+"""Numbers with many divisors: an index that works for some vectors mostly works for these."""
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +36,13 @@ class Engines:
         name: str = "exact",
         sections: Mapping[str, Mapping[str, str]] | None = None,
         file: Path | None = None,
+        trials: EngineTrials | None = None,
     ) -> None:
         """Raises ConfigError, also for sections of engines that are not in use."""
         self._name = name
         self._sections = sections or {}
+        self._file = file
+        self._trials = trials or EngineTrials()
         self.default = create_engine(name, self._sections.get(name, {}), file=file)
         for other, section in self._sections.items():
             create_engine(other, section, file=file)
@@ -47,23 +52,21 @@ class Engines:
 
         For spaces without a model.conf that could choose another engine.
         """
-        try:
-            self.default.build(np.empty((0, dim), np.float32))
-        except ConfigError as error:
-            log.warning("vectors of length %d are searched exactly: %s", dim, error)
-            return create_engine("exact", {}, file=None)
-        return self.default
+        refusal = self.refusals([Case(self.default, dim)])[0]
+        if refusal is None:
+            return self.default
+        log.warning("vectors of length %d are searched exactly: %s", dim, refusal)
+        return create_engine("exact", {}, file=None)
 
     def of_model(
-        self, name: str, sections: Mapping[str, Mapping[str, str]], file: Path, *, feature_dim: int
+        self, name: str, sections: Mapping[str, Mapping[str, str]], file: Path
     ) -> SearchEngine:
-        """The engine of a model whose model.conf is `file`.
+        """The engine of a model whose model.conf is `file`; `refusals` tells whether it works.
 
         name: of the engine; empty: the default. sections: of the model.conf, by engine; they take
             precedence over the sections of the server's configuration.
 
-        Raises ConfigError, also if the model's own engine cannot work with vectors of
-        `feature_dim`.
+        Raises ConfigError.
         """
         known = engine_names()
         if name and name not in known:
@@ -81,12 +84,30 @@ class Engines:
         if not sections and name == self._name:
             return self.default
         merged = {**self._sections.get(name, {}), **sections.get(name, {})}
-        engine = create_engine(name, merged, file=file)
-        try:
-            engine.build(np.empty((0, feature_dim), np.float32))
-        except ConfigError as error:
-            raise ConfigError(f"{file}: {error}") from error
-        return engine
+        return create_engine(name, merged, file=file)
+
+    def refusals(self, cases: Sequence[Case]) -> list[str | None]:
+        """For each case, why its engine cannot index such vectors; None: it can.
+
+        Engines that build an index are tried in a child process, all of them in the same one.
+        Raises ConfigError if the default engine works neither for any of the cases nor for
+        vectors of usual lengths: then not the cases are wrong, but the configuration of the server.
+        """
+        reasons = self._trials.refusals(cases)
+        outcomes = [
+            reason
+            for case, reason in zip(cases, reasons, strict=True)
+            if case.engine is self.default
+        ]
+        if outcomes and None not in outcomes:
+            usual = [Case(self.default, dim) for dim in _USUAL_LENGTHS]
+            if None not in self._trials.refusals(usual):
+                raise ConfigError(f"{self._file or 'options'}: {outcomes[0]}")
+        return [
+            f"{self._file or 'options'}: {reason}" if reason and case.engine is self.default
+            else reason
+            for case, reason in zip(cases, reasons, strict=True)
+        ]  # fmt: skip
 
 
 def engine_names() -> list[str]:

@@ -6,7 +6,7 @@ model only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 from euclidesdb_server.config.ini import parse_section, read_ini
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
+from euclidesdb_server.engines.trials import Case
 from euclidesdb_server.errors import ConfigError, ModelLoadError
 from euclidesdb_server.inference.fingerprint import program_fingerprint, vectors_fingerprint
 from euclidesdb_server.inference.input_kinds import INPUT_KINDS
@@ -76,10 +77,36 @@ class VectorsFolder:
 def read_model_folder(
     folder: Path, engines: Engines | None = None, check_stop: CheckStop = never_stop
 ) -> ModelFolder | VectorsFolder:
-    """Read model.conf and compute the fingerprint.
+    """Read model.conf, compute the fingerprint, and try the search engine.
 
     engines: the server's; None: the defaults. Raises ModelLoadError, and what `check_stop` raises.
     """
+    engines = engines or Engines()
+    read = parse_model_folder(folder, engines, check_stop)
+    try:
+        refusal = engine_refusals([read], engines)[0]
+    except ConfigError as error:
+        raise ModelLoadError(f"{folder / MODEL_CONF}: {error}") from error
+    if refusal is not None:
+        raise ModelLoadError(f"{folder / MODEL_CONF}: {refusal}")
+    return read
+
+
+def engine_refusals(
+    folders: Sequence[ModelFolder | VectorsFolder], engines: Engines
+) -> list[str | None]:
+    """Why the engine of each cannot index its vectors; None: it can. Raises as `refusals`."""
+    cases = [Case(folder.engine, folder.conf.feature_dim) for folder in folders]
+    return [
+        f"[model] feature_dim = {case.dim}: {reason}" if reason else None
+        for case, reason in zip(cases, engines.refusals(cases), strict=True)
+    ]
+
+
+def parse_model_folder(
+    folder: Path, engines: Engines, check_stop: CheckStop = never_stop
+) -> ModelFolder | VectorsFolder:
+    """As `read_model_folder`, but without trying the search engine."""
     file = folder / MODEL_CONF
     try:
         if not file.is_file():
@@ -91,9 +118,7 @@ def read_model_folder(
                 f"{file} has no section [model]; its sections are: {', '.join(sections) or 'none'}"
             )
         conf = _parse(model, file)
-        engine = (engines or Engines()).of_model(
-            conf.search_engine, sections, file, feature_dim=conf.feature_dim
-        )
+        engine = engines.of_model(conf.search_engine, sections, file)
     except ConfigError as error:
         raise ModelLoadError(str(error)) from error
     _check_name(conf.name, file)

@@ -25,7 +25,14 @@ from euclidesdb_server.errors import (
     UnknownModel,
 )
 from euclidesdb_server.inference.model import Model
-from euclidesdb_server.inference.model_folder import ModelFolder, VectorsFolder, read_model_folder
+from euclidesdb_server.inference.model_folder import (
+    MODEL_CONF,
+    ModelFolder,
+    VectorsFolder,
+    engine_refusals,
+    parse_model_folder,
+    read_model_folder,
+)
 from euclidesdb_server.inference.ready_made_vectors import ReadyMadeVectors
 from euclidesdb_server.inference.served_model import ServedModel
 from euclidesdb_server.inference.shared_worker import SharedWorkers
@@ -191,21 +198,31 @@ def configured_folders(
 def _read_folders(
     config: ModelsConfig, engines: Engines, check_stop: CheckStop
 ) -> tuple[dict[str, Folder], dict[str, str]]:
-    """The folders that can be read, and why the others cannot, by folder name."""
+    """The folders that can be served, and why the others cannot, by folder name.
+
+    Raises ConfigError if dir_path cannot be read, or the server's engine works for no vectors.
+    """
     folders: dict[str, Folder] = {}
     broken: dict[str, str] = {}
     paths: dict[str, Path] = {}
     for entry in _entries(config):
         try:
-            folder = read_model_folder(entry, engines, check_stop)
+            folder = parse_model_folder(entry, engines, check_stop)
             if folder.conf.name in paths:
                 other = paths[folder.conf.name]
                 raise ModelLoadError(f"{entry}: {other} has a model {folder.conf.name!r}, too")
             folders[entry.name] = folder
             paths[folder.conf.name] = entry
         except ModelLoadError as error:
-            log.error("model folder %s is not served: %s", entry, error)
             broken[entry.name] = str(error)
+    read = list(folders.items())
+    refusals = engine_refusals([folder for _, folder in read], engines)
+    for (name, folder), refusal in zip(read, refusals, strict=True):
+        if refusal is not None:
+            broken[name] = f"{paths[folder.conf.name] / MODEL_CONF}: {refusal}"
+            del folders[name]
+    for name, reason in broken.items():
+        log.error("model folder %s is not served: %s", name, reason)
     return folders, broken
 
 

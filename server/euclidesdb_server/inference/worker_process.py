@@ -8,10 +8,7 @@ ends when it closes.
 from __future__ import annotations
 
 import functools
-import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -22,6 +19,11 @@ from typing import Any, Final
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.inference.model_folder import ModelFolder
 from euclidesdb_server.inference.shared_worker import SharedWorker, SharedWorkers
+from euclidesdb_server.system.child_process import (
+    environment,
+    how_it_ended,
+    python_command,
+)
 from euclidesdb_server.system.worker_protocol import (
     ProtocolError,
     limit_silence,
@@ -31,11 +33,6 @@ from euclidesdb_server.system.worker_protocol import (
 )
 from euclidesdb_server.values.payload import Payload
 
-OPENMP: Final = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
-"""By default libgomp's threads spin between parallel regions, on cores that others need: a forward
-pass of `digits` on two threads took 3.5 ms of processor time, and takes 0.6 ms with these settings.
-Without any spinning, threads sleep between the layers of a large model: a single image took a
-ResNet-18 45 ms instead of 35. So they spin for some tens of microseconds."""
 GIVE_UP_INTERVAL: Final = 0.2
 """Seconds between checks whether a worker that is loading is still needed."""
 CLOSE_TIMEOUT: Final = 5.0
@@ -47,11 +44,9 @@ is reported."""
 
 def _spawn(connection: Connection[Any, Any], *, threads: int) -> subprocess.Popen[bytes]:
     """A worker process that inherits `connection`, its end of the socket pair."""
-    environment = {**OPENMP, **os.environ, "OMP_NUM_THREADS": str(threads)}
-    # -P: a module in the folder that the server was started in must not shadow a real one
-    command = [sys.executable, "-P", "-m", "euclidesdb_server.worker", str(connection.fileno())]
+    command = [*python_command("euclidesdb_server.worker"), str(connection.fileno())]
     return subprocess.Popen(  # noqa: S603  # our own module
-        command, stdin=subprocess.DEVNULL, pass_fds=[connection.fileno()], env=environment
+        command, stdin=subprocess.DEVNULL, pass_fds=[connection.fileno()], env=environment(threads)
     )
 
 
@@ -160,9 +155,7 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        if code >= 0:
-            return f"it exited with code {code}"
-        return f"it was killed by signal {-code} ({signal.Signals(-code).name})"
+        return how_it_ended(code)
 
     def stop(self) -> None:
         """End a healthy worker; in a shared worker, only this model's part of it."""

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import resource
-import signal
 import sys
 import threading
 import warnings
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from euclidesdb_server.errors import ModelLoadError
+from euclidesdb_server.system.child_process import (
+    be_killed_first,
+    end_only_with_the_parent,
+    limit_memory,
+)
 from euclidesdb_server.system.worker_protocol import receive_message, send_message, shut_down
 
 if TYPE_CHECKING:
     from euclidesdb_server.worker.decoded import DecodedItems
 
-PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-
 
 def main() -> int:
     """Load the model of the first message and serve it, or serve several in a shared worker."""
-    _end_only_with_the_parent()
+    end_only_with_the_parent()
     logging.basicConfig(
         level=logging.INFO, format=f"%(asctime)s %(levelname)s worker[{os.getpid()}] %(message)s"
     )
@@ -48,7 +47,8 @@ def _serve(
     connection: Connection[Any, Any], load: dict[str, Any], decoded: DecodedItems | None
 ) -> int:
     """Load a model, report it ready, and serve it until its connection closes."""
-    _limit_memory(load["conf"]["memory_limit_mib"])
+    limit_memory(load["conf"]["memory_limit_mib"])
+    be_killed_first()
     # only after the signals are handled: torch takes seconds to import
     from euclidesdb_server.worker.loading import load_program  # noqa: PLC0415
     from euclidesdb_server.worker.pipeline import Pipeline  # noqa: PLC0415
@@ -90,27 +90,6 @@ def _serve_attached(connection: Connection[Any, Any], decoded: DecodedItems) -> 
         with suppress(OSError):
             shut_down(connection)
         connection.close()
-
-
-def _limit_memory(mebibytes: int) -> None:
-    """Make allocations fail at the limit, and make the kernel kill a worker rather than the server
-    if the machine runs out of memory.
-    """
-    if mebibytes:
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (mebibytes << 20, hard))
-    with suppress(OSError):  # not on Linux
-        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
-
-
-def _end_only_with_the_parent() -> None:
-    # Ctrl-C and a supervisor's SIGTERM reach the whole process group: the parent stops its workers
-    # itself, after their batches in flight.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if sys.platform == "linux":
-        # A forward pass that hangs never reads the connection: let the kernel end the process.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
