@@ -39,6 +39,7 @@ SLOW = (
     "project/test_documentation.py",
     "project/test_examples.py",
     "project/test_wheel.py",
+    "rpc/test_abandoned_searches.py",
     "rpc/test_legacy_engines.py",
     "rpc/test_legacy_service.py",
     "rpc/test_model_changes.py",

@@ -95,6 +95,7 @@ class Server:
                 Embedder(models, EmbeddingCache(cache_bytes) if cache_bytes else None),
                 compactor,
                 max_top_k=config.server.max_top_k,
+                max_comparisons=config.server.max_comparisons,
                 keep_payloads=config.database.keep_payloads,
             )
             lifecycle = ModelLifecycle(registry, models, compactor, opener.of_model)

@@ -78,13 +78,16 @@ class FeatureDatabase:
         compactor: Compactor,
         *,
         max_top_k: int,
+        max_comparisons: int,
         keep_payloads: bool,
     ) -> None:
         self._store = store
         self._models = models
         self._embedder = embedder
         self._compactor = compactor
-        self._searcher = Searcher(store, models, embedder, max_top_k=max_top_k)
+        self._searcher = Searcher(
+            store, models, embedder, max_top_k=max_top_k, max_comparisons=max_comparisons
+        )
         self._writer = Writer(store, models, compactor, keep_payloads=keep_payloads)
 
     def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
