@@ -50,7 +50,12 @@ def _verify(folder: Path, *, repair: bool) -> int:
     report = _check_store(store, spaces, findings, backup if repair else None)
     findings += report.findings
     segments = [
-        *check_segments(folder / SEGMENTS_FOLDER, report.live_labels, report.deleted_labels)
+        *check_segments(
+            folder / SEGMENTS_FOLDER,
+            report.live_labels,
+            report.deleted_labels,
+            report.dropped_spaces,
+        )
     ]
     findings += [f"{path}: {reason}" for path, reason in segments]
     for finding in findings:

@@ -30,7 +30,8 @@ from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from euclidesdb_server.errors import DataFolderError, StorageError
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.reader import ItemRecord
-from euclidesdb_server.store.store import FeatureStore, ItemWrite, SpaceRecord
+from euclidesdb_server.store.space_table import SpaceRecord
+from euclidesdb_server.store.store import FeatureStore, ItemWrite
 from euclidesdb_server.system.fsync import sync
 from euclidesdb_server.values.embedding import Embedding
 

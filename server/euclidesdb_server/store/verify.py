@@ -26,7 +26,7 @@ class StoreReport:
     repaired: every record of the repaired store, value by key. discarded: records that it omits,
     and the originals of item records that it changes.
     live_labels: by space, the item id of each label that has a vector there. deleted_labels: by
-    space, the labels with a tombstone.
+    space, the labels with a tombstone. dropped_spaces: whose segments are of no interest.
     """
 
     findings: list[str] = field(default_factory=list)
@@ -34,6 +34,7 @@ class StoreReport:
     discarded: list[tuple[bytes, bytes]] = field(default_factory=list)
     live_labels: dict[int, dict[int, str]] = field(default_factory=dict)
     deleted_labels: dict[int, set[int]] = field(default_factory=dict)
+    dropped_spaces: set[int] = field(default_factory=set)
     items: int = 0
     format_version: int | None = None
 
@@ -84,6 +85,7 @@ class _StoreCheck:
             keys.PREDICTIONS: self._parse_predictions,
             keys.TOMBSTONE: self._parse_tombstone,
             keys.PAYLOAD: self._parse_payload,
+            keys.DROPPED_SPACE: self._parse_dropped_space,
         }
         for key, value in records:
             try:
@@ -104,6 +106,8 @@ class _StoreCheck:
             self.values[keys.DATABASE] = msgpack.packb([FORMAT_VERSION])
             self.report.format_version = FORMAT_VERSION
         for number, fields in spaces.items():
+            if number in self.report.dropped_spaces:
+                continue
             if keys.space_key(number) not in self.values:
                 self.report.findings.append(f"the record of space {number} is missing")
                 self.values[keys.space_key(number)] = msgpack.packb(fields)
@@ -191,6 +195,8 @@ class _StoreCheck:
         self, item_id: str, number: int, label: int, owners: Mapping[int, str]
     ) -> str | None:
         """Why an item cannot have the vector that its record names; None if it can."""
+        if number not in self.dims:
+            return "there is no such space"
         if owners.get(label) != item_id:
             return f"label {label} also belongs to item {owners.get(label)!r}"
         if (number, label) not in self.vectors:
@@ -218,11 +224,7 @@ class _StoreCheck:
 
     def _parse_item(self, key: bytes, value: bytes) -> None:
         item_id = key[1:].decode()
-        record = unpack_item(value, f"the record of item {item_id!r}")
-        unknown = set(record.labels) - set(self.dims)
-        if unknown:
-            raise CorruptRecord(f"it names spaces that do not exist: {sorted(unknown)}")
-        self.records[item_id] = record
+        self.records[item_id] = unpack_item(value, f"the record of item {item_id!r}")
 
     def _parse_label(self, key: bytes, value: bytes) -> None:
         self.label_ids[int.from_bytes(key[1:], "big")] = value.decode()
@@ -249,6 +251,9 @@ class _StoreCheck:
 
     def _parse_tombstone(self, key: bytes, _: bytes) -> None:
         self.tombstones.add((keys.space_of(key[:5]), keys.label_of(key)))
+
+    def _parse_dropped_space(self, key: bytes, _: bytes) -> None:
+        self.report.dropped_spaces.add(keys.space_of(key))
 
     def _parse_payload(self, key: bytes, value: bytes) -> None:
         unpack(value, "a payload", 2)
