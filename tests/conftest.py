@@ -22,6 +22,7 @@ SLOW = (
     "database/test_database_repeats.py",
     "database/test_model_lifecycle.py",
     "database/test_model_table.py",
+    "database/test_version_drops.py",
     "demo/test_digits.py",
     "demo/test_text_tour.py",
     "demo/test_tour.py",

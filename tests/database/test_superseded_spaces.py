@@ -13,6 +13,7 @@ from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import (
     ConfigError,
     CorruptRecord,
+    DeadlineExceeded,
     ModelUnavailable,
     ShuttingDown,
     UnknownModel,
@@ -80,6 +81,22 @@ def test_it_is_opened_once_by_many_threads(version):
         thread.join()
     assert version.opened == 1
     assert {id(space) for space in opened} == {id(version.space.opened)}
+
+
+def test_a_caller_that_leaves_does_not_wait_for_another_that_opens_it(version):
+    version.gate.clear()
+    opening = threading.Thread(target=version.space.open)
+    opening.start()
+    assert version.reached.wait(60)
+
+    def left():
+        raise DeadlineExceeded("the caller left")
+
+    with pytest.raises(DeadlineExceeded):
+        version.space.open(left)
+    version.gate.set()
+    opening.join()
+    assert version.space.open(left) is version.space.opened
 
 
 def test_what_is_removed_before_it_is_opened_is_not_found(version):

@@ -220,11 +220,13 @@ class Searcher:
 def _count_work(servings: Iterable[Serving], request: FindRequest, work: SearchWork) -> None:
     """Count the comparisons of a request. Raises InvalidRequest if there are too many.
 
-    Also raises ModelUnavailable if a model has no space to search.
+    Also raises ModelUnavailable if a model has no space to search, and DeadlineExceeded if the
+    caller leaves while another call opens one.
     """
     for serving in servings:
         k = rows_wanted(request.conditions)
-        work.add(len(request.queries), serving.searchable_space().rows_compared(k))
+        space = serving.searchable_space(work.check)
+        work.add(len(request.queries), space.rows_compared(k))
 
 
 def _kind(query: Query) -> str:

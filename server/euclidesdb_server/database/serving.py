@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -44,13 +45,13 @@ class Serving:
         space = self.space if self.earlier is None else self.earlier
         return None if space is None else space.record
 
-    def searchable_space(self) -> ModelSpace:
+    def searchable_space(self, check: Callable[[], None] = lambda: None) -> ModelSpace:
         """The space to search. Raises ModelUnavailable if there is none.
 
-        That of an earlier version is opened if it is not: see `SupersededSpace.open`.
+        That of an earlier version is opened if it is not: as `SupersededSpace.open`, also `check`.
         """
         if self.earlier is not None:
-            return self.earlier.open()
+            return self.earlier.open(check)
         if self.space is not None:
             return self.space
         reason = "" if self.model is None else self.model.state[1]

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,7 @@ class SpaceSizes:
                 rows[number] = count.rows
             except TimeoutError:
                 continue
-            except DatabaseError as error:
+            except (DatabaseError, CancelledError) as error:
                 log.warning("the rows of space %d cannot be counted: %s", number, error)
                 with self._lock:
                     self._counts.pop(number, None)  # the next call tries again

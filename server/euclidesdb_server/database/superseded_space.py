@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from euclidesdb_server.errors import DatabaseError, ModelUnavailable, StartupError, UnknownModel
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import SpaceRecord
+
+WAIT_INTERVAL: Final = 0.1
+"""Seconds between checks of a call that waits until another one has opened the space."""
 
 
 class SupersededSpace:
@@ -55,34 +59,22 @@ class SupersededSpace:
         """How often rows have been deleted: if it is the same as before, so are the rows."""
         return self._deletions
 
-    def open(self) -> ModelSpace:
+    def open(self, check: Callable[[], None] = lambda: None) -> ModelSpace:
         """The space, opened if it is not.
+
+        check: called from time to time while another thread opens it; may raise to stop waiting.
 
         Raises UnknownModel if it has been dropped, ModelUnavailable if no engine can search it,
         StorageError; the next call then tries again.
         """
         if self._space is not None and not self._dropped:
             return self._space
-        with self._opening:
-            with self._lock:
-                self._check_not_dropped()
-                if self._space is not None:
-                    return self._space
-                self._deleted_meanwhile = deleted = list[int]()
-            try:
-                space = self._open_space()
-                with self._lock:
-                    self._check_not_dropped()  # or rows may have been deleted before they were read
-                    space.delete(deleted)
-                    self._space = space
-                    return space
-            except DatabaseError as error:
-                self._check_not_dropped()
-                if isinstance(error, StartupError):
-                    raise ModelUnavailable(f"{self.name!r} cannot be opened: {error}") from error
-                raise
-            finally:
-                self._deleted_meanwhile = None
+        while not self._opening.acquire(timeout=WAIT_INTERVAL):
+            check()
+        try:
+            return self._opened()
+        finally:
+            self._opening.release()
 
     @property
     def name(self) -> str:
@@ -107,6 +99,27 @@ class SupersededSpace:
         """Wait until no thread is opening it."""
         with self._opening:
             pass
+
+    def _opened(self) -> ModelSpace:
+        with self._lock:
+            self._check_not_dropped()
+            if self._space is not None:
+                return self._space
+            self._deleted_meanwhile = deleted = list[int]()
+        try:
+            space = self._open_space()
+            with self._lock:
+                self._check_not_dropped()  # or rows may have been deleted before they were read
+                space.delete(deleted)
+                self._space = space
+                return space
+        except DatabaseError as error:
+            self._check_not_dropped()
+            if isinstance(error, StartupError):
+                raise ModelUnavailable(f"{self.name!r} cannot be opened: {error}") from error
+            raise
+        finally:
+            self._deleted_meanwhile = None
 
     def _check_not_dropped(self) -> None:
         if self._dropped:

@@ -62,9 +62,6 @@ class VersionDrops:
         )
         self._deleting = False
         self._closed = False
-        for number in store.space_table.dropped():
-            # a build that had begun before the drop may have left it
-            self._delete_segments(number)
         self._thread = threading.Thread(target=self._run, name="version-drops", daemon=True)
         self._thread.start()
 
@@ -101,6 +98,7 @@ class VersionDrops:
         self._thread.join()
 
     def _run(self) -> None:
+        self._delete_leftovers()
         while (dropped := self._next()) is not None:
             record, space = dropped
             try:
@@ -153,6 +151,18 @@ class VersionDrops:
         log.info(
             "version %r of model %r is deleted: %d rows", record.fingerprint, record.model, deleted
         )
+
+    def _delete_leftovers(self) -> None:
+        """Delete what a build has left that had been requested before its space was dropped."""
+        table = self._store.space_table
+        unfinished = {record.number for record in table.unfinished_drops()}
+        try:
+            for number in table.dropped():
+                self._delete_segments(number)
+                if number not in unfinished:
+                    self._store.space_data.delete_rest(number, self._check_open)
+        except (DatabaseError, OSError) as error:
+            log.warning("the rest of dropped versions is deleted at the next start: %s", error)
 
     def _wait_until_unused(self, space: SupersededSpace) -> None:
         """Wait until no thread writes segments of a space that has been dropped."""
