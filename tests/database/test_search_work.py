@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVectors
-from euclidesdb_server.database.search_work import BLOCK_PRODUCTS, MIN_QUERIES, SearchWork
+from euclidesdb_server.database.search_work import (
+    BLOCK_PRODUCTS,
+    MIN_QUERIES,
+    PAIR_PRODUCTS,
+    SearchWork,
+)
 from euclidesdb_server.database.space_search import SpaceQueries, SpaceSearch
 from euclidesdb_server.engines.annoy import AnnoyEngine, AnnoyOptions
 from euclidesdb_server.engines.exact import ExactEngine
@@ -79,7 +84,7 @@ def query_blocks(queries, rows, dim):
 def searched_in_blocks(database, request, call=CALL):
     """What the space answers in blocks of a tenth of the queries."""
     queries = request.queries.values
-    work = SearchWork(call, LIMIT, block_products=ROWS * DIM * QUERIES // 10 - 1)
+    work = SearchWork(call, LIMIT, block_products=ROWS * (DIM + PAIR_PRODUCTS) * QUERIES // 10)
     search = SpaceSearch(database.store, database.spaces["one"], request.conditions, work)
     return listed(search.answers(SpaceQueries(len(queries), queries, {})))
 
@@ -91,8 +96,8 @@ def test_blocks_cover_all_queries_with_bounded_work_in_each():
             covered = [query for block in blocks for query in range(queries)[block]]
             assert covered == list(range(queries))
             largest = max(block.stop - block.start for block in blocks)
-            enough = largest <= MIN_QUERIES * 2
-            assert enough or (largest - 1) * rows * 128 <= BLOCK_PRODUCTS
+            products = rows * (128 + PAIR_PRODUCTS)
+            assert largest <= MIN_QUERIES * 2 or (largest - 1) * products <= BLOCK_PRODUCTS
             assert len(blocks) == 1 or min(b.stop - b.start for b in blocks) >= MIN_QUERIES
             assert largest - min(b.stop - b.start for b in blocks) <= 1
 

@@ -169,7 +169,8 @@ class Searcher:
         item_ids: list[str | None] = []
         errors: dict[int, DatabaseError] = {}
         for position, (query, outputs) in enumerate(zip(queries, embedded, strict=True)):
-            work.check()
+            if isinstance(query, str):
+                work.check()
             try:
                 match query:
                     case DatabaseError():

@@ -50,14 +50,15 @@ class SpaceSearch:
         """The outcome of each query. Raises InvalidRequest, DeadlineExceeded, StorageError."""
         conditions = self.conditions
         k = rows_wanted(conditions, by_id=queries.item_ids is not None)
-        plain = queries.item_ids is None and conditions.ids_and_distances_only
-        post_filter = PostFilter(self.store, self.space, conditions, k, self.work)
+        post_filter = None
+        if queries.item_ids is not None or not conditions.ids_and_distances_only:
+            post_filter = PostFilter(self.store, self.space, conditions, k, self.work)
         counts: list[int] = []
         found: list[Neighbors] = []
         count, dim = queries.vectors.shape
         for block in self.work.blocks(count, self.space.rows_compared(k), dim):
             nearest = self.space.search(queries.vectors[block], k)
-            if plain:
+            if post_filter is None:
                 searched, width = nearest.distances.shape
                 counts += [width] * searched
                 found.append(Neighbors(nearest.ids, nearest.distances.ravel().tolist()))
