@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from euclidesdb_server.database.post_filter import PostFilter
 from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVectors
 from euclidesdb_server.database.search_work import (
     BLOCK_PRODUCTS,
@@ -136,13 +137,23 @@ def test_lookups_of_stored_items_end_when_the_caller_leaves(open_database):
         assert call.asked == 6
 
 
+def repeated_search(database, call=CALL, limit=LIMIT):
+    """What a filter answers that repeats a search, for 4 rows and then for 16, until it has 10."""
+    (query,) = many(1).queries.values
+    space = database.spaces["one"]
+    found = space.search(query[np.newaxis], 1)
+    work = SearchWork(call, limit)
+    post_filter = PostFilter(database.store, space, Conditions(10), 1, work)
+    return post_filter.answer(query, None, found.ids, found.distances[0].tolist())
+
+
 def test_repeated_searches_of_a_filter_end_when_the_caller_leaves(open_database):
     database = open_database()
-    asked = many(1, accepts=lambda item_id: item_id == "item 2999")
-    call = Leaving(after=3)
+    call = Leaving(after=2)
     with pytest.raises(DeadlineExceeded):
-        answered(database, asked, call)
-    assert len(answered(database, asked)[0][0]) == 1
+        repeated_search(database, call)
+    assert call.asked == 3
+    assert len(repeated_search(database, Leaving(after=3))) == 10
 
 
 def test_a_call_that_needs_too_many_comparisons_is_refused_with_the_numbers_and_the_key(
@@ -167,12 +178,10 @@ def test_the_comparisons_of_all_models_of_a_call_count_together(tmp_path):
 
 
 def test_repeated_searches_of_a_filter_count(open_database):
-    nothing = many(1, accepts=lambda _: False)
-    database = open_database(max_comparisons=3 * ROWS)
+    database = open_database()
+    assert len(repeated_search(database, limit=2 * ROWS)) == 10
     with pytest.raises(InvalidRequest, match="max_comparisons"):
-        answered(database, nothing)
-    enough = many(1, accepts=lambda _: True)
-    assert len(answered(database, enough)[0][0]) == 10
+        repeated_search(database, limit=2 * ROWS - 1)
 
 
 def test_an_approximate_index_is_not_taken_to_compare_every_row(open_database):
