@@ -368,3 +368,20 @@ class Client:
         request = pb.UnloadModelRequest(name=checks.text("name", name))
         connection = self._connection
         connection.call(connection.stub.UnloadModel, request, connection.bulk_timeout(timeout))
+
+    def drop_model_version(self, name: str, *, timeout: float | None = None) -> None:
+        """Delete a former version of a model with all its vectors. Items stay, with the rest.
+
+        When this returns, the version is gone, even if the server crashes; its disk space is freed
+        in the background. An item that has no other vector stays, too, with its attributes, its
+        metadata and what was kept of its image, text or tensor.
+
+        name: "model@fingerprint", as `models` lists it.
+        timeout: seconds; None: ten times the client's, as the call waits for a load in progress.
+
+        Never retried, like `load_model`. Raises UnknownModel, InvalidRequest if the version is in
+        service, NotAllowed.
+        """
+        request = pb.DropModelVersionRequest(name=checks.text("name", name))
+        connection = self._connection
+        connection.call(connection.stub.DropModelVersion, request, connection.bulk_timeout(timeout))

@@ -85,6 +85,7 @@ def model_info(message: pb.Model) -> ModelInfo:
         index=_index_info(message.index) if message.HasField("index") else None,
         items_run=message.items_run,
         batches_run=message.batches_run,
+        disk_bytes=message.disk_bytes,
     )
 
 

@@ -165,9 +165,11 @@ class ModelInfo:
     items: the number of items with a vector of this version.
     labels: class names of the predictions, if known.
     adopted: whether its space began with vectors imported from a database of EuclidesDB (C++).
-    index: the index of its space; None if it has no space.
+    index: the index of its space; None if it has no space, or if that is a former version's and has
+        not been searched since the server started. Its `engine` and `metric` are empty then.
     items_run, batches_run: the number of items that its program has run since it was loaded, and
         the number of batches they were in.
+    disk_bytes: about how many bytes its vectors and indexes take on disk.
     """
 
     name: str
@@ -185,3 +187,4 @@ class ModelInfo:
     index: IndexInfo | None = None
     items_run: int = 0
     batches_run: int = 0
+    disk_bytes: int = 0

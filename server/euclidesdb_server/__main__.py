@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "models": ("euclidesdb_server.commands.models", "server"),
     "model check": ("euclidesdb_server.commands.model_check", "server"),
     "model compare": ("euclidesdb_server.commands.model_compare", "server"),
+    "model drop": ("euclidesdb_server.commands.model_serving", "server"),
     "model export": ("euclidesdb_server.commands.export", "export"),
     "model load": ("euclidesdb_server.commands.model_serving", "server"),
     "model reload": ("euclidesdb_server.commands.model_serving", "server"),
@@ -71,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the models of a running server")
     models.add_argument("--address", default=DEFAULT_ADDRESS, help="default %(default)s")
 
-    _add_model_commands(commands.add_parser("model", help="check, compare, export, load models"))
+    _add_model_commands(
+        commands.add_parser("model", help="check, compare, export, load, drop models")
+    )
 
     verify = commands.add_parser(
         "verify", help="check all data in a folder that no server is using"
@@ -147,6 +150,7 @@ def _add_model_commands(model: argparse.ArgumentParser) -> None:
         ("load", "FOLDER", "serve a folder of the models folder, as a new model or a new version"),
         ("reload", "NAME", "load a model's folder again"),
         ("unload", "NAME", "stop serving a model; its items stay"),
+        ("drop", "NAME@FINGERPRINT", "delete a superseded version; its items stay"),
     ):
         change = actions.add_parser(action, help=f"on a running server, {does}")
         change.add_argument("name", metavar=takes)

@@ -6,6 +6,7 @@ reverse order of dependency.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from euclidesdb_server.database import (
     ModelLifecycle,
     ModelTable,
     Serving,
+    SpaceSizes,
+    SupersededSpace,
+    VersionDrops,
     superseded_serving,
 )
 from euclidesdb_server.engines import SearchEngine
@@ -52,7 +56,8 @@ log = logging.getLogger(__name__)
 class Server:
     """A running server; it serves from construction until `close`.
 
-    address: what it listens on; with the actual port if the configuration says port 0.
+    address: what it listens on; with the actual port if the configuration says port 0. drops: the
+    versions that are being deleted.
     """
 
     def __init__(
@@ -93,16 +98,13 @@ class Server:
             _report_problems(registry, config.models, strict=strict)
             sampler = RecallSampler(config.index.recall_interval)
             opened.callback(sampler.close)
-            opener = _SpaceOpener(
-                self._store, engines, folder / SEGMENTS_FOLDER, sampler, check_stop
-            )
-            models = ModelTable(_servings(self._store, registry, opener), registry.broken)
+            segments = folder / SEGMENTS_FOLDER
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
-            for space in models.spaces():
-                if space.lost_segment:
-                    compactor.request(space)
-                compactor.consider(space)
+            opener = _SpaceOpener(self._store, engines, segments, sampler, compactor, check_stop)
+            sizes = SpaceSizes(self._store, segments)
+            opened.callback(sizes.close)
+            models = ModelTable(_servings(self._store, registry, opener), registry.broken, sizes)
             cache_bytes = config.models.cache_mib * MIB
             self.database = FeatureDatabase(
                 self._store,
@@ -110,9 +112,12 @@ class Server:
                 Embedder(models, EmbeddingCache(cache_bytes) if cache_bytes else None),
                 compactor,
                 max_top_k=config.server.max_top_k,
+                max_comparisons=config.server.max_comparisons,
                 keep_payloads=config.database.keep_payloads,
             )
-            lifecycle = ModelLifecycle(registry, models, compactor, opener.of_model)
+            self.drops = VersionDrops(self._store, self.database.lock_items, segments)
+            opened.callback(self.drops.close)
+            lifecycle = ModelLifecycle(registry, models, compactor, opener.of_model, self.drops)
             rpc = RpcServer(self.database, lifecycle, config.server, stop_wanted.set)
             opened.callback(rpc.close)
             self.address = rpc.address
@@ -131,12 +136,13 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class _SpaceOpener:
-    """Opens the spaces of a store."""
+    """Opens the spaces of a store, and has segments built that they lack."""
 
     store: FeatureStore
     engines: Engines
     root: Path
     sampler: RecallSampler
+    compactor: Compactor
     check_stop: CheckStop
 
     def of_model(self, model: Model) -> ModelSpace:
@@ -149,9 +155,13 @@ class _SpaceOpener:
         """The space of a record; engine: None: the server's."""
         engine = engine or self.engines.for_dim(record.feature_dim)
         self.check_stop()
-        return ModelSpace(
+        space = ModelSpace(
             record, engine, self.store, self.root, self.sampler, check_stop=self.check_stop
         )
+        if space.lost_segment:
+            self.compactor.request(space)
+        self.compactor.consider(space)
+        return space
 
 
 def _servings(
@@ -159,7 +169,8 @@ def _servings(
 ) -> Iterator[Serving]:
     """What each name stands for at first: the models, and the spaces without a model.
 
-    A name without a model stands for the newest version of it that is stored.
+    A name without a model stands for the newest version of it that is stored. Other versions are
+    not opened.
     """
     records = store.spaces()
     known = {(record.model, record.fingerprint, record.feature_dim) for record in records}
@@ -177,12 +188,13 @@ def _servings(
             continue
         served = registry.models.get(record.model)
         same_length = served and served.folder.conf.feature_dim == record.feature_dim
-        space = opener.open(record, served.folder.engine if served and same_length else None)
+        engine = served.folder.engine if served and same_length else None
+        open_space = functools.partial(opener.open, record, engine)
         if record.model in names:
-            yield superseded_serving(space)
+            yield superseded_serving(SupersededSpace(record, open_space))
         else:
             names.add(record.model)
-            yield Serving(record.model, None, space)
+            yield Serving(record.model, None, open_space())
 
 
 def _versions(

@@ -108,6 +108,9 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
     def UnloadModel(self, request, context):  # noqa: N802  gRPC's name
         return self._answer("UnloadModel", request, context) or pb.UnloadModelReply()
 
+    def DropModelVersion(self, request, context):  # noqa: N802  gRPC's name
+        return self._answer("DropModelVersion", request, context) or pb.DropModelVersionReply()
+
     def _answer(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
         with self._lock:
             self.requests[method].append(request)

@@ -391,7 +391,9 @@ def test_a_call_of_many_has_ten_times_the_clients_timeout(db, server):
     db.find_similar_many(ids=["a"], model="m")
     db.load_model("m")
     db.unload_model("m")
-    for method in ("AddItems", "AddVectors", "FindSimilarBatch", "LoadModel", "UnloadModel"):
+    db.drop_model_version("m@f")
+    changes = ("LoadModel", "UnloadModel", "DropModelVersion")
+    for method in ("AddItems", "AddVectors", "FindSimilarBatch", *changes):
         assert 100 < server.seconds_left[method] <= 201  # gRPC rounds up to whole seconds
 
 

@@ -114,12 +114,17 @@ def test_a_reason_of_a_newer_server_falls_back_to_the_status_and_is_kept(db, ser
         lambda db: db.models(),
         lambda db: db.load_model("m"),
         lambda db: db.unload_model("m"),
+        lambda db: db.drop_model_version("m@f"),
     ],
-    ids=["add", "get", "remove", "find_similar", "find_similar_many", "models", "load", "unload"],
+    ids=[
+        *("add", "get", "remove", "find_similar", "find_similar_many", "models"),
+        *("load", "unload", "drop"),
+    ],
 )
 def test_no_call_leaks_an_error_of_grpc(db, server, call):
     reads = ("GetItem", "FindSimilar", "FindSimilarBatch", "ListModels")
-    for method in (*reads, "AddItem", "RemoveItem", "LoadModel", "UnloadModel"):
+    changes = ("AddItem", "RemoveItem", "LoadModel", "UnloadModel", "DropModelVersion")
+    for method in (*reads, *changes):
         server.script(method, Fault(Status.DATA_LOSS, "corrupt_record"))
     with pytest.raises(euclidesdb.CorruptRecord):
         call(db)

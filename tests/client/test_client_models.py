@@ -29,6 +29,17 @@ def test_unload_model_names_the_model(db, server):
     assert server.requests["UnloadModel"] == [pb.UnloadModelRequest(name="shoes")]
 
 
+def test_drop_model_version_names_the_version(db, server):
+    assert db.drop_model_version("shoes@f1") is None
+    assert server.requests["DropModelVersion"] == [pb.DropModelVersionRequest(name="shoes@f1")]
+
+
+def test_a_model_is_listed_with_the_disk_space_that_it_takes(db, server):
+    served = pb.Model(name="shoes", state=pb.MODEL_STATE_READY, disk_bytes=5 << 30)
+    server.script("ListModels", pb.ListModelsReply(models=[served]))
+    assert [info.disk_bytes for info in db.models()] == [5 << 30]
+
+
 def test_a_folder_that_cannot_be_served_is_rejected_with_the_servers_words(db, server):
     fault = Fault(grpc.StatusCode.FAILED_PRECONDITION, "model_rejected", "feature_dim is wrong")
     server.script("LoadModel", fault)
@@ -41,6 +52,7 @@ def test_a_folder_that_cannot_be_served_is_rejected_with_the_servers_words(db, s
     [
         ("LoadModel", lambda db: db.load_model("m", timeout=0.2)),
         ("UnloadModel", lambda db: db.unload_model("m", timeout=0.2)),
+        ("DropModelVersion", lambda db: db.drop_model_version("m@f", timeout=0.2)),
     ],
 )
 def test_a_load_that_takes_too_long_is_left_at_its_timeout(db, server, method, call):

@@ -178,6 +178,7 @@ def test_an_invalid_tensor_is_refused_and_named(db, server, tensor, error, text)
         (lambda db: db.load_model(5), TypeError, "folder must be a str"),
         (lambda db: db.load_model("m", timeout=0), ValueError, "positive number"),
         (lambda db: db.unload_model(None), TypeError, "name must be a str"),
+        (lambda db: db.drop_model_version(None), TypeError, "name must be a str"),
     ],
 )
 def test_an_invalid_query_is_refused_before_anything_is_sent(db, server, call, error, text):

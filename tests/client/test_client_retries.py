@@ -47,6 +47,7 @@ def test_a_read_is_given_up_after_four_attempts(db, server):
         ("AddVectors", lambda db: db.add_vectors(["a"], [[1]], model="m")),
         ("LoadModel", lambda db: db.load_model("m")),
         ("UnloadModel", lambda db: db.unload_model("m")),
+        ("DropModelVersion", lambda db: db.drop_model_version("m@f")),
     ],
 )
 def test_a_write_is_never_repeated(db, server, method, call):

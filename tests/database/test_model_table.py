@@ -9,6 +9,7 @@ import pytest
 from euclidesdb_server.database.leases import Leases
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.serving import Serving, superseded_serving
+from euclidesdb_server.database.superseded_space import SupersededSpace
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import InvalidRequest, ModelUnavailable, UnknownModel
 from euclidesdb_server.index import ModelSpace
@@ -95,7 +96,7 @@ def test_a_withdrawn_model_leaves_its_space_to_be_searched(table, database):
 
 
 def test_superseded_spaces_are_listed_as_long_as_they_have_items(database):
-    table = ModelTable([superseded_serving(database.spaces["color"])], {})
+    table = ModelTable([superseded_serving(SupersededSpace.of(database.spaces["color"]))], {})
     assert table.statuses() == ()
     database.add("a", color=[0] * 12)
     (status,) = table.statuses()

@@ -23,7 +23,7 @@ class FaultyDatabase:
     def _fail(self, *_: Any, **__: Any) -> NoReturn:
         raise self.fault
 
-    add = get = remove = find_similar = list_models = compact = load = unload = _fail
+    add = get = remove = find_similar = list_models = compact = load = unload = drop = _fail
 
 
 class FaultyServer:

@@ -47,6 +47,7 @@ CALLS = {
     "ListModels": v1.ListModelsRequest(),
     "LoadModel": v1.LoadModelRequest(folder="m"),
     "UnloadModel": v1.UnloadModelRequest(name="m"),
+    "DropModelVersion": v1.DropModelVersionRequest(name="m@f"),
     "AddImage": legacy.AddImageRequest(),
     "FindSimilarImage": legacy.FindSimilarImageRequest(),
     "FindSimilarImageById": legacy.FindSimilarImageByIdRequest(),

@@ -39,6 +39,7 @@ def test_the_kind_bytes_of_format_1_never_change():
         "PREDICTIONS": "07",
         "TOMBSTONE": "08",
         "PAYLOAD": "09",
+        "DROPPED_SPACE": "0c",
     }
 
 

@@ -133,7 +133,7 @@ PAYLOAD = msgpack.packb(["text", b"hello"])
         (keys.label_key(7), b"a", "label 7 of item 'a' is not in use"),
         (keys.label_key(7) + b"more", b"a", "cannot be parsed"),
         (keys.item_key("b"), msgpack.packb([1]), "should have 6 fields"),
-        (keys.item_key("b"), ItemRecord(labels={9: 1}).packed(), "spaces that do not exist: [9]"),
+        (keys.item_key("b"), ItemRecord(labels={9: 1}).packed(), "there is no such space"),
         (keys.item_key("b"), ItemRecord(labels={1: -1}).packed(), "labels that cannot exist: [-1]"),
         (keys.item_key("0"), ItemRecord(labels={1: 1}).packed(), "also belongs to item 'a'"),
         (keys.item_key("a"), ItemRecord(labels={1: 1, 2: 1}, payload_label=3).packed(), "payload"),

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from euclidesdb_server.config.server import IndexConfig, ModelsConfig
+from euclidesdb_server.config.server import IndexConfig, ModelsConfig, ServerConfig
 from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.feature_database import FeatureDatabase
 from euclidesdb_server.database.model_table import ModelTable
@@ -46,6 +46,9 @@ class Patient:
     def time_remaining(self) -> float | None:
         return None
 
+    def is_active(self) -> bool:
+        return True
+
     def on_done(self, callback: Callable[[], object]) -> None:
         pass
 
@@ -76,6 +79,7 @@ class Database:
         index: IndexConfig = SELDOM,
         keep_payloads: bool = True,
         max_top_k: int = 1000,
+        max_comparisons: int = ServerConfig().max_comparisons,
         fingerprint: str = "version 1",
         sync: bool = False,
         cache: EmbeddingCache | None = None,
@@ -107,6 +111,7 @@ class Database:
             Embedder(self.models, cache),
             self.compactor,
             max_top_k=max_top_k,
+            max_comparisons=max_comparisons,
             keep_payloads=keep_payloads,
         )
 

@@ -335,7 +335,7 @@ class ListModelsReply(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "state", "reason", "input", "feature_dim", "prediction_dim", "fingerprint", "engine", "metric", "items", "labels", "adopted", "index", "items_run", "batches_run")
+    __slots__ = ("name", "state", "reason", "input", "feature_dim", "prediction_dim", "fingerprint", "engine", "metric", "items", "labels", "adopted", "index", "items_run", "batches_run", "disk_bytes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -351,6 +351,7 @@ class Model(_message.Message):
     INDEX_FIELD_NUMBER: _ClassVar[int]
     ITEMS_RUN_FIELD_NUMBER: _ClassVar[int]
     BATCHES_RUN_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: ModelState
     reason: str
@@ -366,7 +367,8 @@ class Model(_message.Message):
     index: Index
     items_run: int
     batches_run: int
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., reason: _Optional[str] = ..., input: _Optional[str] = ..., feature_dim: _Optional[int] = ..., prediction_dim: _Optional[int] = ..., fingerprint: _Optional[str] = ..., engine: _Optional[str] = ..., metric: _Optional[str] = ..., items: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., adopted: _Optional[bool] = ..., index: _Optional[_Union[Index, _Mapping]] = ..., items_run: _Optional[int] = ..., batches_run: _Optional[int] = ...) -> None: ...
+    disk_bytes: int
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., reason: _Optional[str] = ..., input: _Optional[str] = ..., feature_dim: _Optional[int] = ..., prediction_dim: _Optional[int] = ..., fingerprint: _Optional[str] = ..., engine: _Optional[str] = ..., metric: _Optional[str] = ..., items: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., adopted: _Optional[bool] = ..., index: _Optional[_Union[Index, _Mapping]] = ..., items_run: _Optional[int] = ..., batches_run: _Optional[int] = ..., disk_bytes: _Optional[int] = ...) -> None: ...
 
 class Index(_message.Message):
     __slots__ = ("description", "indexed_rows", "unindexed_rows", "building", "recall", "recall_samples")
@@ -405,5 +407,15 @@ class UnloadModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class UnloadModelReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DropModelVersionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DropModelVersionReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -88,6 +88,11 @@ class FeatureDatabaseStub:
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelReply.FromString,
                 _registered_method=True)
+        self.DropModelVersion = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/DropModelVersion',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.DropModelVersionRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.DropModelVersionReply.FromString,
+                _registered_method=True)
 
 
 class FeatureDatabaseServicer:
@@ -171,6 +176,15 @@ class FeatureDatabaseServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DropModelVersion(self, request, context):
+        """Deletes a former version of a model with all its vectors; items stay. When the reply arrives,
+        the version is gone, even after a crash; its disk space is freed in the background. The
+        server's configuration may forbid this call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureDatabaseServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -223,6 +237,11 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     servicer.UnloadModel,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelReply.SerializeToString,
+            ),
+            'DropModelVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropModelVersion,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.DropModelVersionRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.DropModelVersionReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -499,6 +518,33 @@ class FeatureDatabase:
             '/euclidesdb.v1.FeatureDatabase/UnloadModel',
             euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.UnloadModelReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropModelVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/DropModelVersion',
+            euclidesdb__protos_dot_v1_dot_database__pb2.DropModelVersionRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.DropModelVersionReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,4 +1,4 @@
-"""`euclidesdb model load | reload | unload`: change the models of a running server."""
+"""`euclidesdb model load | reload | unload | drop`: change the models of a running server."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def run(options: argparse.Namespace) -> int:
                     result = _description(client.load_model(options.name))
                 case "reload":
                     result = _description(client.reload_model(options.name))
+                case "drop":
+                    client.drop_model_version(options.name)
+                    result = (
+                        f"version {options.name!r} is dropped; its disk space is freed in the "
+                        "background"
+                    )
                 case _:
                     client.unload_model(options.name)
                     result = f"model {options.name!r} is unloaded; its items are kept"

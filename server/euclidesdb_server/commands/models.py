@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Final
 
 import euclidesdb
 
-COLUMNS = "{:20} {:12} {:>12} {:>9}  {:12} {:14} {:>12}  {:24} {}"
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+COLUMNS = "{:20} {:12} {:>12} {:>9} {:>10}  {:12} {:14} {:>12}  {:24} {}"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
             "state",
             "feature_dim",
             "items",
+            "disk",
             "engine",
             "metric",
             "recall",
@@ -38,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
                 model.state,
                 model.feature_dim,
                 model.items,
+                _disk(model.disk_bytes),
                 model.engine,
                 model.metric,
                 _recall(model.index),
@@ -46,6 +52,12 @@ def run(options: argparse.Namespace) -> int:
             ).rstrip()
         )
     return 0 if any(model.state == "ready" for model in models) else 1
+
+
+def _disk(size: int) -> str:
+    if not size:
+        return ""
+    return f"{size / MIB:,.1f} MiB" if size < GIB else f"{size / GIB:,.1f} GiB"
 
 
 def _recall(index: euclidesdb.IndexInfo | None) -> str:

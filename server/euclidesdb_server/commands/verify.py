@@ -118,7 +118,12 @@ def _check_store(
 def _report(folder: Path, report: StoreReport, findings: list[str]) -> list[Path]:
     """Check the segments and print all findings; returns the segments that cannot be used."""
     segments = [
-        *check_segments(folder / SEGMENTS_FOLDER, report.live_labels, report.deleted_labels)
+        *check_segments(
+            folder / SEGMENTS_FOLDER,
+            report.live_labels,
+            report.deleted_labels,
+            report.dropped_spaces,
+        )
     ]
     findings += [f"{path}: {reason}" for path, reason in segments]
     for finding in findings:

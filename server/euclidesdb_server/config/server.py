@@ -36,8 +36,10 @@ class ServerConfig:
     """The number of calls served concurrently; a waiting call occupies a thread."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB
     max_top_k: Annotated[int, Ge(1)] = 1000
+    max_comparisons: Annotated[int, Ge(1)] = 1_000_000_000_000
+    """The most comparisons of a query with a row in one search call."""
     allow_model_changes: bool | None = None
-    """Whether calls may load and unload models; None: only on a loopback address."""
+    """Whether calls may load, unload and drop models; None: only on a loopback address."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
     """Seconds that calls in progress have to finish when the server stops."""
 

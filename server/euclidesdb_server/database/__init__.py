@@ -1,4 +1,4 @@
-"""The use cases: add, get, remove, find similar, load and unload models.
+"""The use cases: add, get, remove, find similar, load, unload and drop models.
 
 Promises: when `add` returns, the item is on disk and in the next search; when `remove` returns, it
 is in no answer; nothing is written for an item that is refused; a call sees one version of each
@@ -10,6 +10,9 @@ from euclidesdb_server.database.feature_database import FeatureDatabase
 from euclidesdb_server.database.model_lifecycle import ModelLifecycle
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.serving import Serving, superseded_serving
+from euclidesdb_server.database.space_sizes import SpaceSizes
+from euclidesdb_server.database.superseded_space import SupersededSpace
+from euclidesdb_server.database.version_drops import VersionDrops
 
 __all__ = [
     "Embedder",
@@ -17,5 +20,8 @@ __all__ = [
     "ModelLifecycle",
     "ModelTable",
     "Serving",
+    "SpaceSizes",
+    "SupersededSpace",
+    "VersionDrops",
     "superseded_serving",
 ]

@@ -7,7 +7,7 @@ is written, and nothing changes, for an item that is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
@@ -78,13 +78,16 @@ class FeatureDatabase:
         compactor: Compactor,
         *,
         max_top_k: int,
+        max_comparisons: int,
         keep_payloads: bool,
     ) -> None:
         self._store = store
         self._models = models
         self._embedder = embedder
         self._compactor = compactor
-        self._searcher = Searcher(store, models, embedder, max_top_k=max_top_k)
+        self._searcher = Searcher(
+            store, models, embedder, max_top_k=max_top_k, max_comparisons=max_comparisons
+        )
         self._writer = Writer(store, models, compactor, keep_payloads=keep_payloads)
 
     def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
@@ -152,6 +155,7 @@ class FeatureDatabase:
             embeddings = tuple(
                 self._stored_embedding(reader, number, label, include_arrays=include_arrays)
                 for number, label in sorted(record.labels.items())
+                if not self._store.space_table.is_dropped(number)
             )
             payload = None
             if include_payload and record.payload_label is not None:
@@ -165,6 +169,10 @@ class FeatureDatabase:
         """
         check_id(item_id)
         self._writer.remove(item_id)
+
+    def lock_items(self, ids: Sequence[str]) -> AbstractContextManager[None]:
+        """As `Writer.lock_items`."""
+        return self._writer.lock_items(ids)
 
     def find_similar(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
         """The items nearest to each query in the space of each model, in the order of the models.

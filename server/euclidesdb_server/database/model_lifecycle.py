@@ -3,7 +3,7 @@
 A new version serves once it has passed its load check; if it fails, the old one goes on serving.
 A call is answered by the version that it resolved, even if that is replaced meanwhile, unless it
 waits for its model for more than a minute after that. The vectors of the old version can still be
-searched, as `model@fingerprint`.
+searched, as `model@fingerprint`, until that version is dropped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Final
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.database.results import ModelStatus
-from euclidesdb_server.database.serving import Serving, status_of
+from euclidesdb_server.database.serving import Serving
+from euclidesdb_server.database.version_drops import VersionDrops
 from euclidesdb_server.errors import (
     DeadlineExceeded,
     ModelLoadError,
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 class ModelLifecycle:
     """Thread-safe: one change after the other.
 
-    open_space: opens the space of a model's version.
+    open_space: opens the space of a model's version. drops: deletes versions.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class ModelLifecycle:
         models: ModelTable,
         compactor: Compactor,
         open_space: Callable[[Model], ModelSpace],
+        drops: VersionDrops,
     ) -> None:
         self._registry = registry
         self._models = models
         self._compactor = compactor
         self._open_space = open_space
+        self._drops = drops
         self._changing = threading.Lock()
 
     def load(self, folder: str, call: Call) -> ModelStatus:
@@ -81,7 +84,7 @@ class ModelLifecycle:
             if before is not None:
                 self._retire(before)
             log.info("model %r is loaded from folder %r", model.folder.conf.name, folder)
-            return status_of(self._models.resolve(model.folder.conf.name))
+            return self._models.status(model.folder.conf.name)
         finally:
             self._changing.release()
 
@@ -97,6 +100,19 @@ class ModelLifecycle:
         with self._changing:
             self._retire(self._models.withdraw(name))
         log.info("model %r is unloaded", name)
+
+    def drop(self, name: str) -> None:
+        """Delete a superseded version with all its vectors, and serve it no longer.
+
+        When this returns, no call finds the version any more, even after a crash. Its disk space is
+        freed in the background. Items stay, even those that have no other vector.
+
+        Raises UnknownModel, InvalidRequest (the version is in service), StorageError.
+        """
+        with self._changing:
+            space = self._models.earlier_version(name)
+            self._drops.begin(space)
+            self._models.forget(space)
 
     def _wait(self, model: Model, call: Call) -> None:
         """Wait until a model is ready. Raises unless it is in time."""
@@ -120,7 +136,10 @@ class ModelLifecycle:
                 "feature_dim, engine or engine options; to change these, restart the server"
             )
         try:
-            return self._open_space(model) if space is None else space
+            if space is not None:
+                self._drops.keep(space.record.number)
+                return space
+            return self._open_space(model)
         except StartupError as error:
             raise ModelRejected(f"model {name!r}: {error}") from error
 

@@ -11,26 +11,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from euclidesdb_server.database.model_listing import listed, sized_status
 from euclidesdb_server.database.results import ModelStatus
-from euclidesdb_server.database.serving import (
-    Serving,
-    status_of,
-    superseded_name,
-    superseded_serving,
-)
-from euclidesdb_server.errors import ModelUnavailable, UnknownModel
+from euclidesdb_server.database.serving import Serving, superseded_serving
+from euclidesdb_server.database.space_sizes import SpaceSizes
+from euclidesdb_server.database.superseded_space import SupersededSpace, superseded_name
+from euclidesdb_server.errors import InvalidRequest, ModelUnavailable, UnknownModel
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.inference import Model
-from euclidesdb_server.values.status import ModelState
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """One moment of the table. broken: why a model folder is not served, by folder name."""
+    """One moment of the table.
+
+    broken: why a model folder is not served, by folder name. spaces, earlier: by number, those of
+    the names that are served, and those of earlier versions.
+    """
 
     servings: Mapping[str, Serving]
     broken: Mapping[str, str]
     spaces: Mapping[int, ModelSpace]
+    earlier: Mapping[int, SupersededSpace]
 
 
 class Leased:
@@ -58,11 +60,18 @@ class Leased:
 class ModelTable:
     """The servings by name. Thread-safe; readers need no lock, as a change is one assignment.
 
-    broken: why a model folder cannot be served, by folder name.
+    broken: why a model folder cannot be served, by folder name. sizes: of the spaces, as `listed`
+    takes them.
     """
 
-    def __init__(self, servings: Iterable[Serving], broken: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        servings: Iterable[Serving],
+        broken: Mapping[str, str],
+        sizes: SpaceSizes | None = None,
+    ) -> None:
         self._changing = threading.Lock()
+        self._sizes = sizes
         self._assign(servings, broken)
 
     def resolve(self, name: str) -> Serving:
@@ -128,18 +137,44 @@ class ModelTable:
         return chosen or [each for each, _ in searchable]
 
     def spaces(self) -> list[ModelSpace]:
-        """Every space, those of superseded versions included."""
-        return [*self._state.spaces.values()]
+        """Every space that is open, those of superseded versions included."""
+        state = self._state
+        earlier = [space for each in state.earlier.values() if (space := each.opened) is not None]
+        return [*state.spaces.values(), *earlier]
 
     def space_numbered(self, number: int) -> ModelSpace | None:
         """The space of that number; None if it is not open."""
-        return self._state.spaces.get(number)
+        state = self._state
+        earlier = state.earlier.get(number)
+        return state.spaces.get(number) if earlier is None else earlier.opened
+
+    def delete_rows(self, number: int, labels: Sequence[int]) -> ModelSpace | None:
+        """Delete rows of a space that the store has deleted; those that a search could return.
+
+        Returns the space if it is open.
+        """
+        state = self._state
+        if (earlier := state.earlier.get(number)) is not None:
+            earlier.delete(labels)
+            return earlier.opened
+        space = state.spaces.get(number)
+        if space is not None:
+            space.delete(labels)
+        return space
 
     def space_of_version(self, model: str, fingerprint: str) -> ModelSpace | None:
-        """The space of a model version; None if there is none yet."""
-        for space in self.spaces():
-            if (space.record.model, space.record.fingerprint) == (model, fingerprint):
+        """The space of a model version, opened if it is not; None if there is none yet.
+
+        Raises what `SupersededSpace.open` raises.
+        """
+        state = self._state
+        version = (model, fingerprint)
+        for space in state.spaces.values():
+            if (space.record.model, space.record.fingerprint) == version:
                 return space
+        for earlier in state.earlier.values():
+            if (earlier.record.model, earlier.record.fingerprint) == version:
+                return earlier.open()
         return None
 
     def superseded_name(self, model: str, fingerprint: str) -> str | None:
@@ -161,10 +196,10 @@ class ModelTable:
             servings = {
                 key: each
                 for key, each in state.servings.items()
-                if not (each.superseded and each.space is space)
+                if each.earlier is None or each.earlier.record.number != space.record.number
             }
             if before is not None and before.space is not None and before.space is not space:
-                superseded = superseded_serving(before.space)
+                superseded = superseded_serving(SupersededSpace.of(before.space))
                 servings[superseded.name] = superseded
             servings[name] = Serving(name, model, space)
             broken = {key: reason for key, reason in state.broken.items() if key != folder}
@@ -187,20 +222,43 @@ class ModelTable:
             self._assign(servings.values(), state.broken)
         return before
 
+    def earlier_version(self, name: str) -> SupersededSpace:
+        """The space of an earlier version.
+
+        Raises UnknownModel if there is no such version, InvalidRequest if it is not an earlier one.
+        """
+        servings = self._servings()
+        for serving in servings:
+            if serving.name == name and serving.earlier is not None:
+                return serving.earlier
+        for serving in servings:
+            record = serving.record
+            version = None if record is None else superseded_name(record.model, record.fingerprint)
+            if name in (serving.name, version):
+                raise InvalidRequest(
+                    f"{name!r} is not a superseded version: {serving.name!r} stands for it, so it "
+                    "cannot be dropped"
+                )
+        known = ", ".join(repr(each.name) for each in servings if each.superseded) or "none"
+        raise UnknownModel(f"no version {name!r}; the superseded versions are: {known}")
+
+    def forget(self, space: SupersededSpace) -> None:
+        """Serve an earlier version no longer."""
+        with self._changing:
+            state = self._state
+            servings = [each for each in state.servings.values() if each.earlier is not space]
+            self._assign(servings, state.broken)
+
+    def status(self, name: str) -> ModelStatus:
+        """What a name stands for now. Raises what `resolve` raises."""
+        return sized_status(self.resolve(name), self._sizes)
+
     def statuses(self) -> tuple[ModelStatus, ...]:
         """Everything that has a name, by name: the models served, the folders that cannot be
         served with the reason, and the spaces of models and versions that are served no longer.
         """
         state = self._state
-        statuses = [
-            ModelStatus(name=name, state=ModelState.QUARANTINED, reason=reason)
-            for name, reason in state.broken.items()
-        ]
-        for serving in state.servings.values():
-            # an empty space of an earlier version is of no interest
-            if not serving.superseded or (serving.space is not None and len(serving.space)):
-                statuses.append(status_of(serving))
-        return tuple(sorted(statuses, key=lambda status: status.name))
+        return listed(state.servings.values(), state.broken, self._sizes)
 
     def _servings(self) -> Sequence[Serving]:
         return sorted(self._state.servings.values(), key=lambda serving: serving.name)
@@ -212,4 +270,9 @@ class ModelTable:
             for serving in by_name.values()
             if serving.space is not None
         }
-        self._state = _State(by_name, dict(broken), spaces)
+        earlier = {
+            serving.earlier.record.number: serving.earlier
+            for serving in by_name.values()
+            if serving.earlier is not None
+        }
+        self._state = _State(by_name, dict(broken), spaces, earlier)

@@ -14,6 +14,7 @@ import numpy as np
 
 from euclidesdb_server.database.requests import Conditions
 from euclidesdb_server.database.results import Neighbors
+from euclidesdb_server.database.search_work import SearchWork
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Vector
@@ -27,13 +28,14 @@ GROWTH: Final = 4
 class PostFilter:
     """Applies the conditions of one search in one space.
 
-    k: how many rows the space was searched for first.
+    k: how many rows the space was searched for first. work: of the call.
     """
 
     store: FeatureStore
     space: ModelSpace
     conditions: Conditions
     k: int
+    work: SearchWork
 
     def answer(
         self,
@@ -49,14 +51,18 @@ class PostFilter:
 
         All rows are read in one search at a time, so an item that is written meanwhile is found
         either as it was or as it is, never twice.
+
+        Raises InvalidRequest, DeadlineExceeded as `SearchWork` does.
         """
         k = self.k
         while True:
+            self.work.check()
             neighbors = self._matching(vector, item_id, ids, distances)
             complete = len(neighbors) >= self.conditions.top_k or len(ids) < k
             if complete or self._beyond_limit(distances):
                 return neighbors.first(self.conditions.top_k)
             k *= GROWTH
+            self.work.add(1, self.space.rows_compared(k))
             found = self.space.search(vector[np.newaxis], k)
             ids, distances = found.ids, found.distances[0].tolist()
 

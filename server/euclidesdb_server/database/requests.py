@@ -18,6 +18,9 @@ class Call(Protocol):
     def time_remaining(self) -> float | None:
         """Seconds until the caller's deadline; None if it set none."""
 
+    def is_active(self) -> bool:
+        """Whether the caller still waits: it has not left, and its deadline has not passed."""
+
     def on_done(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the call ends, for whatever reason; at once if it has ended."""
 

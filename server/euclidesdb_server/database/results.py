@@ -132,7 +132,7 @@ class ModelStatus:
     """The state of a model, and of its space, as `list_models` shows it.
 
     adopted: the space began with vectors of EuclidesDB (C++). items_run, batches_run: what its
-    program ran since it was loaded.
+    program ran since it was loaded. disk_bytes: about how much the space takes on disk.
     """
 
     name: str
@@ -150,6 +150,7 @@ class ModelStatus:
     index: IndexStatus | None = None
     items_run: int = 0
     batches_run: int = 0
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Searcher: from queries to the items most similar to them.
 
-All queries of a call are answered in one search of each space. Conditions that the
-index knows nothing of are applied after the search (`post_filter`).
+It chooses the models and turns each query into a vector; `space_search` answers all queries of a
+call in one space. What a call may cost is counted first, and it ends when its caller has left
+(`search_work`).
 """
 
 from __future__ import annotations
@@ -9,15 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import chain
 from typing import Final
 
 import numpy as np
 
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
 from euclidesdb_server.database.model_table import ModelTable
-from euclidesdb_server.database.post_filter import PostFilter
 from euclidesdb_server.database.requests import (
     Call,
     Conditions,
@@ -26,13 +24,15 @@ from euclidesdb_server.database.requests import (
     ModelVectors,
     Query,
 )
-from euclidesdb_server.database.results import Answers, ModelAnswer, Neighbors
+from euclidesdb_server.database.results import ModelAnswer
+from euclidesdb_server.database.search_work import SearchWork
 from euclidesdb_server.database.serving import Serving
+from euclidesdb_server.database.space_search import SpaceQueries, SpaceSearch, rows_wanted
 from euclidesdb_server.database.validation import check_id, check_vector, check_vectors
 from euclidesdb_server.errors import DatabaseError, InvalidRequest, UnknownItem
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
-from euclidesdb_server.values.arrays import Matrix, Vector
+from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.payload import Payload
 
 MAX_NEIGHBORS: Final = 1_000_000
@@ -41,56 +41,52 @@ MAX_NEIGHBORS: Final = 1_000_000
 NO_EMBEDDINGS: Final[Embeddings] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _SpaceQueries:
-    """The queries of a search in one space.
-
-    vectors: of the queries that can be searched, in order, shape (n, feature_dim). errors: why
-    the others cannot, by position among all `count` queries. item_ids: the stored item that each
-    vector is of; None if all are of none.
-    """
-
-    count: int
-    vectors: Matrix
-    errors: dict[int, DatabaseError]
-    item_ids: Sequence[str | None] | None = None
-
-
 class Searcher:
     """Answers FindRequests. Thread-safe."""
 
     def __init__(
-        self, store: FeatureStore, models: ModelTable, embedder: Embedder, *, max_top_k: int
+        self,
+        store: FeatureStore,
+        models: ModelTable,
+        embedder: Embedder,
+        *,
+        max_top_k: int,
+        max_comparisons: int,
     ) -> None:
         self._store = store
         self._models = models
         self._embedder = embedder
         self._max_top_k = max_top_k
+        self._max_comparisons = max_comparisons
 
     def find(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
         """An answer for each model; see `FeatureDatabase.find_similar`."""
         self._check(request.conditions, len(request.queries))
-        chosen = [] if request.models else self._models_for(request.queries)
+        work = SearchWork(call, self._max_comparisons)
+        chosen = [] if request.models else self._models_for(request.queries, work)
         names = [*dict.fromkeys(request.models)] or [serving.name for serving in chosen]
         if isinstance(request.queries, ModelVectors):
             _check_single(names)
             serving = self._models.resolve(names[0])
-            space = serving.searchable_space()
-            return (self._search(serving, self._columns(space, request.queries), request),)
+            _count_work([serving], request, work)
+            columns = self._columns(serving.searchable_space(), request.queries)
+            return (self._search(serving, columns, request, work),)
         tasks = request.queries
         if any(isinstance(query, Payload) for query in tasks):
             with self._models.lease(names) as leased:
                 servings = [leased.get(name) for name in names]
                 if chosen:  # one of them may have been unloaded since
                     servings = [each for each in servings if each.model is not None] or servings
-                for serving in servings:
-                    serving.searchable_space()  # raises before any model runs
+                _count_work(servings, request, work)  # raises before any model runs
                 embedded = self._embedded(tasks, servings, call)
         else:
             servings = chosen or [self._models.resolve(name) for name in names]
+            _count_work(servings, request, work)
             embedded = [NO_EMBEDDINGS] * len(tasks)
         return tuple(
-            self._search(serving, self._queries(place, servings, tasks, embedded), request)
+            self._search(
+                serving, self._queries(place, servings, tasks, embedded, work), request, work
+            )
             for place, serving in enumerate(servings)
         )
 
@@ -106,7 +102,9 @@ class Searcher:
                 f"{MAX_NEIGHBORS:,} neighbors: split them into several calls"
             )
 
-    def _models_for(self, queries: Sequence[Query | DatabaseError] | ModelVectors) -> list[Serving]:
+    def _models_for(
+        self, queries: Sequence[Query | DatabaseError] | ModelVectors, work: SearchWork
+    ) -> list[Serving]:
         """The models to search if the request names none.
 
         For raw items: those that are ready and take their kind; for stored items: those served now
@@ -129,24 +127,25 @@ class Searcher:
         (kind,) = kinds
         if kind != "id":
             return self._models.servings_for(kind)
-        return self._models_with([query for query in readable if isinstance(query, str)])
+        return self._models_with([query for query in readable if isinstance(query, str)], work)
 
-    def _models_with(self, ids: Sequence[str]) -> list[Serving]:
+    def _models_with(self, ids: Sequence[str], work: SearchWork) -> list[Serving]:
         """The models served now that have a vector of one of the items; all if there are none."""
         spaces: set[int] = set()
         for item_id in ids:
+            work.check()
             with suppress(DatabaseError):  # its own outcome will tell
                 check_id(item_id)
                 record = self._store.item(item_id)
                 spaces.update(() if record is None else record.labels)
         return self._models.servings_with(spaces)
 
-    def _columns(self, space: ModelSpace, queries: ModelVectors) -> _SpaceQueries:
+    def _columns(self, space: ModelSpace, queries: ModelVectors) -> SpaceQueries:
         errors = check_vectors(space.record, queries.values, queries.fingerprint, self._models)
         vectors = queries.values
         if errors:
             vectors = np.delete(vectors, [*errors], axis=0)
-        return _SpaceQueries(len(queries), vectors, errors)
+        return SpaceQueries(len(queries), vectors, errors)
 
     def _embedded(
         self, queries: Sequence[Query | DatabaseError], servings: Sequence[Serving], call: Call
@@ -162,13 +161,16 @@ class Searcher:
         servings: Sequence[Serving],
         queries: Sequence[Query | DatabaseError],
         embedded: Sequence[Embeddings | DatabaseError],
-    ) -> _SpaceQueries:
+        work: SearchWork,
+    ) -> SpaceQueries:
         """Each query as a vector in the space of `servings[place]`, or why there is none."""
         space = servings[place].searchable_space()
         vectors: list[Vector] = []
         item_ids: list[str | None] = []
         errors: dict[int, DatabaseError] = {}
         for position, (query, outputs) in enumerate(zip(queries, embedded, strict=True)):
+            if isinstance(query, str):
+                work.check()
             try:
                 match query:
                     case DatabaseError():
@@ -190,7 +192,7 @@ class Searcher:
         matrix = (
             np.stack(vectors) if vectors else np.empty((0, space.record.feature_dim), np.float32)
         )
-        return _SpaceQueries(len(queries), matrix, errors, item_ids if any(item_ids) else None)
+        return SpaceQueries(len(queries), matrix, errors, item_ids if any(item_ids) else None)
 
     def _stored_vector(self, item_id: str, space: ModelSpace) -> Vector:
         check_id(item_id)
@@ -207,59 +209,25 @@ class Searcher:
             missing = label  # the item was written between the two reads: read it again
 
     def _search(
-        self, serving: Serving, queries: _SpaceQueries, request: FindRequest
+        self, serving: Serving, queries: SpaceQueries, request: FindRequest, work: SearchWork
     ) -> ModelAnswer:
         space = serving.searchable_space()
-        answers = self._answers(space, queries, request.conditions)
+        answers = SpaceSearch(self._store, space, request.conditions, work).answers(queries)
         return ModelAnswer(
             serving.name, space.record.fingerprint, space.engine.name, space.metric, answers
         )
 
-    def _answers(
-        self, space: ModelSpace, queries: _SpaceQueries, conditions: Conditions
-    ) -> Answers:
-        # the item that a query is about is among the nearest, and is left out
-        k = conditions.top_k + (queries.item_ids is not None)
-        found = space.search(queries.vectors, k)
-        searched, width = found.distances.shape
-        if queries.item_ids is None and conditions.ids_and_distances_only:
-            neighbors = Neighbors(found.ids, found.distances.ravel().tolist())
-            return _answers([width] * searched, neighbors, queries)
-        post_filter = PostFilter(self._store, space, conditions, k)
-        distances: list[list[float]] = found.distances.tolist()
-        item_ids = queries.item_ids or [None] * searched
-        answered = [
-            post_filter.answer(
-                vector, item_id, found.ids[row * width : (row + 1) * width], distances[row]
-            )
-            for row, (vector, item_id) in enumerate(zip(queries.vectors, item_ids, strict=True))
-        ]
-        if len(answered) == 1:
-            return _answers([len(answered[0])], answered[0], queries)
-        neighbors = _concatenated(answered, conditions)
-        return _answers([len(each) for each in answered], neighbors, queries)
 
+def _count_work(servings: Iterable[Serving], request: FindRequest, work: SearchWork) -> None:
+    """Count the comparisons of a request. Raises InvalidRequest if there are too many.
 
-def _answers(counts: Sequence[int], neighbors: Neighbors, queries: _SpaceQueries) -> Answers:
-    """counts: of the queries that were searched; those that could not be count 0."""
-    if not queries.errors:
-        return Answers(counts, neighbors)
-    searched = iter(counts)
-    every = [0 if row in queries.errors else next(searched) for row in range(queries.count)]
-    return Answers(every, neighbors, queries.errors)
-
-
-def _concatenated(answers: Iterable[Neighbors], conditions: Conditions) -> Neighbors:
-    answers = [*answers]
-    join = chain.from_iterable
-    return Neighbors(
-        [*join(each.ids for each in answers)],
-        [*join(each.distances for each in answers)],
-        [*join(each.attributes_json or () for each in answers)]
-        if conditions.include_attributes
-        else None,
-        [*join(each.metadata or () for each in answers)] if conditions.include_metadata else None,
-    )
+    Also raises ModelUnavailable if a model has no space to search, and DeadlineExceeded if the
+    caller leaves while another call opens one.
+    """
+    for serving in servings:
+        k = rows_wanted(request.conditions)
+        space = serving.searchable_space(work.check)
+        work.add(len(request.queries), space.rows_compared(k))
 
 
 def _kind(query: Query) -> str:

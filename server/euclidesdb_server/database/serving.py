@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from euclidesdb_server.database.leases import Leases
 from euclidesdb_server.database.results import ModelStatus
+from euclidesdb_server.database.superseded_space import SupersededSpace
 from euclidesdb_server.errors import InvalidRequest, ModelUnavailable
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.inference import Model
+from euclidesdb_server.store import SpaceRecord
 from euclidesdb_server.values.status import ModelState
 
 UNLOADED: Final = "no model of this name is served; its items can be searched by vector and by id"
@@ -21,18 +24,34 @@ class Serving:
     """What a name refers to: a model and the space of its version.
 
     model: None if no model of this name is served (any more): its space can still be searched by
-    vector and by id. space: None if the model has never been ready. superseded: the space is that
-    of an earlier version, and `name` is `model@fingerprint`.
+    vector and by id. space: None if the model has never been ready. earlier: the space of an
+    earlier version, whose `name` is `model@fingerprint`; it has neither a model nor another space.
     """
 
     name: str
     model: Model | None
     space: ModelSpace | None
-    superseded: bool = False
+    earlier: SupersededSpace | None = None
     leases: Leases = field(default_factory=Leases)
 
-    def searchable_space(self) -> ModelSpace:
-        """The space to search. Raises ModelUnavailable if there is none."""
+    @property
+    def superseded(self) -> bool:
+        """Whether this is an earlier version."""
+        return self.earlier is not None
+
+    @property
+    def record(self) -> SpaceRecord | None:
+        """The record of its space; None if there is none."""
+        space = self.space if self.earlier is None else self.earlier
+        return None if space is None else space.record
+
+    def searchable_space(self, check: Callable[[], None] = lambda: None) -> ModelSpace:
+        """The space to search. Raises ModelUnavailable if there is none.
+
+        That of an earlier version is opened if it is not: as `SupersededSpace.open`, also `check`.
+        """
+        if self.earlier is not None:
+            return self.earlier.open(check)
         if self.space is not None:
             return self.space
         reason = "" if self.model is None else self.model.state[1]
@@ -57,20 +76,16 @@ class Serving:
         )
 
 
-def superseded_serving(space: ModelSpace) -> Serving:
-    """What the name of the space of an earlier version refers to."""
-    name = superseded_name(space.record.model, space.record.fingerprint)
-    return Serving(name, None, space, superseded=True)
-
-
-def superseded_name(model: str, fingerprint: str) -> str:
-    """The name under which the space of an earlier version is served."""
-    return f"{model}@{fingerprint}"
+def superseded_serving(space: SupersededSpace) -> Serving:
+    """What the name of an earlier version refers to."""
+    return Serving(space.name, None, None, earlier=space)
 
 
 def status_of(serving: Serving) -> ModelStatus:
-    """The state of what a name refers to."""
-    model, space = serving.model, serving.space
+    """The state of what a name refers to. The items of a space that is not open are not counted."""
+    model, space, earlier = serving.model, serving.space, serving.earlier
+    if earlier is not None:
+        space = earlier.opened
     if model is None:
         superseded = serving.superseded
         status = ModelStatus(
@@ -94,15 +109,20 @@ def status_of(serving: Serving) -> ModelStatus:
             items_run=items_run,
             batches_run=batches_run,
         )
+    record = serving.record
+    if record is not None:
+        status = replace(
+            status,
+            feature_dim=record.feature_dim,
+            fingerprint=record.fingerprint,
+            adopted=record.adopted,
+        )
     if space is None:
         return status
     return replace(
         status,
-        feature_dim=space.record.feature_dim,
-        fingerprint=space.record.fingerprint,
         engine=space.engine.name,
         metric=str(space.metric),
         items=len(space),
-        adopted=space.record.adopted,
         index=space.status(),
     )

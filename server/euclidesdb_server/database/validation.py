@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
 import numpy as np
@@ -14,9 +14,11 @@ from euclidesdb_server.errors import (
     DatabaseError,
     DimensionMismatch,
     InvalidRequest,
+    UnknownModel,
     VersionMismatch,
 )
-from euclidesdb_server.store import SpaceRecord
+from euclidesdb_server.index import ModelSpace
+from euclidesdb_server.store import FeatureStore, SpaceRecord
 from euclidesdb_server.values.arrays import Matrix, Vector
 from euclidesdb_server.values.vector_columns import VectorColumns
 
@@ -126,6 +128,18 @@ def check_vectors(
             "all values must be finite"
         )
     return errors
+
+
+def check_not_dropped(spaces: Iterable[ModelSpace], store: FeatureStore) -> None:
+    """Raise UnknownModel if a version that is about to be written to has been dropped.
+
+    To be called with labels in flight: a drop waits for these before it deletes.
+    """
+    for record in [space.record for space in spaces]:
+        if store.space_table.is_dropped(record.number):
+            raise UnknownModel(
+                f"version {record.fingerprint!r} of model {record.model!r} has been dropped"
+            )
 
 
 def _wrong_shape(space: SpaceRecord, shape: tuple[int, ...]) -> DimensionMismatch:

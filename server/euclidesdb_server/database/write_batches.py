@@ -85,3 +85,15 @@ def column_batches(columns: VectorColumns, left_out: Iterable[int]) -> Iterator[
         seen.add(item_id)
     if batch:
         yield batch
+
+
+def column_item(space: ModelSpace, columns: VectorColumns, row: int) -> EmbeddedItem:
+    """One row as an item."""
+    return EmbeddedItem(
+        columns.ids[row],
+        {space: Embedding(columns.vectors[row], None)},
+        None,
+        None if columns.attributes_json is None else columns.attributes_json[row],
+        None if columns.metadata is None else columns.metadata[row],
+        frozenset([space]),
+    )

@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -21,18 +22,24 @@ import numpy as np
 from euclidesdb_server.database.item_changes import item_write, unchanged_spaces
 from euclidesdb_server.database.item_locks import ItemLocks
 from euclidesdb_server.database.model_table import ModelTable
-from euclidesdb_server.database.write_batches import EmbeddedItem, column_batches, item_batches
+from euclidesdb_server.database.validation import check_not_dropped
+from euclidesdb_server.database.write_batches import (
+    EmbeddedItem,
+    column_batches,
+    column_item,
+    item_batches,
+)
 from euclidesdb_server.errors import (
     CorruptRecord,
     DatabaseError,
     ShuttingDown,
     StorageError,
     UnknownItem,
+    UnknownModel,
 )
 from euclidesdb_server.index import Compactor, ModelSpace
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemRecord, ItemWrite
 from euclidesdb_server.values.arrays import Vector
-from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.vector_columns import VectorColumns
 
 log = logging.getLogger(__name__)
@@ -110,6 +117,13 @@ class Writer:
                 raise
             self._delete_rows(record.labels)
 
+    @contextmanager
+    def lock_items(self, ids: Sequence[str]) -> Iterator[None]:
+        """Keep other writes of these items out. Raises StorageError if nothing can be written."""
+        with self._locks.of(*ids):
+            self._recover()
+            yield
+
     def _attempt(
         self,
         write: Callable[[Sequence[int]], None],
@@ -119,9 +133,10 @@ class Writer:
         """Write a batch; note the error as the outcome of each position if that fails."""
         try:
             write(positions)
-        except (StorageError, ShuttingDown) as error:
-            if isinstance(error, CorruptRecord) and len(positions) > 1:
-                # The old record of one item cannot be read, which must not fail the others.
+        except (StorageError, ShuttingDown, UnknownModel) as error:
+            if isinstance(error, (CorruptRecord, UnknownModel)) and len(positions) > 1:
+                # The old record of one item cannot be read, or the version that one is for has
+                # been dropped. That must not fail the others.
                 middle = len(positions) // 2
                 self._attempt(write, positions[:middle], outcomes)
                 self._attempt(write, positions[middle:], outcomes)
@@ -137,6 +152,8 @@ class Writer:
             labels, writes = range(0), list[ItemWrite]()
             try:
                 with self._store.labels.allocate(len(items)) as labels:
+                    spaces = {space for item in items for space in item.embeddings}
+                    check_not_dropped(spaces, self._store)
                     writes += self._changes(items, labels, before)
                     if writes:
                         self._store.write(*writes)
@@ -156,8 +173,9 @@ class Writer:
             labels, writes, added = range(0), list[ItemWrite](), None
             try:
                 with self._store.labels.allocate(len(columns)) as labels:
+                    check_not_dropped([space], self._store)
                     writes += self._changes(
-                        [_item(space, columns, row) for row in old],
+                        [column_item(space, columns, row) for row in old],
                         [labels[row] for row in old],
                         [before[row] for row in old],
                     )
@@ -210,22 +228,24 @@ class Writer:
         elif added is not None and (space := self._models.space_numbered(added.space)) is not None:
             space.publish(added.labels, added.columns.ids, added.columns.vectors)
             self._compactor.consider(space)
-        for number in rows.keys() | replaced.keys():
+        for number, written in rows.items():
             space = self._models.space_numbered(number)
             if space is not None:  # not `if space`: an empty one is false
-                if written := rows.get(number):
-                    labels, ids, vectors = zip(*written, strict=True)
-                    space.publish(labels, ids, np.stack(vectors), replaces=replaced[number])
-                else:
-                    space.delete(replaced[number])
+                labels, ids, vectors = zip(*written, strict=True)
+                space.publish(labels, ids, np.stack(vectors), replaces=replaced[number])
                 self._compactor.consider(space)
+        for number in replaced.keys() - rows.keys():
+            self._delete(number, replaced[number])
 
     def _delete_rows(self, labels: Mapping[int, int]) -> None:
         for number, label in labels.items():
-            space = self._models.space_numbered(number)
-            if space is not None:
-                space.delete([label])
-                self._compactor.consider(space)
+            self._delete(number, [label])
+
+    def _delete(self, number: int, labels: Sequence[int]) -> None:
+        """Delete rows of a space that the store has deleted."""
+        space = self._models.delete_rows(number, labels)
+        if space is not None:
+            self._compactor.consider(space)
 
     def _note(self, doubt: _InDoubt) -> None:
         """Remember a failed write. The caller holds the locks of its items."""
@@ -271,15 +291,3 @@ class Writer:
             item_id, record = doubt.removed
             if self._store.item(item_id) is None:
                 self._delete_rows(record.labels)
-
-
-def _item(space: ModelSpace, columns: VectorColumns, row: int) -> EmbeddedItem:
-    """One row as an item."""
-    return EmbeddedItem(
-        columns.ids[row],
-        {space: Embedding(columns.vectors[row], None)},
-        None,
-        None if columns.attributes_json is None else columns.attributes_json[row],
-        None if columns.metadata is None else columns.metadata[row],
-        frozenset([space]),
-    )

@@ -19,6 +19,7 @@ from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.distances import distances, normalized
 from euclidesdb_server.index.ids import Ids
 from euclidesdb_server.index.recall import RecallMeter, RecallSampler
+from euclidesdb_server.index.search_cost import estimated_comparisons
 from euclidesdb_server.index.segment_folder import IndexedRows, SegmentFolder
 from euclidesdb_server.index.unbuilt_segment import UnbuiltSegment
 from euclidesdb_server.index.unindexed_rows import UnindexedRows
@@ -120,6 +121,14 @@ class ModelSpace:
         near, rows = view.search(queries, k)
         self._sample(view, queries[:1], k, near[:1])
         return Found(near, view.ids(rows.ravel()))
+
+    def rows_compared(self, k: int) -> int:
+        """About how many rows a search for the k nearest compares with each query."""
+        with self._lock:
+            indexed = self._indexed_alive
+            if not self._indexed.segment.exact:
+                indexed = estimated_comparisons(indexed, k)
+            return indexed + self._unindexed.alive
 
     def distance(self, query: Vector, vector: Vector) -> float:
         """The distance of two vectors in this space."""

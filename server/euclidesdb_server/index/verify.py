@@ -17,17 +17,21 @@ def check_segments(
     root: Path,
     live_labels: Mapping[int, Mapping[int, str]],
     deleted_labels: Mapping[int, Set[int]],
+    dropped_spaces: Set[int] = frozenset(),
 ) -> Iterator[tuple[Path, str]]:
     """The segments below `root` that cannot be used, each with the reason. All may be deleted.
 
     live_labels: by space, the item id of each label that has a vector there. deleted_labels: by
-    space, the labels with a tombstone, whose rows a segment may still hold.
+    space, the labels with a tombstone, whose rows a segment may still hold. dropped_spaces: the
+    server deletes their segments, be they complete or not.
     """
     for space in sorted(root.iterdir()) if root.is_dir() else []:
         if not space.name.isdecimal():
             yield space, "not the folder of a space"
             continue
         number = int(space.name)
+        if number in dropped_spaces:
+            continue
         for segment in sorted(space.iterdir()):
             if not segment.name.isdecimal():
                 yield segment, "an unfinished build"

@@ -22,6 +22,11 @@ class GrpcCall:
         remaining: float | None = self._context.time_remaining()
         return None if remaining is None or remaining > FOREVER else remaining
 
+    def is_active(self) -> bool:
+        """Whether the caller still waits: it has not left, and its deadline has not passed."""
+        # gRPC notices a deadline when its own thread runs next, which a busy server delays
+        return bool(self._context.is_active()) and self.time_remaining() != 0
+
     def on_done(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the call ends, for whatever reason; at once if it has ended."""
         if not self._context.add_callback(cast(Callable[[], None], callback)):

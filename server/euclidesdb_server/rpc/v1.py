@@ -16,7 +16,7 @@ from euclidesdb_server.rpc.call import GrpcCall
 class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
     """Translates between messages and the database; `ErrorInterceptor` handles the errors.
 
-    may_change_models: whether calls may load and unload models.
+    may_change_models: whether calls may load, unload and drop models.
     """
 
     def __init__(
@@ -109,8 +109,19 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
         self._models.unload(request.name)
         return pb.UnloadModelReply()
 
+    def DropModelVersion(  # noqa: N802
+        self,
+        request: pb.DropModelVersionRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002
+    ) -> pb.DropModelVersionReply:
+        """See the proto."""
+        self._check_model_changes()
+        self._models.drop(request.name)
+        return pb.DropModelVersionReply()
+
     def _check_model_changes(self) -> None:
         if not self._may_change_models:
             raise NotAllowed(
-                "loading and unloading models is not allowed here; see [server] allow_model_changes"
+                "loading, unloading and dropping models is not allowed here; see [server] "
+                "allow_model_changes"
             )

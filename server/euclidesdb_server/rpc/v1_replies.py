@@ -122,6 +122,7 @@ def model_message(status: ModelStatus) -> pb.Model:
         index=None if status.index is None else _index(status.index),
         items_run=status.items_run,
         batches_run=status.batches_run,
+        disk_bytes=status.disk_bytes,
     )
 
 

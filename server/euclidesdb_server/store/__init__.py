@@ -15,7 +15,8 @@ length. The only place that imports plyvel.
 from euclidesdb_server.store.item_writes import ColumnsWrite, ItemWrite
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader
-from euclidesdb_server.store.store import FeatureStore, SpaceRecord
+from euclidesdb_server.store.space_table import SpaceRecord
+from euclidesdb_server.store.store import FeatureStore
 
 __all__ = [
     "ColumnsWrite",

@@ -18,9 +18,16 @@ VECTOR: Final = b"\x06"
 PREDICTIONS: Final = b"\x07"
 TOMBSTONE: Final = b"\x08"
 PAYLOAD: Final = b"\x09"
+DROPPED_SPACE: Final = b"\x0c"
+
+KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE)
+"""The kinds whose keys begin with the number of a space: all that is deleted with the space."""
 
 EUCLIDESDB_METADATA: Final = b"__euclidesdb_metadata"
 """The key of the metadata record in a database written by EuclidesDB (C++)."""
+
+MAX_KEY_BYTES: Final = 1024
+"""Longer than any key."""
 
 MAX_LABEL: Final = (1 << 63) - 1
 
@@ -34,8 +41,13 @@ def space_key(space: int) -> bytes:
     return SPACE + _SPACE.pack(space)
 
 
+def dropped_space_key(space: int) -> bytes:
+    """The key of the record that a space has been dropped."""
+    return DROPPED_SPACE + _SPACE.pack(space)
+
+
 def space_of(key: bytes) -> int:
-    """The space of a key made by `space_key`."""
+    """The space of a key made by `space_key` or `dropped_space_key`."""
     return int(_SPACE.unpack(key[1:])[0])
 
 
@@ -57,6 +69,11 @@ def payload_key(label: int) -> bytes:
 def row_key(kind: bytes, space: int, label: int) -> bytes:
     """The key of a row of a space. kind: VECTOR, PREDICTIONS or TOMBSTONE."""
     return kind + _SPACE_AND_LABEL.pack(space, label)
+
+
+def space_prefix(kind: bytes, space: int) -> bytes:
+    """What all keys of a space begin with. kind: one of KINDS_OF_ROWS."""
+    return kind + _SPACE.pack(space)
 
 
 def label_of(key: bytes) -> int:

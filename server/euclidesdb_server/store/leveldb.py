@@ -112,6 +112,22 @@ class LevelDB:
         with self._lock, storage_errors("reading"):
             return Snapshot(self._lock, self._open_database().snapshot())
 
+    def size_in_bytes(self, first: bytes, last: bytes) -> int:
+        """About how many bytes the tables take for the keys from `first` to `last`."""
+        self._ensure_open()
+        with self._lock, storage_errors("reading"):
+            return int(self._open_database().approximate_size(first, last))
+
+    def compact(self, first: bytes, last: bytes) -> None:
+        """Rewrite the tables of a range without what has been deleted or replaced.
+
+        The database is not closed or reopened in the meantime, so the range should not be large.
+        LevelDB reports no error of a compaction; the next write fails then.
+        """
+        self._ensure_open()
+        with self._lock, storage_errors("compacting"):
+            self._open_database().compact_range(start=first, stop=last)
+
     def batch(self) -> Any:
         """An empty plyvel.WriteBatch, for `write`."""
         self._ensure_open()

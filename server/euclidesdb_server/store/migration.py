@@ -34,7 +34,8 @@ from euclidesdb_server.errors import DataFolderError, StorageError
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.item_writes import ItemWrite
 from euclidesdb_server.store.reader import ItemRecord
-from euclidesdb_server.store.store import FeatureStore, SpaceRecord
+from euclidesdb_server.store.space_table import SpaceRecord
+from euclidesdb_server.store.store import FeatureStore
 from euclidesdb_server.system.fsync import sync
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding

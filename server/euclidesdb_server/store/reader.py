@@ -20,8 +20,6 @@ from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 
 FLOAT32 = np.dtype("<f4")
-MAX_KEY_BYTES: Final = 1024
-"""Longer than any key."""
 SPARSE: Final = 8
 """Scanning over this many labels costs as much as looking one up."""
 
@@ -176,7 +174,7 @@ class StoreReader:
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every key that starts with `prefix`, in order, with its value."""
-        for rows in self._source.scan(prefix, (prefix or b"\xff") + b"\xff" * MAX_KEY_BYTES):
+        for rows in self._source.scan(prefix, (prefix or b"\xff") + b"\xff" * keys.MAX_KEY_BYTES):
             yield from rows
 
     def _ids(self, space: int, labels: list[int]) -> list[str]:

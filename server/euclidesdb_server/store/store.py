@@ -11,16 +11,14 @@ Two processes cannot open the same folder.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 import msgpack
 
-from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageError, WriteInDoubt
+from euclidesdb_server.errors import DataFolderError, StorageError, WriteInDoubt
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.item_writes import (
     ColumnsWrite,
@@ -32,29 +30,20 @@ from euclidesdb_server.store.item_writes import (
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
-from euclidesdb_server.store.reader import ItemRecord, StoreReader, unpack
+from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader, unpack
+from euclidesdb_server.store.space_data import SpaceData
+from euclidesdb_server.store.space_table import SpaceRecord, SpaceTable
 
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceRecord:
-    """A model space: the vectors of one version of one model.
-
-    adopted: the first vectors were made by EuclidesDB (C++), which does not version its models.
-    """
-
-    number: int
-    model: str
-    fingerprint: str
-    feature_dim: int
-    adopted: bool = False
-
-
 class FeatureStore(StoreReader):
-    """The open store. Close it after its last use; closing it again does nothing."""
+    """The open store. Close it after its last use; closing it again does nothing.
+
+    space_table: its spaces. space_data: what is stored of each as a whole. labels: of its writes.
+    """
 
     def __init__(
         self,
@@ -74,7 +63,7 @@ class FeatureStore(StoreReader):
             self._check_format(folder)
             value = self._leveldb.get(keys.LABELS_RESERVED)
             first = 1 if value is None else keys.unpack_label(value)
-            self._spaces = {space.number: space for space in self._read_spaces()}
+            self.space_table = SpaceTable(self, self._put, self._put_in_time)
         except StorageError as error:
             self._leveldb.close()
             raise DataFolderError(f"cannot read the data folder: {error}") from error
@@ -82,45 +71,31 @@ class FeatureStore(StoreReader):
             self._leveldb.close()
             raise
         self._closed = False
-        self.labels = LabelSequence(first, self._reserve_labels)
-        self._spaces_lock = threading.Lock()
         self._unrecorded: dict[bytes, bytes] = {}
+        self.labels = LabelSequence(first, self._reserve_labels)
+        self.space_data = SpaceData(self._leveldb)
 
     def spaces(self) -> list[SpaceRecord]:
-        """Every space that was ever created, in order of creation."""
-        with self._spaces_lock:
-            return sorted(self._spaces.values(), key=lambda space: space.number)
+        """Every space that is not dropped, in order of creation."""
+        return self.space_table.all()
 
     def space(self, number: int) -> SpaceRecord:
         """The space of a number that a record names. Raises CorruptRecord if there is none."""
-        with self._spaces_lock:
-            try:
-                return self._spaces[number]
-            except KeyError as error:
-                raise CorruptRecord(f"a record names unknown space {number}") from error
+        return self.space_table.get(number)
 
     def open_space(
         self, model: str, fingerprint: str, feature_dim: int, *, adopted: bool = False
     ) -> SpaceRecord:
-        """The space of a model version; created if it is new.
+        """The space of a model version; created if it is new. Raises DataFolderError.
 
-        Raises DataFolderError if its vectors have another length.
+        As `SpaceTable.open`.
         """
-        with self._spaces_lock:
-            for space in self._spaces.values():
-                if (space.model, space.fingerprint) == (model, fingerprint):
-                    if space.feature_dim != feature_dim:
-                        raise DataFolderError(
-                            f"version {fingerprint!r} of model {model!r} has vectors of "
-                            f"length {space.feature_dim}, not {feature_dim}"
-                        )
-                    return space
-            number = max(self._spaces, default=0) + 1
-            value = msgpack.packb([model, fingerprint, feature_dim, adopted])
-            self._put_in_time(keys.space_key(number), value, f"creating the space of {model!r}")
-            space = SpaceRecord(number, model, fingerprint, feature_dim, adopted)
-            self._spaces[number] = space
-            return space
+        return self.space_table.open(model, fingerprint, feature_dim, adopted=adopted)
+
+    def rows(self, space: int, dim: int, *, after: int, up_to: int) -> Iterator[StoredRows]:
+        """As `StoreReader.rows`, all of one moment: items may be removed in the meantime."""
+        with self.snapshot() as reader:
+            yield from reader.rows(space, dim, after=after, up_to=up_to)
 
     def write(self, *writes: ItemWrite, columns: ColumnsWrite | None = None) -> None:
         """Write items with their vectors, predictions and payloads, and new items by columns.
@@ -211,10 +186,16 @@ class FeatureStore(StoreReader):
     def _reserve_labels(self, end: int) -> None:
         self._put(keys.LABELS_RESERVED, keys.pack_label(end), "reserving labels")
 
-    def _put(self, key: bytes, value: bytes, doing: str) -> None:
-        """Write a record of the store itself: never in doubt, as it is written again later."""
+    def _put(self, key: bytes, value: bytes | None, doing: str) -> None:
+        """Write a record of the store itself, synced; None: delete it.
+
+        Never in doubt: what the caller does about it is to write it again.
+        """
         batch = self._leveldb.batch()
-        batch.put(key, value)
+        if value is None:
+            batch.delete(key)
+        else:
+            batch.put(key, value)
         try:
             self._leveldb.write(batch, doing, sync=True)
         except WriteInDoubt as error:
@@ -244,9 +225,3 @@ class FeatureStore(StoreReader):
             self._put(keys.DATABASE, msgpack.packb([FORMAT_VERSION]), "creating the store")
         else:
             raise DataFolderError(f"{folder} is the LevelDB of another program; it was not changed")
-
-    def _read_spaces(self) -> Iterator[SpaceRecord]:
-        for key, value in self.prefix(keys.SPACE):
-            number = keys.space_of(key)
-            fields = unpack(value, f"the record of space {number}", 4)
-            yield SpaceRecord(number, *fields)

@@ -26,17 +26,17 @@ from euclidesdb_server.store.store import FORMAT_VERSION
 
 @dataclass(slots=True)
 class StoreReport:
-    """What `check_store` found. findings: one sentence per problem.
+    """What `check_store` found. findings: one sentence per problem. repair: what removes them.
 
-    repair: what makes a sound store of this one.
     live_labels: by space, the item id of each label that has a vector there. deleted_labels: by
-    space, the labels with a tombstone.
+    space, the labels with a tombstone. dropped_spaces: whose segments are of no interest.
     """
 
     findings: list[str] = field(default_factory=list)
     repair: Repair = field(default_factory=Repair)
     live_labels: dict[int, dict[int, str]] = field(default_factory=dict)
     deleted_labels: Mapping[int, Set[int]] = field(default_factory=dict)
+    dropped_spaces: set[int] = field(default_factory=set)
     items: int = 0
     format_version: int | None = None
 
@@ -93,6 +93,7 @@ class _StoreCheck:
             keys.PREDICTIONS: self._parse_predictions,
             keys.TOMBSTONE: self._parse_tombstone,
             keys.PAYLOAD: self._parse_payload,
+            keys.DROPPED_SPACE: self._parse_dropped_space,
         }
         for key, value in records:
             self.repair.checksum = checksum_of(key, value, self.repair.checksum)
@@ -117,7 +118,7 @@ class _StoreCheck:
                 "the record of the store's format is missing",
             )
             self.report.format_version = FORMAT_VERSION
-        for number in spaces.keys() - self.stored_spaces:
+        for number in spaces.keys() - self.stored_spaces - self.report.dropped_spaces:
             self._replace(
                 keys.space_key(number),
                 msgpack.packb(spaces[number]),
@@ -196,6 +197,8 @@ class _StoreCheck:
 
     def _problem_with_vector(self, item_id: str, number: int, label: int) -> str | None:
         """Why an item cannot have the vector that its record names; None if it can."""
+        if number not in self.dims:
+            return "there is no such space"
         if self.owners[label] != item_id:
             return f"label {label} also belongs to item {self.owners[label]!r}"
         if label not in self.vectors.get(number, ()):
@@ -232,9 +235,6 @@ class _StoreCheck:
     def _parse_item(self, key: bytes, value: bytes) -> None:
         item_id = key[1:].decode()
         record = unpack_item(value, f"the record of item {item_id!r}")
-        unknown = set(record.labels) - set(self.dims)
-        if unknown:
-            raise CorruptRecord(f"it names spaces that do not exist: {sorted(unknown)}")
         labels = record.all_labels()
         if odd := [label for label in labels if type(label) is not int or label < 0]:
             raise CorruptRecord(f"it names labels that cannot exist: {odd}")
@@ -272,6 +272,9 @@ class _StoreCheck:
 
     def _parse_tombstone(self, key: bytes, _: bytes) -> None:
         self.tombstones[keys.space_of(key[:5])].add(keys.label_of(key))
+
+    def _parse_dropped_space(self, key: bytes, _: bytes) -> None:
+        self.report.dropped_spaces.add(keys.space_of(key))
 
     def _parse_payload(self, key: bytes, value: bytes) -> None:
         unpack(value, "a payload", 2)

@@ -57,7 +57,9 @@ def models(db: euclidesdb.Client) -> None:
     info = db.reload_model("m")
     assert_type(info.index, euclidesdb.IndexInfo | None)
     assert_type(info.labels, tuple[str, ...])
+    assert_type(info.disk_bytes, int)
     db.unload_model("m")
+    db.drop_model_version("m@f")
 
 
 def errors() -> None:
