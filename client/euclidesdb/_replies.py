@@ -94,7 +94,10 @@ def _index_info(message: pb.Index) -> IndexInfo:
         description=message.description,
         indexed_rows=message.indexed_rows,
         unindexed_rows=message.unindexed_rows,
+        segments=message.segments,
         building=message.building,
+        verifying=message.verifying,
+        failure=message.failure,
         recall=message.recall if message.HasField("recall") else None,
         recall_samples=message.recall_samples,
     )

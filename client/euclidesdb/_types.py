@@ -138,8 +138,11 @@ class IndexInfo:
     """The live index of a model's space.
 
     description: what is built ("HNSW32", "Flat (100 rows are too few for IVF256)").
-    indexed_rows: rows in the index. unindexed_rows: rows added since, which are searched exactly.
-    building: whether the next index is being built or is due to be.
+    indexed_rows: rows in the index. unindexed_rows: the others, which are searched exactly.
+    segments: how many parts of the index a search asks. building: whether one is being built.
+    verifying: whether vectors on disk are still being compared with their checksums.
+    failure: why the index could not be built the last time, or ""; it is tried again, and until
+        then rows without an index are searched exactly.
     recall: the share of the true nearest neighbors in the results of sampled queries, from 0 to 1;
         None if none has been sampled yet. recall_samples: the number of sampled queries.
     """
@@ -147,7 +150,10 @@ class IndexInfo:
     description: str
     indexed_rows: int
     unindexed_rows: int
+    segments: int
     building: bool
+    verifying: bool
+    failure: str
     recall: float | None
     recall_samples: int
 

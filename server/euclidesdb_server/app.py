@@ -30,7 +30,7 @@ from euclidesdb_server.database import (
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ConfigError, ShuttingDown, StartupError
-from euclidesdb_server.index import Compactor, ModelSpace, RecallSampler
+from euclidesdb_server.index import Compactor, ModelSpace, RecallSampler, SegmentBuilder
 from euclidesdb_server.inference import (
     EmbeddingCache,
     Model,
@@ -101,7 +101,16 @@ class Server:
             segments = folder / SEGMENTS_FOLDER
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
-            opener = _SpaceOpener(self._store, engines, segments, sampler, compactor, check_stop)
+            opener = _SpaceOpener(
+                self._store,
+                engines,
+                segments,
+                SegmentBuilder(config.index),
+                config.index.build_threads,
+                sampler,
+                compactor,
+                stop_wanted,
+            )
             sizes = SpaceSizes(self._store, segments)
             opened.callback(sizes.close)
             models = ModelTable(_servings(self._store, registry, opener), registry.broken, sizes)
@@ -115,7 +124,9 @@ class Server:
                 max_comparisons=config.server.max_comparisons,
                 keep_payloads=config.database.keep_payloads,
             )
-            self.drops = VersionDrops(self._store, self.database.lock_items, segments)
+            self.drops = VersionDrops(
+                self._store, self.database.lock_items, segments, stop_rewriting=compactor.forget
+            )
             opened.callback(self.drops.close)
             lifecycle = ModelLifecycle(registry, models, compactor, opener.of_model, self.drops)
             rpc = RpcServer(self.database, lifecycle, config.server, stop_wanted.set)
@@ -141,9 +152,11 @@ class _SpaceOpener:
     store: FeatureStore
     engines: Engines
     root: Path
+    builder: SegmentBuilder
+    build_threads: int
     sampler: RecallSampler
     compactor: Compactor
-    check_stop: CheckStop
+    stop: threading.Event
 
     def of_model(self, model: Model) -> ModelSpace:
         """The space of a model's version; made if it is new."""
@@ -154,12 +167,16 @@ class _SpaceOpener:
     def open(self, record: SpaceRecord, engine: SearchEngine | None = None) -> ModelSpace:
         """The space of a record; engine: None: the server's."""
         engine = engine or self.engines.for_dim(record.feature_dim)
-        self.check_stop()
         space = ModelSpace(
-            record, engine, self.store, self.root, self.sampler, check_stop=self.check_stop
+            record,
+            engine,
+            self.store,
+            self.root,
+            builder=self.builder,
+            build_threads=self.build_threads,
+            sampler=self.sampler,
+            stop=self.stop,
         )
-        if space.lost_segment:
-            self.compactor.request(space)
         self.compactor.consider(space)
         return space
 

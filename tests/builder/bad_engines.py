@@ -40,6 +40,10 @@ class BadSegment:
         self._how = how
         self.description = f"bad, at nice {os.getpriority(os.PRIO_PROCESS, 0)}"
 
+    @property
+    def vectors(self) -> Matrix:
+        return self._segment.vectors
+
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         if self._how == "aborts in a search":
             os.abort()

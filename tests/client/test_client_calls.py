@@ -303,7 +303,10 @@ def test_models_lists_what_the_server_has(db, server):
             description="HNSW32",
             indexed_rows=2,
             unindexed_rows=1,
+            segments=2,
             building=True,
+            verifying=True,
+            failure="too few",
             recall=0.75,
             recall_samples=40,
         ),
@@ -330,7 +333,10 @@ def test_models_lists_what_the_server_has(db, server):
             description="HNSW32",
             indexed_rows=2,
             unindexed_rows=1,
+            segments=2,
             building=True,
+            verifying=True,
+            failure="too few",
             recall=0.75,
             recall_samples=40,
         ),
@@ -342,7 +348,7 @@ def test_an_unmeasured_recall_is_none(db, server):
     served = [pb.Model(name="m", index=pb.Index(description="Flat"))]
     server.script("ListModels", pb.ListModelsReply(models=served))
     (info,) = db.models()
-    assert info.index == euclidesdb.IndexInfo("Flat", 0, 0, False, None, 0)
+    assert info.index == euclidesdb.IndexInfo("Flat", 0, 0, 0, False, False, "", None, 0)
 
 
 def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, server):

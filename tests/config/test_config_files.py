@@ -100,14 +100,14 @@ def test_our_own_keys_are_read_with_their_types(tmp_path):
         "[models]\ndir_path = m\nnames = a, b\nworker_threads = 2\nstart_timeout = 1.5\n"
         "[database]\ndb_path = d\nsync = no\nkeep_payloads = off\n"
         "[server]\nthreads = 12\nallow_remote_shutdown = no\nmax_top_k = 5\n"
-        "[index]\ncompact_rows = 7\ncompact_share = 0.5\n",
+        "[index]\ncompact_rows = 7\nmerge_factor = 3\n",
     )
     assert (config.models.names, config.models.worker_threads) == ("a, b", 2)
     assert config.models.start_timeout == 1.5
     assert (config.database.sync, config.database.keep_payloads) == (False, False)
     assert (config.server.threads, config.server.max_top_k) == (12, 5)
     assert config.server.allow_remote_shutdown is False
-    assert config.index == IndexConfig(7, 0.5)
+    assert config.index == IndexConfig(7, 3)
 
 
 def test_relative_paths_start_at_the_folder_of_the_file(tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path, monkeypatch):
         ("[server]\nmax_top_k = 0\n", r"\[server\] max_top_k = '0'"),
         ("[server]\nshutdown_grace = -1\n", r"\[server\] shutdown_grace = '-1'"),
         ("[server]\nallow_remote_shutdown = perhaps\n", r"allow_remote_shutdown = 'perhaps'"),
-        ("[index]\ncompact_share = 2\n", r"\[index\] compact_share = '2'"),
+        ("[index]\nmax_deleted_share = 2\n", r"\[index\] max_deleted_share = '2'"),
         ("[index]\ncompact_rows = 1.5\n", r"\[index\] compact_rows = '1.5'"),
     ],
 )

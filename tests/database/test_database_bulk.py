@@ -245,10 +245,10 @@ def test_only_items_near_enough_are_answers(line):
 
 
 def test_a_restriction_by_distance_and_by_id_together_still_finds_all_there_are(line):
-    (answer,) = find(
-        line, ["4"], top_k=2, max_distance=4.0, accepts=lambda item_id: item_id in "0189"
-    )
-    assert answer.answers[0].ids == ["1", "0"] or answer.answers[0].ids == ["1", "8"]
+    for name, position in (("near", 3.9), ("nearer", 4.1), ("03", 4.2), ("77", 4.3)):
+        line.add(name, one=[position, 0.0])
+    (answer,) = find(line, ["4"], top_k=9, max_distance=1.0, int32_ids=True)
+    assert answer.answers[0].ids == ["77", "3", "5"]
 
 
 @pytest.mark.parametrize(

@@ -79,14 +79,18 @@ def test_a_longer_vector_may_be_nearer_than_the_item_itself_by_inner_product(tmp
 
 
 @pytest.mark.parametrize("query", [[-1.0, 0.0], "0"])
-def test_a_restricted_search_still_finds_top_k(line, query):
-    found = line.ids(query, "one", 3, accepts=lambda item_id: int(item_id) in (5, 7, 8, 9))
-    assert found == ["5", "7", "8"]
+def test_a_search_among_int32_ids_still_finds_top_k(line, query):
+    for number in range(50):
+        line.add(f"item {number}", one=[0.5 + number / 1000, 0.0])
+    found = line.ids(query, "one", 3, int32_ids=True)
+    assert found == (["0", "1", "2"] if query != "0" else ["1", "2", "3"])
 
 
-def test_a_restriction_that_nothing_meets_ends(line):
-    assert line.ids([0, 0], "one", 3, accepts=lambda _: False) == []
-    assert line.ids([0, 0], "one", 3, accepts=lambda item_id: item_id == "9") == ["9"]
+def test_a_search_among_int32_ids_ends_if_there_are_none(database):
+    database.add("a", one=[1, 2])
+    assert database.ids([0, 0], "one", 3, int32_ids=True) == []
+    database.add("7", one=[5, 5])
+    assert database.ids([0, 0], "one", 3, int32_ids=True) == ["7"]
 
 
 def test_attributes_and_metadata_are_returned_on_request(database):

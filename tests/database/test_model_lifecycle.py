@@ -11,6 +11,7 @@ from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.index import ModelSpace
 from tests.support.assembled import EMBEDDERS, Database, sample_image
+from tests.support.builders import InProcessBuilder
 
 COLOR = [*range(12)]
 
@@ -40,7 +41,9 @@ def database(tmp_path, registry):
     with Database(tmp_path, registry, EMBEDDERS) as made:
         real, first = registry.models["color"], made.spaces["color"]
         record = made.store.open_space("color", "version 2", 12)
-        second = ModelSpace(record, ExactEngine(), made.store, tmp_path / "segments")
+        second = ModelSpace(
+            record, ExactEngine(), made.store, tmp_path / "segments", builder=InProcessBuilder()
+        )
         new: Any = Version(real, "version 2", lambda: None)
 
         def replace():

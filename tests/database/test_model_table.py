@@ -15,6 +15,7 @@ from euclidesdb_server.errors import InvalidRequest, ModelUnavailable, UnknownMo
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.values.status import ModelState
 from tests.support.assembled import EMBEDDERS, Database
+from tests.support.builders import InProcessBuilder
 
 BROKEN = {"empty": "it has no model.conf"}
 
@@ -35,7 +36,9 @@ def table(database, registry):
 
 def second_space(database, folder):
     record = database.store.open_space("color", "version 2", 12)
-    return ModelSpace(record, ExactEngine(), database.store, folder / "segments")
+    return ModelSpace(
+        record, ExactEngine(), database.store, folder / "segments", builder=InProcessBuilder()
+    )
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(table):

@@ -20,6 +20,7 @@ from euclidesdb_server.errors import (
 )
 from euclidesdb_server.index import ModelSpace
 from tests.support.assembled import Database, no_models
+from tests.support.builders import InProcessBuilder
 
 ROWS = 20
 
@@ -42,7 +43,13 @@ class Version:
         self.opened += 1
         if self.error is not None:
             raise self.error
-        space = ModelSpace(self.record, ExactEngine(), self.database.store, self._segments)
+        space = ModelSpace(
+            self.record,
+            ExactEngine(),
+            self.database.store,
+            self._segments,
+            builder=InProcessBuilder(),
+        )
         self.reached.set()
         assert self.gate.wait(60)
         return space

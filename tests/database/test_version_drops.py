@@ -167,7 +167,11 @@ def test_a_drop_that_meets_a_full_disk_goes_on_when_there_is_room(data):
         disk = FailingDisk(versions.features)
         disk.failures = 2
         drops = VersionDrops(
-            versions.store, disk.lock_items, versions.segments, retry_interval=0.05
+            versions.store,
+            disk.lock_items,
+            versions.segments,
+            stop_rewriting=versions.compactor.forget,
+            retry_interval=0.05,
         )
         assert versions.old is not None
         drops.begin(versions.old)
@@ -212,7 +216,9 @@ def test_the_disk_space_of_a_version_comes_back(tmp_path):
                 columns = VectorColumns(ids, values.astype(np.float32))
                 store.write(columns=ColumnsWrite(record.number, labels, columns))
         before = bytes_in(tmp_path / "leveldb")
-        drops = VersionDrops(store, lambda _: nullcontext(), tmp_path / "segments")
+        drops = VersionDrops(
+            store, lambda _: nullcontext(), tmp_path / "segments", stop_rewriting=NotImplemented
+        )
         drops.begin(SupersededSpace(old, NotImplemented))
         assert drops.wait_idle(60)
         drops.close()

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from euclidesdb_server.index import ModelSpace
-from euclidesdb_server.store import FeatureStore
+from euclidesdb_server.store import FeatureStore, SpaceRecord
 from tests.index.fake_engines import TIMEOUT, GatedEngine
+from tests.support.builders import InProcessBuilder
 from tests.support.stores import embedding, vector, write_item
 
 
@@ -28,7 +29,13 @@ class Place:
     def _open(self) -> None:
         self.store = FeatureStore(self.folder / "leveldb", sync=False)
         record = self.store.open_space("model", self.fingerprint, 2)
-        self.space = ModelSpace(record, self.engine, self.store, self.folder / "segments")
+        self.space = self.opened(record)
+
+    def opened(self, record: SpaceRecord, **options: Any) -> ModelSpace:
+        """The space once more, on the same store."""
+        segments = self.folder / "segments"
+        builder = InProcessBuilder()
+        return ModelSpace(record, self.engine, self.store, segments, builder=builder, **options)
 
     def reopen(self) -> None:
         self.close()

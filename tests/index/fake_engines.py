@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from euclidesdb_server.engines import Segment
 from euclidesdb_server.engines.exact import ExactEngine, ExactOptions
+from euclidesdb_server.errors import ShuttingDown
 from euclidesdb_server.values.arrays import Matrix
 from euclidesdb_server.values.metric import Metric
 
@@ -16,40 +19,32 @@ TIMEOUT = 30.0
 """Seconds after which a test that waits for a build has failed."""
 
 
-class _Unsavable:
-    """A segment whose files cannot be written to the end."""
+@dataclass(frozen=True, slots=True)
+class GatedOptions:
+    """trees: changes nothing but the identity of a segment."""
 
-    def __init__(self, segment: Segment, failure: Exception) -> None:
-        self._segment = segment
-        self._failure = failure
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._segment, name)
-
-    def save(self, folder: Path) -> None:
-        self._segment.save(folder)
-        raise self._failure
+    metric: Literal["l2", "cosine", "inner_product"] = "l2"
+    trees: int = 0
 
 
 class GatedEngine:
     """`ExactEngine`, but `build` waits for the gate, which is open at first.
 
     builds: how many were begun. failure: what `build` raises instead of building.
-    save_failure: what saving raises, half done. A build of no rows does none of this: a space
-    makes one when it is opened, as a check.
     """
 
     name = "gated"
+    Options = GatedOptions
 
-    def __init__(self, metric: Any = "l2", **options: Any) -> None:
-        self._exact = ExactEngine(ExactOptions(metric=metric))
-        self._options = options
+    def __init__(self, options: GatedOptions | None = None) -> None:
+        self.options = options or GatedOptions()
+        self._exact = ExactEngine(ExactOptions(metric=self.options.metric))
+        self.cancelled = threading.Event()
         self._gate = threading.Event()
         self._gate.set()
         self._begun = threading.Semaphore(0)
         self.builds = 0
         self.failure: Exception | None = None
-        self.save_failure: Exception | None = None
 
     @property
     def metric(self) -> Metric:
@@ -57,18 +52,19 @@ class GatedEngine:
 
     @property
     def build_options(self) -> Mapping[str, Any]:
-        return self._options
+        return {"trees": self.options.trees}
 
-    def build(self, vectors: Matrix, *, threads: int = 1) -> Segment:  # noqa: ARG002
-        if len(vectors) == 0:
-            return self._exact.build(vectors)
+    def build(self, vectors: Matrix, *, threads: int = 1, folder: Path | None = None) -> Segment:  # noqa: ARG002
         self.builds += 1
         self._begun.release()
-        assert self._gate.wait(TIMEOUT), "the test never opened the gate"
+        deadline = time.monotonic() + TIMEOUT
+        while not self._gate.wait(0.01):
+            if self.cancelled.is_set():
+                raise ShuttingDown("cancelled")
+            assert time.monotonic() < deadline, "the test never opened the gate"
         if self.failure is not None:
             raise self.failure
-        built = self._exact.build(vectors)
-        return built if self.save_failure is None else _Unsavable(built, self.save_failure)
+        return self._exact.build(vectors)
 
     def load(self, folder: Path) -> Segment:
         return self._exact.load(folder)

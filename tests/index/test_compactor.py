@@ -9,12 +9,15 @@ import pytest
 
 from euclidesdb_server.config.server import IndexConfig
 from euclidesdb_server.index import Compactor
+from euclidesdb_server.index.compactor import TOMBSTONES
+from euclidesdb_server.index.segment_builder import BuildFailed
 from tests.index.fake_engines import TIMEOUT
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
 def compactor() -> Iterator[Compactor]:
-    made = Compactor(IndexConfig(compact_rows=3, compact_share=0.5))
+    made = Compactor(IndexConfig(compact_rows=3, merge_factor=3, max_deleted_share=0.5))
     yield made
     made.close()
 
@@ -36,20 +39,21 @@ def test_a_space_is_compacted_from_compact_rows_on(place, compactor):
     assert place.space.backlog() == (0, 3)
 
 
-def test_a_large_segment_waits_for_its_share(place, compactor):
-    fill(place, 1, 20)
-    place.space.compact()
-    fill(place, 21, 29)
+def test_segments_of_a_size_are_merged_once_there_are_enough(place, compactor):
+    for last in (3, 6):
+        fill(place, last - 2, last)
+        compactor.consider(place.space)
+        assert compactor.wait_idle(TIMEOUT)
+    assert [len(segment) for segment in place.space.segments] == [3, 3]
+    fill(place, 7, 9)
     compactor.consider(place.space)
     assert compactor.wait_idle(TIMEOUT)
-    assert place.space.backlog() == (9, 20)
-    fill(place, 30, 30)
-    compactor.consider(place.space)
-    assert compactor.wait_idle(TIMEOUT)
-    assert place.space.backlog() == (0, 30)
+    assert [len(segment) for segment in place.space.segments] == [9]
+    assert place.names() == [str(index) for index in range(1, 10)]
+    assert place.engine.builds == 4
 
 
-def test_tombstones_count_like_unindexed_rows(place, compactor):
+def test_a_segment_with_many_deleted_rows_is_built_again(place, compactor):
     fill(place, 1, 4)
     place.space.compact()
     for name in ("1", "2"):
@@ -58,9 +62,21 @@ def test_tombstones_count_like_unindexed_rows(place, compactor):
     assert compactor.wait_idle(TIMEOUT)
     assert place.engine.builds == 1
     place.remove("3")
-    compactor.consider(place.space)
+    compactor.consider(place.space, deleted=TOMBSTONES)
     assert compactor.wait_idle(TIMEOUT)
     assert place.space.backlog() == (0, 1)
+    assert place.tombstones() == []
+
+
+def test_a_space_that_is_idle_becomes_one_segment(place):
+    compactor = Compactor(IndexConfig(compact_rows=3, idle_seconds=0.01))
+    for last in (3, 6):
+        fill(place, last - 2, last)
+        compactor.consider(place.space)
+        assert compactor.wait_idle(TIMEOUT)
+    wait_for(lambda: len(place.space.segments) == 1, "one segment")
+    assert place.space.backlog() == (0, 6)
+    compactor.close()
 
 
 def test_a_request_compacts_whatever_the_backlog(place, compactor):
@@ -80,8 +96,8 @@ def test_a_request_returns_while_a_build_is_under_way_and_is_served_after_it(pla
     assert not compactor.wait_idle(0)
     place.engine.release()
     assert compactor.wait_idle(TIMEOUT)
-    assert place.engine.builds == 2
     assert place.space.backlog() == (0, 2)
+    assert len(place.space.segments) == 1
 
 
 def test_what_is_written_during_a_build_is_built_right_after_it(place, compactor):
@@ -114,6 +130,53 @@ def test_a_build_that_fails_is_logged_and_a_request_builds_again(place, compacto
     assert place.space.backlog() == (0, 3)
 
 
+def test_what_cannot_be_built_is_served_without_an_index_and_tried_again(place, caplog):
+    compactor = Compactor(IndexConfig(compact_rows=3), first_retry=0.1)
+    place.engine.failure = BuildFailed("the build process was killed by signal 6 (SIGABRT)")
+    fill(place, 1, 3)
+    compactor.consider(place.space)
+    assert compactor.wait_idle(TIMEOUT)
+    assert place.names() == ["1", "2", "3"]
+    status = place.space.status()
+    assert (status.indexed_rows, status.unindexed_rows, status.segments) == (0, 3, 1)
+    assert "SIGABRT" in status.failure
+    assert "tried again" in caplog.text
+    place.reopen()  # it is served after a restart, too
+    assert place.names() == ["1", "2", "3"]
+    compactor.consider(place.space)
+    wait_for(lambda: place.engine.builds >= 3, "retries", 60)
+    place.engine.failure = None
+    wait_for(lambda: place.space.backlog() == (0, 3), "the index", 60)
+    wait_for(lambda: place.space.status().failure == "", "the failure to be forgotten")
+    compactor.close()
+
+
+def test_what_cannot_be_built_does_not_keep_others_from_it(place, compactor):
+    place.engine.failure = BuildFailed("a bad vector")
+    fill(place, 1, 3)
+    compactor.consider(place.space)
+    assert compactor.wait_idle(TIMEOUT)
+    place.engine.failure = None
+    fill(place, 4, 6)
+    compactor.consider(place.space)
+    assert compactor.wait_idle(TIMEOUT)
+    assert place.space.backlog() == (3, 3)
+    assert place.space.status().failure == "a bad vector"
+
+
+def test_rows_do_not_fill_the_memory_while_a_build_hangs(place, compactor):
+    place.engine.hold()
+    fill(place, 1, 3)
+    compactor.consider(place.space)
+    place.engine.wait_for_build()
+    fill(place, 4, 12)
+    wait_for(lambda: place.space.unindexed == 0, "the rows to be on disk")
+    assert len(place.space) == 12
+    place.engine.release()
+    assert compactor.wait_idle(TIMEOUT)
+    assert place.space.backlog() == (0, 12)
+
+
 def test_closing_ends_the_thread_and_closing_again_does_nothing():
     before = threading.active_count()
     compactor = Compactor(IndexConfig())
@@ -123,7 +186,7 @@ def test_closing_ends_the_thread_and_closing_again_does_nothing():
     compactor.close()
 
 
-def test_closing_waits_for_the_build_under_way(place):
+def test_closing_gives_up_the_build_under_way(place):
     compactor = Compactor(IndexConfig())
     fill(place, 1, 2)
     place.engine.hold()
@@ -131,7 +194,8 @@ def test_closing_waits_for_the_build_under_way(place):
     place.engine.wait_for_build()
     closing = threading.Thread(target=compactor.close)
     closing.start()
-    place.engine.release()
     closing.join(TIMEOUT)
     assert not closing.is_alive()
-    assert place.space.backlog() == (0, 2)
+    assert place.space.backlog() == (2, 0)
+    assert place.names() == ["1", "2"]
+    assert place.generations() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
-from euclidesdb_server.index import ModelSpace, RecallSampler
+from euclidesdb_server.index import RecallSampler
 from euclidesdb_server.index.recall import WINDOW, RecallMeter
 from tests.support.waiting import wait_for
 
@@ -18,20 +19,26 @@ from tests.support.waiting import wait_for
 @pytest.fixture
 def sampler() -> Iterator[RecallSampler]:
     """Takes a sample of every search, unless it is behind."""
-    made = RecallSampler(1e-9)
+    made = RecallSampler(1e-9, max_share=1.0)
     yield made
     made.close()
 
 
 def test_recall_is_the_share_found_of_the_latest_queries():
     meter = RecallMeter()
-    assert meter.reading() == (None, 0)
-    meter.add(3, 10)
-    meter.add(10, 10)
-    assert meter.reading() == (0.65, 2)
+    first, second = 1, 2
+    meter.begin(first)
+    assert meter.reading(first) == (None, 0)
+    meter.add(first, 3, 10)
+    meter.add(first, 10, 10)
+    assert meter.reading(first) == (0.65, 2)
     for _ in range(WINDOW):
-        meter.add(1, 1)
-    assert meter.reading() == (1.0, WINDOW)
+        meter.add(first, 1, 1)
+    assert meter.reading(first) == (1.0, WINDOW)
+    assert meter.reading(second) == (None, 0)  # other segments
+    meter.begin(second)
+    meter.add(first, 0, 10)  # a search that began before the change
+    assert meter.reading(second) == (None, 0)
 
 
 def has_samples(space, count):
@@ -47,9 +54,7 @@ def test_the_recall_of_a_lossy_index_is_that_of_its_answers(place, sampler):
     for index, row in enumerate(rows):
         place.add(f"{index}", *row)
     place.space.compact()
-    measured = ModelSpace(
-        place.space.record, place.engine, place.store, place.folder / "segments", sampler
-    )
+    measured = place.opened(place.space.record, sampler=sampler)
     assert measured.status().recall is None
     found = wanted = 0
     for count, query in enumerate(generator.standard_normal((20, 2)).astype(np.float32), 1):
@@ -66,24 +71,18 @@ def test_the_recall_of_a_lossy_index_is_that_of_its_answers(place, sampler):
 
 
 def test_exact_spaces_need_no_samples(place, sampler):
-    measured = ModelSpace(
-        place.space.record, place.engine, place.store, place.folder / "segments", sampler
-    )
+    measured = place.opened(place.space.record, sampler=sampler)
     place.add("a", 1, 0)
     measured.search(np.zeros((1, 2), np.float32), 1)
     assert (measured.status().recall, measured.status().recall_samples) == (1.0, 0)
 
 
 def test_no_sample_is_taken_before_the_interval_is_over():
-    sampler = RecallSampler(1000)
+    sampler = RecallSampler(1000, max_share=1.0)
     assert sampler.due(1)
     taken = threading.Event()
 
-    def measure() -> tuple[int, int]:
-        taken.set()
-        return 1, 1
-
-    sampler.offer(1, RecallMeter(), measure)
+    sampler.offer(1, taken.set)
     assert taken.wait(30)
     assert not sampler.due(1)
     assert sampler.due(2)
@@ -91,16 +90,32 @@ def test_no_sample_is_taken_before_the_interval_is_over():
     assert not RecallSampler(0).due(1)
 
 
-def test_a_sample_that_fails_is_logged_and_the_next_is_taken(sampler, caplog):
-    meter = RecallMeter()
+def test_sampling_takes_no_more_than_its_share_of_a_core():
+    sampler = RecallSampler(1e-9, max_share=1e-3)
+    done = threading.Event()
 
-    def fail() -> tuple[int, int]:
+    def measure() -> None:
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+        done.set()
+
+    sampler.offer(1, measure)
+    assert done.wait(30)
+    wait_for(lambda: not sampler.due(2), "the rest")  # no space is sampled for 50 s
+    sampler.close()
+
+
+def test_a_sample_that_fails_is_logged_and_the_next_is_taken(sampler, caplog):
+    taken = threading.Event()
+
+    def fail() -> None:
         raise ValueError("no such luck")
 
-    sampler.offer(1, meter, fail)
+    sampler.offer(1, fail)
     wait_for(lambda: "no such luck" in caplog.text, "the log")
-    sampler.offer(1, meter, lambda: (1, 1))
-    wait_for(lambda: meter.reading() == (1.0, 1), "the next sample")
+    sampler.offer(1, taken.set)
+    assert taken.wait(30)
 
 
 def test_an_index_describes_itself(place):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import zlib
 from collections.abc import Callable
 
 import pytest
 
 from euclidesdb_server.engines.exact import ExactEngine
-from euclidesdb_server.index.segment_folder import LABELS, MANIFEST, manifest_checksum
-from tests.index.fake_engines import GatedEngine
+from euclidesdb_server.index.segment_files import LABELS, MANIFEST
+from tests.index.fake_engines import GatedEngine, GatedOptions
 
 ANSWER = [("new", 0.0), ("b", 2.0), ("c", 3.0)]
 
@@ -28,21 +30,23 @@ def indexed(place):
     return place
 
 
-def edit_manifest(place, change: Callable[[dict], None], *, checksum: bool) -> None:
-    """Change the manifest, with its checksum made to fit or not."""
+def edit_manifest(place, change: Callable[[dict], None]) -> None:
+    """Change the manifest, with a checksum that fits."""
     file = place.segments / "1" / MANIFEST
     manifest = json.loads(file.read_text())
-    stored = manifest.pop("crc32")
+    del manifest["crc32"]
     change(manifest)
-    manifest["crc32"] = manifest_checksum(manifest) if checksum else stored
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    manifest["crc32"] = zlib.crc32(text.encode())
     file.write_text(json.dumps(manifest))
 
 
-def check_dropped(place) -> None:
-    """The segment is not used after a restart, answers are right, and a new one can be built."""
+def check_replaced(place) -> None:
+    """After a restart the segment is replaced from the store, and can be built again."""
+    place.engine = type(place.engine)(place.engine.options)
     place.reopen()
     assert place.space.backlog()[1] == 0
-    assert place.generations() == []
+    assert "1" not in place.generations()
     assert place.found(0, 0) == ANSWER
     place.space.compact()
     assert place.space.backlog() == (0, 3)
@@ -62,30 +66,49 @@ def test_a_segment_survives_a_restart_and_is_not_rebuilt(indexed):
 
 
 def test_only_the_newest_generation_is_left_after_a_compaction(indexed):
-    for expected in ("2", "3"):
+    for _ in range(2):
         indexed.space.compact()
-        assert indexed.generations() == [expected]
+        (left,) = indexed.generations()
+        assert left == str(indexed.space.segments[0].record.generation)
 
 
-def test_the_newest_of_several_whole_generations_is_used(indexed):
-    shutil.copytree(indexed.segments / "1", indexed.folder / "old")
-    indexed.space.compact()
-    shutil.copytree(indexed.folder / "old", indexed.segments / "1")
-    indexed.reopen()
-    assert indexed.generations() == ["2"]
-    assert indexed.space.backlog() == (0, 3)
-    assert indexed.found(0, 0) == ANSWER
-
-
-def test_an_older_intact_generation_is_used_if_the_newest_is_damaged(indexed):
+def test_a_segment_that_the_store_does_not_name_is_never_used(indexed):
+    """It was left by an interrupted build, or by a store that has been restored since."""
     shutil.copytree(indexed.segments / "1", indexed.segments / "2")
-    (indexed.segments / "2" / LABELS).write_bytes(b"")
     indexed.reopen()
     assert indexed.generations() == ["1"]
     assert indexed.found(0, 0) == ANSWER
 
 
-@pytest.mark.parametrize("name", ["vectors.f32", "vectors.json", LABELS])
+def test_a_segment_in_the_place_of_the_one_that_the_store_names_is_not_used(indexed):
+    edit_manifest(indexed, lambda manifest: manifest.update(up_to_label=4))
+    check_replaced(indexed)
+
+
+def test_a_store_that_was_restored_uses_the_segments_of_its_time(place):
+    for index in range(3):
+        place.add(f"early {index}", index, 0)
+    place.space.compact()
+    place.close()
+    shutil.copytree(place.folder / "leveldb", place.folder / "backup")
+    place._open()
+    place.remove("early 0")
+    place.add("late", 9, 0)
+    place.space.compact()
+    place.close()
+    shutil.rmtree(place.folder / "leveldb")
+    (place.folder / "backup").rename(place.folder / "leveldb")
+    place._open()
+    expected = [f"early {index}" for index in range(3)]
+    assert place.names() == expected
+    place.add("other", 5, 0)  # takes the label that "late" had
+    place.space.compact()
+    assert place.names() == [*expected, "other"]
+    place.reopen()
+    assert place.names() == [*expected, "other"]
+
+
+@pytest.mark.parametrize("name", ["vectors.json", LABELS, "ids.utf8", "ids.i64"])
 @pytest.mark.parametrize("how", ["flipped", "cut short", "missing"])
 def test_a_segment_with_a_damaged_file_is_dropped(indexed, name, how):
     file = indexed.segments / "1" / name
@@ -95,68 +118,100 @@ def test_a_segment_with_a_damaged_file_is_dropped(indexed, name, how):
     elif how == "cut short":
         file.write_bytes(content[:-1])
     else:
-        content[5] ^= 0x10
+        content[-1] ^= 0x10
         file.write_bytes(content)
-    check_dropped(indexed)
+    check_replaced(indexed)
+
+
+@pytest.mark.parametrize("how", ["cut short", "missing"])
+def test_a_segment_without_all_of_its_vectors_is_dropped(indexed, how):
+    file = indexed.segments / "1" / "vectors.f32"
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    check_replaced(indexed)
+
+
+def test_vectors_are_verified_after_the_start_and_rebuilt_from_the_store(indexed, caplog):
+    file = indexed.segments / "1" / "vectors.f32"
+    content = bytearray(file.read_bytes())
+    content[5] ^= 0x10
+    file.write_bytes(content)
+    indexed.reopen()
+    assert indexed.space.status().verifying
+    indexed.space.rewriter.verify(threading.Event())
+    assert not indexed.space.status().verifying
+    assert "damaged" in caplog.text
+    assert indexed.found(0, 0) == ANSWER
+    assert indexed.generations() == ["2"]
+    indexed.space.compact()
+    assert indexed.space.backlog() == (0, 3)
+    indexed.reopen()
+    assert indexed.found(0, 0) == ANSWER
+
+
+def test_damaged_vectors_are_not_merged_into_a_new_segment(indexed):
+    file = indexed.segments / "1" / "vectors.f32"
+    content = bytearray(file.read_bytes())
+    content[5] ^= 0x10
+    file.write_bytes(content)
+    indexed.reopen()
+    indexed.space.compact()
+    assert indexed.found(0, 0) == ANSWER
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"crc32": 0}', "null"])
 def test_a_segment_with_a_damaged_manifest_is_dropped(indexed, content):
     (indexed.segments / "1" / MANIFEST).write_text(content)
-    check_dropped(indexed)
+    check_replaced(indexed)
 
 
 def test_a_segment_without_a_manifest_is_dropped(indexed):
     (indexed.segments / "1" / MANIFEST).unlink()
-    check_dropped(indexed)
+    check_replaced(indexed)
 
 
-def test_a_manifest_that_fails_its_checksum_is_not_believed(indexed):
-    edit_manifest(indexed, lambda manifest: manifest.update(up_to_label=99), checksum=False)
-    check_dropped(indexed)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("format", 1),
-        ("format", 3),
-        ("space", 7),
-        ("model", "another"),
-        ("fingerprint", "another"),
-        ("dim", 3),
-        ("engine", "another"),
-        ("build_options", {"trees": 3}),
-        ("metric", "cosine"),
-    ],
-)
-def test_a_segment_of_something_else_is_dropped(indexed, key, value):
-    edit_manifest(indexed, lambda manifest: manifest.update({key: value}), checksum=True)
-    check_dropped(indexed)
-
-
-def test_a_manifest_whose_checksum_fits_is_used(indexed):
-    """What the tests above rely on."""
-    edit_manifest(indexed, lambda _: None, checksum=True)
+def test_another_engine_serves_until_its_segment_is_replaced(indexed):
+    indexed.engine = ExactEngine()
     indexed.reopen()
     assert indexed.space.backlog() == (2, 3)
+    assert indexed.space.segments[0].outdated
+    assert indexed.found(0, 0) == ANSWER
+    indexed.space.compact()
+    assert not indexed.space.segments[0].outdated
+    assert indexed.found(0, 0) == ANSWER
 
 
-def test_another_engine_drops_the_segment(indexed):
-    indexed.engine = ExactEngine()
-    check_dropped(indexed)
-
-
-def test_other_build_options_drop_the_segment(indexed):
-    indexed.engine = GatedEngine(trees=10)
-    check_dropped(indexed)
-
-
-def test_another_metric_drops_the_segment(indexed):
-    indexed.engine = GatedEngine("inner_product")
+def test_other_build_options_serve_until_the_segment_is_replaced(indexed):
+    indexed.engine = GatedEngine(GatedOptions(trees=10))
     indexed.reopen()
-    assert indexed.generations() == []
-    assert indexed.found(1, 0) == [("c", -3.0), ("b", -2.0), ("new", 0.0)]
+    assert indexed.space.segments[0].outdated
+    assert indexed.engine.builds == 0
+    assert indexed.found(0, 0) == ANSWER
+    indexed.engine = GatedEngine()  # as it was: nothing has been lost
+    indexed.reopen()
+    assert not indexed.space.segments[0].outdated
+    assert indexed.found(0, 0) == ANSWER
+
+
+@pytest.mark.parametrize("metric", ["inner_product", "cosine"])
+def test_under_another_metric_rows_are_compared_until_the_segment_is_replaced(indexed, metric):
+    expected = {
+        "inner_product": [("c", -3.0), ("b", -2.0), ("new", 0.0)],
+        "cosine": [("b", 0.0), ("c", 0.0), ("new", 1.0)],
+    }[metric]
+    indexed.engine = GatedEngine(GatedOptions(metric, trees=1))
+    indexed.reopen()
+    assert indexed.found(1, 0) == expected
+    indexed.space.compact()
+    assert indexed.found(1, 0) == expected
+    indexed.reopen()
+    assert indexed.space.backlog() == (0, 3)
+    assert indexed.found(1, 0) == expected
+    indexed.engine = GatedEngine()
+    indexed.reopen()
+    assert indexed.found(0, 0) == ANSWER
 
 
 def test_another_model_version_has_its_own_space(indexed):
@@ -181,8 +236,8 @@ def test_a_build_starts_over_after_an_interruption(indexed):
     (indexed.segments / "2.tmp" / "vectors.f32").write_bytes(b"half")
     (indexed.segments / "2.tmp" / "other").write_bytes(b"half")
     indexed.space.compact()
-    assert indexed.generations() == ["2"]
-    assert not (indexed.segments / "2" / "other").exists()
+    (left,) = indexed.generations()
+    assert not (indexed.segments / left / "other").exists()
     assert indexed.found(0, 0) == ANSWER
 
 

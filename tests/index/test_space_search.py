@@ -7,7 +7,7 @@ import pytest
 
 from euclidesdb_server.engines.scan import search_matrix
 from euclidesdb_server.values.metric import L2
-from tests.index.fake_engines import GatedEngine
+from tests.index.fake_engines import GatedEngine, GatedOptions
 
 
 def test_an_empty_space_answers_nothing(place):
@@ -56,11 +56,11 @@ def test_a_replaced_row_never_shows_twice_and_never_not_at_all_between(place):
     """One step: a view taken at any moment has the old row or the new one."""
     place.add("a", 1, 0)
     place.space.compact()
-    before = place.space._current_view()
+    before = place.space._rows.view()
     place.add("a", 2, 0)
-    after = place.space._current_view()
-    assert before.indexed_allowed is None
-    assert (len(before.unindexed.vectors), after.indexed_allowed.count) == (0, 0)
+    after = place.space._rows.view()
+    assert before.allowed == [None]
+    assert (len(before.unindexed.vectors), after.allowed[0].count) == (0, 0)
     assert len(after.unindexed.vectors) == 1
 
 
@@ -128,7 +128,7 @@ def test_many_queries_at_once_get_each_their_own_answer(place):
 
 
 def test_rows_and_queries_are_normalized_under_cosine(place):
-    place.engine = GatedEngine("cosine")
+    place.engine = GatedEngine(GatedOptions("cosine"))
     place.reopen()
     place.add("same direction", 100, 0)
     place.add("zero", 0, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,17 +31,17 @@ class NosyEngine(GatedEngine):
         super().__init__()
         self.given: tuple[int, int] | None = None
 
-    def build(self, vectors: Matrix, *, threads: int = 1) -> Segment:
-        if len(vectors):
-            self.given = (own_priority(), threads)
-        return super().build(vectors)
+    def build(self, vectors: Matrix, *, threads: int = 1, folder: Path | None = None) -> Segment:
+        self.given = (own_priority(), threads)
+        return super().build(vectors, folder=folder)
 
 
 def test_a_build_runs_at_low_priority_with_the_threads_configured(place):
     place.engine = NosyEngine()
     place.reopen()
     before = own_priority()
-    compactor = Compactor(IndexConfig(build_threads=3))
+    place.space = place.opened(place.space.record, build_threads=3)
+    compactor = Compactor(IndexConfig())
     place.add("a", *np.ones(2))
     compactor.request(place.space)
     assert compactor.wait_idle(TIMEOUT)

@@ -103,7 +103,7 @@ class Restarted:
         return start_server(
             self._folder / "data",
             self._folder / "models",
-            index={"compact_rows": 8, "compact_share": 0.01},
+            index={"compact_rows": 8},
         )
 
 

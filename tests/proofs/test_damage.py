@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,9 @@ def check(folder: Path, *, earlier: bool) -> None:
     earlier: the last writes may be missing. Raises CorruptRecord where something is unreadable.
     """
     with opened(folder) as database:
+        database.spaces["one"].rewriter.verify(
+            threading.Event()
+        )  # as a server does in the background
         found = {}
         for number in range(ITEMS):
             try:

@@ -38,7 +38,7 @@ ENGINES = {
     "faiss": {"index_type": "HNSW32"},
     "annoy": {"metric": "l2"},
 }
-INCESSANT = IndexConfig(compact_rows=1, compact_share=0.01)
+INCESSANT = IndexConfig(compact_rows=1, merge_factor=2)
 
 
 @dataclass
@@ -188,7 +188,7 @@ def run_in_process(folder: Path, engine: str, **load: int) -> int:
 def run_served(folder: Path, engine: str, **load: int) -> int:
     models, data = folder / "models", folder / "data"
     save_vector_space(models, MODEL, feature_dim=DIM)
-    index = {"compact_rows": 1, "compact_share": 0.01}
+    index = {"compact_rows": 1, "merge_factor": 2}
     with (
         start_server(
             data, models, engine=engine, engines={engine: ENGINES[engine]}, index=index

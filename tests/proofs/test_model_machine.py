@@ -43,7 +43,10 @@ from tests.support.stores import copy_of_crashed, vector
 
 DIMS = {"flat": 2, "deep": 3}
 NAMES = ["a", "b", "c", "é", "x" * 512]
-IDS = st.one_of(st.sampled_from(NAMES), st.integers(0, 199).map("item {}".format))
+IDS = st.one_of(
+    st.sampled_from(NAMES),
+    st.integers(0, 199).map(lambda number: f"{number}" if number % 2 else f"item {number}"),
+)
 MODELS = st.sampled_from([*DIMS])
 SIZES = st.one_of(st.integers(1, 12), st.just(500))
 NUMBERS = st.integers(-2, 2)  # whole and few, so that distances tie
@@ -159,7 +162,7 @@ class DatabaseMachine(RuleBasedStateMachine):
             no_models(self.folder / "models"),
             DIMS,
             engine=create_engine(self.setting.engine, self.setting.options, file=None),
-            index=IndexConfig(compact_rows=20, compact_share=0.2),
+            index=IndexConfig(compact_rows=8, merge_factor=2, idle_seconds=0.5),
         )
 
     @rule(request=additions())
@@ -219,10 +222,10 @@ class DatabaseMachine(RuleBasedStateMachine):
         conditions = Conditions(top_k, max_distance=limit)
         self.check(self.find([vector(*values)], model, conditions)[0], model, values, conditions)
 
-    @rule(query=queries(), top_k=SIZES, accepted=st.sets(IDS))
-    def search_among_some(self, query, top_k, accepted) -> None:
+    @rule(query=queries(), top_k=SIZES)
+    def search_among_int32_ids(self, query, top_k) -> None:
         model, values = query
-        conditions = Conditions(top_k, accepts=accepted.__contains__)
+        conditions = Conditions(top_k, int32_ids=True)
         self.check(self.find([vector(*values)], model, conditions)[0], model, values, conditions)
 
     @rule(item_id=IDS, model=MODELS, top_k=SIZES, limit=LIMITS, include_self=st.booleans())
@@ -387,8 +390,8 @@ class DatabaseMachine(RuleBasedStateMachine):
             hits = [(query, 0.0), *hits]
         if conditions.max_distance is not None:
             hits = [hit for hit in hits if hit[1] <= conditions.max_distance]
-        if conditions.accepts is not None:
-            hits = [hit for hit in hits if conditions.accepts(hit[0])]
+        if conditions.int32_ids:
+            hits = [hit for hit in hits if hit[0].isdecimal()]
         return hits
 
     def nearest(self, model: str, query: Numbers) -> list[Hit]:

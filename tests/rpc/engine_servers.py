@@ -21,7 +21,7 @@ from euclidesdb_protos.legacy import euclidesproto_pb2 as legacy
 from tests.support.calls import Stubs
 from tests.support.images import encoded, noise
 from tests.support.servers import start_server
-from tests.support.waiting import generations, wait_for
+from tests.support.waiting import wait_for
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Distance: TypeAlias = Callable[[Floats, Floats], Floats]
@@ -144,10 +144,15 @@ class Loaded:
         return [ids[row] for row in order], distances[order]
 
     def refresh(self) -> None:
-        """EuclidesDB's refresh; returns once the requested segment is written."""
-        newest = max(generations(self.data), default=0)
+        """EuclidesDB's refresh; returns once all rows are in one segment."""
         self.stubs.legacy.Shutdown(legacy.ShutdownRequest(shutdown_type=1))
-        wait_for(lambda: max(generations(self.data), default=0) > newest, "a new segment")
+        wait_for(self._is_compacted, "one segment")
+
+    def _is_compacted(self) -> bool:
+        index = self.client.models()[0].index
+        assert index is not None
+        whole = (index.segments, index.unindexed_rows) == (1, 0)
+        return whole and index.indexed_rows == len(self.vectors) and not index.building
 
     def _start(self) -> None:
         self.server = start_server(
@@ -165,8 +170,6 @@ class Loaded:
             vector = (self.vectors["0"] + offset).astype(np.float32)
             self.client.add(f"sku-{number}", vectors={"tiny": vector})
             self.vectors[f"sku-{number}"] = vector.astype(np.float64)
-        # twice: a build begins only after the one before it is in use
-        self.refresh()
         self.refresh()
         for number in REMOVED:
             self.stubs.legacy.RemoveImage(legacy.RemoveImageRequest(image_id=number))

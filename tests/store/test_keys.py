@@ -39,6 +39,8 @@ def test_the_kind_bytes_of_format_1_never_change():
         "PREDICTIONS": "07",
         "TOMBSTONE": "08",
         "PAYLOAD": "09",
+        "SEGMENTS": "0a",
+        "DELETED_ROWS": "0b",
         "DROPPED_SPACE": "0c",
     }
 

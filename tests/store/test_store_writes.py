@@ -123,8 +123,8 @@ def test_a_removal_leaves_nothing_but_tombstones(store):
     store.remove("a", second)
     assert store.tombstones(one).tolist() == [first]
     assert store.tombstones(other).tolist() == [second.labels[other]]
-    store.drop_tombstones(one, store.tombstones(one).tolist())
-    store.drop_tombstones(other, store.tombstones(other).tolist())
+    store.move_tombstones(one, store.tombstones(one).tolist(), {})
+    store.move_tombstones(other, store.tombstones(other).tolist(), {})
     # what remains: the reservation of labels
     assert everything(store).keys() - empty.keys() == {b"\x02"}
 

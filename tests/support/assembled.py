@@ -30,6 +30,7 @@ from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
+from tests.support.builders import InProcessBuilder
 from tests.support.images import encoded, noise
 from tests.support.stores import vector
 
@@ -37,7 +38,7 @@ EMBEDDERS = {"color": 12, "gray": 4}
 """The models of the fixture `registry`, with the length of their features."""
 
 SELDOM = IndexConfig()
-OFTEN = IndexConfig(compact_rows=5, compact_share=0.1)
+OFTEN = IndexConfig(compact_rows=5, merge_factor=3)
 
 
 class Patient:
@@ -95,6 +96,7 @@ class Database:
                     engine or ExactEngine(),
                     self.store,
                     folder / "segments",
+                    builder=InProcessBuilder(),
                 )
                 for name, dim in dims.items()
             }

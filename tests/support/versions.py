@@ -30,6 +30,7 @@ from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Matrix
 from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.assembled import CALL
+from tests.support.builders import InProcessBuilder
 
 MODEL: Final = "one"
 OLD: Final = "one@old"
@@ -65,7 +66,11 @@ class Versions:
             keep_payloads=True,
         )
         self.drops = VersionDrops(
-            self.store, self.features.lock_items, self.segments, retry_interval=retry_interval
+            self.store,
+            self.features.lock_items,
+            self.segments,
+            stop_rewriting=self.compactor.forget,
+            retry_interval=retry_interval,
         )
 
     def add(self, ids: list[str], seed: int) -> None:
@@ -88,7 +93,8 @@ class Versions:
 
     def _open(self, fingerprint: str) -> ModelSpace:
         record = self.store.open_space(MODEL, fingerprint, DIM)
-        return ModelSpace(record, ExactEngine(), self.store, self.segments)
+        builder = InProcessBuilder()
+        return ModelSpace(record, ExactEngine(), self.store, self.segments, builder=builder)
 
 
 @contextmanager

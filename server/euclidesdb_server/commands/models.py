@@ -72,5 +72,8 @@ def _index(index: euclidesdb.IndexInfo | None) -> str:
     if index is None:
         return ""
     unindexed = f" + {index.unindexed_rows:,} unindexed" if index.unindexed_rows else ""
+    segments = f" in {index.segments} segments" if index.segments > 1 else ""
     building = ", building" if index.building else ""
-    return f"{index.description}{unindexed}{building}"
+    verifying = ", verifying" if index.verifying else ""
+    failure = f", not built: {index.failure}" if index.failure else ""
+    return f"{index.description}{segments}{unindexed}{building}{verifying}{failure}"

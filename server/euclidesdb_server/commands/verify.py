@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.errors import DataFolderError, StartupError, StorageError, disk_error
-from euclidesdb_server.index.verify import check_segments, read_spaces
+from euclidesdb_server.index.verify import StoredSpace, check_segments, read_spaces
 from euclidesdb_server.store.layout import SEGMENTS_FOLDER, STORE_FOLDER
 from euclidesdb_server.store.leveldb_folder import REPAIRED
 from euclidesdb_server.store.records import RecordScan, StoreInUse, repaired_copy, write_records
@@ -35,10 +35,10 @@ COPY: Final = "copy"
 def run(options: argparse.Namespace) -> int:
     """Verify; returns 0 if there is no problem or it has been repaired, otherwise 1."""
     try:
-        folder = configuration(options.config, data=options.data).database.db_path
-        if not folder.is_dir():
-            raise DataFolderError(f"there is no data folder {folder}")
-        return _verify(folder, repair=options.repair)
+        database = configuration(options.config, data=options.data).database
+        if not database.db_path.is_dir():
+            raise DataFolderError(f"there is no data folder {database.db_path}")
+        return _verify(database.db_path, repair=options.repair)
     except OSError as error:
         print(f"euclidesdb: {disk_error(error, 'verifying')}", file=sys.stderr)
     except (StartupError, StorageError) as error:
@@ -115,16 +115,27 @@ def _check_store(
     return report
 
 
+def _stored_spaces(report: StoreReport) -> dict[int, StoredSpace]:
+    """What the store knows of the spaces that have segments."""
+    return {
+        number: StoredSpace(
+            segments,
+            report.live_labels.get(number, {}),
+            report.deleted_labels.get(number, set()),
+            {
+                generation: chunks
+                for (space, generation), chunks in report.deleted_rows.items()
+                if space == number
+            },
+        )
+        for number, segments in report.segments.items()
+        if number not in report.dropped_spaces
+    }
+
+
 def _report(folder: Path, report: StoreReport, findings: list[str]) -> list[Path]:
     """Check the segments and print all findings; returns the segments that cannot be used."""
-    segments = [
-        *check_segments(
-            folder / SEGMENTS_FOLDER,
-            report.live_labels,
-            report.deleted_labels,
-            report.dropped_spaces,
-        )
-    ]
+    segments = [*check_segments(folder / SEGMENTS_FOLDER, _stored_spaces(report))]
     findings += [f"{path}: {reason}" for path, reason in segments]
     for finding in findings:
         print(finding)

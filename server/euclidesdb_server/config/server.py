@@ -79,9 +79,13 @@ class IndexConfig:
     """Section [index]: when and how unindexed rows are built into a segment."""
 
     compact_rows: Annotated[int, Ge(1)] = 10_000
-    """A segment is rebuilt only once there are this many unindexed and deleted rows ..."""
-    compact_share: Annotated[float, Gt(0), Le(1)] = 0.1
-    """... and they exceed this share of the segment."""
+    """The number of unindexed rows that are built into a segment."""
+    merge_factor: Annotated[int, Ge(2)] = 8
+    """The number of segments of about the same size that are merged into one."""
+    max_deleted_share: Annotated[float, Gt(0), Le(1)] = 0.2
+    """A segment in which a larger share of the rows is deleted is built again without them."""
+    idle_seconds: Annotated[float, Ge(0)] = 60.0
+    """Seconds without a write after which all segments of a space are merged into one."""
     build_threads: Annotated[int, Ge(1)] = 1
     """The number of threads, at low priority, that build a segment."""
     build_timeout: Annotated[float, Ge(0)] = 0.0
@@ -90,7 +94,7 @@ class IndexConfig:
     build_memory_mib: Annotated[int, Ge(0)] = 0
     """Private memory of a build process, in MiB, beyond which allocations fail; 0: no limit."""
     recall_interval: Annotated[float, Ge(0)] = 10.0
-    """Seconds between queries that are also answered exactly, to measure recall; 0: never."""
+    """Least seconds between queries that are also answered exactly, to measure recall; 0: never."""
 
     def build_seconds(self, rows: int, dim: int) -> float:
         """How long a build of so many rows of `dim` numbers may take."""

@@ -89,6 +89,7 @@ class FeatureDatabase:
             store, models, embedder, max_top_k=max_top_k, max_comparisons=max_comparisons
         )
         self._writer = Writer(store, models, compactor, keep_payloads=keep_payloads)
+        compactor.recover_with(self._writer.recover)
 
     def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
         """Embed and store an item. When this returns, it is on disk and in the next search.

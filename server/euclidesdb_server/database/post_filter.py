@@ -63,7 +63,7 @@ class PostFilter:
                 return neighbors.first(self.conditions.top_k)
             k *= GROWTH
             self.work.add(1, self.space.rows_compared(k))
-            found = self.space.search(vector[np.newaxis], k)
+            found = self.space.search(vector[np.newaxis], k, int32_only=self.conditions.int32_ids)
             ids, distances = found.ids, found.distances[0].tolist()
 
     def _beyond_limit(self, distances: Sequence[float]) -> bool:
@@ -82,8 +82,6 @@ class PostFilter:
                 pairs = self._with_itself(item_id, vector, pairs)
         if conditions.max_distance is not None:
             pairs = [pair for pair in pairs if pair[1] <= conditions.max_distance]
-        if conditions.accepts is not None:
-            pairs = [pair for pair in pairs if conditions.accepts(pair[0])]
         if conditions.include_attributes or conditions.include_metadata:
             return self._with_records(pairs)
         return Neighbors([pair[0] for pair in pairs], [pair[1] for pair in pairs])

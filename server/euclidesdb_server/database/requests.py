@@ -81,7 +81,8 @@ class Conditions:
 
     include_self: a query by id may return the item itself.
     max_distance: no neighbor is farther away than this; None: any distance.
-    accepts: only ids for which this is true are returned, and still top_k of them if so many exist.
+    int32_ids: only items whose id is the decimal form of an int32 are returned, and still top_k of
+    them if so many exist.
     """
 
     top_k: int
@@ -89,16 +90,13 @@ class Conditions:
     include_attributes: bool = False
     include_metadata: bool = False
     max_distance: float | None = None
-    accepts: Callable[[str], bool] | None = None
+    int32_ids: bool = False
 
     @property
     def ids_and_distances_only(self) -> bool:
         """Whether the nearest rows answer a query as the index returns them."""
         return (
-            self.max_distance is None
-            and self.accepts is None
-            and not self.include_attributes
-            and not self.include_metadata
+            self.max_distance is None and not self.include_attributes and not self.include_metadata
         )
 
 

@@ -57,7 +57,7 @@ class SpaceSearch:
         found: list[Neighbors] = []
         count, dim = queries.vectors.shape
         for block in self.work.blocks(count, self.space.rows_compared(k), dim):
-            nearest = self.space.search(queries.vectors[block], k)
+            nearest = self.space.search(queries.vectors[block], k, int32_only=conditions.int32_ids)
             if post_filter is None:
                 searched, width = nearest.distances.shape
                 counts += [width] * searched

@@ -8,6 +8,7 @@ tombstones are counted again, after a deletion.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -106,9 +107,10 @@ class SpaceSizes:
 
 
 def _bytes_below(folder: Path) -> int:
-    """The length of all files; they may be replaced in the meantime."""
+    """About how many bytes the files in a folder take: segments come and go meanwhile."""
     size = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            size += path.stat().st_size
+    for parent, _, names in os.walk(folder):  # leaves out a folder that is deleted meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += Path(parent, name).stat().st_size
     return size

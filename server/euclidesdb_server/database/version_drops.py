@@ -23,13 +23,12 @@ from typing import Final
 
 from euclidesdb_server.database.superseded_space import SupersededSpace
 from euclidesdb_server.errors import CorruptRecord, DatabaseError, ShuttingDown
+from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore, ItemRecord, SpaceRecord
 from euclidesdb_server.system.fsync import sync
 
 RETRY_INTERVAL: Final = 10.0
 """Seconds after which a drop that failed is tried again."""
-BUILD_INTERVAL: Final = 0.2
-"""Seconds between checks whether the last build of a segment has ended."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,8 @@ class VersionDrops:
     """Deletes dropped versions in one thread, one after the other. Thread-safe.
 
     lock_items: keeps other writes of these items out; raises StorageError while nothing can be
-    written. segments: the folder of all segments. retry_interval: in seconds.
+    written. segments: the folder of all segments. stop_rewriting: keeps new segments of a space
+    from being written; returns when none is. retry_interval: in seconds.
 
     `close` is idempotent; what is not done then is continued at the next start.
     """
@@ -49,12 +49,14 @@ class VersionDrops:
         lock_items: Callable[[Sequence[str]], AbstractContextManager[None]],
         segments: Path,
         *,
+        stop_rewriting: Callable[[ModelSpace], None],
         retry_interval: float = RETRY_INTERVAL,
     ) -> None:
         """Continue the drops that are not finished."""
         self._store = store
         self._lock_items = lock_items
         self._segments = segments
+        self._stop_rewriting = stop_rewriting
         self._retry_interval = retry_interval
         self._condition = threading.Condition()
         self._waiting: deque[tuple[SpaceRecord, SupersededSpace | None]] = deque(
@@ -146,7 +148,7 @@ class VersionDrops:
             self._wait_until_unused(space)
         data.delete_rest(number, self._check_open)
         self._delete_segments(number)
-        data.compact(number, last_label, self._check_open)
+        data.compact(number, last_label, self._before_compaction)
         self._store.space_table.finish_drop(number)
         log.info(
             "version %r of model %r is deleted: %d rows", record.fingerprint, record.model, deleted
@@ -167,10 +169,8 @@ class VersionDrops:
     def _wait_until_unused(self, space: SupersededSpace) -> None:
         """Wait until no thread writes segments of a space that has been dropped."""
         space.wait_for_opening()
-        while (opened := space.opened) is not None and opened.status().building:
-            self._check_open()
-            with self._condition:
-                self._condition.wait_for(lambda: self._closed, BUILD_INTERVAL)
+        if space.opened is not None:
+            self._stop_rewriting(space.opened)
 
     def _records(self, ids: Iterable[str]) -> Mapping[str, ItemRecord]:
         """The records of items, but for those that cannot be read: they name no row."""
@@ -190,6 +190,11 @@ class VersionDrops:
         if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
             sync(self._segments)
+
+    def _before_compaction(self) -> None:
+        self._check_open()
+        # it begins a new log; without a synced write in the old one, that would look like a loss
+        self._store.sync()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -124,6 +124,11 @@ class Writer:
             self._recover()
             yield
 
+    def recover(self) -> None:
+        """After a failed write, make writing possible again. Raises StorageError if it is not."""
+        with self.lock_items(()):
+            pass
+
     def _attempt(
         self,
         write: Callable[[Sequence[int]], None],
@@ -233,7 +238,7 @@ class Writer:
             if space is not None:  # not `if space`: an empty one is false
                 labels, ids, vectors = zip(*written, strict=True)
                 space.publish(labels, ids, np.stack(vectors), replaces=replaced[number])
-                self._compactor.consider(space)
+                self._compactor.consider(space, deleted=len(replaced[number]))
         for number in replaced.keys() - rows.keys():
             self._delete(number, replaced[number])
 
@@ -245,7 +250,7 @@ class Writer:
         """Delete rows of a space that the store has deleted."""
         space = self._models.delete_rows(number, labels)
         if space is not None:
-            self._compactor.consider(space)
+            self._compactor.consider(space, deleted=len(labels))
 
     def _note(self, doubt: _InDoubt) -> None:
         """Remember a failed write. The caller holds the locks of its items."""

@@ -78,6 +78,11 @@ class AnnoySegment:
         self._search_k = options.search_k
         self._rerank = options.rerank or 1
 
+    @property
+    def vectors(self) -> Matrix:
+        """As `Segment.vectors`."""
+        return self._scan.vectors
+
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`; approximate. annoy cannot take a mask, so it over-fetches."""
         return RerankedSearch(self, self._scan, self._rerank).search(queries, k, allowed)

@@ -36,6 +36,11 @@ class ExactSegment:
     def __init__(self, vectors: Matrix, metric: Metric) -> None:
         self._scan = MatrixScan(vectors, metric)
 
+    @property
+    def vectors(self) -> Matrix:
+        """As `Segment.vectors`."""
+        return self._scan.vectors
+
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`; exact, including ties at the kth place."""
         return self._scan.search(queries, k, allowed)

@@ -9,6 +9,7 @@ A segment holds the matrix that it was built from until `save` has written it.
 
 from __future__ import annotations
 
+import mmap
 import os
 import weakref
 from collections.abc import Iterator, Mapping
@@ -70,6 +71,13 @@ class VectorFile:
             if filled:
                 yield np.concatenate([np.arange(*run) for run in runs]), buffer[:filled]
 
+    def mapped(self) -> Matrix:
+        """The matrix, memory-mapped."""
+        if not self._rows:  # an empty file cannot be mapped
+            return np.empty((0, self._dim), np.float32)
+        pages = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+        return np.frombuffer(pages, np.dtype("<f4")).reshape(self._rows, self._dim)
+
     def _runs(self, mask: npt.NDArray[np.bool_], start: int, stop: int) -> list[tuple[int, int]]:
         """Ranges of rows within [start, stop) that cover all allowed rows and small gaps."""
         rows = start + np.flatnonzero(mask[start:stop])
@@ -100,6 +108,12 @@ class ExactDiskSegment:
     def __init__(self, source: Matrix | VectorFile, metric: Metric) -> None:
         self._source = source
         self._metric = metric
+
+    @property
+    def vectors(self) -> Matrix:
+        """As `Segment.vectors`."""
+        source = self._source
+        return source.mapped() if isinstance(source, VectorFile) else source
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`; exact, including ties at the kth place.

@@ -7,8 +7,8 @@ distance.
 
 If faiss cannot build the index from the rows that there are (`IVF256` from 100 rows), the segment
 is `Flat` instead, and its `description` shows that; the next segment tries again. `Flat` is
-searched by `scan.py`, whose results are exact despite rounding: 100 queries over 100,000 rows of
-128 take 60 ms (faiss 290 ms), a single one 5 ms (faiss 3 ms).
+searched by `scan.py`, with exact results despite rounding: 100 queries over 100,000 rows of 128
+take 60 ms (faiss 290 ms), a single one 5 ms (faiss 3 ms).
 
 Saved files: `index.faiss`, in faiss's own format; `index.json`, `{"index_type": as built}`; and
 the vectors as described in `vectors.py`, unless the index holds them uncompressed (`Flat`,
@@ -123,6 +123,11 @@ class FaissSegment:
         )
         self._takes_parameters = not self._takes_mask and takes_parameters(index, None)
 
+    @property
+    def vectors(self) -> Matrix:
+        """As `Segment.vectors`."""
+        return self._scan.vectors
+
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`; exact or approximate depending on the index type."""
         if self.exact:
@@ -235,7 +240,7 @@ class FaissEngine:
         path = str(folder / "index.faiss")
         try:
             index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError:  # this type of index cannot be memory-mapped
+        except RuntimeError:  # it cannot be memory-mapped
             index = faiss.read_index(path)
         index_type = json.loads((folder / "index.json").read_text("utf-8"))["index_type"]
         vectors = None if rows_held(index) is not None else load_vectors(folder)
@@ -266,8 +271,8 @@ class FaissEngine:
 
     def _create(self, index_type: str, dim: int) -> faiss.Index:
         # under `cosine` rows are of unit length, so their inner product is the similarity
-        l2 = self.metric.kind is MetricKind.L2
-        metric = faiss.METRIC_L2 if l2 else faiss.METRIC_INNER_PRODUCT
+        is_l2 = self.metric.kind is MetricKind.L2
+        metric = faiss.METRIC_L2 if is_l2 else faiss.METRIC_INNER_PRODUCT
         try:
             index = faiss.index_factory(dim, index_type, metric)
         except RuntimeError as error:
@@ -286,9 +291,8 @@ class FaissEngine:
 
     def _config_error(self, reason: str, *, dim: int | None = None) -> ConfigError:
         case = "" if dim is None else f" for vectors of {dim} under {self.options.metric}"
-        return ConfigError(
-            f"[faiss] index_type = {self.options.index_type!r} cannot be used{case}: {reason}"
-        )
+        index_type = self.options.index_type
+        return ConfigError(f"[faiss] index_type = {index_type!r} cannot be used{case}: {reason}")
 
 
 def _reason(error: RuntimeError) -> str:

@@ -22,6 +22,10 @@ class Segment(Protocol):
     def exact(self) -> bool:
         """Whether `search` always finds the true nearest rows, as `search_exactly` does."""
 
+    @property
+    def vectors(self) -> Matrix:
+        """The rows as they were given, read-only; memory-mapped if the format allows it."""
+
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; rows at equal distance ascend.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
 
 import numpy as np
 
@@ -17,11 +19,50 @@ from euclidesdb_server.values.arrays import Matrix
 _FLOAT32 = np.dtype("<f4")
 
 
+class VectorFileWriter:
+    """Writes both files into `folder`, some rows at a time; they are complete when it is closed.
+
+    Raises OSError.
+    """
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self._folder = folder
+        self._dim = dim
+        self._file = vectors_path(folder).open("wb", buffering=0)
+        self.rows = 0
+
+    def append(self, vectors: Matrix) -> None:
+        """Add rows. vectors: shape (n, dim)."""
+        view = np.ascontiguousarray(vectors, _FLOAT32).reshape(-1).view(np.uint8).data
+        while view:
+            view = view[self._file.write(view) :]
+        self.rows += len(vectors)
+
+    def close(self) -> None:
+        """Write the shape."""
+        self._file.close()
+        shape = json.dumps({"rows": self.rows, "dim": self._dim})
+        (self._folder / "vectors.json").write_text(shape, "utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._file.close()
+
+
 def save_vectors(folder: Path, vectors: Matrix) -> None:
     """Write both files into `folder`."""
-    rows, dim = vectors.shape
-    vectors.astype(_FLOAT32, copy=False).tofile(vectors_path(folder))
-    (folder / "vectors.json").write_text(json.dumps({"rows": rows, "dim": dim}), "utf-8")
+    with VectorFileWriter(folder, vectors.shape[1]) as writer:
+        writer.append(vectors)
 
 
 def keep_vectors(folder: Path, vectors: Matrix) -> None:
@@ -66,6 +107,9 @@ def read_shape(folder: Path) -> tuple[int, int]:
     return rows, dim
 
 
+VECTORS: Final = "vectors.f32"
+
+
 def vectors_path(folder: Path) -> Path:
     """The file of the vectors of the segment in `folder`."""
-    return folder / "vectors.f32"
+    return folder / VECTORS

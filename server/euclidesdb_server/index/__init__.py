@@ -15,6 +15,7 @@ needs; everything else there is written by others.
 
 from euclidesdb_server.index.compactor import Compactor
 from euclidesdb_server.index.recall import RecallSampler
+from euclidesdb_server.index.segment_builder import SegmentBuilder
 from euclidesdb_server.index.space import ModelSpace
 
-__all__ = ["Compactor", "ModelSpace", "RecallSampler"]
+__all__ = ["Compactor", "ModelSpace", "RecallSampler", "SegmentBuilder"]

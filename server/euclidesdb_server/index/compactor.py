@@ -1,7 +1,13 @@
-"""Compactor: builds segments in a background thread, so that no call waits for a build.
+"""Compactor: decides when the segments of spaces are written, and has it done in the background.
 
-It promises that a space whose backlog has outgrown the configured limit gets a new segment, one
-space at a time. A build that fails is logged, and searches continue without it.
+It promises:
+
+- Unindexed rows are written as a segment once there are `compact_rows` of them; segments are
+  merged as `MergePolicy` says; a space in which nothing has been written for a while becomes one
+  segment.
+- No space waits for another one: each has threads of its own while it has something to do.
+- A build that fails is tried again, after a wait that doubles each time. Meanwhile the space is
+  served without the index, and its status says why.
 """
 
 from __future__ import annotations
@@ -9,103 +15,267 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from euclidesdb_server.config.server import IndexConfig
 from euclidesdb_server.errors import ShuttingDown, StorageError
+from euclidesdb_server.index.indexed_segment import IndexedSegment
+from euclidesdb_server.index.merge_policy import Candidate, MergePolicy
+from euclidesdb_server.index.segment_builder import BuildFailed
 from euclidesdb_server.index.space import ModelSpace
+from euclidesdb_server.index.space_work import SpaceWork
 from euclidesdb_server.system.thread_priority import lower_thread_priority
 
 log = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT: Final = 3.0
-"""Seconds to wait for a build in progress; otherwise it is lost, and repeated at the next start."""
-RETRY_INTERVAL: Final = 10.0
-"""Seconds after a failed build before the backlog alone starts another one."""
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds to wait for rewrites in progress to stop; each is repeated at the next start."""
+TICK: Final = 1.0
+"""Seconds between checks of what time alone makes due: retries, and spaces that are idle."""
+FIRST_RETRY: Final = 10.0
+"""Seconds to wait after a failed build, the first time."""
+UNINDEXED_FACTOR: Final = 4
+"""With this many times `compact_rows` unindexed rows, a flush that is still building its index is
+given up for one without an index: rows must not fill the memory meanwhile."""
+IDLE_FACTOR: Final = 4
+"""A space must have been idle this many times longer than its last rewrite as a whole took, so
+that a load with pauses does not spend most of its time on that."""
+TOMBSTONES: Final = 4096
+"""Deletions after which tombstones are moved into bitmaps."""
 
 
 class Compactor:
-    """Compacts spaces in one low-priority thread, one after the other. Thread-safe.
+    """Rewrites the segments of spaces. Thread-safe. `close` is idempotent."""
 
-    After a failed build, a later write to the space starts the next one. `close` is idempotent.
-    """
-
-    def __init__(self, config: IndexConfig) -> None:
+    def __init__(self, config: IndexConfig, *, first_retry: float = FIRST_RETRY) -> None:
+        """first_retry: seconds to wait after a failed build, the first time."""
         self._config = config
+        self._first_retry = first_retry
+        self._policy = MergePolicy(
+            config.compact_rows, config.merge_factor, config.max_deleted_share
+        )
         self._condition = threading.Condition()
-        self._requested: dict[int, ModelSpace] = {}
-        self._building: ModelSpace | None = None
-        self._retry_at: dict[int, float] = {}
+        self._works: dict[int, SpaceWork] = {}
+        self._due: set[int] = set()
+        self._forgotten: set[int] = set()
+        self._recover: Callable[[], None] = lambda: None
+        self._threads: set[threading.Thread] = set()
         self._closed = False
-        # a daemon thread: a build that runs in C++ must not keep the process from exiting
         self._thread = threading.Thread(target=self._run, name="compactor", daemon=True)
         self._thread.start()
 
-    def consider(self, space: ModelSpace) -> None:
-        """Compact the space if its backlog has outgrown the configured limit; returns at once."""
-        if space is self._building:
-            return  # its backlog shrinks when the segment being built replaces the current one
-        backlog, indexed = space.backlog()
-        limit = max(self._config.compact_rows, self._config.compact_share * indexed)
-        may_retry = time.monotonic() >= self._retry_at.get(space.record.number, 0.0)
-        if backlog >= limit and may_retry:
-            self.request(space)
+    def consider(self, space: ModelSpace, *, deleted: int = 0) -> None:
+        """Look after a space, which has just been opened or written to; returns at once.
+
+        deleted: how many rows were deleted.
+        """
+        work = self._works.get(space.record.number)
+        if work is None or work.space is not space:
+            if space.record.number in self._forgotten:
+                return
+            work = self._added(space)
+        work.changed_at = time.monotonic()
+        work.deletions += deleted
+        if work.deletions >= TOMBSTONES:
+            self._wake(work, merge=True)
+        elif space.unindexed >= self._config.compact_rows and "flush" not in work.running:
+            self._wake(work, merge=False)
 
     def request(self, space: ModelSpace) -> None:
-        """Compact the space as soon as possible; returns at once."""
+        """Have the space become one segment as soon as possible; returns at once."""
+        work = self._works.get(space.record.number) or self._added(space)
+        work.requested = True
+        work.paused_until = 0.0
+        self._wake(work, merge=True)
+
+    def forget(self, space: ModelSpace) -> None:
+        """Stop rewriting a space permanently, and wait until nothing of it is running."""
         with self._condition:
-            if not self._closed:
-                self._requested[space.record.number] = space
-                self._condition.notify_all()
+            self._forgotten.add(space.record.number)
+            work = self._works.get(space.record.number)
+            if work is not None and work.space is space:
+                work.cancelled.set()
+                work.flushing.set()
+                self._condition.wait_for(lambda: not work.running)
+                del self._works[space.record.number]
+
+    def recover_with(self, recover: Callable[[], None]) -> None:
+        """Call this before each rewrite: after a failed write, it makes writing possible again.
+
+        It raises StorageError as long as that is not possible.
+        """
+        self._recover = recover
 
     def wait_idle(self, timeout: float | None = None) -> bool:
-        """Wait until no build is requested or in progress; False if `timeout` passed first."""
+        """Wait until nothing is due or running; False if `timeout` passed first."""
         with self._condition:
             return self._condition.wait_for(
-                lambda: not self._requested and self._building is None, timeout
+                lambda: (
+                    not self._due
+                    and not any(work.running or work.requested for work in self._works.values())
+                ),
+                timeout,
             )
 
     def close(self) -> None:
-        """Start no more builds, and wait up to CLOSE_TIMEOUT for the one in progress."""
+        """Cancel what is running, and wait for it up to CLOSE_TIMEOUT."""
         with self._condition:
             self._closed = True
-            self._requested.clear()
+            for work in self._works.values():
+                work.cancelled.set()
+                work.flushing.set()
             self._condition.notify_all()
-        self._thread.join(CLOSE_TIMEOUT)
+            threads = [self._thread, *self._threads]
+        end = time.monotonic() + CLOSE_TIMEOUT
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def _added(self, space: ModelSpace) -> SpaceWork:
+        with self._condition:
+            work = SpaceWork(space, time.monotonic(), self._first_retry)
+            self._works[space.record.number] = work
+            if self._closed:
+                work.cancelled.set()
+            self._due.add(space.record.number)
+            self._condition.notify_all()
+            return work
+
+    def _wake(self, work: SpaceWork, *, merge: bool) -> None:
+        with self._condition:
+            work.merge_due |= merge
+            self._due.add(work.space.record.number)
+            self._condition.notify_all()
 
     def _run(self) -> None:
-        lower_thread_priority()
-        while (space := self._next()) is not None:
-            try:
-                space.compact(threads=self._config.build_threads)
-                self._retry_at.pop(space.record.number, None)
-            except ShuttingDown as error:
-                self._delay_retry(space)
-                log.info("space %d: build abandoned: %s", space.record.number, error)
-            except StorageError as error:
-                self._delay_retry(space)
-                log.error(
-                    "space %d: the segment could not be built: %s", space.record.number, error
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._due or self._closed, TICK)
+                if self._closed:
+                    return
+                # all of them: what time makes due is found by looking
+                for work in list(self._works.values()):
+                    self._start(work)
+                self._due.clear()
+                self._condition.notify_all()
+
+    def _start(self, work: SpaceWork) -> None:
+        """Start what is due for a space. The caller holds the condition."""
+        now = time.monotonic()
+        space, limit = work.space, self._config.compact_rows
+        if work.cancelled.is_set() or now < work.paused_until:
+            return
+        if "flush" not in work.running:
+            if space.unindexed >= limit:
+                self._begin(work, "flush", self._flush)
+        elif space.unindexed >= UNINDEXED_FACTOR * limit:
+            work.flushing.set()
+        if "merge" in work.running:
+            return
+        if work.blocked and now >= work.retry_at:
+            work.blocked.clear()
+            work.merge_due = True
+        if not work.verified:
+            work.verified = True
+            self._begin(work, "merge", lambda work: work.space.rewriter.verify(work.cancelled))
+        elif work.deletions >= TOMBSTONES:
+            work.deletions = 0
+            work.merge_due = True
+            self._begin(work, "merge", lambda work: work.space.rewriter.move_tombstones())
+        elif work.requested or (now >= work.retry_at and self._is_idle(work, now)):
+            self._begin(work, "merge", self._compact)
+        elif work.merge_due:
+            sources = self._next_merge(work)
+            if sources:
+                self._begin(work, "merge", lambda work: self._merge(work, sources))
+            else:
+                work.merge_due = False
+
+    def _is_idle(self, work: SpaceWork, now: float) -> bool:
+        """Whether nothing has been written for so long that the space should be one segment."""
+        rest = max(self._config.idle_seconds, IDLE_FACTOR * work.rewritten_in)
+        return now - work.changed_at >= rest and len(work.space.segments) > 1
+
+    def _next_merge(self, work: SpaceWork) -> Sequence[IndexedSegment]:
+        segments = work.space.segments
+        run = self._policy.next_merge(
+            [
+                Candidate(
+                    segment.alive,
+                    len(segment) - segment.alive,
+                    segment.outdated,
+                    segment.record.generation in work.blocked,
                 )
-            except Exception:  # the outermost loop of this thread
-                self._delay_retry(space)
-                log.exception("space %d: the segment could not be built", space.record.number)
-            finally:
-                with self._condition:
-                    self._building = None
-                # the rows written during the build may already exceed the limit
-                self.consider(space)
-                with self._condition:
-                    self._condition.notify_all()
+                for segment in segments
+            ]
+        )
+        return () if run is None else segments[run.start : run.stop]
 
-    def _delay_retry(self, space: ModelSpace) -> None:
-        self._retry_at[space.record.number] = time.monotonic() + RETRY_INTERVAL
+    def _flush(self, work: SpaceWork) -> None:
+        rewriter = work.space.rewriter
+        try:
+            if not rewriter.flush(work.flushing):
+                # the labels of a write in doubt hold them back: the next one has recovered it
+                work.pause(TICK)
+        except (BuildFailed, ShuttingDown) as error:
+            if work.cancelled.is_set():
+                raise
+            rewriter.flush(work.cancelled, build=False)
+            if isinstance(error, BuildFailed):
+                work.note_failure(error, work.space.segments[-1:])
 
-    def _next(self) -> ModelSpace | None:
-        with self._condition:
-            self._condition.wait_for(lambda: self._requested or self._closed)
-            if self._closed:
-                return None
-            number = next(iter(self._requested))
-            self._building = self._requested.pop(number)
-            return self._building
+    def _merge(self, work: SpaceWork, sources: Sequence[IndexedSegment]) -> None:
+        try:
+            work.space.rewriter.merge(sources, work.cancelled)
+        except BuildFailed as error:
+            work.note_failure(error, sources)
+        else:
+            work.note_success()
+
+    def _compact(self, work: SpaceWork) -> None:
+        started = time.monotonic()
+        work.requested = False
+        try:
+            work.space.rewriter.compact(work.cancelled)
+        except BuildFailed as error:
+            work.note_failure(error, ())
+        else:
+            work.note_success()
+        work.rewritten_in = time.monotonic() - started
+
+    def _begin(self, work: SpaceWork, lane: str, rewrite: Callable[[SpaceWork], None]) -> None:
+        def run() -> None:
+            lower_thread_priority()
+            self._attempt(work, rewrite)
+            with self._condition:
+                work.running.discard(lane)
+                work.merge_due = True
+                self._threads.discard(threading.current_thread())
+                self._due.add(work.space.record.number)
+                self._condition.notify_all()
+
+        # a daemon thread: it must not keep the process from exiting
+        thread = threading.Thread(
+            target=run, name=f"{lane}-{work.space.record.number}", daemon=True
+        )
+        if lane == "flush":
+            work.flushing = threading.Event()
+        work.running.add(lane)
+        self._threads.add(thread)
+        thread.start()
+
+    def _attempt(self, work: SpaceWork, rewrite: Callable[[SpaceWork], None]) -> None:
+        record = work.space.record
+        try:
+            self._recover()
+            rewrite(work)
+            return
+        except ShuttingDown as error:
+            log.info("space %d: a rewrite was abandoned: %s", record.number, error)
+        except StorageError as error:
+            work.space.failure = str(error)
+            log.error("space %d: a segment could not be written: %s", record.number, error)
+        except Exception as error:  # the outermost function of this thread
+            work.space.failure = str(error)
+            log.exception("space %d: a segment could not be written", record.number)
+        work.pause(FIRST_RETRY)  # the same would fail again at once

@@ -1,206 +1,253 @@
-"""The segments of a space on disk, written completely or not at all, and verified before use.
+"""SegmentFolder: writes the segments of one space, and opens those that the store names.
 
-FORMAT.md describes the files. A segment can be rebuilt from the store, so one that cannot be used
-is deleted, not reported as an error.
+A segment is written under another name, synced and renamed. It is not part of the space before the
+store names it, and every folder that the store does not name is deleted at the next start.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import shutil
-import zlib
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from euclidesdb_server.engines import SearchEngine, Segment
+from euclidesdb_server.engines.engine_reference import reference, referenced
+from euclidesdb_server.engines.vectors import VectorFileWriter, load_vectors
 from euclidesdb_server.errors import ShuttingDown, disk_error
-from euclidesdb_server.index.ids import Ids
-from euclidesdb_server.system.fsync import sync
-from euclidesdb_server.values.arrays import Labels
-from euclidesdb_server.values.stop import CheckStop, never_stop
+from euclidesdb_server.index import segment_files as files
+from euclidesdb_server.index.deletions import Deletions
+from euclidesdb_server.index.ids import Ids, IdWriter
+from euclidesdb_server.index.indexed_segment import IndexedSegment
+from euclidesdb_server.index.row_blocks import RowBlock
+from euclidesdb_server.index.segment_builder import BuildJob, SegmentBuilder
+from euclidesdb_server.index.unbuilt_segment import UnbuiltSegment
+from euclidesdb_server.store import FeatureStore, SegmentRecord, SpaceRecord
+from euclidesdb_server.system.file_sums import FileSum, file_sum
+from euclidesdb_server.system.fsync import make_folder, sync
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION: Final = 2
-MANIFEST: Final = "manifest.json"
-LABELS: Final = "labels.i64"
-CHUNK_BYTES: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedRows:
-    """A segment in use, with the labels and ids of its rows.
-
-    labels: ascending, shape (rows,). ids: of the items that the labels were given to.
-    up_to_label: the segment holds all rows that were stored up to this label when it was built.
-    folder: of its files; None for an `UnbuiltSegment`.
-    """
-
-    segment: Segment
-    labels: Labels
-    ids: Ids
-    up_to_label: int
-    folder: Path | None
-
-    def row_of(self, label: int) -> int | None:
-        """The row of a label; None if the segment does not hold it."""
-        row = int(np.searchsorted(self.labels, label))
-        return row if row < len(self.labels) and self.labels[row] == label else None
+HELD: Final = 0
+"""The generation of rows that are held in memory: no folder has it."""
+UNBUILT: Final = ""
+"""The engine of a segment without an index."""
 
 
 class SegmentFolder:
-    """The segments of one space. Not thread-safe.
+    """The segments of one space, in `root`. Thread-safe.
 
-    root: the folder that holds them. engine: builds and loads them. identity: entries of the
-    manifest (JSON values) that a segment must have to be used, in addition to those of the engine.
+    engine: builds and loads them. threads: how many a build may use.
     """
 
-    def __init__(self, root: Path, engine: SearchEngine, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        record: SpaceRecord,
+        engine: SearchEngine,
+        store: FeatureStore,
+        builder: SegmentBuilder,
+        *,
+        threads: int,
+    ) -> None:
         self._root = root
+        self._record = record
         self._engine = engine
-        described = {
-            **identity,
-            "engine": engine.name,
-            "build_options": dict(engine.build_options),
-            "metric": str(engine.metric),
-        }
-        self._identity = json.loads(json.dumps(described))
+        self._store = store
+        self._builder = builder
+        self._threads = threads
+        self._lock = threading.Lock()
+        named = [record.generation for record in store.segments(record.number)]
+        self._newest = max([*named, *self._generations()], default=0)
 
-    def holds_segments(self) -> bool:
-        """Whether there is any complete segment, usable or not."""
-        return bool(self._complete())
+    def open(
+        self, record: SegmentRecord, cancelled: threading.Event | None = None
+    ) -> IndexedSegment:
+        """Open a segment that the store names.
 
-    def load(self, newest_label: int, check_stop: CheckStop = never_stop) -> IndexedRows | None:
-        """The newest segment that is intact and matches the configuration; deletes all others.
+        If it was built with another engine or other options, it serves all the same, if its rows
+        can be compared by the configured metric.
 
-        newest_label: the greatest label that the store has given out. A segment that covers a
-            greater one belongs to another store, or to a later state of this one.
-
-        Never raises an error for what is in the folder: a segment that cannot be used is logged
-        with the reason and deleted. Raises only what `check_stop` raises: ShuttingDown.
+        Raises an error of any kind if it cannot be used: engines raise what they like. But
+        ShuttingDown if `cancelled` is set meanwhile.
         """
-        indexed = None
-        for folder in self._entries():
-            if indexed is None:
-                try:
-                    found = self._open(folder, check_stop)
-                    if found.up_to_label > newest_label:
-                        raise ValueError(
-                            f"it covers labels up to {found.up_to_label}, but the store has given "
-                            f"out none greater than {newest_label}"
-                        )
-                    indexed = found
-                    continue
-                except ShuttingDown:  # no reason to delete the segment
-                    raise
-                except Exception as error:  # an engine may raise anything on a damaged file
-                    log.warning("segment %s is not used and will be rebuilt: %s", folder, error)
-            _delete(folder)
-        return indexed
+        folder = self._root / str(record.generation)
+        manifest, checksum = files.read_manifest(folder)
+        if checksum != record.checksum:
+            raise ValueError("it is not the one that the store names")
+        space = self._record
+        if (manifest.model, manifest.fingerprint, manifest.dim) != (
+            space.model,
+            space.fingerprint,
+            space.feature_dim,
+        ):
+            raise ValueError(f"it is of model {manifest.model!r}, version {manifest.fingerprint!r}")
+        files.check_files(folder, manifest, cancelled)
+        segment, outdated = self._load(folder, manifest)
+        labels, ids = files.read_rows(folder, manifest)
+        deleted = self._store.deleted_rows(space.number, record.generation, len(labels))
+        deletions = Deletions(deleted, len(labels))
+        return IndexedSegment(segment, labels, ids, record, manifest, folder, deletions, outdated)
 
-    def write(self, segment: Segment, labels: Labels, ids: Ids, up_to_label: int) -> IndexedRows:
-        """Save a segment durably, and open it from disk.
+    def write(
+        self,
+        blocks: Iterable[RowBlock],
+        after_label: int,
+        up_to_label: int,
+        *,
+        build: bool,
+        cancelled: threading.Event,
+    ) -> IndexedSegment | None:
+        """Write a segment durably, and open it; None if there are no rows.
 
-        Raises DiskFull, StorageError; none of its files are left then.
+        build: with an index; otherwise every row is compared in a search.
+
+        Raises BuildFailed, DiskFull, StorageError, ShuttingDown; none of its files are left then.
         """
-        newest = max((int(folder.name) for folder in self._complete()), default=0)
-        final = self._root / str(newest + 1)
+        with self._lock:
+            self._newest += 1
+            final = self._root / str(self._newest)
         unfinished = final.with_suffix(".tmp")
-        _delete(unfinished)
+        files.delete(unfinished)
         try:
-            unfinished.mkdir(parents=True)
-            segment.save(unfinished)
-            (unfinished / LABELS).write_bytes(labels.astype("<i8").data)
-            ids.save(unfinished)
-            self._write_manifest(unfinished, len(labels), up_to_label)
-            for file in unfinished.iterdir():
-                sync(file)
+            make_folder(self._root)
+            unfinished.mkdir()
+            rows = self._write_rows(unfinished, blocks, cancelled)
+            if not rows:
+                files.delete(unfinished)
+                return None
+            sums = self._built(unfinished, cancelled) if build else _sums(unfinished)
+            manifest = self._manifest(rows, after_label, up_to_label, sums, build=build)
+            checksum = manifest.write(unfinished)
             sync(unfinished)
             unfinished.rename(final)
             sync(self._root)
-            return self._open(final)
+            return self.open(SegmentRecord(int(final.name), checksum, after_label, up_to_label))
         except BaseException as error:
-            _delete(unfinished)
-            _delete(final)
+            files.delete(unfinished)
+            files.delete(final)
             if isinstance(error, OSError):
                 raise disk_error(error, f"writing segment {final}") from error
             raise
 
-    def drop_all_but(self, kept: Path | None) -> None:
-        """Delete all segments except `kept`. Searches in progress keep their memory maps."""
-        for folder in self._entries():
-            if folder != kept:
-                _delete(folder)
+    def hold(
+        self, blocks: Iterable[RowBlock], after_label: int, up_to_label: int
+    ) -> IndexedSegment | None:
+        """Rows in memory in the place of a segment that cannot be written now.
 
-    def _write_manifest(self, folder: Path, rows: int, up_to_label: int) -> None:
-        manifest = {
-            "format": FORMAT_VERSION,
-            **self._identity,
-            "rows": rows,
-            "up_to_label": up_to_label,
-            "files": {
-                file.name: {"bytes": file.stat().st_size, "crc32": checksum(file)}
-                for file in sorted(folder.iterdir())
-            },
-        }
-        manifest["crc32"] = manifest_checksum(manifest)
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        The store may name it: the next start then reads its rows from the store, as it finds no
+        such segment.
+        """
+        held = list(blocks)
+        if not held:
+            return None
+        vectors = np.concatenate([block.vectors for block in held])
+        labels = np.concatenate([block.labels for block in held])
+        ids = [item_id for block in held for item_id in block.ids.take(block.rows_of_ids())]
+        manifest = self._manifest(len(labels), after_label, up_to_label, {}, build=False)
+        return IndexedSegment(
+            UnbuiltSegment(vectors, self._engine.metric),
+            labels,
+            Ids.of(ids),
+            SegmentRecord(HELD, 0, after_label, up_to_label),
+            manifest,
+            self._root / str(HELD),
+            Deletions.none(len(labels)),
+            outdated=True,
+        )
 
-    def _open(self, folder: Path, check_stop: CheckStop = never_stop) -> IndexedRows:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest.pop("crc32") != manifest_checksum(manifest):
-            raise ValueError(f"{folder / MANIFEST} fails its checksum")
-        for key, value in {"format": FORMAT_VERSION, **self._identity}.items():
-            if manifest[key] != value:
-                raise ValueError(f"its {key} is {manifest[key]!r}, but {value!r} is configured")
-        for name, recorded in manifest["files"].items():
-            file = folder / name
-            intact = file.stat().st_size == recorded["bytes"]
-            if not intact or checksum(file, check_stop) != recorded["crc32"]:
-                raise ValueError(f"{file} fails its checksum")
-        labels = np.fromfile(folder / LABELS, "<i8").astype(np.int64, copy=False)
-        ids = Ids.load(folder)
-        if not len(labels) == len(ids) == manifest["rows"]:
-            raise ValueError(f"{len(labels)} labels and {len(ids)} ids for {manifest['rows']} rows")
-        segment = self._engine.load(folder)
-        return IndexedRows(segment, labels, ids, manifest["up_to_label"], folder)
+    def drop_all_but(self, kept: Sequence[SegmentRecord]) -> None:
+        """Delete everything but these segments. Searches in progress keep their memory maps."""
+        names = {str(record.generation) for record in kept}
+        for entry in self._root.iterdir() if self._root.is_dir() else ():
+            if entry.name not in names:
+                files.delete(entry)
 
-    def _entries(self) -> list[Path]:
-        """Every segment, newest first, then all other entries of the folder."""
-        complete = sorted(self._complete(), key=lambda folder: int(folder.name), reverse=True)
-        if not self._root.is_dir():
-            return []
-        return complete + [entry for entry in self._root.iterdir() if entry not in complete]
+    def _write_rows(
+        self, folder: Path, blocks: Iterable[RowBlock], cancelled: threading.Event
+    ) -> int:
+        with (
+            VectorFileWriter(folder, self._record.feature_dim) as vectors,
+            (folder / files.LABELS).open("wb") as labels,
+            IdWriter(folder) as ids,
+        ):
+            for block in blocks:
+                vectors.append(block.vectors)
+                labels.write(block.labels.astype("<i8", copy=False).tobytes())
+                ids.append(block.ids, block.rows)
+                check_not_stopped(cancelled)
+        return vectors.rows
 
-    def _complete(self) -> list[Path]:
-        if not self._root.is_dir():
-            return []
-        return [entry for entry in self._root.iterdir() if entry.name.isdecimal()]
+    def _built(self, folder: Path, cancelled: threading.Event) -> Mapping[str, FileSum]:
+        """Build the index of the rows in `folder`; the files are synced."""
+        job = BuildJob(folder, self._engine, self._threads)
+        return self._builder.build(job, cancelled=cancelled).files
+
+    def _manifest(
+        self,
+        rows: int,
+        after_label: int,
+        up_to_label: int,
+        sums: Mapping[str, FileSum],
+        *,
+        build: bool,
+    ) -> files.Manifest:
+        engine = self._engine
+        return files.Manifest(
+            space=self._record.number,
+            model=self._record.model,
+            fingerprint=self._record.fingerprint,
+            dim=self._record.feature_dim,
+            engine=engine.name if build else UNBUILT,
+            reference=reference(engine) if build else {},
+            build_options=_as_json(engine.build_options) if build else {},
+            normalized=engine.metric.normalizes,
+            rows=rows,
+            after_label=after_label,
+            up_to_label=up_to_label,
+            files=sums,
+        )
+
+    def _load(self, folder: Path, manifest: files.Manifest) -> tuple[Segment, bool]:
+        """The segment, and whether another one should replace it."""
+        engine, metric = self._engine, self._engine.metric
+        options = _as_json(engine.build_options)
+        if (manifest.engine, manifest.build_options) == (engine.name, options):
+            return engine.load(folder), False
+        if manifest.normalized != metric.normalizes:
+            raise ValueError("its rows cannot be compared by the configured metric")
+        if manifest.engine == UNBUILT:
+            return UnbuiltSegment(load_vectors(folder), metric), True
+        other = referenced(dict(manifest.reference))
+        loaded = other.load(folder)
+        if other.metric == metric:
+            return loaded, True
+        return UnbuiltSegment(loaded.vectors, metric), True
+
+    def _generations(self) -> list[int]:
+        entries = self._root.iterdir() if self._root.is_dir() else ()
+        return [int(entry.name) for entry in entries if entry.name.isdecimal()]
 
 
-def _delete(path: Path) -> None:
-    """Delete a folder or a file, as far as it can be deleted."""
-    shutil.rmtree(path, ignore_errors=True)
-    with suppress(OSError):
-        path.unlink()
+def check_not_stopped(stop: threading.Event) -> None:
+    """Raise ShuttingDown if the server is to stop."""
+    if stop.is_set():
+        raise ShuttingDown("the server is stopping")
 
 
-def checksum(file: Path, check_stop: CheckStop = never_stop) -> int:
-    """CRC-32 of a file's bytes. Raises OSError, and what `check_stop` raises."""
-    crc = 0
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            check_stop()
-            crc = zlib.crc32(chunk, crc)
-    return crc
+def _sums(folder: Path) -> dict[str, FileSum]:
+    """The files of rows without an index, synced."""
+    sums = {}
+    for file in sorted(folder.iterdir()):
+        sync(file)
+        sums[file.name] = file_sum(file)
+    return sums
 
 
-def manifest_checksum(manifest: Mapping[str, Any]) -> int:
-    """CRC-32 of a manifest without its own checksum (FORMAT.md)."""
-    return zlib.crc32(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode())
+def _as_json(options: Mapping[str, Any]) -> Any:
+    """Options as they are read from a manifest."""
+    return json.loads(json.dumps(dict(options)))

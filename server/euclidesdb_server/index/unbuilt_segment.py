@@ -1,14 +1,16 @@
-"""UnbuiltSegment: the rows of a space before its first build, in memory and searched exactly."""
+"""UnbuiltSegment: rows without an index, compared one by one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
-from euclidesdb_server.engines.scan import search_matrix
+from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.row_mask import RowMask
+
+NOT_BUILT: Final = "not built yet: every row is compared"
 
 
 class UnbuiltSegment:
@@ -18,17 +20,21 @@ class UnbuiltSegment:
 
     def __init__(self, vectors: Matrix, metric: Metric) -> None:
         """vectors: shape (rows, dim), scaled to unit length if the metric normalizes."""
-        self._vectors = vectors
-        self._metric = metric
+        self._scan = MatrixScan(vectors, metric)
+
+    @property
+    def vectors(self) -> Matrix:
+        """As `Segment.vectors`."""
+        return self._scan.vectors
 
     @property
     def description(self) -> str:
         """As `Segment.description`."""
-        return "not built yet: every row is compared"
+        return NOT_BUILT
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`."""
-        return search_matrix(queries, self._vectors, k, allowed, self._metric)
+        return self._scan.search(queries, k, allowed)
 
     def search_exactly(
         self, queries: Matrix, k: int, allowed: RowMask | None

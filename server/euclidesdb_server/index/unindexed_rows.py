@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from euclidesdb_server.engines.bounds import squared_lengths
+from euclidesdb_server.index.ids import Ids
 from euclidesdb_server.values.arrays import Labels, Matrix, Vector
 from euclidesdb_server.values.row_mask import RowMask
 
@@ -33,6 +34,29 @@ class UnindexedView:
     ids: list[str]
     allowed: RowMask | None
 
+    def int32_only(self) -> UnindexedView:
+        """The rows whose item id is the decimal form of an int32."""
+        mask = RowMask(Ids.of(self.ids[: len(self.vectors)]).int32_rows())
+        allowed = mask if self.allowed is None else mask & self.allowed
+        return UnindexedView(self.vectors, self.squares, self.ids, allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenRows:
+    """Rows to be written as a segment.
+
+    rows: which of the others' rows, in the order of their labels. labels, ids, vectors: of all
+    rows; they do not change any more.
+    """
+
+    rows: npt.NDArray[np.int64]
+    labels: Labels
+    ids: list[str]
+    vectors: Matrix
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
 
 class UnindexedRows:
     """Rows with their labels, ids and vectors. A deleted row keeps its place."""
@@ -48,6 +72,10 @@ class UnindexedRows:
     def __len__(self) -> int:
         """The number of rows, deleted ones included."""
         return len(self._ids)
+
+    def __contains__(self, label: int) -> bool:
+        """Whether there is a row of `label` that is not deleted."""
+        return label in self._row_of_label
 
     @property
     def alive(self) -> int:
@@ -85,6 +113,13 @@ class UnindexedRows:
             self._ids,
             RowMask(self._alive[:count]) if any_deleted else None,
         )
+
+    def up_to(self, label: int) -> TakenRows:
+        """The rows that are not deleted and have no greater label. They are not copied."""
+        count = len(self)
+        rows = np.flatnonzero(self._alive[:count] & (self._labels[:count] <= label))
+        rows = rows[np.argsort(self._labels[rows], kind="stable")]
+        return TakenRows(rows, self._labels, self._ids, self._vectors)
 
     def after(self, label: int) -> UnindexedRows:
         """A copy of the rows that are not deleted and have a greater label."""

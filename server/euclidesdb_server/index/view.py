@@ -1,14 +1,15 @@
-"""View: what a search of a space sees: its segment and unindexed rows at one moment."""
+"""View: what a search of a space sees: its segments and unindexed rows at one moment."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from euclidesdb_server.engines.scan import search_matrix
-from euclidesdb_server.index.segment_folder import IndexedRows
+from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.unindexed_rows import UnindexedView
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
@@ -17,15 +18,47 @@ from euclidesdb_server.values.row_mask import RowMask
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Rows are numbered from the first of the segment to the last unindexed one.
+    """Rows are numbered from the first of the oldest segment to the last unindexed one.
 
-    indexed_allowed: the rows of the segment that are not deleted; None: all of them.
+    segments: in the order of their labels. allowed: for each, the rows that are not deleted; None:
+    all of them. starts: the number of each segment's first row, and last that of the unindexed.
+    version: another one whenever the segments are others.
     """
 
-    indexed: IndexedRows
-    indexed_allowed: RowMask | None
+    segments: Sequence[IndexedSegment]
+    allowed: Sequence[RowMask | None]
+    starts: npt.NDArray[np.int64]
     unindexed: UnindexedView
     metric: Metric
+    version: int
+
+    @classmethod
+    def of(
+        cls,
+        segments: Sequence[IndexedSegment],
+        unindexed: UnindexedView,
+        metric: Metric,
+        version: int,
+    ) -> View:
+        """The rows of some segments and the unindexed ones. The caller holds the space's lock."""
+        starts = np.zeros(len(segments) + 1, np.int64)
+        np.cumsum([len(segment) for segment in segments], out=starts[1:])
+        masks = [segment.deletions.mask() for segment in segments]
+        return cls(segments, masks, starts, unindexed, metric, version)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every search finds the true nearest rows."""
+        return all(segment.segment.exact for segment in self.segments)
+
+    def int32_only(self) -> View:
+        """The rows whose item id is the decimal form of an int32."""
+        masks = [
+            segment.int32_rows() if allowed is None else segment.int32_rows() & allowed
+            for segment, allowed in zip(self.segments, self.allowed, strict=True)
+        ]
+        unindexed = self.unindexed.int32_only()
+        return View(self.segments, masks, self.starts, unindexed, self.metric, self.version)
 
     def search(self, queries: Matrix, k: int, *, exactly: bool = False) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; at equal distance the older first.
@@ -33,12 +66,17 @@ class View:
         queries: shape (q, dim), scaled to unit length where the metric normalizes. exactly:
         compare with every row, whatever the engine is.
         """
-        segment = self.indexed.segment
-        search = segment.search_exactly if exactly else segment.search
-        near, rows = search(queries, k, self.indexed_allowed)
+        near: Distances = np.empty((len(queries), 0), np.float32)
+        rows: Rows = np.empty((len(queries), 0), np.int64)
+        for segment, allowed, start in zip(
+            self.segments, self.allowed, self.starts.tolist(), strict=False
+        ):
+            search = segment.segment.search_exactly if exactly else segment.segment.search
+            found = search(queries, k, allowed)
+            near, rows = _merged(near, rows, found[0], found[1] + start, k)
         if not len(self.unindexed.vectors):
             return near, rows
-        unindexed_near, unindexed_rows = search_matrix(
+        found = search_matrix(
             queries,
             self.unindexed.vectors,
             k,
@@ -47,20 +85,36 @@ class View:
             squares=self.unindexed.squares,
             within=near[:, -1] if near.shape[1] == k else None,
         )
-        if not unindexed_rows.size:
-            return near, rows
-        near = np.concatenate([near, unindexed_near], axis=1)
-        rows = np.concatenate([rows, unindexed_rows + len(self.indexed.labels)], axis=1)
-        # stable: indexed rows are older than unindexed ones, and both sides are in order of age
-        order = np.argsort(near, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(near, order, 1), np.take_along_axis(rows, order, 1)
+        return _merged(near, rows, found[0], found[1] + self.starts[-1], k)
 
     def ids(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """The ids of rows, shape (n,)."""
-        if not len(self.unindexed.vectors):
-            return self.indexed.ids.take(rows)
-        indexed = len(self.indexed.labels)
-        unindexed = rows >= indexed
-        known = iter(self.indexed.ids.take(rows[~unindexed]))
-        ids = self.unindexed.ids
-        return [ids[row - indexed] if row >= indexed else next(known) for row in rows.tolist()]
+        if len(self.segments) == 1 and not len(self.unindexed.vectors):
+            return self.segments[0].ids.take(rows)
+        ids: list[str] = [""] * len(rows)
+        sources = np.searchsorted(self.starts, rows, side="right") - 1
+        for source in np.unique(sources).tolist():
+            places = np.flatnonzero(sources == source)
+            local = rows[places] - self.starts[source]
+            if source == len(self.segments):
+                found = [self.unindexed.ids[row] for row in local.tolist()]
+            else:
+                found = self.segments[source].ids.take(local)
+            for place, item_id in zip(places.tolist(), found, strict=True):
+                ids[place] = item_id
+        return ids
+
+
+def _merged(
+    near: Distances, rows: Rows, more_near: Distances, more_rows: Rows, k: int
+) -> tuple[Distances, Rows]:
+    """The k nearest of both, each in order; at equal distance those of the first come first."""
+    if not more_rows.size:
+        return near, rows
+    if not rows.size:
+        return more_near, more_rows
+    near = np.concatenate([near, more_near], axis=1)
+    rows = np.concatenate([rows, more_rows], axis=1)
+    # stable: the first are older than the others, and both are in the order of their age
+    order = np.argsort(near, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(near, order, 1), np.take_along_axis(rows, order, 1)

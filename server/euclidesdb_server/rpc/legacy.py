@@ -8,7 +8,6 @@ engines return (docs/api.md says how they map).
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from typing import Final
 
@@ -27,9 +26,6 @@ from euclidesdb_server.values.payload import Payload
 STOP: Final = 0
 REFRESH: Final = 1
 """Values of ShutdownRequest.shutdown_type. EuclidesDB's clients depend on them."""
-
-DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]{0,9}")
-INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 
 class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
@@ -72,7 +68,7 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
         find = FindRequest(
             [Payload("image", request.image_data)],
             tuple(request.models),
-            Conditions(request.top_k, accepts=is_int32),
+            Conditions(request.top_k, int32_ids=True),
         )
         return self._find(find, context)
 
@@ -83,7 +79,7 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
         find = FindRequest(
             [str(request.image_id)],
             tuple(request.models),
-            Conditions(request.top_k, include_self=True, accepts=is_int32),
+            Conditions(request.top_k, include_self=True, int32_ids=True),
         )
         return self._find(find, context)
 
@@ -122,11 +118,6 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
     def _find(self, find: FindRequest, context: grpc.ServicerContext) -> pb.FindSimilarImageReply:
         answers = self._database.find_similar(find, GrpcCall(context))
         return pb.FindSimilarImageReply(results=[_results_message(answer) for answer in answers])
-
-
-def is_int32(item_id: str) -> bool:
-    """Whether an id is the decimal form of an int32, so that this API can return it."""
-    return DECIMAL.fullmatch(item_id) is not None and INT32_MIN <= int(item_id) <= INT32_MAX
 
 
 def euclidesdb_distance(distance: float, answer: ModelAnswer) -> float:

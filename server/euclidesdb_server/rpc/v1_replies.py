@@ -145,7 +145,10 @@ def _index(status: IndexStatus) -> pb.Index:
         description=status.description,
         indexed_rows=status.indexed_rows,
         unindexed_rows=status.unindexed_rows,
+        segments=status.segments,
         building=status.building,
+        verifying=status.verifying,
+        failure=status.failure,
         recall=status.recall,
         recall_samples=status.recall_samples,
     )

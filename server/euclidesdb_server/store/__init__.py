@@ -15,15 +15,18 @@ length. The only place that imports plyvel.
 from euclidesdb_server.store.item_writes import ColumnsWrite, ItemWrite
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader
+from euclidesdb_server.store.segment_records import Bits, SegmentRecord
 from euclidesdb_server.store.space_table import SpaceRecord
 from euclidesdb_server.store.store import FeatureStore
 
 __all__ = [
+    "Bits",
     "ColumnsWrite",
     "FeatureStore",
     "ItemRecord",
     "ItemWrite",
     "ModelVersion",
+    "SegmentRecord",
     "SpaceRecord",
     "StoreReader",
     "StoredRows",

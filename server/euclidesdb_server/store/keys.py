@@ -18,9 +18,11 @@ VECTOR: Final = b"\x06"
 PREDICTIONS: Final = b"\x07"
 TOMBSTONE: Final = b"\x08"
 PAYLOAD: Final = b"\x09"
+SEGMENTS: Final = b"\x0a"
+DELETED_ROWS: Final = b"\x0b"
 DROPPED_SPACE: Final = b"\x0c"
 
-KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE)
+KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE, SEGMENTS, DELETED_ROWS)
 """The kinds whose keys begin with the number of a space: all that is deleted with the space."""
 
 EUCLIDESDB_METADATA: Final = b"__euclidesdb_metadata"
@@ -34,6 +36,7 @@ MAX_LABEL: Final = (1 << 63) - 1
 _SPACE = struct.Struct(">I")
 _LABEL = struct.Struct(">Q")
 _SPACE_AND_LABEL = struct.Struct(">IQ")
+_SPACE_AND_CHUNK = struct.Struct(">IQI")
 
 
 def space_key(space: int) -> bytes:
@@ -69,6 +72,22 @@ def payload_key(label: int) -> bytes:
 def row_key(kind: bytes, space: int, label: int) -> bytes:
     """The key of a row of a space. kind: VECTOR, PREDICTIONS or TOMBSTONE."""
     return kind + _SPACE_AND_LABEL.pack(space, label)
+
+
+def segments_key(space: int) -> bytes:
+    """The key of the list of the segments that a space consists of."""
+    return SEGMENTS + _SPACE.pack(space)
+
+
+def deleted_rows_key(space: int, generation: int, chunk: int) -> bytes:
+    """The key of one chunk of the bitmap of deleted rows of a segment."""
+    return DELETED_ROWS + _SPACE_AND_CHUNK.pack(space, generation, chunk)
+
+
+def chunk_of(key: bytes) -> tuple[int, int]:
+    """The generation and the chunk of a key made by `deleted_rows_key`."""
+    _, generation, chunk = _SPACE_AND_CHUNK.unpack(key[1:])
+    return generation, chunk
 
 
 def space_prefix(kind: bytes, space: int) -> bytes:

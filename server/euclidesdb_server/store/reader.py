@@ -108,7 +108,7 @@ class StoreReader:
 
     def item(self, item_id: str) -> ItemRecord | None:
         """The record of an item; None if it is not stored."""
-        value = self._get(keys.item_key(item_id))
+        value = self.value(keys.item_key(item_id))
         return None if value is None else unpack_item(value, f"the record of item {item_id!r}")
 
     def items(self, ids: Sequence[str]) -> list[ItemRecord | None]:
@@ -121,18 +121,18 @@ class StoreReader:
 
     def item_id(self, label: int) -> str | None:
         """The id of the item that `label` refers to; None if the label is deleted."""
-        return _text(label, self._get(keys.label_key(label)))
+        return _text(label, self.value(keys.label_key(label)))
 
     def vector(self, space: int, label: int) -> Vector | None:
         """The vector of a label in a space; None if there is none."""
-        value = self._get(keys.row_key(keys.VECTOR, space, label))
+        value = self.value(keys.row_key(keys.VECTOR, space, label))
         return None if value is None else _floats(value, space, label)
 
     def embedding(self, space: int, label: int) -> Embedding | None:
         """The vector and predictions of a label in a space; None if there are none."""
         # In this order: both are deleted in one batch, so if the vector is still there, so were
         # the predictions when they were read.
-        predictions = self._get(keys.row_key(keys.PREDICTIONS, space, label))
+        predictions = self.value(keys.row_key(keys.PREDICTIONS, space, label))
         vector = self.vector(space, label)
         if vector is None:
             return None
@@ -142,7 +142,7 @@ class StoreReader:
 
     def payload(self, label: int) -> Payload | None:
         """The payload stored by the write of `label`; None if it is not kept."""
-        value = self._get(keys.payload_key(label))
+        value = self.value(keys.payload_key(label))
         if value is None:
             return None
         kind, data = unpack(value, f"the payload of label {label}", 2)
@@ -177,6 +177,15 @@ class StoreReader:
         for rows in self._source.scan(prefix, (prefix or b"\xff") + b"\xff" * keys.MAX_KEY_BYTES):
             yield from rows
 
+    def between(self, first: bytes, last: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every key from `first` to `last`, both included, in order, with its value."""
+        for rows in self._source.scan(first, last):
+            yield from rows
+
+    def value(self, key: bytes) -> bytes | None:
+        """The value of a key; None if it is not stored."""
+        return self._source.get(key)
+
     def _ids(self, space: int, labels: list[int]) -> list[str]:
         """The ids of the items that the labels of rows refer to."""
         wanted = [keys.label_key(label) for label in labels]
@@ -192,9 +201,6 @@ class StoreReader:
                 raise CorruptRecord(f"label {label} in space {space} has no item")
             ids.append(item_id)
         return ids
-
-    def _get(self, key: bytes) -> bytes | None:
-        return self._source.get(key)
 
 
 def _floats(value: bytes, space: int, label: int) -> Vector:

@@ -11,7 +11,7 @@ Two processes cannot open the same folder.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -31,6 +31,14 @@ from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader, unpack
+from euclidesdb_server.store.segment_records import (
+    Bits,
+    SegmentRecord,
+    put_deleted_rows,
+    put_segments,
+    read_deleted_rows,
+    read_segments,
+)
 from euclidesdb_server.store.space_data import SpaceData
 from euclidesdb_server.store.space_table import SpaceRecord, SpaceTable
 
@@ -57,6 +65,7 @@ class FeatureStore(StoreReader):
         write_buffer_bytes: as `LevelDB`'s.
         """
         self._sync = sync
+        self._unrecorded: dict[bytes, bytes] = {}
         self._leveldb = LevelDB(folder, sync=sync, write_buffer_bytes=write_buffer_bytes)
         super().__init__(self._leveldb)
         try:
@@ -71,7 +80,6 @@ class FeatureStore(StoreReader):
             self._leveldb.close()
             raise
         self._closed = False
-        self._unrecorded: dict[bytes, bytes] = {}
         self.labels = LabelSequence(first, self._reserve_labels)
         self.space_data = SpaceData(self._leveldb)
 
@@ -123,16 +131,38 @@ class FeatureStore(StoreReader):
         delete_item(batch, item_id, before)
         self._leveldb.write(batch, f"removing item {item_id!r}")
 
-    def drop_tombstones(self, space: int, labels: Iterable[int]) -> None:
-        """Drop tombstones that no segment needs any more.
+    def segments(self, space: int) -> list[SegmentRecord]:
+        """The segments that a space consists of, in the order of their labels."""
+        return read_segments(self, space)
 
-        Synced like all writes: an unsynced write before a synced one may be missing after a power
-        cut, which looks like damage.
+    def deleted_rows(self, space: int, generation: int, rows: int) -> Bits:
+        """The bitmap of deleted rows of a segment; tombstones name further ones."""
+        return read_deleted_rows(self, space, generation, rows)
+
+    def accept_segments(
+        self, space: int, records: Sequence[SegmentRecord], deleted: Mapping[int, Bits]
+    ) -> None:
+        """Name the segments that a space consists of from now on; atomic, and synced.
+
+        deleted: by generation, the deleted rows of new segments.
         """
         batch = self._leveldb.batch()
+        put_segments(batch, self, space, records, deleted)
+        self._leveldb.write(batch, f"naming the segments of space {space}", sync=True)
+
+    def move_tombstones(
+        self, space: int, labels: Iterable[int], deleted: Mapping[int, tuple[Bits, Iterable[int]]]
+    ) -> None:
+        """Replace tombstones by bits, atomically.
+
+        deleted: by generation, the bitmap of a segment, and its chunks that have changed.
+        """
+        batch = self._leveldb.batch()
+        for generation, (bits, chunks) in deleted.items():
+            put_deleted_rows(batch, space, generation, bits, chunks)
         for label in labels:
             batch.delete(keys.row_key(keys.TOMBSTONE, space, label))
-        self._leveldb.write(batch, f"dropping tombstones of space {space}")
+        self._leveldb.write(batch, f"moving tombstones of space {space}")
 
     def sync(self) -> None:
         """Sync all earlier writes to disk. Does nothing if every write is synced.
@@ -196,6 +226,7 @@ class FeatureStore(StoreReader):
             batch.delete(key)
         else:
             batch.put(key, value)
+        self._unrecorded.pop(key, None)
         try:
             self._leveldb.write(batch, doing, sync=True)
         except WriteInDoubt as error:

@@ -21,6 +21,7 @@ from euclidesdb_server.store import keys
 from euclidesdb_server.store.label_set import LabelSet
 from euclidesdb_server.store.reader import FLOAT32, ItemRecord, unpack, unpack_item
 from euclidesdb_server.store.repair import ItemChange, Repair, checksum_of
+from euclidesdb_server.store.segment_records import CHUNK_BYTES, SegmentRecord, unpack_segments
 from euclidesdb_server.store.store import FORMAT_VERSION
 
 
@@ -29,13 +30,19 @@ class StoreReport:
     """What `check_store` found. findings: one sentence per problem. repair: what removes them.
 
     live_labels: by space, the item id of each label that has a vector there. deleted_labels: by
-    space, the labels with a tombstone. dropped_spaces: whose segments are of no interest.
+    space, the labels with a tombstone. segments: by space, those that the store names.
+    deleted_rows: by space and generation, the chunks of the bitmap of a segment's deleted rows.
+    dropped_spaces: whose segments are of no interest.
     """
 
     findings: list[str] = field(default_factory=list)
     repair: Repair = field(default_factory=Repair)
     live_labels: dict[int, dict[int, str]] = field(default_factory=dict)
     deleted_labels: Mapping[int, Set[int]] = field(default_factory=dict)
+    segments: dict[int, list[SegmentRecord]] = field(default_factory=dict)
+    deleted_rows: dict[tuple[int, int], dict[int, bytes]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
     dropped_spaces: set[int] = field(default_factory=set)
     items: int = 0
     format_version: int | None = None
@@ -93,6 +100,8 @@ class _StoreCheck:
             keys.PREDICTIONS: self._parse_predictions,
             keys.TOMBSTONE: self._parse_tombstone,
             keys.PAYLOAD: self._parse_payload,
+            keys.SEGMENTS: self._parse_segments,
+            keys.DELETED_ROWS: self._parse_deleted_rows,
             keys.DROPPED_SPACE: self._parse_dropped_space,
         }
         for key, value in records:
@@ -272,6 +281,16 @@ class _StoreCheck:
 
     def _parse_tombstone(self, key: bytes, _: bytes) -> None:
         self.tombstones[keys.space_of(key[:5])].add(keys.label_of(key))
+
+    def _parse_segments(self, key: bytes, value: bytes) -> None:
+        number = keys.space_of(key)
+        self.report.segments[number] = unpack_segments(value, number)
+
+    def _parse_deleted_rows(self, key: bytes, value: bytes) -> None:
+        if len(value) > CHUNK_BYTES:
+            raise CorruptRecord(f"{len(value)} bytes; a chunk of deleted rows has {CHUNK_BYTES}")
+        generation, chunk = keys.chunk_of(key)
+        self.report.deleted_rows[keys.space_of(key[:5]), generation][chunk] = value
 
     def _parse_dropped_space(self, key: bytes, _: bytes) -> None:
         self.report.dropped_spaces.add(keys.space_of(key))

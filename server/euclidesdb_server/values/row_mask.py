@@ -19,14 +19,19 @@ class RowMask:
         self._set(bits, len(allowed), int(np.count_nonzero(allowed)))
 
     @classmethod
-    def packed(cls, bits: npt.NDArray[np.uint8], size: int, count: int) -> RowMask:
-        """The mask of `size` rows given as `bits`, of which `count` are set. Copies `bits`.
+    def shared(cls, bits: npt.NDArray[np.uint8], size: int, count: int) -> RowMask:
+        """The mask of `size` rows given as `bits`, of which `count` are set.
 
-        Bits past the last row must be 0.
+        The caller must not change `bits` any more; those past the last row must be 0.
         """
         mask = cls.__new__(cls)
-        mask._set(bits[: (size + 7) // 8].copy(), size, count)
+        mask._set(bits, size, count)
         return mask
+
+    def __and__(self, other: RowMask) -> RowMask:
+        """The rows that both allow."""
+        bits = self.bits & other.bits
+        return RowMask.shared(bits, self.size, count_set(bits))
 
     def _set(self, bits: npt.NDArray[np.uint8], size: int, count: int) -> None:
         bits.setflags(write=False)
@@ -46,3 +51,8 @@ class RowMask:
     def rows(self) -> npt.NDArray[np.int64]:
         """The allowed rows, ascending."""
         return np.flatnonzero(self.as_bool())
+
+
+def count_set(bits: npt.NDArray[np.uint8]) -> int:
+    """How many bits are set."""
+    return int(np.count_nonzero(np.unpackbits(bits)))

@@ -29,14 +29,19 @@ class ModelState(StrEnum):
 class IndexStatus:
     """The state of the live index of a space.
 
-    indexed_rows: rows in the segment. unindexed_rows: rows added since, which are searched
-    exactly. building: whether a new segment is being built. recall: the share of the true nearest
-    neighbors that sampled searches found; None if none was sampled yet.
+    indexed_rows: rows with an index. unindexed_rows: the others, which are searched exactly.
+    segments: how many a search asks. building: whether one is being written. verifying: whether
+    vectors on disk are still being compared with their checksums. failure: why an index could not
+    be built the last time, or "". recall: the share of the true nearest neighbors that sampled
+    searches found; None if none was sampled yet.
     """
 
     description: str
     indexed_rows: int
     unindexed_rows: int
+    segments: int
     building: bool
+    verifying: bool
+    failure: str
     recall: float | None
     recall_samples: int

@@ -1,0 +1,69 @@
+"""SpaceWork: what the compactor knows of one space."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from euclidesdb_server.index.indexed_segment import IndexedSegment
+from euclidesdb_server.index.space import ModelSpace
+
+log = logging.getLogger(__name__)
+
+MAX_RETRY: Final = 3600.0
+"""Seconds to wait after a failed build, at most."""
+
+
+class SpaceWork:
+    """Not thread-safe: `Compactor` guards it.
+
+    running: the lanes, "flush" and "merge", that have a thread now. cancelled: ends all of them;
+    flushing: the flush that runs. changed_at: when it was written to last. requested: to become
+    one segment. merge_due: whether there may be segments to merge. verified: whether that has
+    begun. blocked: the generations of segments that could not be built, until `retry_at`.
+    paused_until: nothing is tried before. deletions: since tombstones were moved last.
+    rewritten_in: seconds that the last rewrite of the whole took.
+    """
+
+    def __init__(self, space: ModelSpace, now: float, first_retry: float) -> None:
+        """first_retry: seconds to wait after a failed build, the first time."""
+        self.space = space
+        self.cancelled = threading.Event()
+        self.flushing = threading.Event()
+        self.running: set[str] = set()
+        self.changed_at = now
+        self.requested = False
+        self.merge_due = True
+        self.verified = False
+        self.blocked: set[int] = set()
+        self.retry_at = 0.0
+        self.paused_until = 0.0
+        self.deletions = 0
+        self.rewritten_in = 0.0
+        self._first_retry = first_retry
+        self._retry_wait = first_retry
+
+    def pause(self, seconds: float) -> None:
+        """Try nothing for some time."""
+        self.paused_until = time.monotonic() + seconds
+
+    def note_failure(self, error: Exception, sources: Sequence[IndexedSegment]) -> None:
+        """Leave what could not be built alone for a while; searches go on without an index."""
+        record = self.space.record
+        log.error(
+            "space %d (%s): its index could not be built, and is tried again in %g s: %s",
+            record.number, record.model, self._retry_wait, error,
+        )  # fmt: skip
+        self.space.failure = str(error)
+        self.blocked.update(segment.record.generation for segment in sources)
+        self.retry_at = time.monotonic() + self._retry_wait
+        self._retry_wait = min(2 * self._retry_wait, MAX_RETRY)
+
+    def note_success(self) -> None:
+        """An index has been built; if no other is waiting, all is well again."""
+        if not self.blocked:
+            self.space.failure = ""
+            self._retry_wait = self._first_retry
