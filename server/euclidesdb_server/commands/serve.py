@@ -18,6 +18,8 @@ from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
 
 log = logging.getLogger(__name__)
 
+SIGNAL_INTERVAL: Final = 1.0
+"""Seconds after which a signal is noticed, at the latest."""
 M_ARENA_MAX: Final = -8  # malloc.h
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -51,7 +53,10 @@ def run(options: argparse.Namespace) -> int:
         return 1
     with server:
         print(f"EuclidesDB is serving on {server.address}", flush=True)
-        stop_wanted.wait()
+        # A signal that arrives just before a wait begins does not end it: Python would run the
+        # handler only when the wait is over.
+        while not stop_wanted.wait(SIGNAL_INTERVAL):
+            pass
     log.info("stopped")
     return 0
 
