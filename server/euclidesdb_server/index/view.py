@@ -66,26 +66,33 @@ class View:
         queries: shape (q, dim), scaled to unit length where the metric normalizes. exactly:
         compare with every row, whatever the engine is.
         """
-        near: Distances = np.empty((len(queries), 0), np.float32)
-        rows: Rows = np.empty((len(queries), 0), np.int64)
+        near: list[Distances] = []
+        rows: list[Rows] = []
         for segment, allowed, start in zip(
             self.segments, self.allowed, self.starts.tolist(), strict=False
         ):
             search = segment.segment.search_exactly if exactly else segment.segment.search
             found = search(queries, k, allowed)
-            near, rows = _merged(near, rows, found[0], found[1] + start, k)
-        if not len(self.unindexed.vectors):
-            return near, rows
-        found = search_matrix(
-            queries,
-            self.unindexed.vectors,
-            k,
-            self.unindexed.allowed,
-            self.metric,
-            squares=self.unindexed.squares,
-            within=near[:, -1] if near.shape[1] == k else None,
-        )
-        return _merged(near, rows, found[0], found[1] + self.starts[-1], k)
+            near.append(found[0])
+            rows.append(found[1] + start if start else found[1])
+        if len(self.unindexed.vectors):
+            if near:
+                merged = _merged(near, rows, k)
+                near, rows = [merged[0]], [merged[1]]
+            found = search_matrix(
+                queries,
+                self.unindexed.vectors,
+                k,
+                self.unindexed.allowed,
+                self.metric,
+                squares=self.unindexed.squares,
+                within=near[0][:, -1] if near and near[0].shape[1] == k else None,
+            )
+            near.append(found[0])
+            rows.append(found[1] + self.starts[-1])
+        if not near:
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        return _merged(near, rows, k)
 
     def ids(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """The ids of rows, shape (n,)."""
@@ -105,16 +112,15 @@ class View:
         return ids
 
 
-def _merged(
-    near: Distances, rows: Rows, more_near: Distances, more_rows: Rows, k: int
-) -> tuple[Distances, Rows]:
-    """The k nearest of both, each in order; at equal distance those of the first come first."""
-    if not more_rows.size:
-        return near, rows
-    if not rows.size:
-        return more_near, more_rows
-    near = np.concatenate([near, more_near], axis=1)
-    rows = np.concatenate([rows, more_rows], axis=1)
-    # stable: the first are older than the others, and both are in the order of their age
-    order = np.argsort(near, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(near, order, 1), np.take_along_axis(rows, order, 1)
+def _merged(near: Sequence[Distances], rows: Sequence[Rows], k: int) -> tuple[Distances, Rows]:
+    """The k nearest of several answers; at equal distance those of the earlier answer come first.
+
+    near, rows: of each answer, shape (q, any number), nearest first.
+    """
+    if len(near) == 1:
+        return near[0], rows[0]
+    all_near, all_rows = np.concatenate(near, axis=1), np.concatenate(rows, axis=1)
+    # stable: each answer is older than the next, and in the order of age where distances are equal
+    order = np.argsort(all_near, axis=1, kind="stable")[:, :k]
+    order += np.arange(len(order))[:, np.newaxis] * all_near.shape[1]
+    return all_near.take(order), all_rows.take(order)
