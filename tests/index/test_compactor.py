@@ -68,6 +68,19 @@ def test_a_segment_with_many_deleted_rows_is_built_again(place, compactor):
     assert place.tombstones() == []
 
 
+def test_many_deletions_found_at_the_start_are_moved_into_bitmaps(place, compactor, monkeypatch):
+    monkeypatch.setattr("euclidesdb_server.index.compactor.TOMBSTONES", 5)
+    fill(place, 1, 100)
+    place.space.compact()
+    for index in range(1, 6):
+        place.remove(str(index))
+    place.reopen()
+    compactor.consider(place.space)
+    assert compactor.wait_idle(TIMEOUT)
+    assert place.tombstones() == []
+    assert place.names(k=100) == [str(index) for index in range(6, 101)]
+
+
 def test_a_space_that_is_idle_becomes_one_segment(place):
     compactor = Compactor(IndexConfig(compact_rows=3, idle_seconds=0.01))
     for last in (3, 6):

@@ -32,13 +32,17 @@ MAX_UNINDEXED: Final = 20_000
 
 @dataclass(slots=True)
 class SpaceOpener:
-    """Opens the rows of one space. stop: if it is set meanwhile, ShuttingDown is raised."""
+    """Opens the rows of one space.
+
+    stop: if it is set meanwhile, ShuttingDown is raised. tombstones: how many there were.
+    """
 
     record: SpaceRecord
     engine: SearchEngine
     store: FeatureStore
     folder: SegmentFolder
     stop: threading.Event
+    tombstones: int = 0
 
     def open(self) -> tuple[list[IndexedSegment], UnindexedRows, bool]:
         """The segments, the other rows, and whether the store names these segments.
@@ -61,6 +65,7 @@ class SpaceOpener:
         tombstones = self.store.tombstones(self.record.number)
         for segment in segments:
             segment.deletions.delete_rows(segment.rows_of(tombstones))
+        self.tombstones = len(tombstones)
         return segments, unindexed, are_named
 
     def _segments(self, named: Sequence[SegmentRecord], newest: int) -> list[IndexedSegment]:

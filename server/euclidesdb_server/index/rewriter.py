@@ -37,7 +37,7 @@ from euclidesdb_server.values.arrays import Labels
 
 log = logging.getLogger(__name__)
 
-MAX_MOVED: Final = 4096
+MAX_MOVED: Final = 512
 """Tombstones that one write to the store moves, so that no add waits long behind it."""
 
 

@@ -47,7 +47,7 @@ class ModelSpace:
     """One model space. Thread-safe.
 
     rewriter: writes its segments. failure: why its index could not be built the last time; "" if
-    it could.
+    it could. tombstones: how many the store held when the space was opened.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class ModelSpace:
         )
         opener = SpaceOpener(record, engine, store, folder, stop or threading.Event())
         segments, unindexed, are_named = opener.open()
+        self.tombstones = opener.tombstones
         self._rows = SpaceRows(segments, unindexed, engine.metric, are_named=are_named)
         self.rewriter = Rewriter(self._rows, folder, store, record, engine)
 

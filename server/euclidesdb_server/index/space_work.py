@@ -24,7 +24,7 @@ class SpaceWork:
     flushing: the flush that runs. changed_at: when it was written to last. requested: to become
     one segment. merge_due: whether there may be segments to merge. verified: whether that has
     begun. blocked: the generations of segments that could not be built, until `retry_at`.
-    paused_until: nothing is tried before. deletions: since tombstones were moved last.
+    paused_until: nothing is tried before. deletions: about how many tombstones there are.
     rewritten_in: seconds that the last rewrite of the whole took.
     """
 
@@ -41,7 +41,7 @@ class SpaceWork:
         self.blocked: set[int] = set()
         self.retry_at = 0.0
         self.paused_until = 0.0
-        self.deletions = 0
+        self.deletions = space.tombstones
         self.rewritten_in = 0.0
         self._first_retry = first_retry
         self._retry_wait = first_retry
