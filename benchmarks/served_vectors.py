@@ -26,7 +26,8 @@ from euclidesdb_server.demo.server_process import ServerProcess
 
 DIM = 128
 SERVICE = "/euclidesdb.v1.FeatureDatabase/"
-MODEL = "[model]\nname = vectors\ninput = vector\nfeature_dim = {dim}\n"
+SPACE = "vectors"
+MODEL = "[model]\nname = {name}\ninput = vector\nfeature_dim = {dim}\n"
 CONFIG = """
 [models]
 dir_path = models
@@ -44,24 +45,42 @@ recall_interval = 0
 Floats = npt.NDArray[np.float32]
 
 
-def clustered(rows: int, seed: int = 0) -> Floats:
-    """Vectors in a thousand clusters, similar to the features of real items."""
+def clustered_blocks(
+    rows: int, seed: int = 0, *, dim: int = DIM, size: int = 100_000
+) -> Iterator[Floats]:
+    """Vectors in a thousand clusters, similar to the features of real items: `size` at a time."""
     generator = np.random.default_rng(seed)
-    centers = np.random.default_rng(1).standard_normal((1000, DIM)).astype(np.float32)
-    made = np.empty((rows, DIM), np.float32)
-    for start in range(0, rows, 100_000):
-        stop = min(start + 100_000, rows)
-        noise = generator.standard_normal((stop - start, DIM), np.float32)
-        made[start:stop] = centers[generator.integers(0, 1000, stop - start)] + 0.5 * noise
+    centers = np.random.default_rng(1).standard_normal((1000, dim)).astype(np.float32)
+    for start in range(0, rows, size):
+        count = min(size, rows - start)
+        noise = generator.standard_normal((count, dim), np.float32)
+        yield centers[generator.integers(0, 1000, count)] + 0.5 * noise
+
+
+def clustered(rows: int, seed: int = 0, *, dim: int = DIM) -> Floats:
+    """The vectors of `clustered_blocks` as one matrix."""
+    made = np.empty((rows, dim), np.float32)
+    start = 0
+    for block in clustered_blocks(rows, seed, dim=dim):
+        made[start : start + len(block)] = block
+        start += len(block)
     return made
 
 
 @contextmanager
-def serving(folder: Path, engine: str, compact_rows: int = 10_000) -> Iterator[ServerProcess]:
-    """A server of one vector space, with its data in `folder`, where it is kept."""
-    model = folder / "models" / "vectors"
-    model.mkdir(parents=True, exist_ok=True)
-    (model / "model.conf").write_text(MODEL.format(dim=DIM))
+def serving(
+    folder: Path,
+    engine: str,
+    compact_rows: int = 10_000,
+    *,
+    dim: int = DIM,
+    models: Sequence[str] = (SPACE,),
+) -> Iterator[ServerProcess]:
+    """A server of vector spaces, with its data in `folder`, where it is kept."""
+    for name in models:
+        model = folder / "models" / name
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "model.conf").write_text(MODEL.format(name=name, dim=dim))
     config = folder / "euclidesdb.conf"
     config.write_text(CONFIG.format(engine=engine, compact_rows=compact_rows))
     with ServerProcess(data=folder / "data", log=folder / "log", config=config) as server:
@@ -71,7 +90,7 @@ def serving(folder: Path, engine: str, compact_rows: int = 10_000) -> Iterator[S
 
 
 def load(server: ServerProcess, vectors: Floats, *, first: int = 0) -> None:
-    """Add the vectors, and wait until all of them are indexed."""
+    """Add the vectors, and wait until they are one segment."""
     with euclidesdb.Client(server.address, timeout=600) as client:
         ids = [f"item-{first + row}" for row in range(len(vectors))]
         refused = client.add_vectors(ids, vectors, model="vectors")
@@ -81,21 +100,28 @@ def load(server: ServerProcess, vectors: Floats, *, first: int = 0) -> None:
 
 
 def index_all(server: ServerProcess) -> None:
-    """Have all rows built into a segment, and wait for it."""
+    """Have all rows built into one segment, and wait for it."""
     with euclidesdb.Client(server.address) as client, grpc.insecure_channel(server.address) as raw:
         refresh: Any = raw.unary_unary("/euclidesproto.Similar/Shutdown")
         while True:
-            index = client.models()[0].index
-            if (
-                index is not None
-                and not index.building
-                and index.unindexed_rows == 0
-                and "not built" not in index.description
-            ):
-                return
+            index = index_info(client)
             if index is not None and not index.building:
+                if index.failure:
+                    raise SystemExit(f"the index could not be built: {index.failure}")
+                if (
+                    index.segments <= 1
+                    and index.unindexed_rows == 0
+                    and "not built" not in index.description
+                ):
+                    return
                 refresh(legacy.ShutdownRequest(shutdown_type=1).SerializeToString())
             time.sleep(0.1)
+
+
+def index_info(client: euclidesdb.Client) -> euclidesdb.IndexInfo | None:
+    """The state of the index of SPACE."""
+    (index,) = (model.index for model in client.models() if model.name == SPACE)
+    return index
 
 
 def call_again(
