@@ -350,17 +350,11 @@ class Growth:
         (final,) = self._segments.glob("*/*")
         final_size = sum(file.stat().st_size for file in final.iterdir())
         written = sum(file_sizes.values())
-        # a graph that holds the rows replaces the file that it was built from
-        replaced = sum(
-            size
-            for (segment, file), size in file_sizes.items()
-            if file == VECTORS and (segment, GRAPH) in file_sizes
-        )
         segments = len({segment for segment, _ in file_sizes})
         self._row(
             "bytes written by builds, of the final size",
-            f"{written / MIB:,.0f} MiB in {segments} segments, of them {replaced / MIB:,.0f} MiB "
-            f"vectors that a graph replaced; final segment {final_size / MIB:,.0f} MiB",
+            f"{written / MIB:,.0f} MiB in {segments} segments; "
+            f"final segment {final_size / MIB:,.0f} MiB",
             f"{written / final_size:.2f}",
             "4",
         )
@@ -373,7 +367,7 @@ class Growth:
         if build is None:
             return
         vectors = observer.size(segment, VECTORS)
-        graph = observer.size(segment, GRAPH) - vectors
+        graph = observer.size(segment, GRAPH)
         used = build.peak.private - base_memory()
         self._row(
             "memory of the last build process, without mapped files, libraries and graph, of the "

@@ -55,11 +55,17 @@ def batch_requests(queries: Floats, size: int) -> list[bytes]:
 
 DIRECT = """
 import json, sys, time
+from pathlib import Path
 import faiss, numpy as np
+from euclidesdb_server.engines.faiss_index import read_without_rows, refer_to_rows
+from euclidesdb_server.engines.vectors import load_vectors
 index_file, query_file, top_k, batch, seconds = sys.argv[1:]
 top_k, batch, seconds = int(top_k), int(batch), float(seconds)
 faiss.omp_set_num_threads(1)
-index, queries = faiss.read_index(index_file), np.load(query_file)
+queries = np.load(query_file)
+vectors = load_vectors(Path(index_file).parent)
+index = read_without_rows(Path(index_file))
+refer_to_rows(index, vectors)
 took, done, end = [], 0, time.perf_counter() + seconds
 while (started := time.perf_counter()) < end:
     start = done % (len(queries) - batch + 1)

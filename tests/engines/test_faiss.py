@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
-import weakref
 
 import faiss
 import numpy as np
 import pytest
 
+from euclidesdb_server.engines import faiss_index
 from euclidesdb_server.engines.distances import normalized
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.engines.faiss_build import fill, prepare_training
-from euclidesdb_server.errors import ConfigError
+from euclidesdb_server.engines.vectors import save_vectors
+from euclidesdb_server.errors import ConfigError, CorruptRecord
+from euclidesdb_server.values.arrays import Matrix
 from euclidesdb_server.values.row_mask import RowMask
 
 
@@ -118,20 +119,11 @@ def test_an_empty_segment_is_flat_and_no_news(vectors, tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("index_type", "held"),
-    [
-        ("Flat", True),
-        ("HNSW16", True),
-        ("SQ8,RFlat", True),
-        ("SQ8", False),
-        ("IVF8,Flat", False),
-        ("L2norm,Flat", False),
-        ("PCA8,Flat", False),
-    ],
+    "index_type", ["Flat", "HNSW16", "SQ8,RFlat", "SQ8", "IVF8,Flat", "L2norm,Flat", "PCA8,Flat"]
 )
-def test_rows_are_saved_next_to_an_index_only_if_it_lacks_them(vectors, tmp_path, index_type, held):
+def test_an_index_finds_the_rows_that_are_saved_next_to_it(vectors, tmp_path, index_type):
     engine(index_type).build(vectors).save(tmp_path)
-    assert (tmp_path / "vectors.f32").exists() is not held
+    assert (tmp_path / "vectors.f32").read_bytes() == vectors.tobytes()
     found, rows = engine(index_type).load(tmp_path).search(vectors[:50], 1, None)
     itself = rows[:, 0] == np.arange(50)
     assert itself.mean() > 0.9
@@ -213,15 +205,31 @@ def test_flat_keeps_the_order_that_rounding_would_lose():
     np.testing.assert_array_equal(rows[:, 0], np.arange(100))
 
 
-@pytest.mark.parametrize(("index_type", "kept"), [("Flat", False), ("HNSW8", False), ("SQ8", True)])
-def test_rows_that_the_index_holds_are_not_held_twice(index_type, kept):
-    rows = np.random.default_rng(0).standard_normal((500, 8), np.float32)
-    alive = weakref.ref(rows)
-    segment = engine(index_type).build(rows)
-    del rows
-    gc.collect()
-    assert (alive() is not None) is kept
-    assert segment.search_exactly(np.zeros((1, 8), np.float32), 3, None)[1].shape == (1, 3)
+@pytest.mark.parametrize("index_type", ["Flat", "HNSW8", "SQ8,RFlat"])
+def test_an_index_refers_to_the_rows_and_holds_no_copy(vectors, tmp_path, index_type, monkeypatch):
+    indexes: list[faiss.Index] = []
+    refer = faiss_index.refer_to_rows
+
+    def noted(index: faiss.Index, rows: Matrix) -> None:
+        indexes.append(index)
+        refer(index, rows)
+
+    monkeypatch.setattr("euclidesdb_server.engines.faiss.refer_to_rows", noted)
+    built = engine(index_type).build(vectors)
+    built.save(tmp_path)
+    loaded = engine(index_type).load(tmp_path)
+    expected = built.search(vectors[:20], 5, None)
+    for found in (loaded.search(vectors[:20], 5, None), built.search(vectors[:20], 5, None)):
+        np.testing.assert_array_equal(found, expected)
+    assert all(not faiss_index._flat_part(index).codes.is_owned for index in indexes)
+    assert (tmp_path / "index.faiss").stat().st_size < vectors.nbytes / 2 + 100 * len(vectors)
+
+
+def test_an_index_of_other_rows_is_damage(vectors, tmp_path):
+    engine("HNSW8").build(vectors).save(tmp_path)
+    save_vectors(tmp_path, vectors[:-1])
+    with pytest.raises(CorruptRecord, match="an index of"):
+        engine("HNSW8").load(tmp_path)
 
 
 def test_a_build_leaves_the_number_of_threads_alone(vectors):

@@ -10,9 +10,10 @@ is `Flat` instead, and its `description` shows that; the next segment tries agai
 searched by `scan.py`, with exact results despite rounding: 100 queries over 100,000 rows of 128
 take 60 ms (faiss 290 ms), a single one 5 ms (faiss 3 ms).
 
-Saved files: `index.faiss`, in faiss's own format; `index.json`, `{"index_type": as built}`; and
-the vectors as described in `vectors.py`, unless the index holds them uncompressed (`Flat`,
-`HNSW32`, `...,RFlat`). All are memory-mapped on load.
+Saved files: the vectors as described in `vectors.py`; `index.faiss`, in faiss's own format, but
+without the rows where the index would hold them uncompressed (`Flat`, `HNSW32`, `...,RFlat`); and
+`index.json`, `{"index_type": as built}`. All are memory-mapped on load, and the index refers to the
+mapped vectors.
 """
 
 from __future__ import annotations
@@ -42,16 +43,19 @@ from euclidesdb_server.engines.faiss_index import (
     check_rows_fill_lists,
     compares_all,
     faiss_untyped,
+    holds_rows,
     limit_faiss_threads,
     parts,
-    rows_held,
+    read_without_rows,
+    refer_to_rows,
     search_parameters,
     takes_parameters,
+    write_without_rows,
 )
 from euclidesdb_server.engines.reranking import CandidateRequest, RerankedSearch
 from euclidesdb_server.engines.scan import MatrixScan
-from euclidesdb_server.engines.vectors import drop_vectors, keep_vectors, load_vectors
-from euclidesdb_server.errors import ConfigError
+from euclidesdb_server.engines.vectors import keep_vectors, load_vectors
+from euclidesdb_server.errors import ConfigError, CorruptRecord
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric, MetricKind
 from euclidesdb_server.values.row_mask import RowMask
@@ -99,24 +103,20 @@ class FaissSegment:
         self,
         index: faiss.Index,
         index_type: str,
-        vectors: Matrix | None,
+        vectors: Matrix,
         metric: Metric,
         *,
         description: str,
         rerank: int,
     ) -> None:
-        """vectors: None if the index holds them (see `rows_held`). rerank: 0 for the default."""
+        """rerank: 0 for the default."""
         self.description = description
         self.exact = isinstance(index, faiss.IndexFlat)
         self._index = index
         self._index_type = index_type
-        held = rows_held(index)
-        self._holds_rows = held is not None
-        rows = vectors if held is None else held
-        if rows is None:
-            raise ValueError(f"index {index_type!r} does not hold its rows, so vectors is required")
-        self._scan = MatrixScan(rows, metric)
-        uncompressed = self._holds_rows and not isinstance(index, faiss.IndexRefine)
+        self._scan = MatrixScan(vectors, metric)
+        refer_to_rows(index, vectors)
+        uncompressed = holds_rows(index) and not isinstance(index, faiss.IndexRefine)
         self._rerank = rerank or (1 if uncompressed else _RERANK_COMPRESSED)
         self._takes_mask = compares_all(index) and takes_parameters(
             index, faiss_untyped.IDSelectorAll()
@@ -165,13 +165,11 @@ class FaissSegment:
 
     def save(self, folder: Path) -> None:
         """As `Segment.save`."""
-        faiss.write_index(self._index, str(folder / "index.faiss"))
+        write_without_rows(self._index, folder / "index.faiss")
+        refer_to_rows(self._index, self.vectors)
         built = json.dumps({"index_type": self._index_type})
         (folder / "index.json").write_text(built, "utf-8")
-        if self._holds_rows:
-            drop_vectors(folder)
-        else:
-            keep_vectors(folder, self._scan.vectors)
+        keep_vectors(folder, self.vectors)
 
 
 class FaissEngine:
@@ -237,16 +235,15 @@ class FaissEngine:
 
     def load(self, folder: Path) -> FaissSegment:
         """As `SearchEngine.load`; raises CorruptRecord if the files of vectors disagree."""
-        path = str(folder / "index.faiss")
-        try:
-            index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError:  # it cannot be memory-mapped
-            index = faiss.read_index(path)
+        index, vectors = read_without_rows(folder / "index.faiss"), load_vectors(folder)
+        if index.ntotal != len(vectors) and not isinstance(index, faiss.IndexFlat):
+            raise CorruptRecord(
+                f"{folder}: an index of {index.ntotal} rows, {len(vectors)} vectors"
+            )
         index_type = json.loads((folder / "index.json").read_text("utf-8"))["index_type"]
-        vectors = None if rows_held(index) is not None else load_vectors(folder)
         return self._segment(index, index_type, vectors)
 
-    def _segment(self, index: faiss.Index, index_type: str, vectors: Matrix | None) -> FaissSegment:
+    def _segment(self, index: faiss.Index, index_type: str, vectors: Matrix) -> FaissSegment:
         for part in parts(index):
             if isinstance(part, faiss.IndexIVF) and self.options.nprobe:
                 part.nprobe = self.options.nprobe
@@ -257,7 +254,7 @@ class FaissEngine:
             index_type,
             vectors,
             self.metric,
-            description=self._description(index_type, index.ntotal),
+            description=self._description(index_type, len(vectors)),
             rerank=self.options.rerank,
         )
 

@@ -1,4 +1,4 @@
-"""What a faiss index consists of, which rows it holds, and which search parameters it takes.
+"""What a faiss index consists of, where its rows lie, and which search parameters it takes.
 
 This is knowledge about faiss's classes that they do not offer themselves. It knows nothing of
 segments.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -60,21 +61,61 @@ def adds_dimensions(index: Any) -> bool:
     return any(isinstance(step, faiss.PCAMatrix) and step.d_out > step.d_in for step in steps)
 
 
-def rows_held(index: faiss.Index) -> Matrix | None:
-    """A view of the rows if the index holds them uncompressed. Valid as long as the index is."""
+def holds_rows(index: faiss.Index) -> bool:
+    """Whether the index holds its rows uncompressed (`Flat`, `HNSW32`, `...,RFlat`)."""
+    return _flat_part(index) is not None
+
+
+def refer_to_rows(index: faiss.Index, rows: Matrix) -> None:
+    """Make an index that holds its rows refer to `rows` instead of a copy of them.
+
+    `rows` must exist as long as the index.
+    """
+    flat = _flat_part(index)
+    if flat is not None and len(rows):
+        no_owner = faiss_untyped.MaybeOwnedVectorUInt8().owner
+        flat.codes = faiss_untyped.MaybeOwnedVectorUInt8.create_view(
+            faiss_untyped.swig_ptr(rows), rows.nbytes, no_owner
+        )
+        flat.ntotal = len(rows)
+
+
+def write_without_rows(index: faiss.Index, path: Path) -> None:
+    """Save an index without the rows that it holds uncompressed; it has none of them afterwards.
+
+    `read_without_rows` reads it.
+    """
+    flat = _flat_part(index)
+    graph = isinstance(faiss.downcast_index(index), faiss.IndexHNSW)
+    if flat is not None and not graph:
+        flat.codes = faiss_untyped.MaybeOwnedVectorUInt8()
+        flat.ntotal = 0
+    skips = flat is not None and graph
+    faiss_untyped.write_index(index, str(path), faiss.IO_FLAG_SKIP_STORAGE if skips else 0)
+
+
+def read_without_rows(path: Path) -> faiss.Index:
+    """Read an index that `write_without_rows` saved; memory-mapped if faiss can."""
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError:  # it cannot be memory-mapped
+        index = faiss.read_index(str(path))
+    graph = faiss.downcast_index(index)
+    if isinstance(graph, faiss.IndexHNSW) and graph.storage is None:
+        storage: Any = faiss.IndexFlat(index.d, index.metric_type)
+        storage.this.disown()
+        graph.storage = storage
+    return index
+
+
+def _flat_part(index: faiss.Index) -> Any:
+    """The index in which the rows are, uncompressed; None if there is none."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexHNSW):
         index = faiss.downcast_index(index.storage)
     elif isinstance(index, faiss.IndexRefine):
         index = faiss.downcast_index(index.refine_index)
-    if not isinstance(index, faiss.IndexFlat):
-        return None
-    if index.ntotal == 0:
-        return np.empty((0, index.d), np.float32)
-    rows = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
-    rows.flags.writeable = False
-    view: Matrix = rows.reshape(index.ntotal, index.d)
-    return view
+    return index if isinstance(index, faiss.IndexFlat) else None
 
 
 def compares_all(index: faiss.Index) -> bool:

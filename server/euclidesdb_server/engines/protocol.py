@@ -48,7 +48,7 @@ class Segment(Protocol):
         """Write what `SearchEngine.load` needs into `folder`.
 
         `folder` exists. It may hold the rows already, as described in `vectors.py`: they are not
-        written again, and deleted if `load` does not need them. Other files there are not ours.
+        written again. Other files there are not ours.
 
         Called at most once, on a segment that was built, while it is not being searched (annoy
         replaces its forest by the file). `folder` may be renamed afterwards. The caller syncs

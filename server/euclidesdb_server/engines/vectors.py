@@ -71,12 +71,6 @@ def keep_vectors(folder: Path, vectors: Matrix) -> None:
         save_vectors(folder, vectors)
 
 
-def drop_vectors(folder: Path) -> None:
-    """Delete both files, if they are there. A memory map of them stays valid."""
-    vectors_path(folder).unlink(missing_ok=True)
-    (folder / "vectors.json").unlink(missing_ok=True)
-
-
 def load_vectors(folder: Path) -> Matrix:
     """The saved matrix, memory-mapped and read-only. Raises CorruptRecord as `read_shape` does."""
     rows, dim = read_shape(folder)
