@@ -334,6 +334,7 @@ static int syncs(int descriptor, long call) {
     if (dies("sync", buffer, -1)) die("sync", buffer);
     int folder = S_ISDIR(found.st_mode);
     long number = __atomic_add_fetch(&folders, folder, __ATOMIC_SEQ_CST);
+    number |= (long)getpid() << 32; /* child processes write to the same trace */
     if (folder) note("B %ld\n", number);
     int result = syscall(call, descriptor);
     if (control->sync_fails) { errno = EIO; return -1; }
