@@ -149,6 +149,10 @@ class Meanwhile(threading.Event):
         super().__init__()
         self._todo = [do]
 
+    @property
+    def is_done(self) -> bool:
+        return not self._todo
+
     def is_set(self) -> bool:
         while self._todo:
             self._todo.pop()()
@@ -162,7 +166,7 @@ class Writer:
         self._place = place
         self._progress = progress.open("wb", buffering=0)
         self._acknowledged = 0
-        self._database = place.open()
+        self._database = self._opened()
 
     def run(self) -> None:
         for step in HISTORY:
@@ -175,6 +179,11 @@ class Writer:
             ):  # the others name segments in the store, which is synced
                 self._note(synced=True)
         self._database.close()
+
+    def _opened(self) -> Database:
+        database = self._place.open()
+        database.compactor.close()  # the history says what is rewritten, and when
+        return database
 
     def _rewrite(self, step: Step) -> None:
         space = self._database.spaces[MODEL]
@@ -192,12 +201,13 @@ class Writer:
                 space.rewriter.compact(meanwhile)
             case "reopen damaged":
                 self._reopen_damaged(space)
+        assert meanwhile.is_done or not step.writes
 
     def _reopen_damaged(self, space: ModelSpace) -> None:
         (segment,) = space.segments
         self._database.close()
         damage(segment.folder)
-        self._database = self._place.open()
+        self._database = self._opened()
         self._database.spaces[MODEL].rewriter.verify(threading.Event())
 
     def _write(self, writes: Sequence[Versions]) -> None:
