@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -26,6 +26,7 @@ from euclidesdb_server.database.requests import AddRequest, ModelVector
 from euclidesdb_server.engines.registry import create_engine
 from euclidesdb_server.index import ModelSpace, SegmentBuilder
 from tests.support.assembled import CALL, Database, no_models
+from tests.support.meanwhile import Meanwhile
 
 MODEL: Final = "vectors"
 DIM: Final = 4
@@ -140,23 +141,6 @@ class Place:
             sync=self.sync,
             write_buffer_bytes=self.buffer_bytes,
         )
-
-
-class Meanwhile(threading.Event):
-    """Never set. The first who asks waits until something has been done."""
-
-    def __init__(self, do: Callable[[], None]) -> None:
-        super().__init__()
-        self._todo = [do]
-
-    @property
-    def is_done(self) -> bool:
-        return not self._todo
-
-    def is_set(self) -> bool:
-        while self._todo:
-            self._todo.pop()()
-        return False
 
 
 class Writer:
