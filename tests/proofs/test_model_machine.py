@@ -328,7 +328,10 @@ class DatabaseMachine(RuleBasedStateMachine):
         self.writes += 1
         item = self.items.get(request.id, Expected())
         made = {
-            model: (self.writes, made.values.tolist()) for model, made in request.vectors.items()
+            model: (self.writes, made.values.tolist())
+            for model, made in request.vectors.items()
+            # one that is stored already is not written again, and keeps its age
+            if model not in item.written or item.written[model][1] != made.values.tolist()
         }
         self.items[request.id] = Expected(
             item.attributes_json if request.attributes_json is None else request.attributes_json,

@@ -25,6 +25,9 @@ from tests.proofs.test_model_machine import (
 from tests.support.meanwhile import Meanwhile
 
 NEVER = threading.Event()
+PLACES = st.integers(0, 9999)
+"""Of segments, files and bytes. How many there are depends on what the compactor has just done, so
+they are not drawn from those: a history must be the same when it is repeated."""
 
 
 class SegmentMachine(DatabaseMachine):
@@ -38,12 +41,12 @@ class SegmentMachine(DatabaseMachine):
     def flush_without_an_index(self, model) -> None:
         self.tally.rewrites["flushes"] += self.space(model).rewriter.flush(NEVER, build=False)
 
-    @rule(data=st.data(), model=MODELS)
-    def merge(self, data, model) -> None:
+    @rule(model=MODELS, first=PLACES, count=PLACES)
+    def merge(self, model, first, count) -> None:
         segments = self.space(model).segments
         if segments:
-            first = data.draw(st.integers(0, len(segments) - 1))
-            last = data.draw(st.integers(first, len(segments) - 1))
+            first %= len(segments)
+            last = first + count % (len(segments) - first)
             self.space(model).rewriter.merge(segments[first : last + 1], NEVER)
             self.tally.rewrites["merges"] += 1
 
@@ -66,12 +69,12 @@ class SegmentMachine(DatabaseMachine):
         self.space(model).rewriter.compact(meanwhile)
         self.tally.rewrites["with writes meanwhile"] += meanwhile.is_done
 
-    @rule(data=st.data())
-    def damage_and_restart(self, data) -> None:
+    @rule(file=PLACES, place=PLACES, how=st.sampled_from(["change", "cut off", "delete", "all"]))
+    def damage_and_restart(self, file, place, how) -> None:
         self.database.close()
         files = sorted(self.folder.glob("data/segments/*/[0-9]*/*"))
         if files:
-            damage(data.draw(st.sampled_from(files)), data)
+            damage(files[file % len(files)], place, how)
             self.tally.rewrites["damaged"] += 1
         self.open()
         for model in self.database.spaces:
@@ -81,16 +84,16 @@ class SegmentMachine(DatabaseMachine):
         return self.database.spaces[model]
 
 
-def damage(file: Path, data: st.DataObject) -> None:
-    """Change a byte of a file, cut it off, or delete it or its folder."""
+def damage(file: Path, place: int, how: str) -> None:
+    """Change a byte of a file, cut it off, or delete it or all in its folder."""
     content = bytearray(file.read_bytes())
-    match data.draw(st.sampled_from(["change", "cut off", "delete", "delete all"])):
+    match how:
         case "change" if content:
-            content[data.draw(st.integers(0, len(content) - 1))] ^= 1
+            content[place % len(content)] ^= 1
             file.write_bytes(content)
         case "cut off":
             file.write_bytes(content[: len(content) // 2])
-        case "delete all":
+        case "all":
             shutil.rmtree(file.parent)
         case _:
             file.unlink()
