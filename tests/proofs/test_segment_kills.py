@@ -90,14 +90,15 @@ class SegmentKills:
         self.deaths[re.sub(r"\d+", "N", faults.fault)] += 1
         acknowledged, synced = progress_in(folder / "progress")
         self.acknowledged += acknowledged
+        end = min(acknowledged + 2, len(STATES))  # the write in progress may be there
         for number in range(CUTS_EACH):
             after = folder / str(number) / "data"
             after.parent.mkdir()
             power_cut(faults, folder / "before", after, random.Random(f"{call} {number}"))
-            left = check(replace(self._place, folder=after), range(synced, acknowledged + 2))
+            left = check(replace(self._place, folder=after), range(synced, end))
             self.lost += max(0, acknowledged - left)
             self.cuts += 1
-        check(replace(self._place, folder=faults.root), range(acknowledged, acknowledged + 2))
+        check(replace(self._place, folder=faults.root), range(acknowledged, end))
         faults.close()
         shutil.rmtree(folder)
 
