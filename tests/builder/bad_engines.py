@@ -75,7 +75,7 @@ class BadEngine:
     Options = BadOptions
 
     def __init__(self, options: BadOptions | None = None) -> None:
-        self.options = options or BadOptions()
+        self.options: Any = options or BadOptions()
         self._exact = ExactEngine(ExactOptions())
 
     @property

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from euclidesdb_server.config.server import IndexConfig
+from euclidesdb_server.engines.vectors import vectors_path
+from euclidesdb_server.errors import StorageError
 from euclidesdb_server.index import Compactor
 from euclidesdb_server.index.compactor import TOMBSTONES
 from euclidesdb_server.index.segment_builder import BuildFailed
@@ -175,6 +177,64 @@ def test_what_cannot_be_built_does_not_keep_others_from_it(place, compactor):
     assert compactor.wait_idle(TIMEOUT)
     assert place.space.backlog() == (3, 3)
     assert place.space.status().failure == "a bad vector"
+
+
+def test_a_failure_is_forgotten_once_a_flush_succeeds(place):
+    compactor = Compactor(IndexConfig(compact_rows=3), first_retry=0.1)
+    place.engine.failure = OSError(28, "No space left on device")
+    fill(place, 1, 3)
+    compactor.consider(place.space)
+    wait_for(lambda: "No space left" in place.space.status().failure, "the failure")
+    place.engine.failure = None
+    wait_for(lambda: place.space.status().failure == "", "the failure to be forgotten")
+    assert place.space.backlog() == (0, 3)
+    compactor.close()
+
+
+def test_a_requested_compaction_that_fails_is_tried_again(place):
+    compactor = Compactor(IndexConfig(), first_retry=0.1)
+    place.engine.failure = BuildFailed("a bad vector")
+    fill(place, 1, 3)
+    compactor.request(place.space)
+    wait_for(lambda: place.space.status().failure == "a bad vector", "the failure")
+    place.engine.failure = None
+    wait_for(lambda: place.space.status().failure == "", "the failure to be forgotten")
+    assert place.space.backlog() == (0, 3)
+    compactor.close()
+
+
+def test_a_request_does_not_wait_for_the_next_retry(place, compactor):
+    place.engine.failure = BuildFailed("a bad vector")
+    fill(place, 1, 3)
+    compactor.consider(place.space)
+    assert compactor.wait_idle(TIMEOUT)
+    place.engine.failure = None
+    compactor.request(place.space)
+    assert compactor.wait_idle(TIMEOUT)
+    assert (place.space.backlog(), place.space.status().failure) == ((0, 3), "")
+
+
+def test_segments_are_verified_later_if_nothing_can_be_written_now(place, caplog):
+    fill(place, 1, 3)
+    place.space.compact()
+    vectors = vectors_path(place.segments / "1")
+    vectors.write_bytes(bytes(vectors.stat().st_size))
+    place.reopen()
+    compactor, may_write = Compactor(IndexConfig(), first_retry=0.1), threading.Event()
+
+    def recover() -> None:
+        if not may_write.is_set():
+            raise StorageError("the disk is full")
+
+    compactor.recover_with(recover)
+    compactor.consider(place.space)
+    wait_for(lambda: place.space.status().failure == "the disk is full", "the failure")
+    may_write.set()
+    wait_for(lambda: place.space.status().failure == "", "the failure to be forgotten")
+    assert not place.space.status().verifying
+    assert "rebuilt from the store" in caplog.text
+    assert place.found(1, 0)[0] == ("1", 0.0)
+    compactor.close()
 
 
 def test_rows_do_not_fill_the_memory_while_a_build_hangs(place, compactor):

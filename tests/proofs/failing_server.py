@@ -14,6 +14,7 @@ from tests.proofs.writers import DIM, MODEL, check_stored, write_for_a_while
 from tests.support.disk_faults import DiskFaults
 from tests.support.ledger import Ledger
 from tests.support.processes import ServerProcess
+from tests.support.waiting import wait_for
 
 ENGINES = ("exact", "faiss", "annoy")
 SMALL, DEFAULT = 64, 16384
@@ -34,9 +35,13 @@ index_type = HNSW8
 [annoy]
 metric = l2
 [index]
-compact_rows = 40
+compact_rows = 8
+merge_factor = 2
+idle_seconds = 0.2
 recall_interval = 0.01
 """
+CHANGES = ("make", "create", "write", "sync", "rename", "remove")
+"""Calls that write or delete a segment."""
 
 
 class FailingServer:
@@ -97,7 +102,7 @@ class FailingServer:
             killer = threading.Timer(chance.uniform(0.02, 0.6), process.kill)
             killer.start()
             killer.join()
-        assert process.exit_code(timeout=60) == -signal.SIGKILL, self.log.read_text()
+        assert process.exit_code(timeout=120) == -signal.SIGKILL, self.log.read_text()
         self._count_death()
         for writer in writers:
             writer.stop()
@@ -112,6 +117,32 @@ class FailingServer:
         assert process.exit_code(timeout=60) == 0, self.log.read_text()
         for writer in writers:
             writer.stop()
+
+    def write_until_merged(self, process: ServerProcess, address: str, ledger: Ledger) -> None:
+        """Write until segments have been merged under the load, then stop the server in order."""
+        before = self.rewrites()["merges"]
+        writers = write_for_a_while(ledger, address, seed=0)
+        wait_for(lambda: self.rewrites()["merges"] > before, "a merge")
+        process.send(signal.SIGTERM)
+        assert process.exit_code(timeout=60) == 0, self.log.read_text()
+        for writer in writers:
+            writer.stop()
+
+    def kill_later(self, chance: random.Random) -> None:
+        """Have the server killed in any of its calls, or in one that changes a segment."""
+        if chance.random() < 0.6:
+            self.faults.kill_in(after_some_calls(chance))
+        else:
+            where = f"{chance.choice(CHANGES)} segments"
+            self.faults.kill_in(int(10 ** chance.uniform(0, 1.3)), where)
+
+    def rewrites(self) -> Counter[str]:
+        """The flushes and merges of all servers so far, as they logged them."""
+        log = self.log.read_text() if self.log.exists() else ""
+        return Counter(
+            "flushes" if source == "unindexed rows" else "merges"
+            for source in re.findall(r"up to label \d+, from (unindexed rows|\d+ segments)", log)
+        )
 
     def kind_of_fault(self) -> str:
         """The call that failed, without numbers: "write leveldb/N.log"."""

@@ -1,9 +1,9 @@
 """The server is killed again and again; nothing acknowledged is ever lost, nothing removed back.
 
 It is killed at random moments and in any of the calls that change the disk: during writes,
-while it starts, while a segment is built, saved and taken into use, while LevelDB compacts,
-and while it takes over a database of EuclidesDB (C++). Now and then it is stopped in order
-between two kills.
+while it starts, while segments are built, merged, taken into use and deleted, while LevelDB
+compacts, and while it takes over a database of EuclidesDB (C++). Now and then it is stopped in
+order between two kills.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import struct
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import plyvel
@@ -51,10 +52,30 @@ PHASES = (
 """What a thousand kills must have hit."""
 
 
-def killed_again_and_again(
-    folder: Path, seed: int, kills: int, buffer_kib: int
-) -> tuple[Counter[str], int]:
-    """Returns where the servers were killed, and how many writes were acknowledged."""
+@dataclass
+class Run:
+    """What some servers came to: where they were killed, what they wrote, what was acknowledged."""
+
+    deaths: Counter[str] = field(default_factory=Counter)
+    rewrites: Counter[str] = field(default_factory=Counter)
+    acknowledged: int = 0
+
+    def __add__(self, other: Run) -> Run:
+        return Run(
+            self.deaths + other.deaths,
+            self.rewrites + other.rewrites,
+            self.acknowledged + other.acknowledged,
+        )
+
+    def summary(self) -> str:
+        return (
+            f"{self.deaths.total()} kills, {self.rewrites['flushes']} flushes, "
+            f"{self.rewrites['merges']} merges, {self.acknowledged} acknowledged writes, "
+            f"none lost\n{summary(self.deaths)}"
+        )
+
+
+def killed_again_and_again(folder: Path, seed: int, kills: int, buffer_kib: int) -> Run:
     chance = random.Random(seed)
     # without syncing a killed server loses nothing, either: only a machine would
     server = FailingServer(
@@ -79,42 +100,38 @@ def killed_again_and_again(
                 server.write_and_stop(process, address, ledger, chance)
                 continue
             if way < 0.7:
-                server.faults.kill_in(after_some_calls(chance))
+                server.kill_later(chance)
             server.write_until_killed(process, address, ledger, chance)
     server.faults.spare()
     with server.start() as process:
         check(ledger, process.address())
-    return server.deaths, ledger.acknowledged
+        server.write_until_merged(process, process.address(), ledger)
+    with server.start() as process:
+        check(ledger, process.address())
+    return Run(server.deaths, server.rewrites(), ledger.acknowledged)
 
 
 def test_a_server_killed_again_and_again_loses_nothing(tmp_path):
-    deaths: Counter[str] = Counter()
-    acknowledged = 0
+    run = Run()
     for seed, buffer_kib in ((1, DEFAULT), (2, SMALL)):
-        more, writes = killed_again_and_again(tmp_path / str(seed), seed, 2, buffer_kib)
-        deaths, acknowledged = deaths + more, acknowledged + writes
-    print(
-        f"{deaths.total()} kills, {acknowledged} acknowledged writes, none lost\n{summary(deaths)}"
-    )
+        run += killed_again_and_again(tmp_path / str(seed), seed, 2, buffer_kib)
+    print(run.summary())
 
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("buffer_kib", [SMALL, DEFAULT])
 def test_a_thousand_kills_lose_nothing(tmp_path, buffer_kib):
-    deaths: Counter[str] = Counter()
-    acknowledged = 0
     with ThreadPoolExecutor(PARALLEL) as threads:
-        for more, writes in threads.map(
+        runs = threads.map(
             lambda seed: killed_again_and_again(tmp_path / str(seed), seed, 84, buffer_kib),
             range(100, 112),
-        ):
-            deaths, acknowledged = deaths + more, acknowledged + writes
-    print(
-        f"{deaths.total()} kills, {acknowledged} acknowledged writes, none lost\n{summary(deaths)}"
-    )
-    assert deaths.total() >= 1000
-    missed = [phase for phase in PHASES if not any(phase in where for where in deaths)]
+        )
+        run = sum(runs, Run())
+    print(run.summary())
+    assert run.deaths.total() >= 1000
+    assert run.rewrites["merges"] >= 100
+    missed = [phase for phase in PHASES if not any(phase in where for where in run.deaths)]
     assert not missed, "nothing was ever killed there"
 
 

@@ -149,7 +149,7 @@ def test_mixed_calls_leave_memory_threads_and_files_as_they_were(
         assert {entry.name for entry in server.data.glob("segments/*")} == {"1"}
         assert len([*server.data.glob("leveldb/*")]) < 20
     assert late > calls / 100, "hardly a call was given up"
-    assert segments > rounds // 4, "hardly a segment was built"
+    assert segments >= 2 * READINGS, "one at least before each reading"
     # a call that is given up still holds its thread: now and then more are at work at once
     assert after.threads <= before.threads + 8
     assert after.files <= before.files + 4

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,6 @@ from tests.proofs.failing_server import (
     ENGINES,
     SMALL,
     FailingServer,
-    after_some_calls,
     check,
 )
 from tests.proofs.test_kill_loop import write_euclidesdb
@@ -56,6 +56,10 @@ class PowerCuts:
     def acknowledged(self) -> int:
         return self._ledger.acknowledged
 
+    @property
+    def rewrites(self) -> Counter[str]:
+        return self._server.rewrites()
+
     def run(self, cuts: int) -> None:
         """Power cuts while it starts, at any call or moment, and after an orderly stop."""
         for _ in range(cuts):
@@ -74,7 +78,7 @@ class PowerCuts:
                         self._all_synced = True  # by the stop
                     else:
                         if way < 0.7:
-                            self._server.faults.kill_in(after_some_calls(self._chance))
+                            self._server.kill_later(self._chance)
                         self._server.write_until_killed(*arguments)
                         self._all_synced = self._sync
             self._server.faults.spare()
@@ -84,7 +88,8 @@ class PowerCuts:
                 shutil.rmtree(leftover)
             after.rename(self._server.data)
         with self._server.start() as process:
-            self._checked(process.address())
+            address = self._checked(process.address())
+            self._server.write_until_merged(process, address, self._ledger)
 
     def _killed_while_it_starts(self) -> None:
         self._server.faults.kill_in(self._chance.randint(1, 60))
@@ -104,8 +109,10 @@ class PowerCuts:
 
 def summary(cuts: int, sync: bool, buffer_kib: int, runs: list[PowerCuts]) -> str:
     acknowledged, lost = sum(run.acknowledged for run in runs), sum(run.lost for run in runs)
+    rewrites = sum((run.rewrites for run in runs), Counter[str]())
     return (
         f"{cuts} power cuts with sync = {sync} and a buffer of {buffer_kib} KiB: "
+        f"{rewrites['flushes']} flushes, {rewrites['merges']} merges, "
         f"{acknowledged} writes acknowledged, {lost} lost"
     )
 
@@ -149,6 +156,7 @@ def test_two_hundred_power_cuts_take_nothing_that_was_promised(tmp_path, sync, b
     with ThreadPoolExecutor(PARALLEL) as threads:
         [*threads.map(lambda run: run.run(25), runs)]
     print(summary(200, sync, buffer_kib, runs))
+    assert sum(run.rewrites["merges"] for run in runs) >= 40
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import DatabaseError
-from euclidesdb_server.index import Compactor, ModelSpace
+from euclidesdb_server.index import Compactor, ModelSpace, SegmentBuilder
 from euclidesdb_server.inference import EmbeddingCache, ModelRegistry
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
@@ -67,7 +67,7 @@ class Database:
     """A FeatureDatabase with its parts, and short forms of common calls.
 
     dims: the models whose spaces there are, with the length of their vectors; a model's
-    fingerprint is the registry's, or "version 1".
+    fingerprint is the registry's, or "version 1". builder: by default one that starts no process.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Database:
         sync: bool = False,
         cache: EmbeddingCache | None = None,
         write_buffer_bytes: int = WRITE_BUFFER_BYTES,
+        builder: SegmentBuilder | None = None,
     ) -> None:
         self.store = FeatureStore(
             folder / "leveldb", sync=sync, write_buffer_bytes=write_buffer_bytes
@@ -96,7 +97,7 @@ class Database:
                     engine or ExactEngine(),
                     self.store,
                     folder / "segments",
-                    builder=InProcessBuilder(),
+                    builder=builder or InProcessBuilder(),
                 )
                 for name, dim in dims.items()
             }

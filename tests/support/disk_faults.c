@@ -5,6 +5,7 @@
 
    kill_at     the process is killed (SIGKILL) in its kill_at-th call that changes the disk; a
                write is then half done
+   hangs       the process does not die in that call, but waits for ever
    where       only calls are counted for kill_at that this is part of: "sync .../leveldb/00"
    full        writes fail with ENOSPC, the first of them after writing half of its bytes
    full_at     the same, from the full_at-th call on
@@ -45,7 +46,7 @@
 #include <unistd.h>
 
 struct control { /* the layout is known to disk_faults.py */
-    volatile long calls, kill_at, full, full_at, no_names, sync_fails, refused, matched;
+    volatile long calls, kill_at, full, full_at, no_names, sync_fails, refused, matched, hangs;
     char fault[1024], where[256];
 };
 
@@ -121,7 +122,7 @@ static int dies(const char *call, const char *path, int descriptor) {
 
 static void die(const char *call, const char *path) {
     snprintf(control->fault, sizeof control->fault, "%s %s", call, path ? path : "");
-    kill(getpid(), SIGKILL);
+    if (!control->hangs) kill(getpid(), SIGKILL);
     for (;;) pause();
 }
 
@@ -334,6 +335,7 @@ static int syncs(int descriptor, long call) {
     if (dies("sync", buffer, -1)) die("sync", buffer);
     int folder = S_ISDIR(found.st_mode);
     long number = __atomic_add_fetch(&folders, folder, __ATOMIC_SEQ_CST);
+    number |= (long)getpid() << 32; /* child processes write to the same trace */
     if (folder) note("B %ld\n", number);
     int result = syscall(call, descriptor);
     if (control->sync_fails) { errno = EIO; return -1; }

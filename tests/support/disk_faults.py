@@ -21,7 +21,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SOURCE = Path(__file__).with_suffix(".c")
-FIELDS = ("calls", "kill_at", "full", "full_at", "no_names", "sync_fails", "refused", "matched")
+FIELDS = (
+    "calls",
+    "kill_at",
+    "full",
+    "full_at",
+    "no_names",
+    "sync_fails",
+    "refused",
+    "matched",
+    "hangs",
+)
 FAULT = slice(8 * len(FIELDS), 8 * len(FIELDS) + 1024)
 WHERE = slice(FAULT.stop, FAULT.stop + 256)
 BLOCK = 4096
@@ -103,11 +113,16 @@ class DiskFaults:
         text = f"{call} {self.root / path}" if path else where
         self._page[FAULT] = bytes(1024)
         self._page[WHERE] = text.encode().ljust(256, b"\0")
-        self["matched"] = 0
+        self["matched"] = self["hangs"] = 0
         self["kill_at"] = calls if where else self["calls"] + calls
 
+    def hang_in(self, calls: int, where: str = "") -> None:
+        """The same, but the process waits for ever in that call."""
+        self.kill_in(calls, where)
+        self["hangs"] = 1
+
     def spare(self) -> None:
-        """Stop killing."""
+        """Stop killing and hanging."""
         self["kill_at"] = 0
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from euclidesdb_server.config.server import IndexConfig
-from euclidesdb_server.errors import ShuttingDown, StorageError
+from euclidesdb_server.errors import CorruptRecord, ShuttingDown, StorageError
 from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.merge_policy import Candidate, MergePolicy
 from euclidesdb_server.index.segment_builder import BuildFailed
@@ -48,10 +48,10 @@ TOMBSTONES: Final = 4096
 class Compactor:
     """Rewrites the segments of spaces. Thread-safe. `close` is idempotent."""
 
-    def __init__(self, config: IndexConfig, *, first_retry: float = FIRST_RETRY) -> None:
-        """first_retry: seconds to wait after a failed build, the first time."""
+    def __init__(self, config: IndexConfig, *, first_retry: float | None = None) -> None:
+        """first_retry: seconds to wait after a failed build, the first time; None: FIRST_RETRY."""
         self._config = config
-        self._first_retry = first_retry
+        self._first_retry = FIRST_RETRY if first_retry is None else first_retry
         self._policy = MergePolicy(
             config.compact_rows, config.merge_factor, config.max_deleted_share
         )
@@ -86,7 +86,7 @@ class Compactor:
         """Have the space become one segment as soon as possible; returns at once."""
         work = self._works.get(space.record.number) or self._added(space)
         work.requested = True
-        work.paused_until = 0.0
+        work.paused_until = work.retry_at = 0.0
         self._wake(work, merge=True)
 
     def forget(self, space: ModelSpace) -> None:
@@ -174,15 +174,15 @@ class Compactor:
             return
         if work.blocked and now >= work.retry_at:
             work.blocked.clear()
+            work.failed.add("merge")
             work.merge_due = True
         if not work.verified:
-            work.verified = True
-            self._begin(work, "merge", lambda work: work.space.rewriter.verify(work.cancelled))
+            self._begin(work, "merge", self._verify)
         elif work.deletions >= TOMBSTONES:
-            work.deletions = 0
-            work.merge_due = True
-            self._begin(work, "merge", lambda work: work.space.rewriter.move_tombstones())
-        elif work.requested or (now >= work.retry_at and self._is_idle(work, now)):
+            self._begin(work, "merge", self._move_tombstones)
+        elif work.requested or (
+            now >= work.retry_at and (work.unfinished or self._is_idle(work, now))
+        ):
             self._begin(work, "merge", self._compact)
         elif work.merge_due:
             sources = self._next_merge(work)
@@ -190,6 +190,7 @@ class Compactor:
                 self._begin(work, "merge", lambda work: self._merge(work, sources))
             else:
                 work.merge_due = False
+                work.note_end("merge")
 
     def _is_idle(self, work: SpaceWork, now: float) -> bool:
         """Whether nothing has been written for so long that the space should be one segment."""
@@ -211,6 +212,21 @@ class Compactor:
         )
         return () if run is None else segments[run.start : run.stop]
 
+    def _verify(self, work: SpaceWork) -> None:
+        work.verified = True
+        try:
+            work.space.rewriter.verify(work.cancelled)
+        except CorruptRecord:
+            raise
+        except StorageError:  # a damaged segment could not be rebuilt now
+            work.verified = False
+            raise
+
+    def _move_tombstones(self, work: SpaceWork) -> None:
+        moved = work.deletions
+        work.space.rewriter.move_tombstones()
+        work.deletions -= moved
+
     def _flush(self, work: SpaceWork) -> None:
         rewriter = work.space.rewriter
         try:
@@ -229,24 +245,24 @@ class Compactor:
             work.space.rewriter.merge(sources, work.cancelled)
         except BuildFailed as error:
             work.note_failure(error, sources)
-        else:
-            work.note_success()
 
     def _compact(self, work: SpaceWork) -> None:
         started = time.monotonic()
-        work.requested = False
+        work.requested, work.unfinished = False, True
         try:
             work.space.rewriter.compact(work.cancelled)
         except BuildFailed as error:
             work.note_failure(error, ())
         else:
-            work.note_success()
+            work.unfinished = False
+            work.blocked.clear()
+            work.failed.clear()
         work.rewritten_in = time.monotonic() - started
 
     def _begin(self, work: SpaceWork, lane: str, rewrite: Callable[[SpaceWork], None]) -> None:
         def run() -> None:
             lower_thread_priority()
-            self._attempt(work, rewrite)
+            self._attempt(work, lane, rewrite)
             with self._condition:
                 work.running.discard(lane)
                 work.merge_due = True
@@ -264,18 +280,19 @@ class Compactor:
         self._threads.add(thread)
         thread.start()
 
-    def _attempt(self, work: SpaceWork, rewrite: Callable[[SpaceWork], None]) -> None:
+    def _attempt(self, work: SpaceWork, lane: str, rewrite: Callable[[SpaceWork], None]) -> None:
         record = work.space.record
         try:
             self._recover()
             rewrite(work)
+            work.note_end(lane)
             return
         except ShuttingDown as error:
             log.info("space %d: a rewrite was abandoned: %s", record.number, error)
         except StorageError as error:
-            work.space.failure = str(error)
+            work.note_error(lane, error)
             log.error("space %d: a segment could not be written: %s", record.number, error)
         except Exception as error:  # the outermost function of this thread
-            work.space.failure = str(error)
+            work.note_error(lane, error)
             log.exception("space %d: a segment could not be written", record.number)
-        work.pause(FIRST_RETRY)  # the same would fail again at once
+        work.pause(self._first_retry)  # the same would fail again at once

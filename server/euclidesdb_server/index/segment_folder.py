@@ -18,13 +18,13 @@ import numpy as np
 from euclidesdb_server.engines import SearchEngine, Segment
 from euclidesdb_server.engines.engine_reference import reference, referenced
 from euclidesdb_server.engines.vectors import VectorFileWriter, load_vectors
-from euclidesdb_server.errors import ShuttingDown, disk_error
+from euclidesdb_server.errors import ShuttingDown, StorageError, disk_error
 from euclidesdb_server.index import segment_files as files
 from euclidesdb_server.index.deletions import Deletions
 from euclidesdb_server.index.ids import Ids, IdWriter
 from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.row_blocks import RowBlock
-from euclidesdb_server.index.segment_builder import BuildJob, SegmentBuilder
+from euclidesdb_server.index.segment_builder import BuildFailed, BuildJob, SegmentBuilder
 from euclidesdb_server.index.unbuilt_segment import UnbuiltSegment
 from euclidesdb_server.store import FeatureStore, SegmentRecord, SpaceRecord
 from euclidesdb_server.system.file_sums import FileSum, file_sum
@@ -126,7 +126,7 @@ class SegmentFolder:
             sync(unfinished)
             unfinished.rename(final)
             sync(self._root)
-            return self.open(SegmentRecord(int(final.name), checksum, after_label, up_to_label))
+            return self._opened(SegmentRecord(int(final.name), checksum, after_label, up_to_label))
         except BaseException as error:
             files.delete(unfinished)
             files.delete(final)
@@ -166,6 +166,15 @@ class SegmentFolder:
         for entry in self._root.iterdir() if self._root.is_dir() else ():
             if entry.name not in names:
                 files.delete(entry)
+
+    def _opened(self, record: SegmentRecord) -> IndexedSegment:
+        """A segment that has just been written."""
+        try:
+            return self.open(record)
+        except (OSError, StorageError):
+            raise
+        except Exception as error:  # an engine may raise anything on a file that is not as it was
+            raise BuildFailed(f"what has been built cannot be used: {error}") from error
 
     def _write_rows(
         self, folder: Path, blocks: Iterable[RowBlock], cancelled: threading.Event

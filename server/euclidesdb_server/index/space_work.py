@@ -20,10 +20,11 @@ MAX_RETRY: Final = 3600.0
 class SpaceWork:
     """Not thread-safe: `Compactor` guards it.
 
-    running: the lanes, "flush" and "merge", that have a thread now. cancelled: ends all of them;
-    flushing: the flush that runs. changed_at: when it was written to last. requested: to become
-    one segment. merge_due: whether there may be segments to merge. verified: whether that has
-    begun. blocked: the generations of segments that could not be built, until `retry_at`.
+    running: the lanes, "flush" and "merge", that have a thread now. failed: those with something to
+    repeat. cancelled: ends all of them; flushing: the flush that runs. changed_at: when it was
+    written to last. requested: to become one segment. unfinished: that has failed, and is to be
+    repeated. merge_due: whether there may be segments to merge. verified: whether the vectors on
+    disk have been. blocked: the generations of segments that could not be built, until `retry_at`.
     paused_until: nothing is tried before. deletions: about how many tombstones there are.
     rewritten_in: seconds that the last rewrite of the whole took.
     """
@@ -34,8 +35,10 @@ class SpaceWork:
         self.cancelled = threading.Event()
         self.flushing = threading.Event()
         self.running: set[str] = set()
+        self.failed: set[str] = set()
         self.changed_at = now
         self.requested = False
+        self.unfinished = False
         self.merge_due = True
         self.verified = False
         self.blocked: set[int] = set()
@@ -62,8 +65,14 @@ class SpaceWork:
         self.retry_at = time.monotonic() + self._retry_wait
         self._retry_wait = min(2 * self._retry_wait, MAX_RETRY)
 
-    def note_success(self) -> None:
-        """An index has been built; if no other is waiting, all is well again."""
-        if not self.blocked:
+    def note_error(self, lane: str, error: Exception) -> None:
+        """A rewrite has failed for a reason other than its build."""
+        self.space.failure = str(error)
+        self.failed.add(lane)
+
+    def note_end(self, lane: str) -> None:
+        """A rewrite has ended; if none that failed is waiting to be repeated, all is well again."""
+        self.failed.discard(lane)
+        if not self.failed and not self.blocked and not self.unfinished:
             self.space.failure = ""
             self._retry_wait = self._first_retry

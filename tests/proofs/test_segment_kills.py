@@ -1,0 +1,234 @@
+"""The process is killed in any call that changes the disk while segments are written, merged and
+deleted, and the power is cut there: what is left is the history up to that point.
+
+`tests/proofs/segment_writer.py` has the history.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from euclidesdb_server.__main__ import main as command
+from euclidesdb_server.errors import UnknownItem
+from tests.proofs.segment_writer import (
+    DIM,
+    MODEL,
+    Place,
+    metadata,
+    progress_in,
+    states,
+    vector,
+)
+from tests.support.assembled import Database
+from tests.support.disk_faults import DiskFaults, power_cut
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL, DEFAULT = 64 << 10, 16 << 20
+CUTS_EACH = 2
+"""Power cuts at the end of each killed process: each leaves something else."""
+PARALLEL = 3
+STATES = states()
+NAMES = {name for state in STATES for name in state}
+PLACES = (
+    "write leveldb/N.log",
+    "sync leveldb/N.log",
+    "make segments/N/N.tmp",
+    "create segments/N/N.tmp/vectors.fN",
+    "write segments/N/N.tmp/labels.iN",
+    "sync segments/N/N.tmp/manifest.json",
+    "sync segments/N/N.tmp",
+    "rename segments/N/N",
+    "sync segments/N",
+    "remove segments/N/N/",
+    "remove segments/N/N",
+)
+"""What the long run must have hit."""
+
+
+class SegmentKills:
+    """Kills one process after the other, and checks what is left there, and after a power cut.
+
+    lost: writes that were acknowledged, not synced, and are gone.
+    """
+
+    def __init__(self, folder: Path, place: Place) -> None:
+        self._folder = folder
+        self._place = place
+        self.deaths: Counter[str] = Counter()
+        self.cuts = self.acknowledged = self.lost = 0
+
+    def calls(self) -> int:
+        """How many calls that change the disk the whole history makes, about."""
+        faults, folder = self._started("whole", None)
+        assert progress_in(folder / "progress").acknowledged == len(STATES) - 1
+        check(replace(self._place, folder=faults.root), range(len(STATES) - 1, len(STATES)))
+        calls = faults["calls"]
+        faults.close()
+        return calls
+
+    def kill_in(self, call: int) -> None:
+        """Kill a process in that call, if it makes so many."""
+        faults, folder = self._started(str(call), call)
+        if not faults.fault:
+            return
+        self.deaths[re.sub(r"\d+", "N", faults.fault)] += 1
+        acknowledged, synced = progress_in(folder / "progress")
+        self.acknowledged += acknowledged
+        end = min(acknowledged + 2, len(STATES))  # the write in progress may be there
+        for number in range(CUTS_EACH):
+            after = folder / str(number) / "data"
+            after.parent.mkdir()
+            power_cut(faults, folder / "before", after, random.Random(f"{call} {number}"))
+            left = check(replace(self._place, folder=after), range(synced, end))
+            self.lost += max(0, acknowledged - left)
+            self.cuts += 1
+        check(replace(self._place, folder=faults.root), range(acknowledged, end))
+        faults.close()
+        shutil.rmtree(folder)
+
+    def summary(self) -> str:
+        place = self._place
+        return (
+            f"{place.engine}, sync = {place.sync}, a buffer of {place.buffer_bytes >> 10} KiB: "
+            f"{self.deaths.total()} kills, {self.cuts} power cuts, "
+            f"{self.acknowledged} writes acknowledged, {self.lost} lost\n"
+            + "\n".join(f"{count:6} {where}" for where, count in self.deaths.most_common())
+        )
+
+    def _started(self, name: str, call: int | None) -> tuple[DiskFaults, Path]:
+        folder = self._folder / name
+        faults = DiskFaults(folder / "data", folder / "faults", traced=True)
+        (folder / "before").mkdir()
+        if call is not None:
+            faults.kill_in(call)
+        place = self._place
+        options = [faults.root, folder / "progress", place.engine, place.sync, place.buffer_bytes]
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.proofs.segment_writer", *map(str, options)],
+            cwd=ROOT,
+            env=faults.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        killed = -signal.SIGKILL if faults.fault else 0
+        assert ended.returncode == killed, ended.stderr
+        return faults, folder
+
+
+def check(place: Place, possible: range) -> int:
+    """AssertionError unless the database is what one of these numbers of writes makes it.
+
+    Returns the number. Afterwards the space is one segment, and no other is left.
+    """
+    with place.open() as database:
+        space = database.spaces[MODEL]
+        assert folders(place) == {str(each.record.generation) for each in space.segments}
+        space.rewriter.verify(threading.Event())
+        found = stored(database)
+        left = [number for number in possible if STATES[number] == found]
+        assert left, f"{found} is not the database after {possible} writes"
+        check_searches(database, found)
+        database.compactor.request(space)
+        assert database.compactor.wait_idle(100)
+        assert space.failure == ""
+        check_searches(database, found)
+    with place.open() as database:
+        space = database.spaces[MODEL]
+        assert len(space.segments) == (1 if found else 0)
+        assert space.backlog()[0] == 0
+        assert not len(database.store.tombstones(space.record.number))
+        assert folders(place) == {str(each.record.generation) for each in space.segments}
+        assert stored(database) == found
+        check_searches(database, found)
+    assert command(["verify", "--data", str(place.folder)]) == 0
+    return left[0]
+
+
+def folders(place: Place) -> set[str]:
+    return {entry.name for entry in place.folder.glob("segments/*/*")}
+
+
+def stored(database: Database) -> dict[str, int]:
+    """The versions of the items that are stored, all of whose parts agree."""
+    found = {}
+    for name in NAMES:
+        try:
+            item = database.get(name)
+        except UnknownItem:
+            continue
+        version = int(item.attributes_json.removeprefix('{"version":').removesuffix("}"))
+        assert item.metadata == metadata(name, version)
+        assert database.vectors(name) == {MODEL: vector(name, version).tolist()}
+        found[name] = version
+    return found
+
+
+def check_searches(database: Database, found: dict[str, int]) -> None:
+    """Every search finds these items, each at its own vector, and nothing else."""
+    origin = [0.0] * DIM
+    near = database.near(origin, MODEL, 1000)
+    expected = {name: np.linalg.norm(vector(name, version)) for name, version in found.items()}
+    assert {each.id: each.distance for each in near} == pytest.approx(expected, rel=1e-5)
+    assert len(near) == len(found)
+    for name, version in found.items():
+        (nearest,) = database.near(vector(name, version).tolist(), MODEL, 1)
+        assert (nearest.id, nearest.distance) == (name, 0.0)
+
+
+def prove(kills: SegmentKills, calls: Iterable[int]) -> None:
+    with (
+        redirect_stdout(io.StringIO()),  # of `verify`
+        ThreadPoolExecutor(PARALLEL) as threads,
+    ):
+        [*threads.map(kills.kill_in, calls)]
+    print(kills.summary())
+
+
+@pytest.mark.parametrize("buffer_bytes", [SMALL, DEFAULT])
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_rewrite_may_be_killed_or_lose_its_power(tmp_path, sync, buffer_bytes):
+    kills = SegmentKills(tmp_path, Place(tmp_path, "exact", sync, buffer_bytes))
+    prove(kills, [random.Random(f"{sync} {buffer_bytes}").randrange(100, 500)])
+    assert kills.cuts == CUTS_EACH
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize(
+    ("engine", "sync", "buffer_bytes", "step"),
+    [
+        ("exact", True, SMALL, 1),
+        ("exact", True, DEFAULT, 3),
+        ("exact", False, SMALL, 3),
+        ("exact", False, DEFAULT, 3),
+        ("faiss", True, SMALL, 9),  # its child processes are killed, too
+        ("faiss", False, DEFAULT, 9),
+    ],
+)
+def test_every_rewrite_may_be_killed_or_lose_its_power_in_every_call(
+    tmp_path, engine, sync, buffer_bytes, step
+):
+    kills = SegmentKills(tmp_path, Place(tmp_path, engine, sync, buffer_bytes))
+    calls = kills.calls()
+    prove(kills, range(1 + calls % step, calls + 1, step))
+    assert kills.cuts >= 200
+    missed = [each for each in PLACES if not any(each in where for where in kills.deaths)]
+    assert step > 1 or not missed, "nothing was ever killed there"
