@@ -87,6 +87,10 @@ class AnnoySegment:
         """As `Segment.search`; approximate. annoy cannot take a mask, so it over-fetches."""
         return RerankedSearch(self, self._scan, self._rerank).search(queries, k, allowed)
 
+    def single_candidates(self, query: Matrix, k: int, allowed: RowMask | None) -> Rows | None:
+        """As `protocol.single_candidates`."""
+        return RerankedSearch(self, self._scan, self._rerank).single_candidates(query, k, allowed)
+
     def search_exactly(
         self, queries: Matrix, k: int, allowed: RowMask | None
     ) -> tuple[Distances, Rows]:

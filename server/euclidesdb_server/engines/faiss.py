@@ -134,6 +134,12 @@ class FaissSegment:
             return self.search_exactly(queries, k, allowed)
         return RerankedSearch(self, self._scan, self._rerank).search(queries, k, allowed)
 
+    def single_candidates(self, query: Matrix, k: int, allowed: RowMask | None) -> Rows | None:
+        """As `protocol.single_candidates`."""
+        if self.exact:
+            return None
+        return RerankedSearch(self, self._scan, self._rerank).single_candidates(query, k, allowed)
+
     def search_exactly(
         self, queries: Matrix, k: int, allowed: RowMask | None
     ) -> tuple[Distances, Rows]:

@@ -12,7 +12,10 @@ from euclidesdb_server.values.row_mask import RowMask
 
 
 class Segment(Protocol):
-    """An immutable index of rows 0..n-1. Searched from many threads at once."""
+    """An immutable index of rows 0..n-1. Searched from many threads at once.
+
+    It may also have `single_candidates`: see the function of that name.
+    """
 
     @property
     def description(self) -> str:
@@ -93,6 +96,19 @@ class SearchEngine(Protocol):
 
     def load(self, folder: Path) -> Segment:
         """Open what `Segment.save` wrote, memory-mapped if the format allows it."""
+
+
+def single_candidates(
+    segment: Segment, query: Matrix, k: int, allowed: RowMask | None
+) -> Rows | None:
+    """The rows among which `Segment.search` finds its answer to a single query, ascending.
+
+    A space of many segments compares the candidates of all of them with the query at once, in half
+    the time. query: shape (1, dim). None if the segment compares it with other rows, too, or has no
+    such method.
+    """
+    find = getattr(segment, "single_candidates", None)
+    return None if find is None else find(query, k, allowed)
 
 
 def needs_build(engine: SearchEngine) -> bool:

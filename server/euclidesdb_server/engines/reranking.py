@@ -56,6 +56,11 @@ class CandidateRequest:
     allowed: RowMask | None
     overfetch: float
 
+    @property
+    def cost(self) -> float:
+        """What it costs for each query, in rows of a scan."""
+        return self.count * self.overfetch * _CANDIDATE_COST
+
 
 class CandidateSource(Protocol):
     """An approximate index. Called from many threads at once."""
@@ -85,30 +90,23 @@ class RerankedSearch:
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`."""
-        total = len(self.scan.vectors)
-        available = total if allowed is None else allowed.count
+        available = self._available(allowed)
         k = min(k, available)
         if available <= max(2 * k, _MAX_ROWS_TO_SCAN):
             return self.scan.search(queries, k, allowed)
-        if allowed is None:
-            enough = k
-            count = min(k * self.rerank, total)
-        else:
-            enough = min(k * self.rerank, available)
-            # The number of allowed rows among those found varies: two standard deviations more
-            # than hold `enough` of them on average.
-            deviation = math.sqrt(enough * (1 - available / total))
-            count = min(math.ceil(enough + 2 * deviation) + 1, available)
-        request = CandidateRequest(count, allowed, total / available)
-        if len(queries) == 1 and allowed is None and count * _CANDIDATE_COST < available:
-            answer = self._rerank_single(queries, k, request)
-            if answer is not None:
-                return answer
+        if (
+            len(queries) == 1
+            and (candidates := self.single_candidates(queries, k, allowed)) is not None
+        ):
+            rows = rows_at(self.scan.vectors, candidates)
+            measured = distances_to(queries, rows, self.scan.metric)
+            chosen = nearest(measured, k)
+            return measured[chosen][np.newaxis], candidates[chosen][np.newaxis]
+        request, enough = self._request(k, allowed)
         found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         incomplete = np.arange(len(queries))
         for _ in range(_MAX_ATTEMPTS):
-            cost = request.count * request.overfetch * _CANDIDATE_COST
-            if not len(incomplete) or cost >= available:
+            if not len(incomplete) or request.cost >= available:
                 break
             incomplete = self._search_incomplete(queries, incomplete, request, enough, found)
             request = replace(request, overfetch=request.overfetch * _OVERFETCH_GROWTH)
@@ -118,19 +116,36 @@ class RerankedSearch:
             )
         return found
 
-    def _rerank_single(
-        self, query: Matrix, k: int, request: CandidateRequest
-    ) -> tuple[Distances, Rows] | None:
-        """The answer to a single query, as `_rerank` finds it, in a third of the time.
-
-        None if there are too few candidates, or duplicates or padding among them.
-        """
-        candidates = np.sort(self.index.find_candidates(query, request)[0])
-        if len(candidates) < k or candidates[0] < 0 or not (candidates[1:] > candidates[:-1]).all():
+    def single_candidates(self, query: Matrix, k: int, allowed: RowMask | None) -> Rows | None:
+        """As `protocol.single_candidates`."""
+        available = self._available(allowed)
+        k = min(k, available)
+        if available <= max(2 * k, _MAX_ROWS_TO_SCAN):
             return None
-        measured = distances_to(query, rows_at(self.scan.vectors, candidates), self.scan.metric)
-        chosen = nearest(measured, k)
-        return measured[chosen][np.newaxis], candidates[chosen][np.newaxis]
+        request, enough = self._request(k, allowed)
+        if request.cost >= available:
+            return None
+        candidates = np.sort(self.index.find_candidates(query, request)[0])
+        if not len(candidates) or candidates[0] < 0 or (candidates[1:] == candidates[:-1]).any():
+            return None
+        if allowed is not None:
+            candidates = candidates[allowed.allows(candidates)]
+        return candidates if len(candidates) >= enough else None
+
+    def _available(self, allowed: RowMask | None) -> int:
+        return len(self.scan.vectors) if allowed is None else allowed.count
+
+    def _request(self, k: int, allowed: RowMask | None) -> tuple[CandidateRequest, int]:
+        """What to ask of the index at first, and how many candidates are enough."""
+        total, available = len(self.scan.vectors), self._available(allowed)
+        if allowed is None:
+            return CandidateRequest(min(k * self.rerank, total), None, 1), k
+        enough = min(k * self.rerank, available)
+        # The number of allowed rows among those found varies: two standard deviations more
+        # than hold `enough` of them on average.
+        deviation = math.sqrt(enough * (1 - available / total))
+        count = min(math.ceil(enough + 2 * deviation) + 1, available)
+        return CandidateRequest(count, allowed, total / available), enough
 
     def _search_incomplete(
         self,

@@ -6,9 +6,10 @@ equal distance stay in the order of their age. A segment belongs to a tier by it
 to `base` rows, and each tier holds `factor` times more than the one before. Whenever there are
 `factor` segments of one tier with none of a higher one between them, they become one segment of
 the next tier. So a row is written once per tier, and a search asks less than `factor` segments per
-tier. With a base of 10,000 and a factor of 8, a load of a million rows writes each 2.6 times, and a
-search asks 7 segments on average; with ten million, it is 3.5 times and 11 segments. (The last
-merge, of all into one, when the space is idle, adds 1.)
+tier. With a base of 10,000 and a factor of 6, a load of a million rows writes each 2.7 times, and a
+search asks 6 segments on average; with ten million, it is 3.8 times and 9 segments. (The last
+merge, of all into one, when the space is idle, adds 1.) A factor of 8 writes a little less, but if
+builds take most of a core, twice as many segments wait to be merged.
 """
 
 from __future__ import annotations

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from euclidesdb_server.engines.distances import distances_to, rows_at
+from euclidesdb_server.engines.protocol import single_candidates
 from euclidesdb_server.engines.scan import search_matrix
 from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.unindexed_rows import UnindexedView
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.row_mask import RowMask
+
+_NONE = np.empty((1, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +70,10 @@ class View:
         queries: shape (q, dim), scaled to unit length where the metric normalizes. exactly:
         compare with every row, whatever the engine is.
         """
-        near: list[Distances] = []
-        rows: list[Rows] = []
-        for segment, allowed, start in zip(
-            self.segments, self.allowed, self.starts.tolist(), strict=False
-        ):
-            search = segment.segment.search_exactly if exactly else segment.segment.search
-            found = search(queries, k, allowed)
-            near.append(found[0])
-            rows.append(found[1] + start if start else found[1])
+        if len(queries) == 1 and len(self.segments) > 1 and not exactly:
+            near, rows = self._search_single(queries, k)
+        else:
+            near, rows = self._search_segments(queries, k, exactly)
         if len(self.unindexed.vectors):
             if near:
                 merged = _merged(near, rows, k)
@@ -93,6 +92,52 @@ class View:
         if not near:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         return _merged(near, rows, k)
+
+    def _search_segments(
+        self, queries: Matrix, k: int, exactly: bool
+    ) -> tuple[list[Distances], list[Rows]]:
+        """The answer of each segment."""
+        near: list[Distances] = []
+        rows: list[Rows] = []
+        for segment, allowed, start in zip(
+            self.segments, self.allowed, self.starts.tolist(), strict=False
+        ):
+            search = segment.segment.search_exactly if exactly else segment.segment.search
+            found = search(queries, k, allowed)
+            near.append(found[0])
+            rows.append(found[1] + start if start else found[1])
+        return near, rows
+
+    def _search_single(self, query: Matrix, k: int) -> tuple[list[Distances], list[Rows]]:
+        """What each segment has found for one query: its answer, or candidates in any order.
+
+        The candidates of all segments are compared with the query at once.
+        """
+        near: list[Distances] = []
+        rows: list[Rows] = []
+        vectors: list[Matrix] = []
+        places: list[int] = []
+        for segment, allowed, start in zip(
+            self.segments, self.allowed, self.starts.tolist(), strict=False
+        ):
+            source = segment.segment
+            candidates = single_candidates(source, query, k, allowed)
+            if candidates is None:
+                found = source.search(query, k, allowed)
+                near.append(found[0])
+                rows.append(found[1] + start)
+            else:
+                places.append(len(near))
+                vectors.append(rows_at(source.vectors, candidates))
+                near.append(_NONE)
+                rows.append(candidates[np.newaxis] + start)
+        if vectors:
+            measured = distances_to(query, np.concatenate(vectors), self.metric)[np.newaxis]
+            first = 0
+            for place, compared in zip(places, vectors, strict=True):
+                near[place] = measured[:, first : first + len(compared)]
+                first += len(compared)
+        return near, rows
 
     def ids(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """The ids of rows, shape (n,)."""
@@ -115,7 +160,8 @@ class View:
 def _merged(near: Sequence[Distances], rows: Sequence[Rows], k: int) -> tuple[Distances, Rows]:
     """The k nearest of several answers; at equal distance those of the earlier answer come first.
 
-    near, rows: of each answer, shape (q, any number), nearest first.
+    near, rows: of each answer, shape (q, any number); the older rows first where distances are
+    equal. A single answer must be in order.
     """
     if len(near) == 1:
         return near[0], rows[0]
