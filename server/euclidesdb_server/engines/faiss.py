@@ -136,9 +136,8 @@ class FaissSegment:
 
     def single_candidates(self, query: Matrix, k: int, allowed: RowMask | None) -> Rows | None:
         """As `protocol.single_candidates`."""
-        if self.exact:
-            return None
-        return RerankedSearch(self, self._scan, self._rerank).single_candidates(query, k, allowed)
+        reranked = RerankedSearch(self, self._scan, self._rerank)
+        return None if self.exact else reranked.single_candidates(query, k, allowed)
 
     def search_exactly(
         self, queries: Matrix, k: int, allowed: RowMask | None
@@ -204,11 +203,7 @@ class FaissEngine:
         return {"metric": self.options.metric, "index_type": self.options.index_type}
 
     def build(
-        self,
-        vectors: Matrix,
-        *,
-        threads: int = 1,
-        folder: Path | None = None,
+        self, vectors: Matrix, *, threads: int = 1, folder: Path | None = None
     ) -> FaissSegment:
         """As `SearchEngine.build`.
 
