@@ -68,6 +68,7 @@ class SegmentMachine(DatabaseMachine):
         meanwhile = Meanwhile(write)
         self.space(model).rewriter.compact(meanwhile)
         self.tally.rewrites["with writes meanwhile"] += meanwhile.is_done
+        meanwhile.is_set()  # there was nothing to rewrite: it is done now
 
     @rule(file=PLACES, place=PLACES, how=st.sampled_from(["change", "cut off", "delete", "all"]))
     def damage_and_restart(self, file, place, how) -> None:
