@@ -60,7 +60,7 @@ SHORT_SHARE = 2
 class Items:
     """Items of a server, written and searched by a client, and kept here.
 
-    reasons: why builds failed, as the server told.
+    reasons: why builds failed, as the server reported.
     """
 
     def __init__(self, client: euclidesdb.Client) -> None:
