@@ -68,6 +68,7 @@ class SegmentMachine(DatabaseMachine):
         meanwhile = Meanwhile(write)
         self.space(model).rewriter.compact(meanwhile)
         self.tally.rewrites["with writes meanwhile"] += meanwhile.is_done
+        meanwhile.is_set()  # there was nothing to rewrite: it is done now
 
     @rule(file=PLACES, place=PLACES, how=st.sampled_from(["change", "cut off", "delete", "all"]))
     def damage_and_restart(self, file, place, how) -> None:
@@ -99,7 +100,7 @@ def damage(file: Path, place: int, how: str) -> None:
             file.unlink()
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", ["exact", "HNSW32"])
 def test_rewrites_in_any_order_agree_with_a_dict_and_brute_force(tmp_path, name):
     run_histories(tmp_path, SETTINGS[name], histories=3, steps=40, kind=SegmentMachine)
 
@@ -108,6 +109,6 @@ def test_rewrites_in_any_order_agree_with_a_dict_and_brute_force(tmp_path, name)
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_twenty_thousand_steps_with_rewrites_in_any_order(tmp_path, name):
-    tally = run_histories(tmp_path, SETTINGS[name], histories=140, steps=200, kind=SegmentMachine)
+    tally = run_histories(tmp_path, SETTINGS[name], histories=160, steps=200, kind=SegmentMachine)
     assert tally.steps >= 20_000
     assert min(tally.rewrites.values()) >= 100, tally.rewrites
