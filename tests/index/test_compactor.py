@@ -9,7 +9,7 @@ import pytest
 
 from euclidesdb_server.config.server import IndexConfig
 from euclidesdb_server.engines.vectors import vectors_path
-from euclidesdb_server.errors import StorageError
+from euclidesdb_server.errors import CorruptRecord, StorageError
 from euclidesdb_server.index import Compactor
 from euclidesdb_server.index.compactor import TOMBSTONES
 from euclidesdb_server.index.segment_builder import BuildFailed
@@ -91,6 +91,20 @@ def test_a_space_that_is_idle_becomes_one_segment(place):
         assert compactor.wait_idle(TIMEOUT)
     wait_for(lambda: len(place.space.segments) == 1, "one segment")
     assert place.space.backlog() == (0, 6)
+    compactor.close()
+
+
+def test_a_space_that_is_idle_gives_the_place_of_deleted_rows_back(place):
+    compactor = Compactor(IndexConfig(idle_seconds=0.01, max_deleted_share=0.5))
+    fill(place, 1, 4)
+    place.space.compact()
+    compactor.consider(place.space)
+    assert compactor.wait_idle(TIMEOUT)
+    for name in ("1", "2", "3"):
+        place.remove(name)
+    compactor.consider(place.space, deleted=3)
+    wait_for(lambda: place.space.backlog() == (0, 1), "the deleted rows to be gone")
+    wait_for(lambda: place.tombstones() == [], "the tombstones to be gone")
     compactor.close()
 
 
@@ -237,6 +251,33 @@ def test_segments_are_verified_later_if_nothing_can_be_written_now(place, caplog
     compactor.close()
 
 
+@pytest.mark.parametrize("error", [BuildFailed("a bad file"), CorruptRecord("a bad row")])
+def test_a_damaged_segment_that_cannot_be_rebuilt_is_reported_until_it_is(place, error):
+    fill(place, 1, 3)
+    place.space.compact()
+    vectors = vectors_path(place.segments / "1")
+    vectors.write_bytes(bytes(vectors.stat().st_size))
+    place.reopen()
+    rewriter = place.space.rewriter
+    rebuild = rewriter.verify
+    calls = []
+
+    def fail(cancelled: threading.Event) -> None:
+        calls.append(cancelled)
+        raise error
+
+    rewriter.verify = fail
+    compactor = Compactor(IndexConfig(), first_retry=0.05)
+    compactor.consider(place.space)
+    wait_for(lambda: len(calls) >= 2, "a second attempt")
+    assert place.space.status().failure == str(error)
+    rewriter.verify = rebuild
+    wait_for(lambda: place.space.status().failure == "", "the failure to be forgotten")
+    assert not place.space.status().verifying
+    assert place.found(1, 0)[0] == ("1", 0.0)
+    compactor.close()
+
+
 def test_rows_do_not_fill_the_memory_while_a_build_hangs(place, compactor):
     place.engine.hold()
     fill(place, 1, 3)
@@ -251,11 +292,11 @@ def test_rows_do_not_fill_the_memory_while_a_build_hangs(place, compactor):
 
 
 def test_closing_ends_the_thread_and_closing_again_does_nothing():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     compactor = Compactor(IndexConfig())
-    assert threading.active_count() == before + 1
+    (thread,) = set(threading.enumerate()) - before
     compactor.close()
-    assert threading.active_count() == before
+    assert not thread.is_alive()
     compactor.close()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from euclidesdb_server.engines.protocol import single_candidates
 from euclidesdb_server.engines.registry import create_engine
 from euclidesdb_server.index import ModelSpace
 from tests.support.assembled import Database, no_models
@@ -45,6 +46,14 @@ def space(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ModelSpace
                 database.spaces["m"].rewriter.flush(threading.Event())
         assert len(database.spaces["m"].segments) == 3
         yield database.spaces["m"]
+
+
+def test_the_candidates_of_approximate_segments_are_gathered(space):
+    query = np.zeros((1, DIM), np.float32)
+    for segment in space.segments:
+        candidates = single_candidates(segment.segment, query, 10, None)
+        assert (candidates is None) is segment.segment.exact
+        assert candidates is None or len(candidates) >= 10
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.9])

@@ -104,22 +104,23 @@ class DiskFaults:
         """From now on there is room on the disk again."""
         self["full"] = self["full_at"] = 0
 
-    def kill_in(self, calls: int, where: str = "") -> None:
+    def kill_in(self, calls: int, where: str = "", *, hangs: bool = False) -> None:
         """Kill the process in the call that changes the disk for the `calls`-th time from now.
 
         where: count only calls that this is a part of, as in `fault`: "sync leveldb/MANIFEST".
+        hangs: the process waits for ever in that call.
         """
         call, _, path = where.partition(" ")
         text = f"{call} {self.root / path}" if path else where
         self._page[FAULT] = bytes(1024)
         self._page[WHERE] = text.encode().ljust(256, b"\0")
-        self["matched"] = self["hangs"] = 0
+        self["matched"] = 0
+        self["hangs"] = hangs
         self["kill_at"] = calls if where else self["calls"] + calls
 
     def hang_in(self, calls: int, where: str = "") -> None:
         """The same, but the process waits for ever in that call."""
-        self.kill_in(calls, where)
-        self["hangs"] = 1
+        self.kill_in(calls, where, hangs=True)
 
     def spare(self) -> None:
         """Stop killing and hanging."""

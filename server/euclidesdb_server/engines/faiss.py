@@ -10,10 +10,9 @@ is `Flat` instead, and its `description` shows that; the next segment tries agai
 searched by `scan.py`, with exact results despite rounding: 100 queries over 100,000 rows of 128
 take 60 ms (faiss 290 ms), a single one 5 ms (faiss 3 ms).
 
-Saved files: the vectors as described in `vectors.py`; `index.faiss`, in faiss's own format, but
-without the rows where the index would hold them uncompressed (`Flat`, `HNSW32`, `...,RFlat`); and
-`index.json`, `{"index_type": as built}`. All are memory-mapped on load, and the index refers to the
-mapped vectors.
+Saved files: the vectors as described in `vectors.py`; `index.faiss`, as faiss saves it, but without
+a copy of the vectors (`Flat`, `HNSW32`, `...,RFlat`); and `index.json`, `{"index_type": as built}`.
+All are memory-mapped on load, and the index refers to the mapped vectors.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ from euclidesdb_server.engines.faiss_build import (
 )
 from euclidesdb_server.engines.faiss_index import (
     adds_dimensions,
+    can_refer_to_rows,
     check_rows_fill_lists,
     compares_all,
     faiss_untyped,
-    holds_rows,
     limit_faiss_threads,
     parts,
     read_without_rows,
@@ -116,7 +115,7 @@ class FaissSegment:
         self._index_type = index_type
         self._scan = MatrixScan(vectors, metric)
         refer_to_rows(index, vectors)
-        uncompressed = holds_rows(index) and not isinstance(index, faiss.IndexRefine)
+        uncompressed = can_refer_to_rows(index) and not isinstance(index, faiss.IndexRefine)
         self._rerank = rerank or (1 if uncompressed else _RERANK_COMPRESSED)
         self._takes_mask = compares_all(index) and takes_parameters(
             index, faiss_untyped.IDSelectorAll()
@@ -237,9 +236,10 @@ class FaissEngine:
     def load(self, folder: Path) -> FaissSegment:
         """As `SearchEngine.load`; raises CorruptRecord if the files of vectors disagree."""
         index, vectors = read_without_rows(folder / "index.faiss"), load_vectors(folder)
-        if index.ntotal != len(vectors) and not isinstance(index, faiss.IndexFlat):
+        rows = len(vectors) if isinstance(index, faiss.IndexFlat) else index.ntotal
+        if (rows, index.d) != vectors.shape:  # faiss would read past their end
             raise CorruptRecord(
-                f"{folder}: an index of {index.ntotal} rows, {len(vectors)} vectors"
+                f"{folder}: an index of {rows} rows of {index.d}, vectors of shape {vectors.shape}"
             )
         index_type = json.loads((folder / "index.json").read_text("utf-8"))["index_type"]
         return self._segment(index, index_type, vectors)

@@ -61,15 +61,18 @@ def adds_dimensions(index: Any) -> bool:
     return any(isinstance(step, faiss.PCAMatrix) and step.d_out > step.d_in for step in steps)
 
 
-def holds_rows(index: faiss.Index) -> bool:
-    """Whether the index holds its rows uncompressed (`Flat`, `HNSW32`, `...,RFlat`)."""
+def can_refer_to_rows(index: faiss.Index) -> bool:
+    """Whether the index needs its rows as they are, one after the other (`Flat`, `HNSW32`).
+
+    Then they can be those of a file. (`IVF16,Flat` has them in its lists.)
+    """
     return _flat_part(index) is not None
 
 
 def refer_to_rows(index: faiss.Index, rows: Matrix) -> None:
-    """Make an index that holds its rows refer to `rows` instead of a copy of them.
+    """Make an index refer to `rows` instead of a copy of them, if it can.
 
-    `rows` must exist as long as the index.
+    rows: float32, shape (n, index.d), C-contiguous; they must exist as long as the index.
     """
     flat = _flat_part(index)
     if flat is not None and len(rows):
@@ -81,9 +84,9 @@ def refer_to_rows(index: faiss.Index, rows: Matrix) -> None:
 
 
 def write_without_rows(index: faiss.Index, path: Path) -> None:
-    """Save an index without the rows that it holds uncompressed; it has none of them afterwards.
+    """Save an index without the rows that it can refer to.
 
-    `read_without_rows` reads it.
+    Call `refer_to_rows` before it is searched again. `read_without_rows` reads it.
     """
     flat = _flat_part(index)
     graph = isinstance(faiss.downcast_index(index), faiss.IndexHNSW)
@@ -105,11 +108,12 @@ def read_without_rows(path: Path) -> faiss.Index:
         storage: Any = faiss.IndexFlat(index.d, index.metric_type)
         storage.this.disown()
         graph.storage = storage
+        graph.own_fields = True  # the graph deletes it
     return index
 
 
 def _flat_part(index: faiss.Index) -> Any:
-    """The index in which the rows are, uncompressed; None if there is none."""
+    """The part that can refer to rows; None if there is none."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexHNSW):
         index = faiss.downcast_index(index.storage)

@@ -101,11 +101,13 @@ class SearchEngine(Protocol):
 def single_candidates(
     segment: Segment, query: Matrix, k: int, allowed: RowMask | None
 ) -> Rows | None:
-    """The rows among which `Segment.search` finds its answer to a single query, ascending.
+    """The rows among which `Segment.search` finds its answer to a single query.
 
-    A space of many segments compares the candidates of all of them with the query at once, in half
-    the time. query: shape (1, dim). None if the segment compares it with other rows, too, or has no
-    such method.
+    A space of many segments compares the candidates of all of them with the query at once.
+
+    query, k, allowed: as in `Segment.search`; query has shape (1, dim). Returns distinct, allowed
+    rows, ascending, at least min(k, number of allowed rows) of them; None if the segment would
+    compare the query with other rows, too, or has no such method.
     """
     find = getattr(segment, "single_candidates", None)
     return None if find is None else find(query, k, allowed)

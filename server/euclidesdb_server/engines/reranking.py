@@ -61,6 +61,10 @@ class CandidateRequest:
         """What it costs for each query, in rows of a scan."""
         return self.count * self.overfetch * _CANDIDATE_COST
 
+    def wider(self) -> CandidateRequest:
+        """What to ask for if this did not find enough."""
+        return replace(self, overfetch=self.overfetch * _OVERFETCH_GROWTH)
+
 
 class CandidateSource(Protocol):
     """An approximate index. Called from many threads at once."""
@@ -94,22 +98,23 @@ class RerankedSearch:
         k = min(k, available)
         if available <= max(2 * k, _MAX_ROWS_TO_SCAN):
             return self.scan.search(queries, k, allowed)
-        if (
-            len(queries) == 1
-            and (candidates := self.single_candidates(queries, k, allowed)) is not None
-        ):
-            rows = rows_at(self.scan.vectors, candidates)
-            measured = distances_to(queries, rows, self.scan.metric)
-            chosen = nearest(measured, k)
-            return measured[chosen][np.newaxis], candidates[chosen][np.newaxis]
         request, enough = self._request(k, allowed)
+        attempts = _MAX_ATTEMPTS
+        if len(queries) == 1:
+            candidates = self.single_candidates(queries, k, allowed)
+            if candidates is not None:
+                rows = rows_at(self.scan.vectors, candidates)
+                measured = distances_to(queries, rows, self.scan.metric)
+                chosen = nearest(measured, k)
+                return measured[chosen][np.newaxis], candidates[chosen][np.newaxis]
+            request, attempts = request.wider(), attempts - 1
         found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         incomplete = np.arange(len(queries))
-        for _ in range(_MAX_ATTEMPTS):
+        for _ in range(attempts):
             if not len(incomplete) or request.cost >= available:
                 break
             incomplete = self._search_incomplete(queries, incomplete, request, enough, found)
-            request = replace(request, overfetch=request.overfetch * _OVERFETCH_GROWTH)
+            request = request.wider()
         if len(incomplete):
             found[0][incomplete], found[1][incomplete] = self.scan.search(
                 queries[incomplete], k, allowed
@@ -126,8 +131,8 @@ class RerankedSearch:
         if request.cost >= available:
             return None
         candidates = np.sort(self.index.find_candidates(query, request)[0])
-        if not len(candidates) or candidates[0] < 0 or (candidates[1:] == candidates[:-1]).any():
-            return None
+        if len(candidates) and (candidates[0] < 0 or (candidates[1:] == candidates[:-1]).any()):
+            candidates = np.unique(candidates[candidates >= 0])
         if allowed is not None:
             candidates = candidates[allowed.allows(candidates)]
         return candidates if len(candidates) >= enough else None

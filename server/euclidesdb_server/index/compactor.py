@@ -21,7 +21,7 @@ from typing import Final
 from euclidesdb_server.config.server import IndexConfig
 from euclidesdb_server.errors import CorruptRecord, ShuttingDown, StorageError
 from euclidesdb_server.index.indexed_segment import IndexedSegment
-from euclidesdb_server.index.merge_policy import Candidate, MergePolicy
+from euclidesdb_server.index.merge_policy import MergePolicy
 from euclidesdb_server.index.segment_builder import BuildFailed
 from euclidesdb_server.index.space import ModelSpace
 from euclidesdb_server.index.space_work import SpaceWork
@@ -34,13 +34,10 @@ CLOSE_TIMEOUT: Final = 5.0
 TICK: Final = 1.0
 """Seconds between checks of what time alone makes due: retries, and spaces that are idle."""
 FIRST_RETRY: Final = 10.0
-"""Seconds to wait after a failed build, the first time."""
+"""Seconds to wait after a failed build, the first time, and after other errors of a rewrite."""
 UNINDEXED_FACTOR: Final = 4
 """With this many times `compact_rows` unindexed rows, a flush that is still building its index is
 given up for one without an index: rows must not fill the memory meanwhile."""
-IDLE_FACTOR: Final = 4
-"""A space must have been idle this many times longer than its last rewrite as a whole took, so
-that a load with pauses does not spend most of its time on that."""
 TOMBSTONES: Final = 4096
 """Deletions after which tombstones are moved into bitmaps."""
 
@@ -76,7 +73,9 @@ class Compactor:
                 return
             work = self._added(space)
         work.changed_at = time.monotonic()
-        work.deletions += deleted
+        if deleted:
+            with self._condition:
+                work.deletions += deleted
         if work.deletions >= TOMBSTONES:
             self._wake(work, merge=True)
         elif space.unindexed >= self._config.compact_rows and "flush" not in work.running:
@@ -84,7 +83,7 @@ class Compactor:
 
     def request(self, space: ModelSpace) -> None:
         """Have the space become one segment as soon as possible; returns at once."""
-        work = self._works.get(space.record.number) or self._added(space)
+        work = self._added(space)
         work.requested = True
         work.paused_until = work.retry_at = 0.0
         self._wake(work, merge=True)
@@ -110,12 +109,9 @@ class Compactor:
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Wait until nothing is due or running; False if `timeout` passed first."""
         with self._condition:
+            works = self._works.values()
             return self._condition.wait_for(
-                lambda: (
-                    not self._due
-                    and not any(work.running or work.requested for work in self._works.values())
-                ),
-                timeout,
+                lambda: not self._due and not any(w.running or w.requested for w in works), timeout
             )
 
     def close(self) -> None:
@@ -133,6 +129,9 @@ class Compactor:
 
     def _added(self, space: ModelSpace) -> SpaceWork:
         with self._condition:
+            known = self._works.get(space.record.number)
+            if known is not None and known.space is space:
+                return known
             work = SpaceWork(space, time.monotonic(), self._first_retry)
             self._works[space.record.number] = work
             if self._closed:
@@ -155,7 +154,11 @@ class Compactor:
                     return
                 # all of them: what time makes due is found by looking
                 for work in list(self._works.values()):
-                    self._start(work)
+                    try:
+                        self._start(work)
+                    except Exception:  # the outermost function of this thread
+                        log.exception("space %d: no rewrite could begin", work.space.record.number)
+                        work.pause(self._first_retry)
                 self._due.clear()
                 self._condition.notify_all()
 
@@ -170,62 +173,42 @@ class Compactor:
                 self._begin(work, "flush", self._flush)
         elif space.unindexed >= UNINDEXED_FACTOR * limit:
             work.flushing.set()
-        if "merge" in work.running:
-            return
-        if work.blocked and now >= work.retry_at:
-            work.blocked.clear()
-            work.failed.add("merge")
-            work.merge_due = True
-        if not work.verified:
+        if "merge" not in work.running:
+            self._start_merge(work, now)
+
+    def _start_merge(self, work: SpaceWork, now: float) -> None:
+        may_repeat = now >= work.retry_at
+        if not work.verified and may_repeat:
             self._begin(work, "merge", self._verify)
         elif work.deletions >= TOMBSTONES:
             self._begin(work, "merge", self._move_tombstones)
         elif work.requested or (
-            now >= work.retry_at and (work.unfinished or self._is_idle(work, now))
+            may_repeat and (work.requested_again or work.is_idle(now, self._config))
         ):
             self._begin(work, "merge", self._compact)
-        elif work.merge_due:
-            sources = self._next_merge(work)
-            if sources:
+        elif work.merge_due or (work.blocked and may_repeat):
+            segments = work.space.segments
+            run = self._policy.next_merge(work.candidates(segments, now))
+            if run is not None:
+                sources = segments[run.start : run.stop]
                 self._begin(work, "merge", lambda work: self._merge(work, sources))
-            else:
-                work.merge_due = False
-                work.note_end("merge")
-
-    def _is_idle(self, work: SpaceWork, now: float) -> bool:
-        """Whether nothing has been written for so long that the space should be one segment."""
-        rest = max(self._config.idle_seconds, IDLE_FACTOR * work.rewritten_in)
-        return now - work.changed_at >= rest and len(work.space.segments) > 1
-
-    def _next_merge(self, work: SpaceWork) -> Sequence[IndexedSegment]:
-        segments = work.space.segments
-        run = self._policy.next_merge(
-            [
-                Candidate(
-                    segment.alive,
-                    len(segment) - segment.alive,
-                    segment.outdated,
-                    segment.record.generation in work.blocked,
-                )
-                for segment in segments
-            ]
-        )
-        return () if run is None else segments[run.start : run.stop]
+                return
+            work.merge_due = False
+            work.note_end("merge", nothing_to_repeat=may_repeat)
 
     def _verify(self, work: SpaceWork) -> None:
-        work.verified = True
         try:
             work.space.rewriter.verify(work.cancelled)
-        except CorruptRecord:
-            raise
-        except StorageError:  # a damaged segment could not be rebuilt now
-            work.verified = False
-            raise
+        except (BuildFailed, CorruptRecord) as error:  # a damaged segment could not be rebuilt
+            self._note_failure(work, error, ())
+        else:
+            work.verified = True
 
     def _move_tombstones(self, work: SpaceWork) -> None:
         moved = work.deletions
         work.space.rewriter.move_tombstones()
-        work.deletions -= moved
+        with self._condition:
+            work.deletions -= moved
 
     def _flush(self, work: SpaceWork) -> None:
         rewriter = work.space.rewriter
@@ -238,26 +221,38 @@ class Compactor:
                 raise
             rewriter.flush(work.cancelled, build=False)
             if isinstance(error, BuildFailed):
-                work.note_failure(error, work.space.segments[-1:])
+                self._note_failure(work, error, work.space.segments[-1:])
 
     def _merge(self, work: SpaceWork, sources: Sequence[IndexedSegment]) -> None:
         try:
             work.space.rewriter.merge(sources, work.cancelled)
         except BuildFailed as error:
-            work.note_failure(error, sources)
+            self._note_failure(work, error, sources)
 
     def _compact(self, work: SpaceWork) -> None:
-        started = time.monotonic()
-        work.requested, work.unfinished = False, True
+        started, failed = time.monotonic(), set(work.failed)
+        requested = work.requested or work.requested_again
+        work.requested, work.requested_again, work.unfinished = False, requested, True
         try:
             work.space.rewriter.compact(work.cancelled)
         except BuildFailed as error:
-            work.note_failure(error, ())
+            self._note_failure(work, error, ())
+        except StorageError:
+            with self._condition:
+                work.postpone()  # not as soon as other rewrites: it writes everything
+            raise
         else:
-            work.unfinished = False
-            work.blocked.clear()
-            work.failed.clear()
-        work.rewritten_in = time.monotonic() - started
+            with self._condition:
+                work.requested_again = work.unfinished = False
+                work.failed -= failed
+        finally:
+            work.rewritten_in = time.monotonic() - started
+
+    def _note_failure(
+        self, work: SpaceWork, error: Exception, sources: Sequence[IndexedSegment]
+    ) -> None:
+        with self._condition:
+            work.note_failure(error, sources)
 
     def _begin(self, work: SpaceWork, lane: str, rewrite: Callable[[SpaceWork], None]) -> None:
         def run() -> None:
@@ -271,28 +266,35 @@ class Compactor:
                 self._condition.notify_all()
 
         # a daemon thread: it must not keep the process from exiting
-        thread = threading.Thread(
-            target=run, name=f"{lane}-{work.space.record.number}", daemon=True
-        )
+        name = f"{lane}-{work.space.record.number}"
+        thread = threading.Thread(target=run, name=name, daemon=True)
         if lane == "flush":
             work.flushing = threading.Event()
         work.running.add(lane)
         self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            work.running.discard(lane)
+            self._threads.discard(thread)
+            raise
 
     def _attempt(self, work: SpaceWork, lane: str, rewrite: Callable[[SpaceWork], None]) -> None:
         record = work.space.record
         try:
             self._recover()
             rewrite(work)
-            work.note_end(lane)
+            with self._condition:
+                work.note_end(lane)
             return
         except ShuttingDown as error:
             log.info("space %d: a rewrite was abandoned: %s", record.number, error)
         except StorageError as error:
-            work.note_error(lane, error)
+            with self._condition:
+                work.note_error(lane, error)
             log.error("space %d: a segment could not be written: %s", record.number, error)
         except Exception as error:  # the outermost function of this thread
-            work.note_error(lane, error)
+            with self._condition:
+                work.note_error(lane, error)
             log.exception("space %d: a segment could not be written", record.number)
         work.pause(self._first_retry)  # the same would fail again at once

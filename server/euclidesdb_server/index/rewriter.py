@@ -21,6 +21,7 @@ from typing import Final
 
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.protocol import needs_build
+from euclidesdb_server.errors import StorageError
 from euclidesdb_server.index import segment_files as files
 from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.row_blocks import (
@@ -29,6 +30,7 @@ from euclidesdb_server.index.row_blocks import (
     blocks_of_segment,
     blocks_of_taken,
 )
+from euclidesdb_server.index.segment_builder import BuildFailed
 from euclidesdb_server.index.segment_folder import SegmentFolder
 from euclidesdb_server.index.space_rows import Rewrite, SpaceRows
 from euclidesdb_server.store import Bits, FeatureStore, SegmentRecord, SpaceRecord
@@ -135,14 +137,21 @@ class Rewriter:
     def verify(self, cancelled: threading.Event) -> None:
         """Compare the vectors of every segment with their checksums; rebuild those that differ.
 
-        Raises DiskFull, StorageError, ShuttingDown.
+        If some cannot be rebuilt, the others are, before it raises BuildFailed, CorruptRecord (the
+        rows in the store are damaged, too), DiskFull or StorageError. Raises ShuttingDown.
         """
+        failures: list[Exception] = []
         for segment in self._rows.segments:
             if segment.record.generation in self._unverified:
                 with self._merging, self._counted():
-                    if segment in self._rows.segments:
-                        self._verify(segment, cancelled)
-                    self._unverified.discard(segment.record.generation)
+                    try:
+                        if segment in self._rows.segments:
+                            self._verify(segment, cancelled)
+                        self._unverified.discard(segment.record.generation)
+                    except (BuildFailed, StorageError) as error:
+                        failures.append(error)
+        if failures:
+            raise failures[0]
 
     def move_tombstones(self) -> None:
         """Move tombstones into the bitmaps of deleted rows; drop those that no segment needs.

@@ -24,7 +24,7 @@ from euclidesdb_server.system.file_sums import FileSum, file_sum
 from euclidesdb_server.system.fsync import sync
 from euclidesdb_server.values.arrays import Labels
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 MANIFEST: Final = "manifest.json"
 LABELS: Final = "labels.i64"
 

@@ -18,7 +18,7 @@ import numpy as np
 from euclidesdb_server.engines import SearchEngine, Segment
 from euclidesdb_server.engines.engine_reference import reference, referenced
 from euclidesdb_server.engines.vectors import VectorFileWriter, load_vectors
-from euclidesdb_server.errors import ShuttingDown, StorageError, disk_error
+from euclidesdb_server.errors import CorruptRecord, ShuttingDown, StorageError, disk_error
 from euclidesdb_server.index import segment_files as files
 from euclidesdb_server.index.deletions import Deletions
 from euclidesdb_server.index.ids import Ids, IdWriter
@@ -171,10 +171,10 @@ class SegmentFolder:
         """A segment that has just been written."""
         try:
             return self.open(record)
-        except (OSError, StorageError):
-            raise
         except Exception as error:  # an engine may raise anything on a file that is not as it was
-            raise BuildFailed(f"what has been built cannot be used: {error}") from error
+            if isinstance(error, OSError | StorageError) and not isinstance(error, CorruptRecord):
+                raise
+            raise BuildFailed(f"what has been written cannot be used: {error}") from error
 
     def _write_rows(
         self, folder: Path, blocks: Iterable[RowBlock], cancelled: threading.Event

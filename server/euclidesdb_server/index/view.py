@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,9 @@ from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.row_mask import RowMask
 
-_NONE = np.empty((1, 0), np.float32)
+_MAX_GATHERED_BYTES: Final = 256 << 10
+"""More candidates of a segment than take so much are compared with the query by themselves."""
+_NOT_COMPARED_YET: Final = np.empty((1, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +129,15 @@ class View:
                 found = source.search(query, k, allowed)
                 near.append(found[0])
                 rows.append(found[1] + start)
+                continue
+            compared = rows_at(source.vectors, candidates)
+            rows.append(candidates[np.newaxis] + start)
+            if compared.nbytes > _MAX_GATHERED_BYTES:
+                near.append(distances_to(query, compared, self.metric)[np.newaxis])
             else:
                 places.append(len(near))
-                vectors.append(rows_at(source.vectors, candidates))
-                near.append(_NONE)
-                rows.append(candidates[np.newaxis] + start)
+                vectors.append(compared)
+                near.append(_NOT_COMPARED_YET)
         if vectors:
             measured = distances_to(query, np.concatenate(vectors), self.metric)[np.newaxis]
             first = 0
