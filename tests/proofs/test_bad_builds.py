@@ -38,7 +38,7 @@ HANG_TIMEOUT = 5.0
 
 WAYS = {
     "aborts": "SIGABRT",
-    "damages a file after its report": "what has been built cannot be used: ",
+    "damages a file after its report": "what has been written cannot be used: ",
     "hangs": "it did not end within 5 s",
     "leaves the process": "which is not a segment",
     "cuts a file off after its report": "the build process reported the files",

@@ -120,6 +120,9 @@ class Writer:
                     self._chance.choice(operations)(client)
         except (euclidesdb.Unavailable, euclidesdb.AddsInterrupted, euclidesdb.Cancelled):
             pass
+        except euclidesdb.DeadlineExceeded:
+            # gRPC may neither run nor refuse a call that arrives just as the server stops
+            pass
         except BaseException as error:
             self.wrong = error
 
