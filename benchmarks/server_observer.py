@@ -1,8 +1,7 @@
 """Observes a server from outside: its memory, its build processes, and the files of its segments.
 
 A thread looks every 50 ms, in /proc and in the folder of the segments, so it needs Linux. What
-lives shorter may be missed: that matters for no file of a segment, which lives until it is merged,
-or (the vectors that a graph is built from) until the build ends.
+lives shorter may be missed: that matters for no file of a segment, which lives until it is merged.
 """
 
 from __future__ import annotations
@@ -162,6 +161,6 @@ def _segment_mapped_by(pid: int) -> str:
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
             path = line.split(maxsplit=5)[5:]
-            if path and Path(path[0].removesuffix(" (deleted)")).name == VECTORS:
+            if path and Path(path[0]).name == VECTORS:
                 return segment_of(Path(path[0]).parent)
     return ""

@@ -90,7 +90,7 @@ def rows_at(rows: Matrix, numbers: Rows) -> Matrix:
 
 
 def aligned(rows: Matrix) -> Matrix:
-    """The rows, copied if they are not aligned, as in files that faiss wrote.
+    """The rows, copied if they are not aligned: the engine of a plug-in may have such ones.
 
     Otherwise numpy would copy them in each step of a calculation.
     """

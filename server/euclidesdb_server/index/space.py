@@ -46,8 +46,9 @@ class Found:
 class ModelSpace:
     """One model space. Thread-safe.
 
-    rewriter: writes its segments. failure: why its index could not be built the last time; "" if
-    it could. tombstones: how many the store held when the space was opened.
+    rewriter: writes its segments. failure: why its index could not be built, or its segments not be
+    written or verified, the last time; "" if they could. tombstones: how many the store held when
+    the space was opened.
     """
 
     def __init__(
