@@ -83,6 +83,24 @@ def test_many_deletions_found_at_the_start_are_moved_into_bitmaps(place, compact
     assert place.names(k=100) == [str(index) for index in range(6, 101)]
 
 
+def test_tombstones_are_moved_while_a_segment_is_being_built(place, compactor):
+    fill(place, 1, 8)
+    place.space.compact()
+    place.add("9", 9, 0)
+    place.engine.hold()
+    compactor.request(place.space)
+    place.engine.wait_for_build()
+    for name in ("1", "9"):
+        place.remove(name)
+    compactor.consider(place.space, deleted=TOMBSTONES)
+    wait_for(lambda: place.tombstones() == [], "the tombstones to be moved")
+    assert place.space.rewriter.running
+    place.engine.release()
+    assert compactor.wait_idle(TIMEOUT)
+    place.reopen()
+    assert place.names() == ["2", "3", "4", "5", "6", "7", "8"]
+
+
 def test_a_space_that_is_idle_becomes_one_segment(place):
     compactor = Compactor(IndexConfig(compact_rows=3, idle_seconds=0.01))
     for last in (3, 6):

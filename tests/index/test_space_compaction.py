@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 
 import pytest
@@ -172,7 +173,7 @@ def test_many_deletions_are_remembered_in_bitmaps(place):
     for index in range(0, 3000, 2):
         place.remove(str(index))
     assert len(place.tombstones()) == 1500
-    place.space.rewriter.move_tombstones()
+    place.space.rewriter.move_tombstones(threading.Event())
     assert place.tombstones() == []
     place.remove("1")
     expected = [str(index) for index in range(3, 3000, 2)]
@@ -184,7 +185,7 @@ def test_many_deletions_are_remembered_in_bitmaps(place):
 def test_a_deletion_that_is_not_published_yet_keeps_its_tombstone(busy):
     record = busy.store.item("indexed 1")
     busy.store.remove("indexed 1", record)
-    busy.space.rewriter.move_tombstones()
+    busy.space.rewriter.move_tombstones(threading.Event())
     assert busy.tombstones() == [record.labels[busy.space.record.number]]
     busy.space.compact()  # takes the row along, which is still to be found
     busy.space.delete(record.labels.values())
@@ -207,7 +208,7 @@ def test_after_names_that_may_not_have_been_written_deletions_are_kept(busy, mon
     monkeypatch.undo()
     busy.remove("indexed 1")
     busy.remove("unindexed 3")
-    busy.space.rewriter.move_tombstones()
+    busy.space.rewriter.move_tombstones(threading.Event())
     assert busy.names() == ["indexed 2", "unindexed 4"]
     busy.reopen()
     assert busy.names() == ["indexed 2", "unindexed 4"]

@@ -180,7 +180,7 @@ class Writer:
             case "merge last":
                 space.rewriter.merge(space.segments[-1:], meanwhile)
             case "move tombstones":
-                space.rewriter.move_tombstones()
+                space.rewriter.move_tombstones(threading.Event())
             case "compact":
                 space.rewriter.compact(meanwhile)
             case "reopen damaged":

@@ -52,7 +52,7 @@ class SegmentMachine(DatabaseMachine):
 
     @rule(model=MODELS)
     def move_tombstones(self, model) -> None:
-        self.space(model).rewriter.move_tombstones()
+        self.space(model).rewriter.move_tombstones(threading.Event())
 
     @rule(data=st.data(), model=MODELS)
     @precondition(lambda self: self.items)

@@ -25,7 +25,6 @@ from euclidesdb_server.index.merge_policy import MergePolicy
 from euclidesdb_server.index.segment_builder import BuildFailed
 from euclidesdb_server.index.space import ModelSpace
 from euclidesdb_server.index.space_work import SpaceWork
-from euclidesdb_server.system.thread_priority import lower_thread_priority
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ class Compactor:
         if deleted:
             with self._condition:
                 work.deletions += deleted
-        if work.deletions >= TOMBSTONES:
+        if work.deletions >= TOMBSTONES and "tombstones" not in work.running:
             self._wake(work, merge=True)
         elif space.unindexed >= self._config.compact_rows and "flush" not in work.running:
             self._wake(work, merge=False)
@@ -173,6 +172,8 @@ class Compactor:
                 self._begin(work, "flush", self._flush)
         elif space.unindexed >= UNINDEXED_FACTOR * limit:
             work.flushing.set()
+        if work.deletions >= TOMBSTONES and "tombstones" not in work.running:
+            self._begin(work, "tombstones", self._move_tombstones)
         if "merge" not in work.running:
             self._start_merge(work, now)
 
@@ -180,8 +181,6 @@ class Compactor:
         may_repeat = now >= work.retry_at
         if not work.verified and may_repeat:
             self._begin(work, "merge", self._verify)
-        elif work.deletions >= TOMBSTONES:
-            self._begin(work, "merge", self._move_tombstones)
         elif work.requested or (
             may_repeat and (work.requested_again or work.is_idle(now, self._config))
         ):
@@ -206,7 +205,7 @@ class Compactor:
 
     def _move_tombstones(self, work: SpaceWork) -> None:
         moved = work.deletions
-        work.space.rewriter.move_tombstones()
+        work.space.rewriter.move_tombstones(work.cancelled)
         with self._condition:
             work.deletions -= moved
 
@@ -256,7 +255,7 @@ class Compactor:
 
     def _begin(self, work: SpaceWork, lane: str, rewrite: Callable[[SpaceWork], None]) -> None:
         def run() -> None:
-            lower_thread_priority()
+            # not at low priority: LevelDB may start its own thread here, which would inherit it
             self._attempt(work, lane, rewrite)
             with self._condition:
                 work.running.discard(lane)

@@ -33,20 +33,18 @@ class Deletions:
         """Delete a row; deleting it again changes nothing."""
         bit = np.uint8(1 << (row & 7))
         if self._alive[row >> 3] & bit:
-            if self._mask is not None:
-                self._alive = self._alive.copy()
-                self._mask = None
+            self._copy_if_shared()
             self._alive[row >> 3] &= ~bit
             self.alive -= 1
 
     def delete_rows(self, rows: npt.NDArray[np.int64]) -> None:
         """Delete many rows."""
         if len(rows):
-            deleted = np.zeros(self.rows, np.bool_)
-            deleted[rows] = True
-            self._alive = self._alive & ~np.packbits(deleted, bitorder="little")
-            self.alive = count_set(self._alive)
-            self._mask = None
+            self._copy_if_shared()
+            rows = np.unique(rows)
+            bits = np.left_shift(1, rows & 7).astype(np.uint8)
+            self.alive -= int(np.count_nonzero(self._alive[rows >> 3] & bits))
+            np.bitwise_and.at(self._alive, rows >> 3, ~bits)
 
     def is_deleted(self, row: int) -> bool:
         """Whether a row is deleted."""
@@ -66,3 +64,8 @@ class Deletions:
         if self.rows & 7:
             deleted[-1] &= (1 << (self.rows & 7)) - 1
         return deleted
+
+    def _copy_if_shared(self) -> None:
+        if self._mask is not None:
+            self._alive = self._alive.copy()
+            self._mask = None

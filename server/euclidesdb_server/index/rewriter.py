@@ -6,7 +6,8 @@
 - **rebuild**: a segment whose files are damaged is written again from the store.
 
 Searches and writes go on meanwhile. A rewrite that fails or is cancelled changes nothing. At most
-one flush and one merge of a space run at a time, next to each other.
+one flush and one merge of a space run at a time, next to each other, and tombstones are moved
+beside both.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from euclidesdb_server.index.row_blocks import (
     blocks_of_taken,
 )
 from euclidesdb_server.index.segment_builder import BuildFailed
-from euclidesdb_server.index.segment_folder import SegmentFolder
+from euclidesdb_server.index.segment_folder import SegmentFolder, check_not_stopped
 from euclidesdb_server.index.space_rows import Rewrite, SpaceRows
 from euclidesdb_server.store import Bits, FeatureStore, SegmentRecord, SpaceRecord
 from euclidesdb_server.store.segment_records import CHUNK_ROWS
@@ -132,7 +133,7 @@ class Rewriter:
         segments = self._rows.segments
         if len(segments) > 1 or any(each.outdated or each.alive < len(each) for each in segments):
             self.merge(segments, cancelled)
-        self.move_tombstones()
+        self.move_tombstones(cancelled)
 
     def verify(self, cancelled: threading.Event) -> None:
         """Compare the vectors of every segment with their checksums; rebuild those that differ.
@@ -153,14 +154,15 @@ class Rewriter:
         if failures:
             raise failures[0]
 
-    def move_tombstones(self) -> None:
+    def move_tombstones(self, cancelled: threading.Event) -> None:
         """Move tombstones into the bitmaps of deleted rows; drop those that no segment needs.
 
         Only of rows that are deleted here, too: a deletion that is stored but not published yet
-        may still be missed by a rewrite. Raises StorageError.
+        may still be missed by a rewrite. Raises StorageError, ShuttingDown.
         """
         tombstones = self._store.tombstones(self._record.number)
         for start in range(0, len(tombstones), MAX_MOVED):
+            check_not_stopped(cancelled)
             part = tombstones[start : start + MAX_MOVED]
             self._rows.settle(self._accept, functools.partial(self._move, part))
 

@@ -26,14 +26,14 @@ that a load with pauses does not spend most of its time on that."""
 class SpaceWork:
     """Not thread-safe: `Compactor` guards it.
 
-    running: the lanes, "flush" and "merge", that have a thread now. failed: those with something to
-    repeat. cancelled: ends all of them; flushing: the flush that runs. changed_at: when it was
-    written to last. requested: to become one segment. requested_again: a request that has failed,
-    and is to be repeated. unfinished: the last rewrite into one segment has not ended well, or not
-    yet. merge_due: whether there may be segments to merge. verified: whether the vectors on
-    disk have been. blocked: the generations of segments that could not be built, until `retry_at`.
-    paused_until: nothing is tried before. deletions: about how many tombstones there are.
-    rewritten_in: seconds that the last rewrite of the whole took.
+    running: the lanes, "flush", "merge" and "tombstones", that have a thread now. failed: those
+    with something to repeat. cancelled: ends all of them; flushing: the flush that runs.
+    changed_at: when it was written to last. requested: to become one segment. requested_again: a
+    request that has failed, and is to be repeated. unfinished: the last rewrite into one segment
+    has not ended well, or not yet. merge_due: whether there may be segments to merge. verified:
+    whether the vectors on disk have been. blocked: the generations of segments that could not be
+    built, until `retry_at`. paused_until: nothing is tried before. deletions: about how many
+    tombstones there are. rewritten_in: seconds that the last rewrite of the whole took.
     """
 
     def __init__(self, space: ModelSpace, now: float, first_retry: float) -> None:
