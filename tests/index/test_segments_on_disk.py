@@ -214,6 +214,32 @@ def test_under_another_metric_rows_are_compared_until_the_segment_is_replaced(in
     assert indexed.found(0, 0) == ANSWER
 
 
+@pytest.mark.parametrize(("built", "configured"), [("l2", "cosine"), ("cosine", "l2")])
+def test_an_index_of_a_metric_that_scales_its_rows_outlives_a_mistake(indexed, built, configured):
+    indexed.engine = GatedEngine(GatedOptions(built))
+    indexed.reopen()
+    indexed.space.compact()
+    before = indexed.found(1, 0)
+    (generation,) = indexed.generations()
+    indexed.engine = GatedEngine(GatedOptions(configured))
+    indexed.reopen()
+    assert indexed.space.segments[0].outdated
+    indexed.remove("b")
+    indexed.add("d", 5, 0)
+    during = indexed.names(1, 0)
+    indexed.reopen()
+    assert indexed.names(1, 0) == during
+    assert indexed.generations() == [generation]
+    indexed.engine = GatedEngine(GatedOptions(built))
+    indexed.reopen()
+    assert indexed.engine.builds == 0
+    assert not indexed.space.segments[0].outdated
+    assert [each for each in indexed.found(1, 0) if each[0] != "d"] == [
+        each for each in before if each[0] != "b"
+    ]
+    assert not (indexed.segments / generation / "rescaled").exists()
+
+
 def test_another_model_version_has_its_own_space(indexed):
     indexed.fingerprint = "version 2"
     indexed.reopen()

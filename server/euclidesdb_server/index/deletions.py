@@ -41,10 +41,9 @@ class Deletions:
         """Delete many rows."""
         if len(rows):
             self._copy_if_shared()
-            rows = np.unique(rows)
             bits = np.left_shift(1, rows & 7).astype(np.uint8)
-            self.alive -= int(np.count_nonzero(self._alive[rows >> 3] & bits))
             np.bitwise_and.at(self._alive, rows >> 3, ~bits)
+            self.alive = count_set(self._alive)
 
     def is_deleted(self, row: int) -> bool:
         """Whether a row is deleted."""

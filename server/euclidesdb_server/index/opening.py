@@ -1,9 +1,8 @@
 """Opens the rows of a space: the segments that the store names, and the rows that none holds.
 
-A segment that is missing, damaged or of no use under the current configuration is replaced, from
-the store, by one without an index, whose rows are compared one by one; building the index is left
-to the background. All of this takes memory that does not grow with the number of rows: only a
-bounded number of rows is held unindexed.
+A segment that is missing or damaged is replaced, from the store, by one without an index, whose
+rows are compared one by one; building the index is left to the background. All of this takes memory
+that does not grow with the number of rows: only a bounded number of rows is held unindexed.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 
 Searches and writes go on meanwhile. A rewrite that fails or is cancelled changes nothing. At most
 one flush and one merge of a space run at a time, next to each other, and tombstones are moved
-beside both.
+at the same time.
 """
 
 from __future__ import annotations

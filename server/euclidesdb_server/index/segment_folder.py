@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +23,14 @@ from euclidesdb_server.index import segment_files as files
 from euclidesdb_server.index.deletions import Deletions
 from euclidesdb_server.index.ids import Ids, IdWriter
 from euclidesdb_server.index.indexed_segment import IndexedSegment
-from euclidesdb_server.index.row_blocks import RowBlock
+from euclidesdb_server.index.rescaled_rows import RESCALED, write_rescaled_rows
+from euclidesdb_server.index.row_blocks import RowBlock, block_of_stored
 from euclidesdb_server.index.segment_builder import BuildFailed, BuildJob, SegmentBuilder
 from euclidesdb_server.index.unbuilt_segment import UnbuiltSegment
 from euclidesdb_server.store import FeatureStore, SegmentRecord, SpaceRecord
 from euclidesdb_server.system.file_sums import FileSum, file_sum
 from euclidesdb_server.system.fsync import make_folder, sync
+from euclidesdb_server.values.arrays import Labels
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +71,8 @@ class SegmentFolder:
     ) -> IndexedSegment:
         """Open a segment that the store names.
 
-        If it was built with another engine or other options, it serves all the same, if its rows
-        can be compared by the configured metric.
+        If it was built with another engine, other options or another metric, it serves all the
+        same: what its index cannot find under the configured metric is found by comparing rows.
 
         Raises an error of any kind if it cannot be used: engines raise what they like. But
         ShuttingDown if `cancelled` is set meanwhile.
@@ -87,8 +89,12 @@ class SegmentFolder:
         ):
             raise ValueError(f"it is of model {manifest.model!r}, version {manifest.fingerprint!r}")
         files.check_files(folder, manifest, cancelled)
-        segment, outdated = self._load(folder, manifest)
         labels, ids = files.read_rows(folder, manifest)
+        if manifest.normalized == self._engine.metric.normalizes:
+            files.delete(folder / RESCALED)
+            segment, outdated = self._load(folder, manifest)
+        else:
+            segment, outdated = self._rescaled(folder, labels, record, cancelled), True
         deleted = self._store.deleted_rows(space.number, record.generation, len(labels))
         deletions = Deletions(deleted, len(labels))
         return IndexedSegment(segment, labels, ids, record, manifest, folder, deletions, outdated)
@@ -227,8 +233,6 @@ class SegmentFolder:
         options = _as_json(engine.build_options)
         if (manifest.engine, manifest.build_options) == (engine.name, options):
             return engine.load(folder), False
-        if manifest.normalized != metric.normalizes:
-            raise ValueError("its rows cannot be compared by the configured metric")
         if manifest.engine == UNBUILT:
             return UnbuiltSegment(load_vectors(folder), metric), True
         other = referenced(dict(manifest.reference))
@@ -236,6 +240,27 @@ class SegmentFolder:
         if other.metric == metric:
             return loaded, True
         return UnbuiltSegment(loaded.vectors, metric), True
+
+    def _rescaled(
+        self,
+        folder: Path,
+        labels: Labels,
+        record: SegmentRecord,
+        cancelled: threading.Event | None,
+    ) -> Segment:
+        """The rows of a segment whose own cannot be compared by the configured metric."""
+        metric, dim = self._engine.metric, self._record.feature_dim
+
+        def stored() -> Iterator[RowBlock]:
+            pieces = self._store.rows(
+                self._record.number, dim, after=record.after_label, up_to=record.up_to_label
+            )
+            for piece in pieces:
+                if cancelled is not None:
+                    check_not_stopped(cancelled)
+                yield block_of_stored(piece, metric)
+
+        return UnbuiltSegment(write_rescaled_rows(folder, labels, stored(), dim), metric)
 
     def _generations(self) -> list[int]:
         entries = self._root.iterdir() if self._root.is_dir() else ()
