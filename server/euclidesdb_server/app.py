@@ -128,11 +128,20 @@ class Server:
                 self._store, self.database.lock_items, segments, stop_rewriting=compactor.forget
             )
             opened.callback(self.drops.close)
-            lifecycle = ModelLifecycle(registry, models, compactor, opener.of_model, self.drops)
-            rpc = RpcServer(self.database, lifecycle, config.server, stop_wanted.set)
+            self._lifecycle = ModelLifecycle(
+                registry, models, compactor, opener.of_model, self.drops
+            )
+            rpc = RpcServer(self.database, self._lifecycle, config.server, stop_wanted.set)
             opened.callback(rpc.close)
             self.address = rpc.address
             self._opened = opened.pop_all()
+
+    def load_changed_models(self) -> None:
+        """Load the model folders that are new or have changed; log those that cannot be served.
+
+        Raises ShuttingDown.
+        """
+        self._lifecycle.load_changed()
 
     def close(self) -> None:
         """Stop gracefully: running calls finish, new ones get UNAVAILABLE. Idempotent."""

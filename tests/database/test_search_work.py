@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from euclidesdb_server.database.post_filter import PostFilter
-from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVectors
+from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVectors, NoCaller
 from euclidesdb_server.database.search_work import (
     BLOCK_PRODUCTS,
     MIN_QUERIES,
@@ -19,7 +19,7 @@ from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.engines.exact_disk import ExactDiskEngine
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest
-from tests.support.assembled import CALL, Database, Patient, no_models
+from tests.support.assembled import CALL, Database, no_models
 
 DIM = 8
 ROWS = 3000
@@ -34,7 +34,7 @@ ENGINES = {
 }
 
 
-class Leaving(Patient):
+class Leaving(NoCaller):
     """A caller that leaves once it has been asked a number of times whether it still waits."""
 
     def __init__(self, after: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from euclidesdb_server.database.requests import (
     Conditions,
     FindRequest,
     ModelVector,
+    NoCaller,
 )
 from euclidesdb_server.database.results import Item, Neighbor, StoredEmbedding
 from euclidesdb_server.database.serving import Serving
@@ -40,21 +41,7 @@ EMBEDDERS = {"color": 12, "gray": 4}
 SELDOM = IndexConfig()
 OFTEN = IndexConfig(compact_rows=5, merge_factor=3)
 
-
-class Patient:
-    """A caller that waits for ever."""
-
-    def time_remaining(self) -> float | None:
-        return None
-
-    def is_active(self) -> bool:
-        return True
-
-    def on_done(self, callback: Callable[[], object]) -> None:
-        pass
-
-
-CALL = Patient()
+CALL = NoCaller()
 
 
 def no_models(folder: Path) -> ModelRegistry:

@@ -1,4 +1,7 @@
-"""`euclidesdb serve`: run the server until SIGTERM, SIGINT or a permitted remote shutdown."""
+"""`euclidesdb serve`: run the server until SIGTERM, SIGINT or a permitted remote shutdown.
+
+SIGHUP opens the log file again and loads the model folders that are new or have changed.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +13,41 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
+from euclidesdb_server.system.signals import handle_signals
+
+if TYPE_CHECKING:
+    from euclidesdb_server.app import Server
 
 log = logging.getLogger(__name__)
 
-SIGNAL_INTERVAL: Final = 1.0
-"""Seconds after which a signal is noticed, at the latest."""
 M_ARENA_MAX: Final = -8  # malloc.h
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve; return 0 after a graceful stop, also during the start, 1 if it cannot start."""
-    stop_wanted = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop_wanted.set())
+    stop_wanted, reload_wanted = threading.Event(), threading.Event()
+    handle_signals(
+        {
+            signal.SIGTERM: stop_wanted.set,
+            signal.SIGINT: stop_wanted.set,
+            signal.SIGHUP: reload_wanted.set,
+        }
+    )
     _limit_arenas()
     # Concurrent searches each have a thread. By default faiss would start one OpenMP thread per
     # core in every one of them. (Workers have a separate setting.)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Threads of an index build must not spin while they wait: searches need the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Imported late: it takes half a second, in which signals would be lost if this is a container's
-    # first process, which has no default action for them; and faiss reads the settings above.
+    # Imported late: it takes half a second, and starts threads, which inherit what is done with
+    # signals; and faiss reads the settings above.
     from euclidesdb_server.app import Server  # noqa: PLC0415
 
     try:
@@ -53,12 +64,25 @@ def run(options: argparse.Namespace) -> int:
         return 1
     with server:
         print(f"EuclidesDB is serving on {server.address}", flush=True)
-        # A signal that arrives just before a wait begins does not end it: Python would run the
-        # handler only when the wait is over.
-        while not stop_wanted.wait(SIGNAL_INTERVAL):
-            pass
+        threading.Thread(
+            target=_reload_when, args=(reload_wanted, server), name="reload", daemon=True
+        ).start()
+        stop_wanted.wait()
     log.info("stopped")
     return 0
+
+
+def _reload_when(wanted: threading.Event, server: Server) -> None:
+    """Load the model folders that are new or have changed, each time that it is wanted."""
+    while wanted.wait():
+        wanted.clear()
+        log.info("reloading: model folders that are new or have changed are loaded")
+        try:
+            server.load_changed_models()
+        except ShuttingDown:
+            return
+        except Exception:  # the outermost loop of this thread
+            log.exception("the model folders could not be reloaded")
 
 
 def _limit_arenas() -> None:
@@ -76,7 +100,8 @@ def _configure_logging(file: Path | None) -> None:
     if file is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(file, encoding="utf-8"))
+            # it opens the file again when another one is in its place, as after a rotation
+            handlers.append(WatchedFileHandler(file, encoding="utf-8"))
         except OSError as error:
             raise StartupError(f"[server] log_file_path: cannot write {file}: {error}") from error
     # it logs every CPU type that this machine does not have

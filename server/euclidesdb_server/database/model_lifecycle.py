@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from euclidesdb_server.database.model_table import ModelTable
-from euclidesdb_server.database.requests import Call
+from euclidesdb_server.database.requests import Call, NoCaller
 from euclidesdb_server.database.results import ModelStatus
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.version_drops import VersionDrops
@@ -91,6 +91,18 @@ class ModelLifecycle:
     def reload(self, name: str, call: Call) -> ModelStatus:
         """As `load`, with the folder that a model was loaded from. Also raises UnknownModel."""
         return self.load(self._registry.folder_of(name), call)
+
+    def load_changed(self) -> None:
+        """`load` each folder that is new or has changed, and each whose model is quarantined.
+
+        Folders that cannot be served are logged. Raises ConfigError if the models folder cannot be
+        read, StorageError, ShuttingDown.
+        """
+        for folder in self._registry.folders_unlike(self._models.models()):
+            try:
+                self.load(folder, NoCaller())
+            except ModelRejected as error:
+                log.error("model folder %s is not loaded: %s", folder, error)
 
     def unload(self, name: str) -> None:
         """Stop serving a model; its items can still be searched by vector and by id.

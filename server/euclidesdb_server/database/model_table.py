@@ -136,6 +136,10 @@ class ModelTable:
         chosen = [each for each, number in searchable if number in numbers]
         return chosen or [each for each, _ in searchable]
 
+    def models(self) -> dict[str, Model]:
+        """The models that are served now, by name."""
+        return {each.name: each.model for each in self._servings() if each.model is not None}
+
     def spaces(self) -> list[ModelSpace]:
         """Every space that is open, those of superseded versions included."""
         state = self._state

@@ -25,6 +25,21 @@ class Call(Protocol):
         """Call `callback` when the call ends, for whatever reason; at once if it has ended."""
 
 
+class NoCaller:
+    """A `Call` without a caller: it has no deadline, and is never cancelled."""
+
+    def time_remaining(self) -> float | None:
+        """None: there is no deadline."""
+        return None
+
+    def is_active(self) -> bool:
+        """Always true."""
+        return True
+
+    def on_done(self, callback: Callable[[], object]) -> None:
+        """It never ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelVector:
     """A ready-made vector, and the fingerprint of the version that made it if it is known."""

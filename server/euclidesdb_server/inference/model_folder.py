@@ -52,6 +52,13 @@ class ModelFolder:
     engine: SearchEngine
     files_fingerprint: str = ""
 
+    def is_like(self, other: ModelFolder | VectorsFolder) -> bool:
+        """Whether the other has the same program and the same model.conf."""
+        return isinstance(other, ModelFolder) and (self.conf, self.files_fingerprint) == (
+            other.conf,
+            other.files_fingerprint,
+        )
+
     def check_unchanged(self) -> None:
         """Raise FilesChanged if the files changed since the folder was read, ModelLoadError if they
         cannot be read.
@@ -72,6 +79,10 @@ class VectorsFolder:
     conf: VectorsConf
     fingerprint: str
     engine: SearchEngine
+
+    def is_like(self, other: ModelFolder | VectorsFolder) -> bool:
+        """Whether the other has the same model.conf."""
+        return isinstance(other, VectorsFolder) and self.conf == other.conf
 
 
 def read_model_folder(

@@ -131,6 +131,22 @@ class ModelRegistry:
             self._alive.add(model)
         return model
 
+    def folders_unlike(self, served: Mapping[str, Model]) -> list[str]:
+        """The names of the folders whose model is not served as the folder is now.
+
+        It is new, its model.conf or program has changed, or its model is quarantined.
+
+        served: the models, by name. Raises ConfigError if dir_path cannot be read.
+        """
+        folders, _ = _read_folders(self._config, self._engines, never_stop)
+        return [
+            name
+            for name, folder in folders.items()
+            if (model := served.get(folder.conf.name)) is None
+            or model.state[0] is ModelState.QUARANTINED
+            or not model.folder.is_like(folder)
+        ]
+
     def remember(self, model: Model, folder_name: str) -> None:
         """Note the folder that a model was loaded from."""
         with self._changing:

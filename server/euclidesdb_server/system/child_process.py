@@ -47,12 +47,14 @@ def how_it_ended(code: int) -> str:
 def end_only_with_the_parent(parent: int | None = None) -> None:
     """To be called first in a child: only the server ends it, and the kernel when the server died.
 
-    Ctrl-C and a supervisor's SIGTERM reach the whole process group: the server ends its children
-    itself, when they have done what must be done. parent: the process id of the server; the child
-    exits if that is gone already.
+    Ctrl-C, the end of a terminal and a supervisor's SIGTERM reach the whole process group: the
+    server ends its children itself, when they have done what must be done. parent: the process id
+    of the server; the child exits if that is gone already.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # children inherit what the server blocks, and the programs that this one starts should not
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if sys.platform == "linux":
         # native code that hangs never reads the connection: let the kernel end the process
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
