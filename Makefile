@@ -27,6 +27,9 @@ INSTALL := $(PIP) install --quiet -c constraints.txt
 # Test processes: one per logical core. Each takes a contiguous part of the tests, so that fixtures
 # of a module are seldom set up twice, and idle ones take over tests from the others.
 WORKERS ?= logical
+# Without cached bytecode, which some environments turn off, each of the hundreds of processes that
+# the tests start compiles the server first.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .PHONY: demo demo-text test test-fast coverage lint proof bench docs docker-test clean

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import threading
 import time
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from euclidesdb_server.engines.exact_disk import ExactDiskEngine
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.engines.vectors import vectors_path
 from euclidesdb_server.errors import ShuttingDown
-from euclidesdb_server.index.segment_builder import BuildFailed
+from euclidesdb_server.index.segment_builder import BuildFailed, Built
 from euclidesdb_server.system.thread_priority import NICE
 from tests.builder.bad_engines import BadEngine, BadOptions
 from tests.builder.places import Place
@@ -43,14 +46,38 @@ ENGINES = {
 }
 
 
+@dataclass(frozen=True)
+class Made:
+    """A segment that a child built. before: of the file of its rows, before that."""
+
+    place: Place
+    folder: Path
+    before: os.stat_result
+    built: Built
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """Builds the segment of each engine once."""
+
+    @functools.cache
+    def make(name: str) -> Made:
+        place = Place(tmp_path_factory.mktemp("segments"))
+        folder = place.folder()
+        (folder / "labels.i64").write_bytes(b"of the caller")
+        before = vectors_path(folder).stat()
+        return Made(place, folder, before, place.build(ENGINES[name], folder))
+
+    return make
+
+
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_segment_built_by_a_child_is_that_built_here(place, name):
-    engine, folder = ENGINES[name], place.folder()
-    built = place.build(engine, folder)
-    here = engine.build(place.vectors)
-    assert built.description == here.description
-    queries = place.vectors[:20] + np.float32(0.1)
-    loaded = engine.load(folder)
+def test_a_segment_built_by_a_child_is_that_built_here(made, name):
+    engine, vectors = ENGINES[name], made(name).place.vectors
+    here = engine.build(vectors)
+    assert made(name).built.description == here.description
+    queries = vectors[:20] + np.float32(0.1)
+    loaded = engine.load(made(name).folder)
     for ours, theirs in zip(
         loaded.search(queries, 10, None), here.search(queries, 10, None), strict=True
     ):
@@ -58,21 +85,19 @@ def test_a_segment_built_by_a_child_is_that_built_here(place, name):
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_every_file_is_reported_with_size_and_checksum(place, name):
-    folder = place.folder()
-    (folder / "labels.i64").write_bytes(b"of the caller")
-    built = place.build(ENGINES[name], folder)
-    assert {name: (each.size, each.crc32) for name, each in built.files.items()} == {
-        file.name: (file.stat().st_size, zlib.crc32(file.read_bytes())) for file in folder.iterdir()
+def test_every_file_is_reported_with_size_and_checksum(made, name):
+    files = made(name).built.files
+    assert "labels.i64" in files
+    assert {name: (each.size, each.crc32) for name, each in files.items()} == {
+        file.name: (file.stat().st_size, zlib.crc32(file.read_bytes()))
+        for file in made(name).folder.iterdir()
     }
 
 
 @pytest.mark.parametrize("name", ["annoy", "exact_disk", "IVF16,Flat", "HNSW16"])
-def test_the_rows_are_written_only_once(place, name):
-    folder = place.folder()
-    before = vectors_path(folder).stat()
-    place.build(ENGINES[name], folder)
-    after = vectors_path(folder).stat()
+def test_the_rows_are_written_only_once(made, name):
+    before = made(name).before
+    after = vectors_path(made(name).folder).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 

@@ -132,6 +132,7 @@ def test_a_program_that_cannot_be_started_fails_the_build(place):
     assert "nonexistent" in reason(place, faiss("Flat"), command=["/nonexistent"])
 
 
+@pytest.mark.parametrize("growth", [2.0, pytest.param(1.0, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("engine", "fault"),
     [
@@ -144,15 +145,16 @@ def test_a_program_that_cannot_be_started_fails_the_build(place):
     ids=lambda value: getattr(value, "name", value),
 )
 def test_a_kill_or_a_full_disk_at_any_step_fails_the_build(
-    place, tmp_path, monkeypatch, engine, fault
+    place, tmp_path, monkeypatch, engine, fault, growth
 ):
-    """A build for each of the first calls that change the disk, and for some of the later ones."""
+    """A build for some of the calls that change the disk; growth: 1 takes every call, 2 those
+    whose number is a power of two."""
     faults = DiskFaults(tmp_path / "segments", tmp_path / "control")
     for name, value in faults.environment.items():
         monkeypatch.setenv(name, value)
     step = 0
     while step < 100:
-        step = max(step + 1, step * 3 // 2)
+        step = max(step + 1, int(step * growth))
         (faults.kill_in if fault == "kill" else faults.fill)(step)
         folder = place.folder()
         try:

@@ -380,7 +380,7 @@ def test_a_reply_about_other_items_is_not_an_acknowledgement(db, server, reply):
 def test_each_call_has_its_own_timeout(db, server):
     server.script("AddItems", failing(Silence(), "00002"))
     with pytest.raises(euclidesdb.AddsInterrupted) as raised:
-        db.add_many(map(new_item, numbered(3)), bytes_per_call=ALONE, timeout=2)
+        db.add_many(map(new_item, numbered(3)), bytes_per_call=ALONE, timeout=1)
     assert type(raised.value.__cause__) is euclidesdb.DeadlineExceeded
     assert raised.value.unknown == ((2, "00002"),)
 

@@ -9,13 +9,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 import euclidesdb
 from tests.support.images import encoded, noise
 from tests.support.ledger import Ledger
 from tests.support.processes import ServerProcess
+from tests.support.waiting import wait_for
 
-ROUNDS = 2
 WRITERS = 4
 IDS_PER_WRITER = 40
 ACKNOWLEDGED_PER_ROUND = 150
@@ -78,7 +79,11 @@ def check_everything(client, ledger: Ledger) -> int:
     return len(everything.ids)
 
 
-def test_sigkill_loses_no_acknowledged_write_and_restores_no_removed_item(tmp_path, tiny_models):
+@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.long)])
+def test_sigkill_loses_no_acknowledged_write_and_restores_no_removed_item(
+    tmp_path, tiny_models, rounds
+):
+    segments = tmp_path / "data" / "segments"
     conf = tmp_path / "euclidesdb.conf"
     conf.write_text(
         f"[server]\naddress = 127.0.0.1:0\nsearch_engine = exact_disk\n[models]\n"
@@ -86,13 +91,14 @@ def test_sigkill_loses_no_acknowledged_write_and_restores_no_removed_item(tmp_pa
     )
     ledger = Ledger()
     with ThreadPoolExecutor(WRITERS) as pool:
-        for round_ in range(ROUNDS + 1):
+        for round_ in range(rounds + 1):
             with (
                 ServerProcess("-c", conf, log=tmp_path / "log") as process,
                 euclidesdb.Client(process.address()) as client,
             ):
                 assert check_everything(client, ledger) > 0 or round_ == 0
-                if round_ == ROUNDS:
+                if round_ == rounds:
+                    wait_for(lambda: [*segments.rglob("manifest.json")], "a segment")
                     break
                 enough = threading.Event()
                 writers = [
@@ -104,4 +110,3 @@ def test_sigkill_loses_no_acknowledged_write_and_restores_no_removed_item(tmp_pa
                 assert process.orphans() == []
                 for writer in writers:
                     writer.result()
-    assert [*(tmp_path / "data" / "segments").rglob("manifest.json")], "segments were built"

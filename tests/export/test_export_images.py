@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
-from transformers import AutoImageProcessor
 
 from euclidesdb_server.export.vision import sample_images
 from euclidesdb_server.inference.model_folder import read_model_folder
@@ -64,7 +64,7 @@ def cls(encoder, pixels):
 
 def processed(checkpoint, images):
     images = [Image.open(io.BytesIO(image)) for image in images]
-    processor = AutoImageProcessor.from_pretrained(checkpoint)
+    processor = transformers.AutoImageProcessor.from_pretrained(checkpoint)
     return processor(images=images, return_tensors="pt")["pixel_values"]
 
 

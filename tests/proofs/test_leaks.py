@@ -32,7 +32,6 @@ from tests.support.vector_spaces import save_vector_space
 from tests.support.waiting import wait_for
 
 CALLERS = 4
-READINGS = 4
 MIB = 1 << 20
 WRITE_BUFFER = 16 * MIB
 """LevelDB's: so much it holds in memory, and in its log, before it makes a table of it."""
@@ -115,31 +114,31 @@ def serving(folder: Path, engine: str, dim: int) -> Iterator[Served]:
         assert process.exit_code() == 0, log.read_text()
 
 
-def after_rounds(server: Served, callers: list[Caller], rounds: int) -> Footprint:
+def after_rounds(server: Served, callers: list[Caller], rounds: int, readings: int) -> Footprint:
     """The most that the server took at rest: memory goes up and down with LevelDB's buffers."""
-    readings = []
+    taken = []
     with ThreadPoolExecutor(len(callers)) as threads:
-        for _ in range(READINGS):
-            [*threads.map(lambda caller: caller.make_rounds(rounds // READINGS), callers)]
-            readings.append(server.low_watermark())
-    return peak(readings)
+        for _ in range(readings):
+            [*threads.map(lambda caller: caller.make_rounds(rounds // readings), callers)]
+            taken.append(server.low_watermark())
+    return peak(taken)
 
 
 @pytest.mark.parametrize(
-    ("warming_up", "rounds", "growth"),
+    ("readings", "warming_up", "rounds", "growth"),
     [
-        (4, 8, WRITE_BUFFER),  # which fills meanwhile
-        pytest.param(120, 400, 8 * MIB, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
+        (2, 2, 4, WRITE_BUFFER),  # which fills meanwhile
+        pytest.param(4, 120, 400, 8 * MIB, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
     ],
 )
 @pytest.mark.parametrize("engine", ["exact", "faiss"])
 def test_mixed_calls_leave_memory_threads_and_files_as_they_were(
-    tmp_path, engine, warming_up, rounds, growth
+    tmp_path, engine, readings, warming_up, rounds, growth
 ):
     with serving(tmp_path, engine, DIM) as server:
         callers = [Caller(server.address, seed) for seed in range(CALLERS)]
-        before = after_rounds(server, callers, warming_up)
-        after = after_rounds(server, callers, rounds)
+        before = after_rounds(server, callers, warming_up, readings)
+        after = after_rounds(server, callers, rounds, readings)
         (segments,) = map(int, server.segments())
         calls, late = (
             sum(each) for each in zip(*((c.calls, c.late) for c in callers), strict=True)
@@ -149,7 +148,7 @@ def test_mixed_calls_leave_memory_threads_and_files_as_they_were(
         assert {entry.name for entry in server.data.glob("segments/*")} == {"1"}
         assert len([*server.data.glob("leveldb/*")]) < 20
     assert late > calls / 100, "hardly a call was given up"
-    assert segments >= 2 * READINGS, "one at least before each reading"
+    assert segments >= 2 * readings, "one at least before each reading"
     # a call that is given up still holds its thread: now and then more are at work at once
     assert after.threads <= before.threads + 8
     assert after.files <= before.files + 4

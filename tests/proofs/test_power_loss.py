@@ -117,8 +117,7 @@ def summary(cuts: int, sync: bool, buffer_kib: int, runs: list[PowerCuts]) -> st
     )
 
 
-@pytest.mark.parametrize("buffer_kib", [SMALL, DEFAULT])
-@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize(("sync", "buffer_kib"), [(True, SMALL), (False, DEFAULT)])
 def test_power_cuts_take_nothing_that_was_promised(tmp_path, sync, buffer_kib):
     run = PowerCuts(tmp_path / "run", int(sync), sync=sync, buffer_kib=buffer_kib)
     run.run(2)

@@ -17,7 +17,7 @@ from tests.support.versions import MODEL, OLD, make, names, opened, vectors
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 2500
 """Three batches."""
-SHORT_SHARE = 9
+SHORT_SHARE = 6
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def test_a_refresh_answers_at_once_and_searches_go_on_meanwhile(tiny_models, tmp
     rows = np.random.default_rng(5).random((400, 12), np.float32)
     with (
         # a forest so large that it takes a while to grow
-        start_server(data, tiny_models, engine="annoy", engines={"annoy": {"trees": "2000"}},
+        start_server(data, tiny_models, engine="annoy", engines={"annoy": {"trees": "500"}},
                      database={"sync": False}) as server,
         Stubs(server.address) as stubs,
         euclidesdb.Client(server.address) as client,
