@@ -34,8 +34,8 @@ ENGINES: Final[Mapping[str, Mapping[str, str]]] = {
     "exact": {},
     "faiss": {"index_type": "HNSW8"},
 }
-METADATA_BYTES: Final = 1000
-"""Of each item: a buffer of 64 KiB is full several times."""
+METADATA_BYTES: Final = 20_000
+"""Of each item: a buffer of 64 KiB is full so often that LevelDB also merges its tables."""
 
 Versions: TypeAlias = Mapping[str, int | None]
 """By id; None: the item does not exist."""
