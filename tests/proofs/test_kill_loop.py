@@ -70,7 +70,9 @@ class Run:
     def summary(self) -> str:
         return (
             f"{self.deaths.total()} kills, {self.rewrites['flushes']} flushes, "
-            f"{self.rewrites['merges']} merges, {self.acknowledged} acknowledged writes, "
+            f"{self.rewrites['merges']} merges, "
+            f"{self.rewrites['single segments']} single segments written again, "
+            f"{self.acknowledged} acknowledged writes, "
             f"none lost\n{summary(self.deaths)}"
         )
 

@@ -113,6 +113,7 @@ def summary(cuts: int, sync: bool, buffer_kib: int, runs: list[PowerCuts]) -> st
     return (
         f"{cuts} power cuts with sync = {sync} and a buffer of {buffer_kib} KiB: "
         f"{rewrites['flushes']} flushes, {rewrites['merges']} merges, "
+        f"{rewrites['single segments']} single segments written again, "
         f"{acknowledged} writes acknowledged, {lost} lost"
     )
 
