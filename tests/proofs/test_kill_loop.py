@@ -35,6 +35,8 @@ from tests.proofs.writers import MODEL, check_searches, vector
 from tests.support.ledger import Ledger
 
 PARALLEL = 4
+METADATA_BYTES = 8000
+"""Of an item to be migrated: 60 fill a buffer of 64 KiB several times."""
 PHASES = (
     "starting: ",
     "write leveldb/N.log",
@@ -175,7 +177,7 @@ def write_euclidesdb(folder: Path, count: int) -> dict[str, int]:
     metadata = pb.EuclidesDBMetadata(database_version=1)
     database.put(b"__euclidesdb_metadata", metadata.SerializeToString())
     for number in range(count):
-        item = pb.ItemData(item_id=number)
+        item = pb.ItemData(item_id=number, metadata=bytes([number]) * METADATA_BYTES)
         item.vectors.add(model=MODEL, features=vector(str(number), 1).tolist())
         database.put(struct.pack("=i", number), item.SerializeToString())
     database.close()
@@ -183,10 +185,15 @@ def write_euclidesdb(folder: Path, count: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 111]
+    ("step", "buffer_kib"),
+    [
+        pytest.param(1, DEFAULT, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
+        pytest.param(3, SMALL, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
+        (290, SMALL),
+    ],
 )
-def test_a_migration_may_be_killed_in_any_of_its_calls(tmp_path, step):
-    server = FailingServer(tmp_path / "server")
+def test_a_migration_may_be_killed_in_any_of_its_calls(tmp_path, step, buffer_kib):
+    server = FailingServer(tmp_path / "server", buffer_kib=buffer_kib)
     items = write_euclidesdb(server.data, 60)
     original = tmp_path / "original"
     shutil.copytree(server.data, original)

@@ -161,10 +161,15 @@ def test_two_hundred_power_cuts_take_nothing_that_was_promised(tmp_path, sync, b
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(3, marks=[pytest.mark.long, pytest.mark.timeout(0)]), 199]
+    ("step", "buffer_kib"),
+    [
+        pytest.param(3, DEFAULT, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
+        pytest.param(5, SMALL, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
+        (300, SMALL),
+    ],
 )
-def test_a_power_cut_during_a_migration_takes_nothing(tmp_path, step):
-    server = FailingServer(tmp_path / "server", traced=True)
+def test_a_power_cut_during_a_migration_takes_nothing(tmp_path, step, buffer_kib):
+    server = FailingServer(tmp_path / "server", buffer_kib=buffer_kib, traced=True)
     items = write_euclidesdb(server.data, 60)
     original, after = tmp_path / "original", tmp_path / "after"
     shutil.copytree(server.data, original)
@@ -186,4 +191,5 @@ def test_a_power_cut_during_a_migration_takes_nothing(tmp_path, step):
             break
         shutil.rmtree(server.data)
         shutil.copytree(original, server.data)
+    print(f"{cuts} power cuts during a migration with a buffer of {buffer_kib} KiB, nothing lost")
     assert cuts > 2
