@@ -41,7 +41,7 @@ ENGINES = {
     "faiss": {"index_type": "HNSW32"},
     "annoy": {"metric": "l2"},
 }
-INCESSANT = IndexConfig(compact_rows=1, merge_factor=2)
+BUILT_AFTER_EVERY_WRITE = IndexConfig(compact_rows=1, merge_factor=2)
 SEGMENTS = 4
 """The load goes on until that many have been built under it."""
 PAUSE = 0.02
@@ -208,7 +208,7 @@ def run_in_process(folder: Path, engine: str, buffer_kib: int, **load: int) -> i
         models,
         {MODEL: DIM},
         engine=made,
-        index=INCESSANT,
+        index=BUILT_AFTER_EVERY_WRITE,
         sync=True,
         write_buffer_bytes=buffer_kib * KIB,
     ) as database:

@@ -45,7 +45,7 @@ CUTS_EACH = 2
 PARALLEL = 3
 STATES = states()
 NAMES = {name for state in STATES for name in state}
-PLACES = (
+KINDS_OF_CALLS = (
     "write leveldb/N.log",
     "sync leveldb/N.log",
     "write leveldb/N.ldb",
@@ -289,7 +289,7 @@ def test_a_rewrite_may_be_killed_or_lose_its_power_in_every_kind_of_call(
     assert (MERGED_TABLE in kinds) == (buffer_bytes == SMALL)
     prove(kills, some_of_each_kind(calls, step, f"{engine} {sync} {buffer_bytes}"))
     assert kills.cuts >= 200
-    expected = {*PLACES, *(call.kind for call in calls if call.where)}
+    expected = {*KINDS_OF_CALLS, *(call.kind for call in calls if call.where)}
     if step == 1:
         expected |= kinds & {MERGED_TABLE}
     assert not expected - {*kills.deaths}, "nothing was ever killed there"

@@ -24,10 +24,10 @@ from tests.proofs.test_model_machine import (
     additions,
     run_histories,
 )
-from tests.support.meanwhile import Meanwhile
+from tests.support.action_during_rewrite import ActionDuringRewrite
 
 NEVER = threading.Event()
-PLACES = st.integers(0, 9999)
+POSITIONS = st.integers(0, 9999)
 """Of segments, files and bytes. How many there are depends on what the compactor has just done, so
 they are not drawn from those: a history must be the same when it is repeated."""
 
@@ -63,7 +63,7 @@ class SegmentMachine(DatabaseMachine):
         flushed = self.space(model).rewriter.flush(NEVER, build=False)
         self.tally.rewrites[FLUSHES_WITHOUT_INDEX] += flushed
 
-    @rule(model=MODELS, first=PLACES, count=PLACES)
+    @rule(model=MODELS, first=POSITIONS, count=POSITIONS)
     def merge(self, model, first, count) -> None:
         segments = self.space(model).segments
         if segments:
@@ -92,12 +92,14 @@ class SegmentMachine(DatabaseMachine):
                 self.database.features.remove(removed)
                 del self.items[removed]
 
-        meanwhile = Meanwhile(write)
-        self.space(model).rewriter.compact(meanwhile)
-        self.tally.rewrites[WITH_WRITES] += meanwhile.is_done
-        meanwhile.is_set()  # there was nothing to rewrite: it is done now
+        action = ActionDuringRewrite(write)
+        self.space(model).rewriter.compact(action)
+        self.tally.rewrites[WITH_WRITES] += action.is_done
+        action.is_set()  # there was nothing to rewrite: it is done now
 
-    @rule(file=PLACES, place=PLACES, how=st.sampled_from(["change", "cut off", "delete", "all"]))
+    @rule(
+        file=POSITIONS, place=POSITIONS, how=st.sampled_from(["change", "cut off", "delete", "all"])
+    )
     def damage_and_restart(self, file, place, how) -> None:
         self.close()
         files = sorted(self.folder.glob("data/segments/*/[0-9]*/*"))
