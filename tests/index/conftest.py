@@ -38,7 +38,7 @@ class Place:
         builder = InProcessBuilder()
         return ModelSpace(record, self.engine, self.store, segments, builder=builder, **options)
 
-    def beside(self, model: str) -> Place:
+    def second_space(self, model: str) -> Place:
         """A space of another model in the same store, with an engine of its own."""
         other = copy.copy(self)
         other.engine = GatedEngine()

@@ -297,7 +297,7 @@ def test_a_space_whose_build_hangs_delays_no_other_one(place, compactor, rewrite
     fill(place, 1, 3)
     rewrite(compactor, place.space)
     place.engine.wait_for_build()
-    other = place.beside("other")
+    other = place.second_space("other")
     for last in (13, 16, 19):
         fill(other, last - 2, last)
         compactor.consider(other.space)
