@@ -81,13 +81,12 @@ class Server:
         with ExitStack() as opened:
             folder = config.database.db_path
             store = folder / STORE_FOLDER
+            write_buffer_bytes = config.database.write_buffer_kib * KIB
             if holds_euclidesdb(folder) and not store.exists():
                 versions = _versions(config.models, engines, check_stop)
-                migrate(folder, store, versions, check_stop)
+                migrate(folder, store, versions, check_stop, write_buffer_bytes=write_buffer_bytes)
             self._store = FeatureStore(
-                store,
-                sync=config.database.sync,
-                write_buffer_bytes=config.database.write_buffer_kib * KIB,
+                store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
             )
             opened.callback(self._store.close)
             check_stop()

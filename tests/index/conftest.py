@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,13 @@ class Place:
         segments = self.folder / "segments"
         builder = InProcessBuilder()
         return ModelSpace(record, self.engine, self.store, segments, builder=builder, **options)
+
+    def second_space(self, model: str) -> Place:
+        """A space of another model in the same store, with an engine of its own."""
+        other = copy.copy(self)
+        other.engine = GatedEngine()
+        other.space = other.opened(self.store.open_space(model, self.fingerprint, 2))
+        return other
 
     def reopen(self) -> None:
         self.close()

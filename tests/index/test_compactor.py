@@ -315,6 +315,25 @@ def test_rows_do_not_fill_the_memory_while_a_build_hangs(place, compactor):
     assert place.space.backlog() == (0, 12)
 
 
+@pytest.mark.parametrize("rewrite", [Compactor.consider, Compactor.request])
+def test_a_space_whose_build_hangs_delays_no_other_one(place, compactor, rewrite):
+    place.engine.hold()
+    fill(place, 1, 3)
+    rewrite(compactor, place.space)
+    place.engine.wait_for_build()
+    other = place.second_space("other")
+    for last in (13, 16, 19):
+        fill(other, last - 2, last)
+        compactor.consider(other.space)
+        wait_for(lambda: other.space.unindexed == 0, "a flush")
+    wait_for(lambda: [len(segment) for segment in other.space.segments] == [9], "a merge")
+    assert (other.space.backlog(), other.engine.builds) == ((0, 9), 4)
+    assert (place.space.backlog(), place.engine.builds) == ((3, 0), 1)
+    place.engine.release()
+    assert compactor.wait_idle(TIMEOUT)
+    assert place.space.backlog() == (0, 3)
+
+
 def test_closing_ends_the_thread_and_closing_again_does_nothing():
     before = set(threading.enumerate())
     compactor = Compactor(IndexConfig())

@@ -137,11 +137,15 @@ class FailingServer:
             self.faults.kill_in(int(10 ** chance.uniform(0, 1.3)), where)
 
     def rewrites(self) -> Counter[str]:
-        """The flushes and merges of all servers so far, as they logged them."""
+        """The rewrites of all servers so far, as they logged them.
+
+        flushes, merges of several segments, and single segments that were written again.
+        """
         log = self.log.read_text() if self.log.exists() else ""
+        kinds = {"unindexed rows": "flushes", "1 segments": "single segments"}
         return Counter(
-            "flushes" if source == "unindexed rows" else "merges"
-            for source in re.findall(r"up to label \d+, from (unindexed rows|\d+ segments)", log)
+            kinds.get(sources, "merges")
+            for sources in re.findall(r"up to label \d+, from (unindexed rows|\d+ segments)", log)
         )
 
     def kind_of_fault(self) -> str:

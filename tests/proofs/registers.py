@@ -20,6 +20,8 @@ MODEL: Final = "vectors"
 DIM: Final = 2
 ANCHOR: Final = "anchor"
 ALL: Final = 1000
+METADATA_BYTES: Final = 1000
+"""Of each item, about: a small write buffer of LevelDB is soon full of it."""
 
 
 class Registers(Protocol):
@@ -53,7 +55,7 @@ class DatabaseRegisters:
         database.add(ANCHOR, **vectors)
 
     def add(self, item_id: str, version: int) -> None:
-        texts: dict[str, Any] = {"metadata": str(version).encode()}
+        texts: dict[str, Any] = {"metadata": metadata_of(version)}
         vectors: dict[str, Any] = {MODEL: [version, 0]}
         self._database.add(item_id, texts=texts, **vectors)
 
@@ -77,7 +79,7 @@ class DatabaseRegisters:
             return None
         (found,) = item.embeddings
         assert found.vector is not None
-        assert item.metadata == str(int(found.vector[0])).encode(), "half of an item"
+        assert item.metadata == metadata_of(int(found.vector[0])), "half of an item"
         return int(found.vector[0])
 
     def search(self) -> dict[str, int]:
@@ -102,8 +104,8 @@ class ServedRegisters:
         client.add(ANCHOR, vectors={MODEL: [0, 0]})
 
     def add(self, item_id: str, version: int) -> None:
-        texts = str(version).encode()
-        self._client.add(item_id, vectors={MODEL: [version, 0]}, metadata=texts)
+        vectors = {MODEL: [version, 0]}
+        self._client.add(item_id, vectors=vectors, metadata=metadata_of(version))
 
     def add_many(self, versions: Mapping[str, int]) -> None:
         columns = vectors(versions.values())
@@ -126,7 +128,7 @@ class ServedRegisters:
             return None
         (found,) = item.embeddings
         assert found.vector is not None
-        assert item.metadata == str(int(found.vector[0])).encode(), "half of an item"
+        assert item.metadata == metadata_of(int(found.vector[0])), "half of an item"
         return int(found.vector[0])
 
     def search(self) -> dict[str, int]:
@@ -156,4 +158,8 @@ def vectors(versions: Iterable[int]) -> np.ndarray[tuple[int, int], np.dtype[np.
 
 
 def metadata(versions: Iterable[int]) -> list[bytes]:
-    return [str(version).encode() for version in versions]
+    return [metadata_of(version) for version in versions]
+
+
+def metadata_of(version: int) -> bytes:
+    return b"%d" % version + bytes(METADATA_BYTES)

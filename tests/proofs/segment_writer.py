@@ -25,8 +25,8 @@ from euclidesdb_server.config.server import IndexConfig
 from euclidesdb_server.database.requests import AddRequest, ModelVector
 from euclidesdb_server.engines.registry import create_engine
 from euclidesdb_server.index import ModelSpace, SegmentBuilder
+from tests.support.action_during_rewrite import ActionDuringRewrite
 from tests.support.assembled import CALL, Database, no_models
-from tests.support.meanwhile import Meanwhile
 
 MODEL: Final = "vectors"
 DIM: Final = 4
@@ -34,8 +34,8 @@ ENGINES: Final[Mapping[str, Mapping[str, str]]] = {
     "exact": {},
     "faiss": {"index_type": "HNSW8"},
 }
-METADATA_BYTES: Final = 1000
-"""Of each item: a buffer of 64 KiB is full several times."""
+METADATA_BYTES: Final = 20_000
+"""Of each item: a buffer of 64 KiB is full so often that LevelDB also merges its tables."""
 
 Versions: TypeAlias = Mapping[str, int | None]
 """By id; None: the item does not exist."""
@@ -57,7 +57,7 @@ def items(letter: str, numbers: range, version: int = 1) -> Versions:
     return {f"{letter}{number}": version for number in numbers}
 
 
-def gone(*names: str) -> Sequence[Versions]:
+def removals(*names: str) -> Sequence[Versions]:
     """Removals, one after the other."""
     return [{name: None} for name in names]
 
@@ -65,24 +65,24 @@ def gone(*names: str) -> Sequence[Versions]:
 HISTORY: Final = (
     write(items("a", range(12))),
     Step("flush"),
-    write(items("a", range(3), version=2), *gone("a3", "a4")),
+    write(items("a", range(3), version=2), *removals("a3", "a4")),
     write(items("b", range(12))),
-    Step("flush", [*gone("a5", "b0"), items("b", range(1, 3), version=2)]),
-    write(items("c", range(12)), *gone("b3", "c0")),
+    Step("flush", [*removals("a5", "b0"), items("b", range(1, 3), version=2)]),
+    write(items("c", range(12)), *removals("b3", "c0")),
     Step("flush"),
-    Step("merge first", [*gone("a6", "b4"), items("a", range(7, 9), version=2)]),
-    write(*gone("a9", "b5", "c1")),
+    Step("merge first", [*removals("a6", "b4"), items("a", range(7, 9), version=2)]),
+    write(*removals("a9", "b5", "c1")),
     Step("move tombstones"),
     write(items("d", range(3))),
-    Step("compact", gone("d0", "c2")),
+    Step("compact", removals("d0", "c2")),
     Step("reopen damaged"),
     write(items("e", range(2))),
     Step("flush"),
-    write(*gone("e0", "e1")),
+    write(*removals("e0", "e1")),
     Step("merge last"),
     write(items("f", range(12)), items("c", range(3, 6), version=2)),
-    Step("flush", gone("f0")),
-    write(items("a", range(3), version=3), *gone("f1")),
+    Step("flush", removals("f0")),
+    write(items("a", range(3), version=3), *removals("f1")),
     Step("compact"),
     write(items("a", range(12), version=4)),
 )
@@ -171,21 +171,21 @@ class Writer:
 
     def _rewrite(self, step: Step) -> None:
         space = self._database.spaces[MODEL]
-        meanwhile = Meanwhile(lambda: self._write(step.writes))
+        action = ActionDuringRewrite(lambda: self._write(step.writes))
         match step.what:
             case "flush":
-                assert space.rewriter.flush(meanwhile)
+                assert space.rewriter.flush(action)
             case "merge first":
-                space.rewriter.merge(space.segments[:2], meanwhile)
+                space.rewriter.merge(space.segments[:2], action)
             case "merge last":
-                space.rewriter.merge(space.segments[-1:], meanwhile)
+                space.rewriter.merge(space.segments[-1:], action)
             case "move tombstones":
                 space.rewriter.move_tombstones(threading.Event())
             case "compact":
-                space.rewriter.compact(meanwhile)
+                space.rewriter.compact(action)
             case "reopen damaged":
                 self._reopen_damaged(space)
-        assert meanwhile.is_done or not step.writes
+        assert action.is_done or not step.writes
 
     def _reopen_damaged(self, space: ModelSpace) -> None:
         (segment,) = space.segments

@@ -21,7 +21,7 @@ import pytest
 import euclidesdb
 from euclidesdb_server.index import compactor
 from tests.builder.bad_engines import python_path
-from tests.proofs import steered_engine
+from tests.proofs import failing_engine
 from tests.support.disk_faults import DiskFaults
 from tests.support.servers import start_server
 from tests.support.vector_spaces import save_vector_space
@@ -36,7 +36,7 @@ FLUSHED = 20
 HANG_TIMEOUT = 5.0
 """Seconds after which a build counts as hung, where some do."""
 
-WAYS = {
+STATUS_OF_FAILURES = {
     "aborts": "SIGABRT",
     "damages a file after its report": "what has been written cannot be used: ",
     "hangs": "it did not end within 5 s",
@@ -147,48 +147,58 @@ def is_built(index: euclidesdb.IndexInfo) -> bool:
     return not index.failure and not index.building and index.unindexed_rows < FLUSHED
 
 
-def go_wrong(items: Items, order: Callable[[], object], end: Callable[[], object]) -> set[str]:
-    """Write while builds go wrong, then let them succeed; returns why they failed, if they did."""
+def reasons_of_failures(
+    items: Items, break_builds: Callable[[], object], repair_builds: Callable[[], object]
+) -> set[str]:
+    """Write while builds fail, then let them succeed; returns why they failed, if they did."""
     items.reasons.clear()
-    order()
+    break_builds()
     items.add(FLUSHED)
     items.wait(lambda index: index.failure or is_built(index), "a failed build")
     items.change()
     items.add(2)
     items.check()
-    end()
+    repair_builds()
     items.wait(is_built, "an index")
     assert items.index().indexed_rows > 0
     return {*items.reasons}
 
 
-def prove_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve, ways: list[str]) -> None:
-    steered_engine.install(tmp_path / "installed")
+def prove_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve, failures: list[str]
+) -> None:
+    failing_engine.install(tmp_path / "installed")
     monkeypatch.syspath_prepend(str(tmp_path / "installed"))
     monkeypatch.setenv("PYTHONPATH", python_path())
-    orders = tmp_path / "orders"
-    orders.write_text("")
+    file = tmp_path / "failure"
+    file.write_text("")
     for hangs in (False, True):
-        chosen = [way for way in ways if ("it did not end" in WAYS[way]) == hangs]
+        chosen = [
+            failure
+            for failure in failures
+            if ("it did not end" in STATUS_OF_FAILURES[failure]) == hangs
+        ]
         if not chosen:
             continue
-        with serve("steered", {"orders": str(orders)}, hangs=hangs) as items:
-            for way in chosen:
-                order, end = partial(orders.write_text, way), partial(orders.write_text, "")
-                reasons = go_wrong(items, order, end)
-                assert any(WAYS[way] in reason for reason in reasons), (way, reasons)
+        with serve("failing", {"failure": str(file)}, hangs=hangs) as items:
+            for failure in chosen:
+                reasons = reasons_of_failures(
+                    items, partial(file.write_text, failure), partial(file.write_text, "")
+                )
+                status = STATUS_OF_FAILURES[failure]
+                assert any(status in reason for reason in reasons), (failure, reasons)
 
 
 def test_a_build_that_goes_wrong_is_visible_harmless_and_repeated(tmp_path, monkeypatch, serve):
-    prove_ways(tmp_path, monkeypatch, serve, [*WAYS][:SHORT_SHARE])
+    prove_failures(tmp_path, monkeypatch, serve, [*STATUS_OF_FAILURES][:SHORT_SHARE])
 
 
 @pytest.mark.long
 def test_a_build_may_go_wrong_in_any_way(tmp_path, monkeypatch, serve):
-    prove_ways(tmp_path, monkeypatch, serve, [*WAYS])
+    prove_failures(tmp_path, monkeypatch, serve, [*STATUS_OF_FAILURES])
 
 
-def prove_steps(
+def prove_failing_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve, fault: str, steps: list[int]
 ) -> Counter[str]:
     """Have the builder process killed, hang, or find a full disk, in one call after another."""
@@ -196,20 +206,20 @@ def prove_steps(
     for name, value in faults.environment.items():
         monkeypatch.setenv(name, value)  # of child processes: this one, the server, runs already
     failed: Counter[str] = Counter()
-    orders: dict[str, Callable[[int], None]] = {
+    break_in: dict[str, Callable[[int], None]] = {
         "killed": faults.kill_in,
         "hangs": faults.hang_in,
         "full": faults.fill,
     }
-    order = orders[fault]
     with serve("faiss", {"index_type": "HNSW8"}, hangs=fault == "hangs") as items:
 
-        def end() -> None:
+        def repair_builds() -> None:
             faults.spare()
             faults.make_room()
 
         for step in steps:
-            reasons = go_wrong(items, partial(order, step), end)
+            break_builds = partial(break_in[fault], step)
+            reasons = reasons_of_failures(items, break_builds, repair_builds)
             if faults.fault:
                 failed[re.sub(r"\d+", "N", faults.fault)] += 1
                 says = {
@@ -224,7 +234,7 @@ def prove_steps(
 
 @pytest.mark.parametrize(("fault", "steps"), [("killed", [1]), ("full", [5]), ("hangs", [9])])
 def test_a_builder_process_may_fail_at_any_step(tmp_path, monkeypatch, serve, fault, steps):
-    failed = prove_steps(tmp_path, monkeypatch, serve, fault, steps)
+    failed = prove_failing_steps(tmp_path, monkeypatch, serve, fault, steps)
     assert failed.total() == len(steps)
 
 
@@ -232,6 +242,6 @@ def test_a_builder_process_may_fail_at_any_step(tmp_path, monkeypatch, serve, fa
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize(("fault", "step"), [("killed", 1), ("full", 1), ("hangs", 3)])
 def test_a_builder_process_may_fail_at_every_step(tmp_path, monkeypatch, serve, fault, step):
-    failed = prove_steps(tmp_path, monkeypatch, serve, fault, [*range(1, 60, step)])
+    failed = prove_failing_steps(tmp_path, monkeypatch, serve, fault, [*range(1, 60, step)])
     assert failed.total() > 10
     assert all("segments/N/N.tmp" in where for where in failed)

@@ -87,6 +87,37 @@ def test_only_calls_of_the_kind_that_was_named_are_counted(faults):
     assert run(faults, program).returncode == 0
 
 
+def test_the_parent_of_a_process_that_is_killed_is_killed_in_its_next_call(faults):
+    child = "import sys; open(sys.argv[1] + '/of the child', 'wb').write(b'x')"
+    program = (
+        "import subprocess, sys\n"
+        f"ended = subprocess.run([sys.executable, '-c', {child!r}, root])\n"
+        "print(ended.returncode, flush=True)\n"
+        "open(root + '/of the parent', 'wb')"
+    )
+    for calls, where in ((1, "write of the child"), (2, "")):
+        faults.kill_in(calls, where)
+        ended = run(faults, program)
+        assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, f"{-signal.SIGKILL}\n")
+        assert faults.fault == "write of the child"
+        assert [*faults.root.iterdir()] == [faults.root / "of the child"]
+        (faults.root / "of the child").unlink()
+
+
+def test_the_calls_that_change_the_disk_are_listed(tmp_path):
+    faults = DiskFaults(tmp_path / "data", tmp_path / "control", traced=True)
+    program = (
+        "import os; os.mkdir(root + '/a'); open(root + '/a/b', 'wb').write(b'x')\n"
+        "os.rename(root + '/a/b', root + '/c'); os.unlink(root + '/c'); open(root + '/d', 'wb')"
+    )
+    assert run(faults, program).returncode == 0
+    assert faults.changes() == [
+        "make a", "create a/b", "write a/b", "rename c", "remove c", "create d",
+    ]  # fmt: skip
+    assert len(faults.changes()) == faults["calls"]
+    faults.close()
+
+
 def test_a_disk_fills_up_at_the_call_that_was_named(faults):
     faults.fill(3)  # after creating the file and writing once
     failed = run(faults, WRITERS["os"])

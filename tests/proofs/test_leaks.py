@@ -157,7 +157,7 @@ def test_mixed_calls_leave_memory_threads_and_files_as_they_were(
 
 
 @dataclass(frozen=True)
-class Worn:
+class AfterUpdates:
     """A server after updates. disk: after each round of them; records: by kind."""
 
     footprint: Footprint
@@ -165,7 +165,7 @@ class Worn:
     records: Counter[int]
 
 
-def after_updates(folder: Path, rounds: int) -> Worn:
+def after_updates(folder: Path, rounds: int) -> AfterUpdates:
     """Write the same thousand items in each round, and go on until LevelDB has merged its tables.
 
     It does so when there are some, and till then what is overwritten lies there: disk use goes
@@ -183,7 +183,7 @@ def after_updates(folder: Path, rounds: int) -> Worn:
                 disk.append(disk_use(server.data))
         taken = server.low_watermark()
     with plyvel.DB(str(server.data / "leveldb")) as store:
-        return Worn(taken, disk, Counter(key[0] for key, _ in store))
+        return AfterUpdates(taken, disk, Counter(key[0] for key, _ in store))
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,14 @@ from pathlib import Path
 import pytest
 
 import euclidesdb
-from euclidesdb_server.config.server import IndexConfig
+from euclidesdb_server.config.server import KIB, IndexConfig
 from euclidesdb_server.engines.registry import create_engine
+from euclidesdb_server.store.layout import STORE_FOLDER
+from tests.proofs.failing_server import DEFAULT, SMALL
 from tests.proofs.history import Kind, Operation, Version, around, contradiction
 from tests.proofs.registers import DIM, MODEL, DatabaseRegisters, Registers, ServedRegisters
 from tests.support.assembled import Database, no_models
+from tests.support.leveldb_logs import newest_log
 from tests.support.servers import start_server
 from tests.support.vector_spaces import save_vector_space
 from tests.support.waiting import generations, wait_for
@@ -38,7 +41,7 @@ ENGINES = {
     "faiss": {"index_type": "HNSW32"},
     "annoy": {"metric": "l2"},
 }
-INCESSANT = IndexConfig(compact_rows=1, merge_factor=2)
+BUILT_AFTER_EVERY_WRITE = IndexConfig(compact_rows=1, merge_factor=2)
 SEGMENTS = 4
 """The load goes on until that many have been built under it."""
 PAUSE = 0.02
@@ -196,51 +199,74 @@ def record(
     return recorder
 
 
-def run_in_process(folder: Path, engine: str, **load: int) -> int:
+def run_in_process(folder: Path, engine: str, buffer_kib: int, **load: int) -> int:
     folder.mkdir(exist_ok=True)
     made = create_engine(engine, ENGINES[engine], file=None)
     models = no_models(folder / "models")
     with Database(
-        folder, models, {MODEL: DIM}, engine=made, index=INCESSANT, sync=True
+        folder,
+        models,
+        {MODEL: DIM},
+        engine=made,
+        index=BUILT_AFTER_EVERY_WRITE,
+        sync=True,
+        write_buffer_bytes=buffer_kib * KIB,
     ) as database:
-        operations = record(DatabaseRegisters(database), folder, **load).check()
+        operations = recorded(DatabaseRegisters(database), folder, buffer_kib, load)
         assert database.compactor.wait_idle(60)
     return operations
 
 
-def run_served(folder: Path, engine: str, **load: int) -> int:
+def run_served(folder: Path, engine: str, buffer_kib: int, **load: int) -> int:
     models, data = folder / "models", folder / "data"
     save_vector_space(models, MODEL, feature_dim=DIM)
     index = {"compact_rows": 1, "merge_factor": 2}
     with (
         start_server(
-            data, models, engine=engine, engines={engine: ENGINES[engine]}, index=index
+            data,
+            models,
+            engine=engine,
+            engines={engine: ENGINES[engine]},
+            database={"write_buffer_kib": buffer_kib},
+            index=index,
         ) as server,
         euclidesdb.Client(server.address) as client,
     ):
-        return record(ServedRegisters(client), data, **load).check()
+        return recorded(ServedRegisters(client), data, buffer_kib, load)
 
 
-@pytest.mark.parametrize("engine", ["exact", "faiss"])
-def test_each_item_is_a_linearizable_register(tmp_path, engine):
-    operations = run_in_process(tmp_path, engine, seed=1, writers=4, readers=3, writes=50)
+def recorded(registers: Registers, data: Path, buffer_kib: int, load: dict[str, int]) -> int:
+    """Record and check histories; returns how many operations there were."""
+    first_log = newest_log(data / STORE_FOLDER)
+    operations = record(registers, data, **load).check()
+    assert (newest_log(data / STORE_FOLDER) > first_log) == (buffer_kib == SMALL)
+    return operations
+
+
+@pytest.mark.parametrize(("engine", "buffer_kib"), [("exact", DEFAULT), ("faiss", SMALL)])
+def test_each_item_is_a_linearizable_register(tmp_path, engine, buffer_kib):
+    operations = run_in_process(
+        tmp_path, engine, buffer_kib, seed=1, writers=4, readers=3, writes=50
+    )
     print(f"{operations} operations")
 
 
 def test_each_item_is_a_linearizable_register_over_grpc(tmp_path):
-    operations = run_served(tmp_path, "exact", seed=2, writers=4, readers=3, writes=50)
+    operations = run_served(tmp_path, "exact", SMALL, seed=2, writers=4, readers=3, writes=50)
     print(f"{operations} operations")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
+@pytest.mark.parametrize("buffer_kib", [SMALL, DEFAULT])
 @pytest.mark.parametrize("run", [run_in_process, run_served])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_each_item_is_a_linearizable_register_in_the_long_run(tmp_path, run, engine):
+def test_each_item_is_a_linearizable_register_in_the_long_run(tmp_path, run, engine, buffer_kib):
     operations = sum(
         run(
             tmp_path / str(seed),
             engine,
+            buffer_kib,
             seed=seed,
             writers=2 + 3 * seed,
             readers=6,

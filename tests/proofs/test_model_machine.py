@@ -12,6 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,7 +40,10 @@ from euclidesdb_server.database.requests import (
 from euclidesdb_server.database.results import Neighbors
 from euclidesdb_server.engines.registry import create_engine
 from euclidesdb_server.errors import InvalidRequest, UnknownItem
+from euclidesdb_server.store.layout import STORE_FOLDER
+from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from tests.support.assembled import CALL, Database, no_models
+from tests.support.leveldb_logs import newest_log
 from tests.support.stores import copy_of_crashed, vector
 
 DIMS = {"flat": 2, "deep": 3}
@@ -53,6 +57,10 @@ SIZES = st.one_of(st.integers(1, 12), st.just(500))
 NUMBERS = st.integers(-2, 2)  # whole and few, so that distances tie
 LIMITS = st.sampled_from([None, None, 0.0, 1.0, 2.5])
 UNUSABLE = math.nan
+LARGE = bytes(range(256)) * 4
+"""Metadata: a small write buffer of LevelDB is soon full of it."""
+SMALL, DEFAULT = 64 << 10, WRITE_BUFFER_BYTES
+"""Sizes of the write buffer."""
 
 Numbers: TypeAlias = list[float]
 Hit: TypeAlias = tuple[str, float]
@@ -85,6 +93,8 @@ class Tally:
     kills: int = 0
     segments: set[str] = field(default_factory=set)
     rewrites: Counter[str] = field(default_factory=Counter)
+    full_buffers: int = 0
+    hits: int = 0
     found: int = 0
     wanted: int = 0
 
@@ -118,7 +128,7 @@ def additions(draw: st.DrawFn) -> AddRequest:
             if model in models
         },
         attributes_json=draw(st.sampled_from([None, "{}", '{"n":1}'])),
-        metadata=draw(st.sampled_from([None, b"", b"m"])),
+        metadata=draw(st.sampled_from([None, b"", b"m", LARGE])),
     )
 
 
@@ -148,15 +158,26 @@ def columns(draw: st.DrawFn) -> tuple[str, list[str], list[Numbers]]:
 class DatabaseMachine(RuleBasedStateMachine):
     """Each rule does to a dict what it does to the database, in its own folder."""
 
-    def __init__(self, folder: Path, setting: Setting, tally: Tally) -> None:
+    def __init__(
+        self, folder: Path, setting: Setting, tally: Tally, write_buffer_bytes: int
+    ) -> None:
         super().__init__()
         self.folder = folder
         self.setting = setting
         self.tally = tally
+        self.write_buffer_bytes = write_buffer_bytes
         self.items: dict[str, Expected] = {}
         self.writes = 0
 
-    @initialize()
+    @initialize(count=st.sampled_from([40, 0, 7]))
+    def begin(self, count) -> None:
+        """With some items, mostly, so that a short history has something to find and to rewrite."""
+        self.open()
+        for model, dim in DIMS.items():
+            ids = [f"item {number}" for number in range(count)]
+            values = np.random.default_rng(count).integers(-2, 3, (count, dim))
+            self.add_vectors_of(model, ids, values.tolist(), LARGE)
+
     def open(self) -> None:
         self.folder.mkdir(exist_ok=True)
         self.database = Database(
@@ -165,7 +186,17 @@ class DatabaseMachine(RuleBasedStateMachine):
             DIMS,
             engine=create_engine(self.setting.engine, self.setting.options, file=None),
             index=IndexConfig(compact_rows=8, merge_factor=2, idle_seconds=0.5),
+            write_buffer_bytes=self.write_buffer_bytes,
         )
+        self.first_log = newest_log(self.leveldb)
+
+    def close(self) -> None:
+        self.tally.full_buffers += newest_log(self.leveldb) > self.first_log
+        self.database.close()
+
+    @property
+    def leveldb(self) -> Path:
+        return self.folder / "data" / STORE_FOLDER
 
     @rule(request=additions())
     def add(self, request) -> None:
@@ -188,6 +219,11 @@ class DatabaseMachine(RuleBasedStateMachine):
     @rule(columns=columns(), metadata=st.sampled_from([None, b"c"]))
     def add_vectors(self, columns, metadata) -> None:
         model, ids, vectors = columns
+        self.add_vectors_of(model, ids, vectors, metadata)
+
+    def add_vectors_of(
+        self, model: str, ids: list[str], vectors: list[Numbers], metadata: bytes | None
+    ) -> None:
         values = np.array(vectors, np.float32).reshape(len(ids), DIMS[model])
         texts = {} if metadata is None else {"metadata": [metadata] * len(ids)}
         refused = self.database.add_vectors(model, ids, values, **texts)
@@ -288,7 +324,7 @@ class DatabaseMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.database.close()
+        self.close()
         self.open()
         self.tally.restarts += 1
 
@@ -297,7 +333,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         """Go on with the files as they are, whatever is under way."""
         data, crashed = self.folder / "data", self.folder / "crashed"
         copy_of_crashed(data, crashed)
-        self.database.close()
+        self.close()
         shutil.rmtree(data)
         crashed.rename(data)
         self.open()
@@ -320,7 +356,7 @@ class DatabaseMachine(RuleBasedStateMachine):
                 (found,) = self.find([vector(*origin)], model, all_there_is)
                 self.check(found, model, origin, all_there_is)
         finally:
-            self.database.close()
+            self.close()
             shutil.rmtree(self.folder)
 
     def expect(self, request: AddRequest) -> None:
@@ -363,6 +399,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         assert isinstance(found, Neighbors)
         expected = self.acceptable(model, query, conditions)
         hits = [*zip(found.ids, found.distances, strict=True)]
+        self.tally.hits += len(hits)
         if self.setting.recall == 1.0:
             assert hits == [approximately(hit) for hit in expected[: conditions.top_k]]
         else:
@@ -418,6 +455,7 @@ def run_histories(
     folder: Path,
     setting: Setting,
     *,
+    write_buffer_bytes: int,
     histories: int,
     steps: int,
     kind: type[DatabaseMachine] = DatabaseMachine,
@@ -425,7 +463,7 @@ def run_histories(
     tally = Tally()
 
     def machine() -> DatabaseMachine:
-        return kind(folder / "database", setting, tally)
+        return kind(folder / "database", setting, tally, write_buffer_bytes)
 
     factory: Any = machine  # the annotation in hypothesis is narrower than its documentation
     run_state_machine_as_test(
@@ -441,19 +479,38 @@ def run_histories(
     )
     print(f"{tally}, recall {tally.recall():.4f}")
     assert tally.recall() >= setting.recall
+    assert (tally.full_buffers > 0) == (write_buffer_bytes == SMALL)
+    assert tally.hits, "nothing was ever found: this proves nothing"
     return tally
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_the_database_agrees_with_a_dict_and_brute_force(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "write_buffer_bytes"), [*zip(SETTINGS, cycle([SMALL, DEFAULT]), strict=False)]
+)
+def test_the_database_agrees_with_a_dict_and_brute_force(tmp_path, name, write_buffer_bytes):
     histories = 3 if SETTINGS[name].recall == 1.0 else 2
-    run_histories(tmp_path, SETTINGS[name], histories=histories, steps=40)
+    run_histories(
+        tmp_path,
+        SETTINGS[name],
+        write_buffer_bytes=write_buffer_bytes,
+        histories=histories,
+        steps=40,
+    )
 
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
+@pytest.mark.parametrize("write_buffer_bytes", [SMALL, DEFAULT])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_twenty_thousand_steps_agree_with_a_dict_and_brute_force(tmp_path, name):
-    tally = run_histories(tmp_path, SETTINGS[name], histories=140, steps=200)
+def test_twenty_thousand_steps_agree_with_a_dict_and_brute_force(
+    tmp_path, name, write_buffer_bytes
+):
+    tally = run_histories(
+        tmp_path,
+        SETTINGS[name],
+        write_buffer_bytes=write_buffer_bytes,
+        histories=140,
+        steps=200,
+    )
     assert tally.steps >= 20_000
     assert SETTINGS[name].options.get("index_type") in {None, *tally.segments}

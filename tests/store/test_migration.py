@@ -22,6 +22,7 @@ from euclidesdb_server.store import FeatureStore, ModelVersion, migrate, migrati
 from euclidesdb_server.store.records import RecordScan
 from euclidesdb_server.store.verify import check_store
 from euclidesdb_server.values.stop import CheckStop
+from tests.support.leveldb_logs import newest_log
 from tests.support.stores import stored_rows
 
 METADATA_KEY = b"__euclidesdb_metadata"
@@ -81,6 +82,13 @@ def test_many_items_in_tables_of_several_levels_are_kept(tmp_path):
     migrate(tmp_path, tmp_path / "leveldb", VERSIONS)
     with FeatureStore(tmp_path / "leveldb") as store:
         assert len(stored_rows(store, 1, 3)) == 3000
+
+
+def test_a_migration_writes_with_the_buffer_that_it_is_given(tmp_path):
+    write_euclidesdb(tmp_path, *(item(i, resnet=[i, 0, 0]) for i in range(1000)))
+    migrate(tmp_path, tmp_path / "once", VERSIONS)
+    migrate(tmp_path, tmp_path / "often", VERSIONS, write_buffer_bytes=64 << 10)
+    assert newest_log(tmp_path / "often") > newest_log(tmp_path / "once")
 
 
 def test_the_original_is_not_touched(tmp_path):

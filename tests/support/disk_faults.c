@@ -4,20 +4,21 @@
    what the shared page $DISK_FAULTS_CONTROL says, which the test changes while the process runs:
 
    kill_at     the process is killed (SIGKILL) in its kill_at-th call that changes the disk; a
-               write is then half done
+               write is then half done; other processes are killed in their next call
    hangs       the process does not die in that call, but waits for ever
    where       only calls are counted for kill_at that this is part of: "sync .../leveldb/00"
    full        writes fail with ENOSPC, the first of them after writing half of its bytes
    full_at     the same, from the full_at-th call on
    no_names    while the disk is full, no file or folder can be made or renamed either
    sync_fails  fsync and fdatasync fail with EIO, after the data has gone out
-   fault       what the process was killed in, or the first call that found no room
+   fault       what the first process was killed in, or the first call that found no room
 
    $DISK_FAULTS_TRACE, where set, gets a line for each call that decides what a power cut leaves:
 
    C ino path      a file was created, or emptied      S ino size   so much of it was synced
    M path          a folder was made                   B n, D n     sync n of a folder began, ended
    R from to       a rename                            U path       something was removed
+   K call path     a call that changes the disk is made: what `calls` counts
 
    What is removed or replaced is kept as a link next to the trace, "kept-<ino>", since a power
    cut may bring it back.
@@ -109,19 +110,21 @@ static const char *path_of(int descriptor, char *buffer);
 /* Count a call; true where it is the one in which the process dies. path: or its descriptor. */
 static int dies(const char *call, const char *path, int descriptor) {
     long count = __atomic_add_fetch(&control->calls, 1, __ATOMIC_SEQ_CST);
+    char buffer[PATH_MAX], text[PATH_MAX + 16];
+    if (!path && (trace >= 0 || *control->where)) path = path_of(descriptor, buffer);
+    note("K %s %s\n", call, path ? path : "");
     if (!control->kill_at) return 0;
-    if (*control->where) {
-        char buffer[PATH_MAX], text[PATH_MAX + 16];
-        if (!path) path = path_of(descriptor, buffer);
+    if (*control->where && control->matched < control->kill_at) {
         snprintf(text, sizeof text, "%s %s", call, path ? path : "");
         if (!strstr(text, control->where)) return 0;
         count = __atomic_add_fetch(&control->matched, 1, __ATOMIC_SEQ_CST);
+        return count >= control->kill_at;
     }
-    return count >= control->kill_at;
+    return *control->where || count >= control->kill_at;
 }
 
 static void die(const char *call, const char *path) {
-    snprintf(control->fault, sizeof control->fault, "%s %s", call, path ? path : "");
+    if (!*control->fault) snprintf(control->fault, sizeof control->fault, "%s %s", call, path ? path : "");
     if (!control->hangs) kill(getpid(), SIGKILL);
     for (;;) pause();
 }

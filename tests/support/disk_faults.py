@@ -84,8 +84,12 @@ class DiskFaults:
     @property
     def fault(self) -> str:
         """What was under way at the last fault: "write leveldb/000003.log"."""
-        text = self._page[FAULT].split(b"\0")[0].decode()
-        return text.replace(f"{self.root}/", "").replace(str(self.root), ".")
+        return self._relative(self._page[FAULT].split(b"\0")[0].decode())
+
+    def changes(self) -> list[str]:
+        """Every call of the traced process that changed the disk, as in `fault`, in order."""
+        lines = self.trace.read_text().splitlines()
+        return [self._relative(line[2:]) for line in lines if line.startswith("K ")]
 
     def fill(self, calls: int = 0, *, names: bool = False) -> None:
         """From now on, or from that many changing calls from now on, the disk is full.
@@ -106,6 +110,8 @@ class DiskFaults:
 
     def kill_in(self, calls: int, where: str = "", *, hangs: bool = False) -> None:
         """Kill the process in the call that changes the disk for the `calls`-th time from now.
+
+        Other processes, as its parent, are killed in their next such call.
 
         where: count only calls that this is a part of, as in `fault`: "sync leveldb/MANIFEST".
         hangs: the process waits for ever in that call.
@@ -129,6 +135,9 @@ class DiskFaults:
     def close(self) -> None:
         """Release the control page."""
         self._page.close()
+
+    def _relative(self, text: str) -> str:
+        return text.replace(f"{self.root}/", "").replace(str(self.root), ".")
 
 
 @dataclass(slots=True)

@@ -88,3 +88,8 @@ def varint(number: int) -> bytes:
         out += struct.pack("B", number & 0x7F | 0x80)
         number >>= 7
     return out + struct.pack("B", number)
+
+
+def newest_log(folder: Path) -> int:
+    """The number of the log that LevelDB writes to: another once its write buffer has been full."""
+    return max(int(file.stem) for file in folder.glob("*.log"))

@@ -1,6 +1,7 @@
 """A data folder with an earlier version of a model, and a process that drops it.
 
-As a program (`python -m tests.support.versions FOLDER`) it drops the version, or continues a drop.
+As a program (`python -m tests.support.versions FOLDER BUFFER`) it drops the version, or continues a
+drop, with a write buffer of LevelDB of so many bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, M
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.index import Compactor, ModelSpace
 from euclidesdb_server.store import FeatureStore
+from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from euclidesdb_server.values.arrays import Matrix
 from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.assembled import CALL
@@ -43,9 +45,15 @@ class Versions:
     The space of `new` is open; that of `old`, if it has not been dropped, is not.
     """
 
-    def __init__(self, folder: Path, *, retry_interval: float = 10.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        retry_interval: float = 10.0,
+        write_buffer_bytes: int = WRITE_BUFFER_BYTES,
+    ) -> None:
         self.segments = folder / "segments"
-        self.store = FeatureStore(folder / "leveldb")
+        self.store = FeatureStore(folder / "leveldb", write_buffer_bytes=write_buffer_bytes)
         table = self.store.space_table
         earlier = [record for record in table.all() if record.fingerprint == "old"]
         is_new = not (earlier or table.dropped())
@@ -98,9 +106,9 @@ class Versions:
 
 
 @contextmanager
-def opened(folder: Path, *, retry_interval: float = 10.0) -> Iterator[Versions]:
+def opened(folder: Path, **options: Any) -> Iterator[Versions]:
     """The versions in a data folder; a new one begins with the version `old` in service."""
-    versions = Versions(folder, retry_interval=retry_interval)
+    versions = Versions(folder, **options)
     try:
         yield versions
     finally:
@@ -117,14 +125,14 @@ def names(count: int) -> list[str]:
     return [f"item {number}" for number in range(count)]
 
 
-def make(folder: Path, *, rows: int) -> None:
+def make(folder: Path, *, rows: int, **options: Any) -> None:
     """Fill a data folder.
 
     Items with a vector of `old`: `item N`, for N below `rows`, the first half of which also has a
     vector of `new`, and `described`. Some have been removed, so there are tombstones, and
     rows of `old` are in a segment.
     """
-    with opened(folder) as versions:
+    with opened(folder, **options) as versions:
         versions.add(names(rows + 10), seed=1)
         add = AddRequest(
             "described",
@@ -137,13 +145,13 @@ def make(folder: Path, *, rows: int) -> None:
         space.compact()
         for item_id in names(rows + 10)[rows:]:
             versions.features.remove(item_id)
-    with opened(folder) as versions:
+    with opened(folder, **options) as versions:
         versions.add(names(rows // 2), seed=2)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, write_buffer_bytes: int) -> None:
     """Drop the version `old`, or continue to, and report when that is done."""
-    with opened(folder) as versions:
+    with opened(folder, write_buffer_bytes=write_buffer_bytes) as versions:
         if versions.old is not None:
             versions.drop()
         assert versions.drops.wait_idle(60)
@@ -151,4 +159,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -33,6 +33,7 @@ from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from euclidesdb_server.errors import DataFolderError, StorageError
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.item_writes import ItemWrite
+from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from euclidesdb_server.store.reader import ItemRecord
 from euclidesdb_server.store.space_table import SpaceRecord
 from euclidesdb_server.store.store import FeatureStore
@@ -69,11 +70,14 @@ def migrate(
     target: Path,
     versions: Mapping[str, ModelVersion],
     check_stop: CheckStop = never_stop,
+    *,
+    write_buffer_bytes: int = WRITE_BUFFER_BYTES,
 ) -> None:
     """Write the EuclidesDB database in `source` as a store at `target`, which does not exist.
 
     versions: the configured models, by name. EuclidesDB had one version per name, so its vectors
         are adopted by that model if their length is its feature_dim.
+    write_buffer_bytes: as `FeatureStore`'s.
 
     Raises DataFolderError if `source` is another program's, in use, or damaged, and what
     `check_stop` raises; nothing has changed then.
@@ -87,7 +91,11 @@ def migrate(
         with _lock(source), _open_copy(source, copy, check_stop) as original:
             left_out = _LeftOut()
             items = _items(original, source, check_stop)
-            count = _write_items(items, unfinished, versions, left_out)
+            # a single sync, at the end: before the rename, a crash discards all of this anyway
+            with FeatureStore(
+                unfinished, sync=False, write_buffer_bytes=write_buffer_bytes
+            ) as store:
+                count = _write_items(items, store, versions, left_out)
     except (plyvel.Error, OSError, StorageError) as error:
         raise DataFolderError(f"the EuclidesDB database in {source}: {error}") from error
     finally:
@@ -132,27 +140,25 @@ class _LeftOut:
 
 def _write_items(
     items: Iterator[pb.ItemData],
-    folder: Path,
+    store: FeatureStore,
     versions: Mapping[str, ModelVersion],
     left_out: _LeftOut,
 ) -> int:
     count = 0
-    # a single sync, at the end: before the rename, a crash discards all of this anyway
-    with FeatureStore(folder, sync=False) as store:
-        for item in items:
-            count += 1
-            embeddings = {
-                _space(store, vectors.model, len(embedding.vector), versions).number: embedding
-                for vectors in item.vectors
-                if (embedding := _embedding(item.item_id, vectors, left_out)) is not None
-            }
-            with store.labels.allocate() as (label,):
-                after = ItemRecord(
-                    metadata=item.metadata,
-                    labels=dict.fromkeys(embeddings, label),
-                    ready_made=frozenset(embeddings),
-                )
-                store.write(ItemWrite(str(item.item_id), label, None, after, embeddings))
+    for item in items:
+        count += 1
+        embeddings = {
+            _space(store, vectors.model, len(embedding.vector), versions).number: embedding
+            for vectors in item.vectors
+            if (embedding := _embedding(item.item_id, vectors, left_out)) is not None
+        }
+        with store.labels.allocate() as (label,):
+            after = ItemRecord(
+                metadata=item.metadata,
+                labels=dict.fromkeys(embeddings, label),
+                ready_made=frozenset(embeddings),
+            )
+            store.write(ItemWrite(str(item.item_id), label, None, after, embeddings))
     return count
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 
-class Meanwhile(threading.Event):
+class ActionDuringRewrite(threading.Event):
     """An event that cancels nothing: a rewrite asks for it when it has written its rows.
 
     The first who asks waits until something has been done.

@@ -1,4 +1,4 @@
-"""A search engine of another package that goes wrong in the builder process, as a test orders.
+"""A search engine of another package that fails in the builder process as a test tells it to.
 
 In the server it works: there it only loads segments and searches them.
 """
@@ -17,28 +17,28 @@ from tests.builder.bad_engines import BadEngine, BadSegment
 
 
 @dataclass(frozen=True, slots=True)
-class SteeredOptions:
-    """orders: a file with what goes wrong in builds from now on, as in `BadOptions.how`."""
+class FailingOptions:
+    """failure: a file with what goes wrong in builds from now on, as in `BadOptions.how`."""
 
-    orders: Path = Path()
+    failure: Path = Path()
     folder: ClassVar[Path] = Path()
     names: ClassVar[tuple[str, ...]] = ()
 
     @property
     def how(self) -> str:
         in_builder = sys.modules["__main__"].__package__ == "euclidesdb_server.builder"
-        return self.orders.read_text() if in_builder else ""
+        return self.failure.read_text() if in_builder else ""
 
 
-class SteeredEngine(BadEngine):
+class FailingEngine(BadEngine):
     """`ExactEngine`, but for what goes wrong."""
 
-    name: ClassVar[str] = "steered"
-    Options: Any = SteeredOptions
+    name: ClassVar[str] = "failing"
+    Options: Any = FailingOptions
 
     def __init__(self, options: Any = None) -> None:
         super().__init__()
-        self.options = options or SteeredOptions()
+        self.options = options or FailingOptions()
 
     def build(self, vectors: Matrix, *, threads: int = 1, folder: Path | None = None) -> BadSegment:
         if self.options.how == "damages a file after its report":
@@ -50,11 +50,11 @@ class SteeredEngine(BadEngine):
 
 def install(folder: Path) -> None:
     """Make a folder in which an installed package offers the engine."""
-    about = folder / "steered-1.0.dist-info"
+    about = folder / "failing-1.0.dist-info"
     about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: steered\nVersion: 1.0\n")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: failing\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
-        f"[euclidesdb.engines]\nsteered = {__name__}:{SteeredEngine.__name__}\n"
+        f"[euclidesdb.engines]\nfailing = {__name__}:{FailingEngine.__name__}\n"
     )
 
 
