@@ -40,6 +40,8 @@ MAX_NEIGHBORS: Final = 1_000_000
 
 QUICK_PRODUCTS: Final = 1 << 22
 """Of two numbers, in a search of one query: a millisecond."""
+QUICK_TOP_K: Final = 100
+"""The attributes of so many neighbors are read and sent in a millisecond or so."""
 
 NO_EMBEDDINGS: Final[Embeddings] = ()
 
@@ -101,7 +103,7 @@ class Searcher:
             if space is None:
                 return False
             products += space.rows_compared(top_k) * (space.record.feature_dim + PAIR_PRODUCTS)
-        return bool(models) and products <= QUICK_PRODUCTS
+        return bool(models) and top_k <= QUICK_TOP_K and products <= QUICK_PRODUCTS
 
     def _check(self, conditions: Conditions, queries: int) -> None:
         top_k = conditions.top_k

@@ -1,9 +1,9 @@
 """Work that waits for models without holding a thread.
 
 A use case that runs models is a coroutine: where it needs an output that is not there yet, it
-awaits a `Wait`. It knows no event loop. Whoever runs it runs one step after the other, each in any
-thread, and goes on when the future is done or the time is up: `finish` in the calling thread, a
-transport without a thread in between.
+awaits a `Wait`. It knows no event loop. Its steps run one after the other, each in any thread, and
+it goes on when the future is done or the time is up: `finish` waits in the calling thread, a
+transport without a thread.
 """
 
 from __future__ import annotations

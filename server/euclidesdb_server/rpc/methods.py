@@ -47,7 +47,7 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method. path: "/package.Service/Name". parse: raises on bytes that are no request."""
+    """One method. path: "/package.Service/Name". parse: raises on bytes that are not a request."""
 
     path: str
     parse: Callable[[bytes], Message]

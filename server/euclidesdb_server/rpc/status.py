@@ -1,4 +1,4 @@
-"""What a caller is told of an error: a status, by one table, and a stable reason.
+"""What a caller gets for an error: a status, by one table, and a stable reason.
 
 A database error becomes its status with its message, and its `reason` in the trailing metadata.
 Any other exception is a bug: the caller gets INTERNAL "internal error", our log the traceback.
