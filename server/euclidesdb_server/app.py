@@ -29,13 +29,12 @@ from euclidesdb_server.database import (
 )
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
-from euclidesdb_server.errors import ConfigError, ShuttingDown, StartupError
+from euclidesdb_server.errors import ShuttingDown, StartupError
 from euclidesdb_server.index import Compactor, ModelSpace, RecallSampler, SegmentBuilder
 from euclidesdb_server.inference import (
     EmbeddingCache,
     Model,
     ModelRegistry,
-    ProgramConf,
     configured_folders,
 )
 from euclidesdb_server.rpc.server import RpcServer
@@ -92,7 +91,6 @@ class Server:
             check_stop()
             registry = ModelRegistry(config.models, engines, check_stop)
             opened.callback(registry.close)
-            _check_threads(config, registry)
             registry.wait_until_started(stop_wanted)
             _report_problems(registry, config.models, strict=strict)
             sampler = RecallSampler(config.index.recall_interval)
@@ -229,18 +227,6 @@ def _versions(
         name: ModelVersion(folder.fingerprint, folder.conf.feature_dim)
         for name, folder in configured_folders(config, engines, check_stop).items()
     }
-
-
-def _check_threads(config: Config, registry: ModelRegistry) -> None:
-    """Raise ConfigError if batches cannot fill: a call that waits for a model holds a thread."""
-    for name, model in registry.models.items():
-        conf = model.folder.conf
-        needed = 2 * conf.max_batch_size if isinstance(conf, ProgramConf) else 0
-        if config.server.threads < needed:
-            raise ConfigError(
-                f"{config.file or 'options'}: [server] threads = {config.server.threads} should be "
-                f"at least {needed}, twice the max_batch_size of model {name!r}"
-            )
 
 
 def _report_problems(registry: ModelRegistry, config: ModelsConfig, *, strict: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,13 +15,15 @@ from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import (
     AddRequest,
     AddVectorsRequest,
+    Call,
     Conditions,
     FindRequest,
     ModelVector,
     NoCaller,
 )
-from euclidesdb_server.database.results import Item, Neighbor, StoredEmbedding
+from euclidesdb_server.database.results import Item, ModelAnswer, Neighbor, StoredEmbedding
 from euclidesdb_server.database.serving import Serving
+from euclidesdb_server.database.steps import finish
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import DatabaseError
@@ -48,6 +50,30 @@ def no_models(folder: Path) -> ModelRegistry:
     """A registry that runs nothing: enough for ready-made vectors."""
     folder.mkdir(exist_ok=True)
     return ModelRegistry(ModelsConfig(dir_path=folder))
+
+
+class InOneThread:
+    """A FeatureDatabase whose calls wait for models in the thread of their caller."""
+
+    def __init__(self, features: FeatureDatabase) -> None:
+        self.add_vectors = features.add_vectors
+        self.get = features.get
+        self.remove = features.remove
+        self.lock_items = features.lock_items
+        self.list_models = features.list_models
+        self.compact = features.compact
+        self._features = features
+
+    def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
+        return finish(self._features.add(request, call))
+
+    def add_many(
+        self, requests: Sequence[AddRequest | DatabaseError], call: Call
+    ) -> list[tuple[StoredEmbedding, ...] | DatabaseError]:
+        return finish(self._features.add_many(requests, call))
+
+    def find_similar(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
+        return finish(self._features.find_similar(request, call))
 
 
 class Database:
@@ -95,14 +121,16 @@ class Database:
         names = {**models.models, **self.spaces}
         servings = [Serving(name, models.models.get(name), self.spaces.get(name)) for name in names]
         self.models = ModelTable(servings, models.broken)
-        self.features = FeatureDatabase(
-            self.store,
-            self.models,
-            Embedder(self.models, cache),
-            self.compactor,
-            max_top_k=max_top_k,
-            max_comparisons=max_comparisons,
-            keep_payloads=keep_payloads,
+        self.features = InOneThread(
+            FeatureDatabase(
+                self.store,
+                self.models,
+                Embedder(self.models, cache),
+                self.compactor,
+                max_top_k=max_top_k,
+                max_comparisons=max_comparisons,
+                keep_payloads=keep_payloads,
+            )
         )
 
     @staticmethod

@@ -25,6 +25,7 @@ from euclidesdb_server.database import (
     superseded_serving,
 )
 from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, ModelVector
+from euclidesdb_server.database.steps import finish
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.index import Compactor, ModelSpace
 from euclidesdb_server.store import FeatureStore
@@ -140,7 +141,7 @@ def make(folder: Path, *, rows: int, **options: Any) -> None:
             attributes_json='{"a":1}',
             metadata=b"m",
         )
-        versions.features.add(add, CALL)
+        finish(versions.features.add(add, CALL))
         (space,) = versions.models.spaces()
         space.compact()
         for item_id in names(rows + 10)[rows:]:

@@ -33,8 +33,14 @@ class ServerConfig:
     """Whether `Shutdown` may stop the server or refresh the index; None: it may always refresh, and
     stop only on a loopback address."""
     threads: Annotated[int, Ge(2)] = 80
-    """The number of calls served concurrently; a waiting call occupies a thread."""
+    """The number of calls served concurrently. Those that wait for a model need no thread."""
+    max_calls: Annotated[int, Ge(1)] = 10_000
+    """The number of calls that may be served or wait at a time."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB
+    max_bytes_in_flight: Annotated[int, Ge(1024)] = 512 * MIB
+    """The size of all requests being served at a time."""
+    message_timeout: Annotated[float, Gt(0)] = 30.0
+    """Seconds that a call has to send its message."""
     max_top_k: Annotated[int, Ge(1)] = 1000
     max_comparisons: Annotated[int, Ge(1)] = 1_000_000_000_000
     """The most comparisons of a query with a row in one search call."""

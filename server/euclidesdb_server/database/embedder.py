@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.database.serving import Serving
+from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import DatabaseError, DeadlineExceeded, Overloaded
 from euclidesdb_server.inference import EmbeddingCache, Model
 from euclidesdb_server.values.embedding import Embedding
@@ -42,7 +43,7 @@ class Embedder:
         self._models = models
         self._cache = cache
 
-    def embed_many(
+    async def embed_many(
         self, tasks: Sequence[EmbedTask], call: Call
     ) -> list[Embeddings | DatabaseError]:
         """Run each task; its outcome has an embedding for each of its servings, in their order.
@@ -56,14 +57,14 @@ class Embedder:
         try:
             for task in tasks:
                 if len(pending) == MAX_PENDING:
-                    outcomes.append(pending.popleft().outcome(call))
+                    outcomes.append(await pending.popleft().outcome(call))
                 begun = self._begin(task, call)
                 while isinstance(begun.error, Overloaded) and pending:
                     # The queue may be full of this very call: it moves on as items complete.
-                    outcomes.append(pending.popleft().outcome(call))
+                    outcomes.append(await pending.popleft().outcome(call))
                     begun = self._begin(task, call)
                 pending.append(begun)
-            outcomes += [each.outcome(call) for each in pending]
+            outcomes += [await each.outcome(call) for each in pending]
         finally:
             for each in pending:
                 each.cancel()
@@ -105,14 +106,16 @@ class _Pending:
         self.futures: dict[str, Future[Embedding]] = {}
         self.error: DatabaseError | None = None
 
-    def outcome(self, call: Call) -> Embeddings | DatabaseError:
+    async def outcome(self, call: Call) -> Embeddings | DatabaseError:
         """Wait for all the models; the first error if one fails."""
         if self.error is not None:
             return self.error
         try:
-            return tuple(
-                future.result(timeout=call.time_remaining()) for future in self.futures.values()
-            )
+            made = []
+            for future in self.futures.values():
+                await Wait(future, call.time_remaining())
+                made.append(future.result(timeout=0))
+            return tuple(made)
         except (TimeoutError, CancelledError):
             return DeadlineExceeded(f"{', '.join(self.futures)} did not embed the item in time")
         except DatabaseError as error:

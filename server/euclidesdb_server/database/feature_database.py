@@ -1,7 +1,8 @@
 """FeatureDatabase: the use cases, each a method.
 
 Calls may come from any number of threads; writes of one item happen one after the other. Nothing
-is written, and nothing changes, for an item that is refused.
+is written, and nothing changes, for an item that is refused. What waits for models is a coroutine
+(`steps`).
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class FeatureDatabase:
         self._writer = Writer(store, models, compactor, keep_payloads=keep_payloads)
         compactor.recover_with(self._writer.recover)
 
-    def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
+    async def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
         """Embed and store an item. When this returns, it is on disk and in the next search.
 
         Replaces the vectors of the models named, and leaves what does not change: the same vector,
@@ -102,12 +103,12 @@ class FeatureDatabase:
         ModelUnavailable, ModelFailed, Overloaded, DeadlineExceeded or StorageError; then nothing
         was written.
         """
-        (outcome,) = self.add_many([request], call)
+        (outcome,) = await self.add_many([request], call)
         if isinstance(outcome, DatabaseError):
             raise outcome
         return outcome
 
-    def add_many(
+    async def add_many(
         self, requests: Sequence[AddRequest | DatabaseError], call: Call
     ) -> list[tuple[StoredEmbedding, ...] | DatabaseError]:
         """Add items in order, as `add` would; an error in place of a request is its outcome."""
@@ -118,7 +119,7 @@ class FeatureDatabase:
             for name in (*request.models, *request.vectors)
         }
         with self._models.lease(names) as leased:
-            items = self._embedded(requests, leased, call)
+            items = await self._embedded(requests, leased, call)
         errors = self._writer.write(items)
         return [
             item if isinstance(item, DatabaseError) else error or _stored_embeddings(item)
@@ -175,7 +176,7 @@ class FeatureDatabase:
         """As `Writer.lock_items`."""
         return self._writer.lock_items(ids)
 
-    def find_similar(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
+    async def find_similar(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
         """The items nearest to each query in the space of each model, in the order of the models.
 
         If the request names no models, they are chosen: for raw items all that are ready and take
@@ -184,7 +185,16 @@ class FeatureDatabase:
         A query may fail alone: its outcome is the error. Raises InvalidRequest, UnknownModel,
         UnknownItem, ModelUnavailable or DeadlineExceeded if no query can be answered.
         """
-        return self._searcher.find(request, call)
+        return await self._searcher.find(request, call)
+
+    @property
+    def reads_go_well(self) -> bool:
+        """Whether a read of the store need not wait for it to be opened again."""
+        return self._store.failure is None
+
+    def searches_quickly(self, models: Sequence[str], top_k: int) -> bool:
+        """Whether a search of these models for one vector or id takes a millisecond or so."""
+        return self.reads_go_well and self._searcher.is_quick(models, top_k)
 
     def list_models(self) -> tuple[ModelStatus, ...]:
         """Models served, folders that cannot be served, and spaces without a model, by name."""
@@ -195,7 +205,7 @@ class FeatureDatabase:
         for space in self._models.spaces():
             self._compactor.request(space)
 
-    def _embedded(
+    async def _embedded(
         self,
         requests: Sequence[AddRequest | DatabaseError],
         leased: Leased,
@@ -206,7 +216,7 @@ class FeatureDatabase:
         tasks = [
             add.task for add in prepared if isinstance(add, _PreparedAdd) and add.task is not None
         ]
-        outputs = iter(self._embedder.embed_many(tasks, call))
+        outputs = iter(await self._embedder.embed_many(tasks, call))
         return [
             add.embedded(() if add.task is None else next(outputs))
             if isinstance(add, _PreparedAdd)

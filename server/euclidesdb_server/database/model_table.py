@@ -136,6 +136,11 @@ class ModelTable:
         chosen = [each for each, number in searchable if number in numbers]
         return chosen or [each for each, _ in searchable]
 
+    def open_space(self, name: str) -> ModelSpace | None:
+        """The space that a name refers to, if it is open."""
+        serving = self._state.servings.get(name)
+        return None if serving is None else serving.space
+
     def models(self) -> dict[str, Model]:
         """The models that are served now, by name."""
         return {each.name: each.model for each in self._servings() if each.model is not None}

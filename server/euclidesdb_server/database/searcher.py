@@ -25,7 +25,7 @@ from euclidesdb_server.database.requests import (
     Query,
 )
 from euclidesdb_server.database.results import ModelAnswer
-from euclidesdb_server.database.search_work import SearchWork
+from euclidesdb_server.database.search_work import PAIR_PRODUCTS, SearchWork
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.space_search import SpaceQueries, SpaceSearch, rows_wanted
 from euclidesdb_server.database.validation import check_id, check_vector, check_vectors
@@ -37,6 +37,11 @@ from euclidesdb_server.values.payload import Payload
 
 MAX_NEIGHBORS: Final = 1_000_000
 """In the answers to one call, for each model: they are held in memory."""
+
+QUICK_PRODUCTS: Final = 1 << 22
+"""Of two numbers, in a search of one query: a millisecond."""
+QUICK_TOP_K: Final = 100
+"""The attributes of so many neighbors are read and sent in a millisecond or so."""
 
 NO_EMBEDDINGS: Final[Embeddings] = ()
 
@@ -59,7 +64,7 @@ class Searcher:
         self._max_top_k = max_top_k
         self._max_comparisons = max_comparisons
 
-    def find(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
+    async def find(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
         """An answer for each model; see `FeatureDatabase.find_similar`."""
         self._check(request.conditions, len(request.queries))
         work = SearchWork(call, self._max_comparisons)
@@ -78,7 +83,7 @@ class Searcher:
                 if chosen:  # one of them may have been unloaded since
                     servings = [each for each in servings if each.model is not None] or servings
                 _count_work(servings, request, work)  # raises before any model runs
-                embedded = self._embedded(tasks, servings, call)
+                embedded = await self._embedded(tasks, servings, call)
         else:
             servings = chosen or [self._models.resolve(name) for name in names]
             _count_work(servings, request, work)
@@ -89,6 +94,16 @@ class Searcher:
             )
             for place, serving in enumerate(servings)
         )
+
+    def is_quick(self, models: Sequence[str], top_k: int) -> bool:
+        """Whether one query without a model to run is answered in a millisecond or so."""
+        products = 0
+        for name in models:
+            space = self._models.open_space(name)
+            if space is None:
+                return False
+            products += space.rows_compared(top_k) * (space.record.feature_dim + PAIR_PRODUCTS)
+        return bool(models) and top_k <= QUICK_TOP_K and products <= QUICK_PRODUCTS
 
     def _check(self, conditions: Conditions, queries: int) -> None:
         top_k = conditions.top_k
@@ -147,12 +162,12 @@ class Searcher:
             vectors = np.delete(vectors, [*errors], axis=0)
         return SpaceQueries(len(queries), vectors, errors)
 
-    def _embedded(
+    async def _embedded(
         self, queries: Sequence[Query | DatabaseError], servings: Sequence[Serving], call: Call
     ) -> list[Embeddings | DatabaseError]:
         """The outputs of the models for each query that is a payload."""
         tasks = [EmbedTask(query, servings) for query in queries if isinstance(query, Payload)]
-        outputs = iter(self._embedder.embed_many(tasks, call))
+        outputs = iter(await self._embedder.embed_many(tasks, call))
         return [next(outputs) if isinstance(query, Payload) else NO_EMBEDDINGS for query in queries]
 
     def _queries(

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
-
-import grpc
+from typing import Any, Final
 
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
-from euclidesdb_protos.legacy import euclidesproto_pb2_grpc
 from euclidesdb_server.database import FeatureDatabase
-from euclidesdb_server.database.requests import AddRequest, Conditions, FindRequest
+from euclidesdb_server.database.requests import AddRequest, Call, Conditions, FindRequest
 from euclidesdb_server.database.results import ModelAnswer, StoredEmbedding
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
-from euclidesdb_server.rpc.call import GrpcCall
 from euclidesdb_server.values.metric import MetricKind
 from euclidesdb_server.values.payload import Payload
 
@@ -28,8 +24,8 @@ REFRESH: Final = 1
 """Values of ShutdownRequest.shutdown_type. EuclidesDB's clients depend on them."""
 
 
-class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
-    """Translates between messages and the database; `ErrorInterceptor` handles the errors.
+class SimilarService:
+    """Translates between messages and the database.
 
     stop: begins a graceful stop of the server and returns at once. may_stop, may_refresh: what
     `Shutdown` may do.
@@ -48,8 +44,14 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
         self._may_stop = may_stop
         self._may_refresh = may_refresh
 
-    def AddImage(  # noqa: N802
-        self, request: pb.AddImageRequest, context: grpc.ServicerContext
+    def is_quick(self, request: Any) -> bool:
+        """As `Service.is_quick`."""
+        return isinstance(request, pb.FindSimilarImageByIdRequest) and (
+            self._database.searches_quickly(request.models, request.top_k)
+        )
+
+    async def AddImage(  # noqa: N802
+        self, request: pb.AddImageRequest, call: Call
     ) -> pb.AddImageReply:
         """See the proto."""
         add = AddRequest(
@@ -58,11 +60,11 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
             models=tuple(request.models),
             metadata=request.image_metadata,
         )
-        written = self._database.add(add, GrpcCall(context))
+        written = await self._database.add(add, call)
         return pb.AddImageReply(vectors=[_vectors_message(embedding) for embedding in written])
 
-    def FindSimilarImage(  # noqa: N802
-        self, request: pb.FindSimilarImageRequest, context: grpc.ServicerContext
+    async def FindSimilarImage(  # noqa: N802
+        self, request: pb.FindSimilarImageRequest, call: Call
     ) -> pb.FindSimilarImageReply:
         """See the proto."""
         find = FindRequest(
@@ -70,10 +72,10 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
             tuple(request.models),
             Conditions(request.top_k, int32_ids=True),
         )
-        return self._find(find, context)
+        return await self._find(find, call)
 
-    def FindSimilarImageById(  # noqa: N802
-        self, request: pb.FindSimilarImageByIdRequest, context: grpc.ServicerContext
+    async def FindSimilarImageById(  # noqa: N802
+        self, request: pb.FindSimilarImageByIdRequest, call: Call
     ) -> pb.FindSimilarImageReply:
         """See the proto."""
         find = FindRequest(
@@ -81,12 +83,12 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
             tuple(request.models),
             Conditions(request.top_k, include_self=True, int32_ids=True),
         )
-        return self._find(find, context)
+        return await self._find(find, call)
 
     def RemoveImage(  # noqa: N802
         self,
         request: pb.RemoveImageRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
     ) -> pb.RemoveImageReply:
         """See the proto."""
         self._database.remove(str(request.image_id))
@@ -95,7 +97,7 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
     def Shutdown(  # noqa: N802
         self,
         request: pb.ShutdownRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
     ) -> pb.ShutdownReply:
         """See the proto."""
         allowed = {STOP: self._may_stop, REFRESH: self._may_refresh}
@@ -115,8 +117,8 @@ class SimilarService(euclidesproto_pb2_grpc.SimilarServicer):
             self._database.compact()
         return pb.ShutdownReply(shutdown=True)
 
-    def _find(self, find: FindRequest, context: grpc.ServicerContext) -> pb.FindSimilarImageReply:
-        answers = self._database.find_similar(find, GrpcCall(context))
+    async def _find(self, find: FindRequest, call: Call) -> pb.FindSimilarImageReply:
+        answers = await self._database.find_similar(find, call)
         return pb.FindSimilarImageReply(results=[_results_message(answer) for answer in answers])
 
 

@@ -1,35 +1,46 @@
-"""RpcServer: the gRPC server of one database, with both services on one port."""
+"""RpcServer: the gRPC server of one database, with both services on one port.
+
+It runs on one event loop. A call is admitted when its message is there; until then it costs some
+kilobytes, and no thread.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeAlias
 
 import grpc
+import grpc.aio
 
-from euclidesdb_protos.legacy import euclidesproto_pb2_grpc
-from euclidesdb_protos.v1 import database_pb2_grpc
+from euclidesdb_protos.legacy import euclidesproto_pb2
+from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ModelLifecycle
-from euclidesdb_server.errors import ConfigError
-from euclidesdb_server.rpc.interceptor import ErrorInterceptor
+from euclidesdb_server.errors import ConfigError, DatabaseError, DeadlineExceeded, InvalidRequest
+from euclidesdb_server.rpc.answering import Answerer
+from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.legacy import SimilarService
+from euclidesdb_server.rpc.methods import Method, methods_of
+from euclidesdb_server.rpc.status import Failure
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
 
-WAITING_PER_THREAD: Final = 16
-"""Calls that may wait for a thread; one more gets RESOURCE_EXHAUSTED at once."""
+PING_INTERVAL_MS: Final = 5000
+"""A client may ping that often, with or without calls."""
+KEEPALIVE_MS: Final = 60_000
+KEEPALIVE_TIMEOUT_MS: Final = 20_000
+"""A connection on which nothing arrives is pinged; without an answer, its calls are over."""
 
 log = logging.getLogger(__name__)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class RpcServer:
     """Serves from construction until `close`.
-
-    The synchronous server with a pool of threads: LevelDB, faiss and waiting for a model all
-    block and release the GIL.
 
     address: what it listens on; with the actual port if the configuration says port 0.
     """
@@ -42,19 +53,6 @@ class RpcServer:
         stop: Callable[[], None],
     ) -> None:
         """Start listening. stop: called by a permitted `Shutdown` call. Raises ConfigError."""
-        self._grace = config.shutdown_grace
-        self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="call")
-        self._server = grpc.server(
-            self._threads,
-            interceptors=[ErrorInterceptor()],
-            maximum_concurrent_rpcs=WAITING_PER_THREAD * config.threads,
-            options=[
-                ("grpc.max_receive_message_length", config.max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                # otherwise two servers could share a port, and its calls
-                ("grpc.so_reuseport", 0),
-            ],
-        )
         local = is_loopback(config.address)
         permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
         legacy = SimilarService(
@@ -66,18 +64,81 @@ class RpcServer:
         v1 = FeatureDatabaseService(
             database, models, may_change_models=local if changes is None else changes
         )
-        # the generated code has no types
-        euclidesproto_pb2_grpc.add_SimilarServicer_to_server(legacy, self._server)  # type: ignore[no-untyped-call]
-        database_pb2_grpc.add_FeatureDatabaseServicer_to_server(v1, self._server)  # type: ignore[no-untyped-call]
-        self.address = self._bind(config.address)
-        self._server.start()
+        self._listener = Listener(
+            [
+                *methods_of(euclidesproto_pb2.DESCRIPTOR.services_by_name["Similar"], legacy),
+                *methods_of(database_pb2.DESCRIPTOR.services_by_name["FeatureDatabase"], v1),
+            ],
+            config,
+        )
+        self.address = self._listener.address
 
     def close(self) -> None:
         """Refuse new calls with UNAVAILABLE; running ones get `shutdown_grace` s to finish."""
+        self._listener.close()
+
+
+class Listener:
+    """A gRPC server of some methods; as `RpcServer`."""
+
+    def __init__(self, methods: Iterable[Method], config: ServerConfig) -> None:
+        """Start listening. Raises ConfigError."""
+        self._grace = config.shutdown_grace
+        self._message_timeout = config.message_timeout
+        self._answerer = Answerer(config)
+        self.address = run(self._start(methods, config))
+
+    def close(self) -> None:
+        """As `RpcServer.close`."""
         log.info("stopping: running calls have %g s to finish", self._grace)
-        self._server.stop(self._grace).wait()
-        # without waiting: a call past its grace may wait for a model, which is closed later
-        self._threads.shutdown(wait=False)
+        run(self._server.stop(self._grace))
+        self._answerer.close()
+
+    async def _start(self, methods: Iterable[Method], config: ServerConfig) -> str:
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", config.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                # otherwise two servers could share a port, and its calls
+                ("grpc.so_reuseport", 0),
+                ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MS),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+            ]
+        )
+        self._server.add_generic_rpc_handlers((_Handlers(methods, self._serve),))
+        address = self._bind(config.address)
+        await self._server.start()
+        return address
+
+    async def _serve(self, method: Method, context: Context) -> bytes:
+        call = RpcCall(context.time_remaining())
+        try:
+            data = await self._message(context)
+            return await self._answerer.answer(method, data, call)
+        except DatabaseError as error:
+            failure = Failure.of(error)
+        except Exception:  # the outermost frame of our code in this call
+            log.exception("a call to %s failed", method.path)
+            failure = Failure.internal()
+        finally:
+            call.end()
+        await context.abort(failure.code, failure.details, failure.trailing_metadata)
+        raise AssertionError("abort raises")
+
+    async def _message(self, context: Context) -> bytes:
+        try:
+            async with asyncio.timeout(self._message_timeout):
+                data = await context.read()
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                "the call sent no message within [server] message_timeout = "
+                f"{self._message_timeout:g} s"
+            ) from error
+        if not isinstance(data, bytes):
+            raise InvalidRequest("the call ended without a message")
+        return data
 
     def _bind(self, address: str) -> str:
         port_text = address.rpartition(":")[2]
@@ -94,6 +155,37 @@ class RpcServer:
         if address.startswith("unix:"):
             return address
         return f"{address.rpartition(':')[0]}:{port}"
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Hands the bytes of each call to `serve`.
+
+    On the wire a unary call looks like one with a stream of one message. As such gRPC hands it over
+    before its message is there, and how long to wait for that is for us to say.
+    """
+
+    def __init__(
+        self,
+        methods: Iterable[Method],
+        serve: Callable[[Method, Context], Awaitable[bytes]],
+    ) -> None:
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            method.path: grpc.stream_unary_rpc_method_handler(_handler(serve, method))
+            for method in methods
+        }
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler of a call; None if there is none of that name."""
+        return self._handlers.get(details.method)
+
+
+def _handler(
+    serve: Callable[[Method, Context], Awaitable[bytes]], method: Method
+) -> Callable[[object, Context], Awaitable[bytes]]:
+    async def handle(_: object, context: Context) -> bytes:
+        return await serve(method, context)
+
+    return handle
 
 
 def is_loopback(address: str) -> bool:

@@ -1,11 +1,18 @@
-"""The single table that maps errors to gRPC statuses, looked up by class ancestry."""
+"""What a caller gets for an error: a status, by one table, and a stable reason.
+
+A database error becomes its status with its message, and its `reason` in the trailing metadata.
+Any other exception is a bug: the caller gets INTERNAL "internal error", our log the traceback.
+"""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
 
+from euclidesdb_protos.v1.wire import REASON_KEY
 from euclidesdb_server.errors import (
     CorruptRecord,
     DatabaseError,
@@ -13,6 +20,7 @@ from euclidesdb_server.errors import (
     DiskFull,
     InvalidRequest,
     ModelRejected,
+    ModelUnavailable,
     NotAllowed,
     NotFound,
     Overloaded,
@@ -20,6 +28,10 @@ from euclidesdb_server.errors import (
     VersionMismatch,
 )
 
+log = logging.getLogger(__name__)
+
+DO_NOT_RETRY: Final = ("grpc-retry-pushback-ms", "-1")
+"""Tells a client's retry policy not to retry: a quarantined model stays so for now."""
 MAX_MESSAGE_BYTES: Final = 2000
 """Of UTF-8, each up to three bytes on the wire: status details travel in a header, and gRPC drops
 all headers of a reply, the status included, if they exceed 8 KiB."""
@@ -47,3 +59,26 @@ def details_of(error: DatabaseError) -> str:
 def status_of(error: DatabaseError) -> grpc.StatusCode:
     """The status of the nearest ancestor of the error's class in the table."""
     return next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a call ends that fails."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, error: DatabaseError) -> Failure:
+        """That of a database error; logged if something is wrong with the server or its data."""
+        code = status_of(error)
+        if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS):
+            log.error("%s: %s", error.reason, error)
+        final = (DO_NOT_RETRY,) if isinstance(error, ModelUnavailable) else ()
+        return cls(code, details_of(error), ((REASON_KEY, error.reason), *final))
+
+    @classmethod
+    def internal(cls) -> Failure:
+        """That of any other exception."""
+        return cls(grpc.StatusCode.INTERNAL, "internal error")

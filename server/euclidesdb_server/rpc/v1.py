@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import grpc
+from typing import Any
 
 from euclidesdb_protos.v1 import database_pb2 as pb
-from euclidesdb_protos.v1 import database_pb2_grpc
 from euclidesdb_server.database import FeatureDatabase, ModelLifecycle
+from euclidesdb_server.database.requests import Call
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
-from euclidesdb_server.rpc.call import GrpcCall
 
 
-class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
-    """Translates between messages and the database; `ErrorInterceptor` handles the errors.
+class FeatureDatabaseService:
+    """Translates between messages and the database.
 
     may_change_models: whether calls may load, unload and drop models.
     """
@@ -26,28 +25,40 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
         self._models = models
         self._may_change_models = may_change_models
 
-    def AddItem(self, request: pb.AddItemRequest, context: grpc.ServicerContext) -> pb.AddItemReply:  # noqa: N802
+    def is_quick(self, request: Any) -> bool:
+        """As `Service.is_quick`."""
+        match request:
+            case pb.GetItemRequest():
+                return not request.include_payload and self._database.reads_go_well
+            case pb.FindSimilarRequest():
+                return request.query.WhichOneof("kind") in ("id", "vector") and (
+                    self._database.searches_quickly(request.models, request.top_k)
+                )
+            case _:
+                return False
+
+    async def AddItem(self, request: pb.AddItemRequest, call: Call) -> pb.AddItemReply:  # noqa: N802
         """See the proto."""
-        written = self._database.add(requests.add_request(request), GrpcCall(context))
+        written = await self._database.add(requests.add_request(request), call)
         return replies.add_item_reply(request, written)
 
-    def AddItems(  # noqa: N802
-        self, request: pb.AddItemsRequest, context: grpc.ServicerContext
+    async def AddItems(  # noqa: N802
+        self, request: pb.AddItemsRequest, call: Call
     ) -> pb.AddItemsReply:
         """See the proto."""
-        outcomes = self._database.add_many(requests.add_requests(request), GrpcCall(context))
+        outcomes = await self._database.add_many(requests.add_requests(request), call)
         return replies.add_items_reply(request, outcomes)
 
     def AddVectors(  # noqa: N802
         self,
         request: pb.AddVectorsRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
     ) -> pb.AddVectorsReply:
         """See the proto."""
         outcomes = self._database.add_vectors(requests.add_vectors_request(request))
         return replies.add_vectors_reply(outcomes)
 
-    def GetItem(self, request: pb.GetItemRequest, context: grpc.ServicerContext) -> pb.GetItemReply:  # noqa: ARG002, N802
+    def GetItem(self, request: pb.GetItemRequest, call: Call) -> pb.GetItemReply:  # noqa: ARG002, N802
         """See the proto."""
         item = self._database.get(
             request.id,
@@ -59,50 +70,50 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
     def RemoveItem(  # noqa: N802
         self,
         request: pb.RemoveItemRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
     ) -> pb.RemoveItemReply:
         """See the proto."""
         self._database.remove(request.id)
         return pb.RemoveItemReply()
 
-    def FindSimilar(  # noqa: N802
-        self, request: pb.FindSimilarRequest, context: grpc.ServicerContext
+    async def FindSimilar(  # noqa: N802
+        self, request: pb.FindSimilarRequest, call: Call
     ) -> pb.FindSimilarReply:
         """See the proto."""
         find = requests.find_request(request)
-        return replies.find_reply(self._database.find_similar(find, GrpcCall(context)))
+        return replies.find_reply(await self._database.find_similar(find, call))
 
-    def FindSimilarBatch(  # noqa: N802
-        self, request: pb.FindSimilarBatchRequest, context: grpc.ServicerContext
+    async def FindSimilarBatch(  # noqa: N802
+        self, request: pb.FindSimilarBatchRequest, call: Call
     ) -> pb.FindSimilarBatchReply:
         """See the proto."""
         find = requests.batch_find_request(request)
-        return replies.batch_find_reply(self._database.find_similar(find, GrpcCall(context)))
+        return replies.batch_find_reply(await self._database.find_similar(find, call))
 
     def ListModels(  # noqa: N802
         self,
         request: pb.ListModelsRequest,  # noqa: ARG002
-        context: grpc.ServicerContext,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
     ) -> pb.ListModelsReply:
         """See the proto."""
         statuses = self._database.list_models()
         return pb.ListModelsReply(models=[replies.model_message(status) for status in statuses])
 
     def LoadModel(  # noqa: N802
-        self, request: pb.LoadModelRequest, context: grpc.ServicerContext
+        self, request: pb.LoadModelRequest, call: Call
     ) -> pb.LoadModelReply:
         """See the proto."""
         self._check_model_changes()
         if bool(request.folder) == bool(request.name):
             raise InvalidRequest("set either folder, to load it, or name, to reload that model")
         load = self._models.load if request.folder else self._models.reload
-        status = load(request.folder or request.name, GrpcCall(context))
+        status = load(request.folder or request.name, call)
         return pb.LoadModelReply(model=replies.model_message(status))
 
     def UnloadModel(  # noqa: N802
         self,
         request: pb.UnloadModelRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
     ) -> pb.UnloadModelReply:
         """See the proto."""
         self._check_model_changes()
@@ -112,7 +123,7 @@ class FeatureDatabaseService(database_pb2_grpc.FeatureDatabaseServicer):
     def DropModelVersion(  # noqa: N802
         self,
         request: pb.DropModelVersionRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
     ) -> pb.DropModelVersionReply:
         """See the proto."""
         self._check_model_changes()

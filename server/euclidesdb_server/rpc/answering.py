@@ -1,0 +1,170 @@
+"""Answerer: from the bytes of a request to the bytes of its reply, whatever the transport.
+
+A quick call is answered on the event loop. Others run in threads, a pool for each lane; while one
+waits for a model it holds no thread, so thousands of them can wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
+
+from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.database.steps import Steps, Wait, finish
+from euclidesdb_server.errors import InvalidRequest, Overloaded, ShuttingDown
+from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.methods import Lane, Method
+
+QUICK_BYTES: Final = 64 << 10
+"""A longer request is parsed in a thread."""
+CONTROL_THREADS: Final = 4
+CHANGE_THREADS: Final = 2
+
+T = TypeVar("T")
+
+
+class Answerer:
+    """Answers calls. For one event loop; `close` may be called from any thread."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._max_calls = config.max_calls
+        self._max_bytes = config.max_bytes_in_flight
+        self._calls = self._bytes = 0
+        threads = {
+            Lane.CALLS: config.threads,
+            Lane.CONTROL: CONTROL_THREADS,
+            Lane.CHANGES: CHANGE_THREADS,
+        }
+        self._pools = {
+            lane: ThreadPoolExecutor(count, thread_name_prefix=lane.value)
+            for lane, count in threads.items()
+        }
+
+    async def answer(self, method: Method, data: bytes, call: RpcCall) -> bytes:
+        """The reply to a request. Raises DatabaseError, and what else a handler raises.
+
+        If it is cancelled, a step that has begun is finished in its thread.
+        """
+        if method.lane is not Lane.CALLS:  # always admitted
+            return await self._in_threads(method, data, call)
+        with self._admitted(len(data)):
+            if len(data) <= QUICK_BYTES and method.is_quick(request := parsed(method, data)):
+                return serialized(method.handle(request, call))
+            return await self._in_threads(method, data, call)
+
+    def close(self) -> None:
+        """Start nothing more. Returns at once: a call past its grace may wait for a model."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=False)
+
+    @contextmanager
+    def _admitted(self, size: int) -> Iterator[None]:
+        """While the block runs, a request of `size` bytes counts. Raises Overloaded."""
+        if self._calls >= self._max_calls:
+            raise Overloaded(
+                f"{self._calls:,} calls are being answered: [server] max_calls permits no more"
+            )
+        if self._bytes and self._bytes + size > self._max_bytes:
+            raise Overloaded(
+                f"requests of {self._bytes:,} bytes are being answered, and one of {size:,} more "
+                f"would exceed [server] max_bytes_in_flight = {self._max_bytes:,}"
+            )
+        self._calls += 1
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            self._bytes -= size
+
+    async def _in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
+        pool = self._pools[method.lane]
+        answer = _Answer(method, data, call)
+        try:
+            while not isinstance(outcome := await _submit(pool, answer.step), bytes):
+                await _until(outcome)
+            return outcome
+        finally:
+            if not answer.ended:
+                try:
+                    pool.submit(answer.close)
+                except RuntimeError:  # it is shut down
+                    answer.close()
+
+
+class _Answer:
+    """A call that is answered step by step, one at a time, in any thread."""
+
+    def __init__(self, method: Method, data: bytes, call: RpcCall) -> None:
+        self.ended = False
+        self._method = method
+        self._data = data
+        self._call = call
+        self._lock = threading.Lock()
+        self._steps: Steps[Message] | None = None
+
+    def step(self) -> bytes | Wait:
+        """Go on, up to the reply or to what must be waited for."""
+        with self._lock:
+            try:
+                if self._steps is None:
+                    reply = self._method.handle(parsed(self._method, self._data), self._call)
+                    if isinstance(reply, Message):
+                        self.ended = True
+                        return reply.SerializeToString()
+                    self._steps = reply
+                waits: Wait = self._steps.send(None)
+            except StopIteration as end:
+                self.ended = True
+                message: Message = end.value
+                return message.SerializeToString()
+            except BaseException:
+                self.ended = True
+                raise
+            return waits
+
+    def close(self) -> None:
+        """Give up; waits for the step that runs."""
+        with self._lock:
+            if self._steps is not None:
+                self._steps.close()
+
+
+def parsed(method: Method, data: bytes) -> Message:
+    """The message in `data`. Raises InvalidRequest."""
+    try:
+        return method.parse(data)
+    except Exception as error:  # DecodeError or anything else: the bytes come from outside
+        raise InvalidRequest(f"the request cannot be parsed: {error}") from error
+
+
+def serialized(reply: Message | Steps[Message]) -> bytes:
+    """The bytes of a reply; steps are run to their end."""
+    message = reply if isinstance(reply, Message) else finish(reply)
+    return message.SerializeToString()
+
+
+async def _submit(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    try:
+        future = pool.submit(work)
+    except RuntimeError as error:
+        raise ShuttingDown("the server is stopping") from error
+    return await asyncio.wrap_future(future)
+
+
+async def _until(wait: Wait) -> None:
+    """Wait without a thread; returns, whatever became of the future."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    wait.future.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
+    try:
+        async with asyncio.timeout(wait.timeout):
+            await done.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,27 @@
+"""The event loop of this process, which runs in a thread of its own.
+
+There is one, however many servers there are: gRPC wakes a loop by way of one socket per process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@functools.cache
+def event_loop() -> asyncio.AbstractEventLoop:
+    """The loop; it is started when it is first asked for, and runs as long as the process."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="event-loop", daemon=True).start()
+    return loop
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run work on the loop, from another thread, and wait for its result."""
+    return asyncio.run_coroutine_threadsafe(work, event_loop()).result()

@@ -1,0 +1,68 @@
+"""The methods of a service, as any transport serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Protocol, TypeAlias
+
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from euclidesdb_server.database.requests import Call
+from euclidesdb_server.database.steps import Steps
+
+Handler: TypeAlias = Callable[[Any, Call], "Message | Steps[Message]"]
+"""Takes a request and the call; returns the reply, or the steps to it if it may wait for a model.
+Raises DatabaseError."""
+
+
+class Lane(Enum):
+    """The threads that a method runs in, so that no kind of call keeps another from them."""
+
+    CALLS = "call"
+    CONTROL = "control"
+    """Quick ones, by which an operator sees and stops a server that is overloaded."""
+    CHANGES = "change"
+    """Changes of models, one after the other, which may take minutes."""
+
+
+LANES: Final = {
+    "ListModels": Lane.CONTROL,
+    "Shutdown": Lane.CONTROL,
+    "LoadModel": Lane.CHANGES,
+    "UnloadModel": Lane.CHANGES,
+    "DropModelVersion": Lane.CHANGES,
+}
+
+
+class Service(Protocol):
+    """Has a handler for each method of its descriptor, under the method's name."""
+
+    def is_quick(self, request: Any) -> bool:
+        """Whether a request is answered without waiting and in a millisecond or so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method. path: "/package.Service/Name". parse: raises on bytes that are not a request."""
+
+    path: str
+    parse: Callable[[bytes], Message]
+    handle: Handler
+    lane: Lane
+    is_quick: Callable[[Any], bool]
+
+
+def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Method]:
+    """The methods of a service, with the handlers of `service`."""
+    for method in descriptor.methods:
+        yield Method(
+            f"/{descriptor.full_name}/{method.name}",
+            GetMessageClass(method.input_type).FromString,
+            getattr(service, method.name),
+            LANES.get(method.name, Lane.CALLS),
+            service.is_quick,
+        )
