@@ -78,7 +78,9 @@ class Client:
         not named here are kept, unless its image, text or tensor changed.
 
         id: 1 to 512 bytes of UTF-8.
-        image: a path, the bytes of an image file, or a Pillow image (without its EXIF data).
+        image: a path, the bytes of an image file, an open file, a Pillow image (without its EXIF
+            data), or an array: uint8 of shape (height, width[, channels]); a torch tensor:
+            ([channels, ]height, width).
         text: as the models' tokenizers expect it.
         tensor: anything that NumPy converts to an array, such as a torch tensor on the CPU. It is
             sent with its own shape and dtype, which must be those that the models expect: float16
