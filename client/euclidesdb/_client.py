@@ -130,8 +130,9 @@ class Client:
         certain that nothing is on disk.
         """
         connection = self._connection
+        size = checks.positive("bytes_per_call", bytes_per_call)
         adds = BulkAdd(connection, connection.stub.AddItems, connection.bulk_timeout(timeout))
-        return adds.run(item_batches(items, bytes_per_call, adds.refuse))
+        return adds.run(item_batches(items, size, adds.refuse))
 
     def add_vectors(
         self,
@@ -168,8 +169,9 @@ class Client:
             metadata=metadata,
         )
         connection = self._connection
+        size = checks.positive("bytes_per_call", bytes_per_call)
         adds = BulkAdd(connection, connection.stub.AddVectors, connection.bulk_timeout(timeout))
-        return adds.run(columns.batches(bytes_per_call))
+        return adds.run(columns.batches(size))
 
     def get(
         self,
