@@ -7,6 +7,7 @@ bounded size. Its only state is the connection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,6 +38,8 @@ class Client:
 
     Every method may raise the errors of `EuclidesDBError`'s tree, and ValueError or TypeError
     for arguments that cannot be sent.
+
+    A copy of a client, also a pickled one, is a new client of the same target and timeout.
     """
 
     def __init__(self, target: str, *, timeout: float | None = 30.0) -> None:
@@ -52,6 +55,10 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        connection = self._connection
+        return partial(type(self), connection.target, timeout=connection.timeout), ()
 
     def close(self) -> None:
         """Close the connection; calls in progress end with Cancelled. May be called again."""

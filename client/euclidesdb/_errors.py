@@ -37,7 +37,7 @@ a single item or query that a bulk call refuses (`refusal_error`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -190,6 +190,11 @@ class AddsInterrupted(EuclidesDBError):
         self.refused = refused
         self.unknown = unknown
         self.resume_at = resume_at
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # that of Exception calls the class with the message alone
+        arguments = (str(self), self.reason, self.refused, self.unknown, self.resume_at)
+        return type(self), arguments, self.__dict__
 
 
 class ServerError(EuclidesDBError):
