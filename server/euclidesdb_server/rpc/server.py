@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from euclidesdb_server.database import FeatureDatabase, ModelLifecycle
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.rpc.interceptor import ErrorInterceptor
 from euclidesdb_server.rpc.legacy import SimilarService
+from euclidesdb_server.rpc.listening import check_address, is_loopback, listen_address
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
 
 WAITING_PER_THREAD: Final = 16
@@ -55,7 +55,7 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        local = is_loopback(config.address)
+        local = is_loopback(listen_address(config.address))
         permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
         legacy = SimilarService(
             database,
@@ -80,30 +80,12 @@ class RpcServer:
         self._threads.shutdown(wait=False)
 
     def _bind(self, address: str) -> str:
-        port_text = address.rpartition(":")[2]
-        valid = port_text.isdecimal() and int(port_text) < 1 << 16
-        if not address.startswith("unix:") and not valid:
-            # gRPC takes it modulo 65536
-            raise ConfigError(f"[server] address = {address!r}: the port should be 0 to 65535")
+        address = listen_address(address)
+        check_address(address)  # again: models have been loaded since the start
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise ConfigError(
-                f"[server] address: cannot listen on {address!r}: is the port in use?"
-            ) from error
+            raise ConfigError(f"[server] address: cannot listen on {address!r}: {error}") from error
         if address.startswith("unix:"):
             return address
         return f"{address.rpartition(':')[0]}:{port}"
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach a server at the address."""
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
