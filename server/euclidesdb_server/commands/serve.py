@@ -15,6 +15,7 @@ from typing import Final
 
 from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
+from euclidesdb_server.system.open_files import OpenFilesWatch, raise_limit
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_wanted.set())
     _limit_arenas()
+    raise_limit()
     # Concurrent searches each have a thread. By default faiss would start one OpenMP thread per
     # core in every one of them. (Workers have a separate setting.)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -51,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     except (StartupError, StorageError) as error:
         print(f"euclidesdb: {error}", file=sys.stderr)
         return 1
-    with server:
+    with server, OpenFilesWatch():
         print(f"EuclidesDB is serving on {server.address}", flush=True)
         # A signal that arrives just before a wait begins does not end it: Python would run the
         # handler only when the wait is over.
