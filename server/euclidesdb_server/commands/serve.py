@@ -78,7 +78,9 @@ def _configure_logging(file: Path | None) -> None:
     if file is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(file, encoding="utf-8"))
+            # names of files may have bytes of any encoding
+            to_file = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+            handlers.append(to_file)
         except OSError as error:
             raise StartupError(f"[server] log_file_path: cannot write {file}: {error}") from error
     # it logs every CPU type that this machine does not have
