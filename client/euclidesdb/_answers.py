@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
 from euclidesdb._errors import EuclidesDBError, ServerError, refusal_error
 from euclidesdb._replies import parsed_attributes
 from euclidesdb._searches import QueryBatch
-from euclidesdb._types import Neighbors, Vector
+from euclidesdb._types import HoldsArrays, Neighbors, Vector
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
@@ -22,6 +23,8 @@ class Answer(Mapping[str, Neighbors]):
     up a model raises the error that `find_similar` would have raised for this query; `error` gives
     it without raising. In a search that names no models, a query refused by the client lists the
     models that answered the other queries of its call.
+
+    Answers compare by identity, as `Neighbors` do. A pickled one holds its own neighbors only.
     """
 
     __slots__ = ("_columns", "_models", "_query", "_unsent")
@@ -51,6 +54,20 @@ class Answer(Mapping[str, Neighbors]):
             raise self._unsent
         return self._columns[model].neighbors(self._query)
 
+    def __contains__(self, model: object) -> bool:
+        return model in self._models  # Mapping's own looks the model up, which may raise
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        columns = {
+            model: columns.only(self._query)
+            for model, columns in self._columns.items()
+            if self._unsent is None
+        }
+        return type(self), (list(self._models), columns, 0, self._unsent)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._models)
 
@@ -62,7 +79,7 @@ class Answer(Mapping[str, Neighbors]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AnswerColumns:
+class AnswerColumns(HoldsArrays):
     """The answers to all queries of a call in one model's space.
 
     starts: where each query's neighbors begin in the columns; one more entry for the end.
@@ -88,6 +105,20 @@ class AnswerColumns:
         """Whether `query` was refused because the model has no vector of the stored item."""
         refusal = self.refused.get(query)
         return refusal is not None and refusal.reason == "unknown_item"
+
+    def only(self, query: int) -> AnswerColumns:
+        """The answer to `query` alone, as query 0."""
+        first, end = self.starts[query], self.starts[query + 1]
+        rows = slice(first, end)
+        return replace(
+            self,
+            starts=(0, end - first),
+            ids=self.ids[rows],
+            distances=self.distances[rows],
+            attributes_json=self.attributes_json and self.attributes_json[rows],
+            metadata=self.metadata and self.metadata[rows],
+            refused={0: self.refused[query]} if query in self.refused else {},
+        )
 
     def neighbors(self, query: int) -> Neighbors:
         """The answer to `query`. Raises its error if it was refused."""

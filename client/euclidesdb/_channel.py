@@ -1,4 +1,4 @@
-"""The gRPC channel of a `Client`: what is retried, and which of gRPC's limits are lifted."""
+"""The gRPC channel of a `Client`: what is retried, which of gRPC's limits are lifted, the proxy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 import grpc
 
 from euclidesdb._checks import text
+from euclidesdb._proxy import Proxy, is_local, proxy_of
 
 DEFAULT_PORT: Final = 50000
 """The server's default port."""
@@ -55,9 +56,16 @@ _CHANNEL_OPTIONS: Final = (
 )
 
 
-def open_channel(target: str) -> grpc.Channel:
-    """A channel to `target` that connects when first used. Raises ValueError, TypeError."""
-    return grpc.insecure_channel(address(target), options=_CHANNEL_OPTIONS)
+def open_channel(target: str) -> tuple[grpc.Channel, Proxy | None]:
+    """A channel to `target` that connects when first used, and the proxy that it goes through.
+
+    Raises ValueError, TypeError.
+    """
+    to = address(target)
+    if is_local(to):
+        options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0))
+        return grpc.insecure_channel(to, options=options), None
+    return grpc.insecure_channel(to, options=_CHANNEL_OPTIONS), proxy_of(to)
 
 
 def address(target: str) -> str:

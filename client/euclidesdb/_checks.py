@@ -7,6 +7,7 @@ TypeError here. Everything else is left to the server, whose messages know more.
 from __future__ import annotations
 
 import json
+import math
 import operator
 import reprlib
 from collections.abc import Iterable, Mapping
@@ -69,9 +70,23 @@ def int32(name: str, value: int) -> int:
 
 def number(name: str, value: float | None) -> float | None:
     """`value`, checked to be a real number or None."""
-    if value is None or isinstance(value, float | int | np.floating | np.integer):
-        return value
-    raise TypeError(f"{name} must be a number, not {type(value).__name__}: {value!r}")
+    if value is None:
+        return None
+    if not isinstance(value, float | int | np.floating | np.integer):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}: {value!r}")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name} must be a number that a float can hold: {error}") from error
+
+
+def positive(name: str, value: int) -> int:
+    """`value`, checked to be a positive number, without its fraction."""
+    if not isinstance(value, float | int | np.floating | np.integer):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}: {value!r}")
+    if not 1 <= value < math.inf:
+        raise ValueError(f"{name} must be at least 1, and finite, not {value}")
+    return int(value)
 
 
 def opaque(name: str, value: bytes) -> bytes:

@@ -7,6 +7,7 @@ bounded size. Its only state is the connection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,6 +38,8 @@ class Client:
 
     Every method may raise the errors of `EuclidesDBError`'s tree, and ValueError or TypeError
     for arguments that cannot be sent.
+
+    A copy of a client, also a pickled one, is a new client of the same target and timeout.
     """
 
     def __init__(self, target: str, *, timeout: float | None = 30.0) -> None:
@@ -52,6 +55,10 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        connection = self._connection
+        return partial(type(self), connection.target, timeout=connection.timeout), ()
 
     def close(self) -> None:
         """Close the connection; calls in progress end with Cancelled. May be called again."""
@@ -78,7 +85,9 @@ class Client:
         not named here are kept, unless its image, text or tensor changed.
 
         id: 1 to 512 bytes of UTF-8.
-        image: a path, the bytes of an image file, or a Pillow image (without its EXIF data).
+        image: a path, the bytes of an image file, an open file, a Pillow image (without its EXIF
+            data), or an array: uint8 of shape (height, width[, channels]); a torch tensor:
+            ([channels, ]height, width).
         text: as the models' tokenizers expect it.
         tensor: anything that NumPy converts to an array, such as a torch tensor on the CPU. It is
             sent with its own shape and dtype, which must be those that the models expect: float16
@@ -128,8 +137,9 @@ class Client:
         certain that nothing is on disk.
         """
         connection = self._connection
+        size = checks.positive("bytes_per_call", bytes_per_call)
         adds = BulkAdd(connection, connection.stub.AddItems, connection.bulk_timeout(timeout))
-        return adds.run(item_batches(items, bytes_per_call, adds.refuse))
+        return adds.run(item_batches(items, size, adds.refuse))
 
     def add_vectors(
         self,
@@ -166,8 +176,9 @@ class Client:
             metadata=metadata,
         )
         connection = self._connection
+        size = checks.positive("bytes_per_call", bytes_per_call)
         adds = BulkAdd(connection, connection.stub.AddVectors, connection.bulk_timeout(timeout))
-        return adds.run(columns.batches(bytes_per_call))
+        return adds.run(columns.batches(size))
 
     def get(
         self,

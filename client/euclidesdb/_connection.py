@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import numbers
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -16,6 +16,8 @@ _Reply = TypeVar("_Reply")
 
 BULK_TIMEOUT_FACTOR: Final = 10.0
 """A bulk call does the work of many; its default timeout is this many times the client's."""
+MAX_TIMEOUT: Final = 1e9
+"""Seconds, 32 years, from which on a timeout is not a limit: gRPC fails with one of 9e9 at once."""
 
 
 class StartedCall(Protocol):
@@ -26,12 +28,16 @@ class StartedCall(Protocol):
 
 
 class Connection:
-    """The channel to one server, and whether it has been closed. Threads may share it."""
+    """The channel to one server, and whether it has been closed. Threads may share it.
+
+    timeout: seconds that a call may take unless it has its own timeout; None: no limit.
+    """
 
     def __init__(self, target: str, timeout: float | None) -> None:
-        self._timeout = _seconds(timeout)
+        self.target = target
+        self.timeout = _seconds(timeout)
         self._closed = False
-        self._channel = open_channel(target)
+        self._channel, self._proxy = open_channel(target)
         self.stub: Any = cast("Any", pb_grpc.FeatureDatabaseStub)(self._channel)
 
     def close(self) -> None:
@@ -46,13 +52,13 @@ class Connection:
 
     def call_timeout(self, timeout: float | None) -> float | None:
         """The seconds that a call may take; None: no limit. timeout: None: the client's."""
-        return self._timeout if timeout is None else _seconds(timeout)
+        return self.timeout if timeout is None else _seconds(timeout)
 
     def bulk_timeout(self, timeout: float | None) -> float | None:
         """As `call_timeout`, for a bulk call."""
         if timeout is not None:
             return _seconds(timeout)
-        return None if self._timeout is None else BULK_TIMEOUT_FACTOR * self._timeout
+        return None if self.timeout is None else _seconds(BULK_TIMEOUT_FACTOR * self.timeout)
 
     def call(self, method: Callable[..., _Reply], request: object, timeout: float | None) -> _Reply:
         """Make one call of at most `timeout` seconds, retries included."""
@@ -60,7 +66,7 @@ class Connection:
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise translated(error, closed=self._closed) from error
+            raise translated(error, closed=self._closed, proxy=self._proxy) from error
         except ValueError as error:
             raise self._closed_meanwhile(error) from error
 
@@ -78,7 +84,7 @@ class Connection:
         try:
             return started.result()
         except grpc.RpcError as error:
-            raise translated(error, closed=self._closed) from error
+            raise translated(error, closed=self._closed, proxy=self._proxy) from error
 
     def _closed_meanwhile(self, error: ValueError) -> Exception:
         """The error to raise for a ValueError of gRPC."""
@@ -91,8 +97,14 @@ def _not_sent() -> ClientClosed:
 
 
 def _seconds(timeout: float | None) -> float | None:
-    if timeout is None or timeout == math.inf:
+    """`timeout` as gRPC takes it; None: no limit."""
+    if timeout is None:
         return None
+    if not isinstance(timeout, numbers.Real) or isinstance(timeout, bool):
+        raise TypeError(
+            f"timeout must be a number of seconds or None, not {type(timeout).__name__}: "
+            f"{timeout!r}"
+        )
     if not timeout > 0:
         raise ValueError(f"timeout must be a positive number of seconds or None, not {timeout!r}")
-    return timeout
+    return float(timeout) if timeout < MAX_TIMEOUT else None

@@ -37,7 +37,7 @@ a single item or query that a bulk call refuses (`refusal_error`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -191,6 +191,11 @@ class AddsInterrupted(EuclidesDBError):
         self.unknown = unknown
         self.resume_at = resume_at
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # that of Exception calls the class with the message alone
+        arguments = (str(self), self.reason, self.refused, self.unknown, self.resume_at)
+        return type(self), arguments, self.__dict__
+
 
 class ServerError(EuclidesDBError):
     """The server failed in a way that has no class here; see its log."""
@@ -237,20 +242,27 @@ BY_STATUS: Final[dict[grpc.StatusCode, type[EuclidesDBError]]] = {
 }
 
 
+_OF_CONNECTIONS: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _STATUS_OF_CODE: Final = {status.value[0]: status for status in grpc.StatusCode}
 
 
-def translated(error: grpc.RpcError, *, closed: bool) -> EuclidesDBError:
+def translated(
+    error: grpc.RpcError, *, closed: bool, proxy: object | None = None
+) -> EuclidesDBError:
     """The client's error for one of gRPC.
 
-    closed: whether the client has been closed, which cancels its calls.
+    closed: whether the client has been closed, which cancels its calls. proxy: describes the proxy
+    that the call went through.
     """
     status = error.code()
     if status is grpc.StatusCode.CANCELLED and closed:
         return Cancelled("the client was closed during the call", "cancelled")
     trailing = error.trailing_metadata() or ()
     reasons = [str(entry.value) for entry in trailing if entry.key == REASON_KEY]
-    return _error_of(status, reasons[0] if reasons else "", error.details() or "")
+    reason, message = reasons[0] if reasons else "", error.details() or ""
+    if proxy is not None and not reason and status in _OF_CONNECTIONS:
+        message = f"{message} ({proxy})"
+    return _error_of(status, reason, message)
 
 
 def refusal_error(refusal: pb.Refusal) -> EuclidesDBError:

@@ -1,14 +1,18 @@
-"""Images as encoded bytes, read from a file, from memory or from Pillow.
+"""Images as encoded bytes, read from a file, from memory, from Pillow or from an array.
 
-Pillow is never imported: an object with its `save`, `convert` and `mode` is taken for its image.
+Pillow is imported for an array only: an object with its `save`, `convert` and `mode` is taken for
+its image.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+
+from euclidesdb._image_arrays import PixelArray, is_array, pillow_image
 
 
 @runtime_checkable
@@ -23,8 +27,19 @@ class PillowImage(Protocol):
     ) -> None: ...
 
 
-Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | PillowImage
-"""A path to an image file, the bytes of one, or a Pillow image."""
+@runtime_checkable
+class ImageFile(Protocol):
+    """The part of a file opened in binary mode, or of an io.BytesIO, that is needed."""
+
+    def read(self) -> bytes: ...
+
+
+Image: TypeAlias = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | PillowImage | ImageFile | PixelArray
+)
+"""A path to an image file, the bytes of one, an open one, a Pillow image, or an array of pixels."""
+
+_URL: Final = re.compile("[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 
 # Modes that PNG holds without loss. Not "I": Pillow before 13 cuts it to 16 bits.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
@@ -33,28 +48,66 @@ _STORABLE_MODES = {"HSV": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}
 
 
 def is_image(value: object) -> bool:
-    """Whether `value` is an `Image`."""
-    return isinstance(value, str | os.PathLike | bytes | bytearray | memoryview | PillowImage)
+    """Whether `value` is one image; an array of paths, or with a dimension for images, is not."""
+    if is_array(value):
+        return getattr(value, "ndim", 0) in (2, 3)
+    return isinstance(
+        value, str | os.PathLike | bytes | bytearray | memoryview | PillowImage | ImageFile
+    )
 
 
 def encoded_image(image: Image) -> bytes:
     """The bytes to send for `image`.
 
-    A file's bytes and bytes in memory are sent unchanged. A Pillow image is encoded losslessly and
-    without its EXIF data: an orientation tag is not applied.
+    A file's bytes and bytes in memory are sent unchanged; an open file is read from its start if
+    it can be. A Pillow image is encoded losslessly and without its EXIF data: an orientation tag is
+    not applied. An array is encoded like the Pillow image made of it.
 
-    Raises TypeError if `image` is not an `Image`, OSError if the file cannot be read.
+    Raises TypeError if `image` is not an `Image`, ValueError for a URL or an empty path, OSError if
+    the file cannot be read; for an array, what `pillow_image` raises.
     """
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | os.PathLike):
-        return Path(image).read_bytes()
+        return _file_bytes(image)
     if isinstance(image, PillowImage):
         return _encoded_pixels(image)
+    if is_array(image):
+        return _encoded_pixels(pillow_image(image))
+    if isinstance(image, ImageFile):
+        return _open_file_bytes(image)
     raise TypeError(
-        "an image must be a path, the bytes of an image file or a Pillow image, "
-        f"not {type(image).__name__}"
+        "an image must be a path, the bytes of an image file, an open file, a Pillow image or an "
+        f"array, not {type(image).__name__}"
     )
+
+
+def _file_bytes(path: str | os.PathLike[str]) -> bytes:
+    name = os.fspath(path)
+    if not name:
+        raise ValueError("an image's path must not be empty")
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        if _URL.match(name):
+            raise ValueError(
+                f"an image must be on this machine: {name[:100]!r} is a URL; download it and "
+                "pass its bytes"
+            ) from error
+        raise
+
+
+def _open_file_bytes(file: Any) -> bytes:
+    # Like Pillow: a file that has just been written is at its end.
+    if getattr(file, "seekable", bool)():
+        file.seek(0)
+    data = file.read()
+    if not isinstance(data, bytes):
+        raise TypeError(
+            f"an image's file must be opened in binary mode: read() of {type(file).__name__} "
+            f"returned {type(data).__name__}"
+        )
+    return data
 
 
 def _encoded_pixels(image: PillowImage) -> bytes:

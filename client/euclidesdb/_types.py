@@ -1,12 +1,13 @@
 """The values that a `Client` takes and returns.
 
-Arrays in replies are read-only, and float32 except for an item's tensor.
+Arrays in replies are read-only, also in copies, and float32 except for an item's tensor. Every
+value can be copied and pickled, if what the caller put into it can.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,23 @@ from euclidesdb._images import Image
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 """float32, shape (dim,), read-only."""
+
+
+class HoldsArrays:
+    """A dataclass whose arrays are read-only, which NumPy's own copies and pickles are not."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
+        return _with_read_only_arrays, (type(self), *values)
+
+
+def _with_read_only_arrays(kind: Any, *values: Any) -> Any:
+    for value in values:
+        if isinstance(value, np.ndarray):
+            value.setflags(write=False)
+    return kind(*values)
 
 
 # Values that hold arrays compare by identity: `==` of two arrays is an array, not a bool.
@@ -52,7 +70,7 @@ class NewItem:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Embedding:
+class Embedding(HoldsArrays):
     """One model's outputs for one item.
 
     fingerprint: the model version; vectors of different versions are not comparable.
@@ -67,7 +85,7 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Item:
+class Item(HoldsArrays):
     """A stored item.
 
     embeddings: one per model version that has a vector of the item.
@@ -101,7 +119,7 @@ class Neighbor:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Neighbors:
+class Neighbors(HoldsArrays):
     """The result of a search in one model's space, nearest first; iterating yields `Neighbor`s.
 
     metric: how distance is measured: "l2" (not squared), "cosine" (1 - similarity),

@@ -6,10 +6,15 @@ With only the client installed it still prints its help, and names the extra tha
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Final
+
+from euclidesdb_server.config.paths import given_path
+from euclidesdb_server.errors import ConfigError
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:50000"
 
@@ -32,6 +37,8 @@ COMMANDS: Final = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return the exit code: 0 for success, 1 for an error, 2 for wrong usage."""
+    if arguments is None:
+        _ensure_utf8()
     options = _parser().parse_args(arguments)
     command = f"model {options.action}" if options.command == "model" else options.command
     module, extra = COMMANDS[command]
@@ -50,6 +57,27 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
+def _path(text: str) -> Path:
+    try:
+        return given_path(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _ensure_utf8() -> None:
+    """Start again in Python's UTF-8 mode if the locale has another encoding.
+
+    Configurations and names of models are UTF-8: a path or a name that the locale cannot encode
+    could be neither opened nor printed.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions:
+        os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts
+        command = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execv(sys.executable, command)  # noqa: S606  our own command line
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have bytes of any encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="euclidesdb",
@@ -61,11 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     serve = commands.add_parser("serve", help="run the server")
-    serve.add_argument("-c", "--config", type=Path, help="a configuration file")
-    serve.add_argument("--address", help=f"host:port to listen on (default {DEFAULT_ADDRESS})")
-    serve.add_argument("--data", type=Path, help="the data folder (default: in your home folder)")
+    serve.add_argument("-c", "--config", type=_path, help="a configuration file")
     serve.add_argument(
-        "--models", type=Path, help="the models folder (default: the shipped models)"
+        "--address", help=f"host, host:port or unix:path (default {DEFAULT_ADDRESS})"
+    )
+    serve.add_argument("--data", type=_path, help="the data folder (default: in your home folder)")
+    serve.add_argument(
+        "--models", type=_path, help="the models folder (default: the shipped models)"
     )
     serve.add_argument("--strict", action="store_true", help="exit if a model cannot be served")
 
@@ -79,8 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser(
         "verify", help="check all data in a folder that no server is using"
     )
-    verify.add_argument("-c", "--config", type=Path, help="the server's configuration file")
-    verify.add_argument("--data", type=Path, help="the data folder (default: in your home folder)")
+    verify.add_argument("-c", "--config", type=_path, help="the server's configuration file")
+    verify.add_argument("--data", type=_path, help="the data folder (default: in your home folder)")
     verify.add_argument(
         "--repair",
         action="store_true",
@@ -90,13 +120,13 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="add, search and remove real handwritten digits")
     demo.add_argument(
         "--output",
-        type=Path,
+        type=_path,
         default=Path("demo.png"),
         help="the PNG file to write (default %(default)s)",
     )
     demo.add_argument("--items", type=int, default=1500, help="100 to 1500 (default %(default)s)")
     demo.add_argument(
-        "--keep-data", type=Path, metavar="FOLDER", help="keep the database in this folder"
+        "--keep-data", type=_path, metavar="FOLDER", help="keep the database in this folder"
     )
     commands.add_parser("demo-text", help="search real sentences by meaning")
     return parser
@@ -108,17 +138,17 @@ def _add_model_commands(model: argparse.ArgumentParser) -> None:
     check = actions.add_parser(
         "check", help="load a model folder as the server does, and measure its speed"
     )
-    check.add_argument("folder", type=Path)
+    check.add_argument("folder", type=_path)
     check.add_argument("--device", help="cpu, cuda:0, ... (default: that in model.conf)")
     check.add_argument(
         "--threads", type=int, default=0, help="default: those in model.conf, or all cores"
     )
 
     compare = actions.add_parser("compare", help="compare the vectors of two model folders")
-    compare.add_argument("first", type=Path, metavar="A")
-    compare.add_argument("second", type=Path, metavar="B")
+    compare.add_argument("first", type=_path, metavar="A")
+    compare.add_argument("second", type=_path, metavar="B")
     compare.add_argument(
-        "--items", type=Path, required=True, metavar="DIR",
+        "--items", type=_path, required=True, metavar="DIR",
         help="images, .npy arrays, or text files with one item per line",
     )  # fmt: skip
     compare.add_argument(
@@ -132,7 +162,7 @@ def _add_model_commands(model: argparse.ArgumentParser) -> None:
     export.add_argument(
         "source", help="a transformers checkpoint (folder or hub name), torchvision:NAME, timm:NAME"
     )
-    export.add_argument("folder", type=Path, help="the model folder to make")
+    export.add_argument("folder", type=_path, help="the model folder to make")
     export.add_argument("--name", help="the model's name (default: the folder's)")
     export.add_argument(
         "--format", choices=("pt2", "torchscript"), default="pt2", help="default %(default)s"

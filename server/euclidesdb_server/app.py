@@ -37,6 +37,7 @@ from euclidesdb_server.inference import (
     ModelRegistry,
     configured_folders,
 )
+from euclidesdb_server.rpc.listening import check_address, listen_address
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.store import (
     FeatureStore,
@@ -71,6 +72,7 @@ class Server:
 
         Raises StartupError.
         """
+        check_address(listen_address(config.server.address))
         engines = Engines(config.server.search_engine, config.engines, config.file)
 
         def check_stop() -> None:

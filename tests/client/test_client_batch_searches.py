@@ -233,6 +233,20 @@ def test_a_refused_query_raises_when_looked_at_and_the_others_answer(db, server)
         second["m"]
 
 
+def test_looking_for_a_model_in_a_refused_answer_raises_nothing(db, server, tmp_path):
+    reply = echo(pb.FindSimilarBatchRequest(models=["m"], queries=[pb.Query(id="a")] * 2))
+    reply.answers[0].CopyFrom(pb.BatchAnswer(model="m", counts=[1, 0], refused=[UNKNOWN]))
+    reply.answers[0].ids.append("x")
+    reply.answers[0].distances.append(0.5)
+    server.script("FindSimilarBatch", reply)
+    images = [b"one", b"two", tmp_path / "nowhere.png"]
+    answers = db.find_similar_many(images=images, model="m")
+    for answer in answers:
+        assert ("m" in answer, "m" in answer.keys(), "other" in answer) == (True, True, False)  # noqa: SIM118
+        assert answer != dict.fromkeys(answer)
+        assert answer in {*answers}
+
+
 def test_a_query_refused_by_one_model_is_answered_by_the_other(db, server):
     reply = echo(pb.FindSimilarBatchRequest(models=["m", "n"], queries=[pb.Query(id="a")]))
     reply.answers[1].CopyFrom(pb.BatchAnswer(model="n", counts=[0], refused=[UNKNOWN]))

@@ -1,10 +1,15 @@
 """What the server and the transport report arrives as one tree of errors."""
 
+import math
 import socket
+import sys
 import threading
 import time
+from datetime import timedelta
+from fractions import Fraction
 
 import grpc
+import numpy as np
 import pytest
 
 import euclidesdb
@@ -183,6 +188,52 @@ def test_the_clients_timeout_applies_to_calls_without_one(server):
     ):
         db.get("a")
     assert 0.2 <= time.monotonic() - started < 10
+
+
+@each_as_subtest(
+    ("timeout", "expected"),
+    [
+        (7, 7),
+        (np.float32(7), 7),
+        (np.int64(7), 7),
+        (Fraction(7), 7),
+        (9e9, math.inf),
+        (sys.maxsize, math.inf),
+        (10**400, math.inf),
+        (math.inf, math.inf),
+        (1e8, 1e8),
+    ],
+)
+def test_any_positive_number_is_a_timeout(server, timeout, expected):
+    with euclidesdb.Client(server.target, timeout=timeout) as client:
+        client.models()
+        client.find_similar_many(ids=["a"], model="m")  # ten times that
+        client.models(timeout=timeout)
+    left = server.seconds_left["ListModels"]
+    # gRPC transmits at most 1,125 days
+    assert 0.9 * expected < left < 1.1 * expected or min(left, expected) > 9e7
+
+
+@each_as_subtest(
+    ("timeout", "kind", "says"),
+    [
+        ("5", TypeError, "must be a number of seconds or None, not str: '5'"),
+        (True, TypeError, "not bool: True"),
+        (np.bool_(1), TypeError, "not bool"),
+        (timedelta(seconds=5), TypeError, r"not timedelta: datetime.timedelta\(seconds=5\)"),
+        (0, ValueError, "must be a positive number of seconds or None, not 0"),
+        (-1.5, ValueError, r"not -1\.5"),
+        (math.nan, ValueError, "not nan"),
+    ],
+)
+def test_what_is_not_a_positive_number_is_refused_as_a_timeout(db, server, timeout, kind, says):
+    with pytest.raises(kind, match=says):
+        euclidesdb.Client(server.target, timeout=timeout)
+    with pytest.raises(kind, match=says):
+        db.models(timeout=timeout)
+    with pytest.raises(kind, match=says):
+        db.find_similar_many(ids=["a"], model="m", timeout=timeout)
+    assert not any(server.requests.values())
 
 
 def test_all_the_attempts_of_one_search_share_its_timeout(db, server):

@@ -1,10 +1,15 @@
 """Images arrive as bytes that decode to the pixels the caller had."""
 
 import io
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from tests.support.cases import each_as_subtest
 
 
 def sent(server):
@@ -82,6 +87,135 @@ def test_a_file_that_is_not_there_is_named(db, tmp_path):
         db.add("a", image=tmp_path / "nowhere.png", models=["m"])
 
 
-def test_an_array_is_not_an_image(db):
-    with pytest.raises(TypeError, match="not ndarray"):
-        db.add("a", image=np.zeros((8, 8, 3), np.uint8), models=["m"])
+def random_pixels(*shape, dtype=np.uint8):
+    return np.random.default_rng(5).integers(0, 2 if dtype is bool else 256, shape).astype(dtype)
+
+
+@each_as_subtest(
+    ("pixels", "mode"),
+    [
+        (random_pixels(5, 7), "L"),
+        (random_pixels(5, 7, 1), "L"),
+        (random_pixels(5, 7, 2), "LA"),
+        (random_pixels(5, 7, 3), "RGB"),
+        (random_pixels(5, 7, 4), "RGBA"),
+        (random_pixels(5, 7, dtype=bool), "1"),
+        (random_pixels(5, 7, dtype=np.uint16), "I;16"),
+        (random_pixels(5, 7, dtype=">u2"), "I;16"),
+        (random_pixels(7, 5, 3).transpose(1, 0, 2)[::-1], "RGB"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value.shape} {value.dtype}",
+)
+def test_an_array_arrives_with_its_pixels(db, server, pixels, mode):
+    server.requests.clear()
+    db.add("a", image=pixels, models=["m"])
+    arrived = Image.open(io.BytesIO(sent(server)))
+    assert arrived.mode == mode
+    assert np.array_equal(np.asarray(arrived), pixels.reshape(np.asarray(arrived).shape))
+
+
+@each_as_subtest("shape", [(5, 7), (1, 5, 7), (3, 5, 7), (4, 5, 7)])
+def test_a_tensor_has_its_channels_first(db, server, shape):
+    server.requests.clear()
+    pixels = random_pixels(*shape)
+    db.add("a", image=torch.from_numpy(pixels), models=["m"])
+    arrived = np.asarray(Image.open(io.BytesIO(sent(server))))
+    expected = pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0)
+    assert np.array_equal(arrived, expected.reshape(arrived.shape))
+
+
+@each_as_subtest(
+    ("array", "kind", "says"),
+    [
+        (np.zeros((8, 8)), TypeError, "not float64"),
+        (np.zeros((8, 8), object), TypeError, "not object"),
+        (torch.zeros(3, 8, 8), TypeError, "not float32"),
+        (torch.zeros(3, 8, 8, dtype=torch.bfloat16), TypeError, "not bfloat16"),
+        (random_pixels(3, 8, 8), ValueError, r"\(height, width, channels\).*not \(3, 8, 8\)"),
+        (random_pixels(8, 8, 3, dtype=np.uint16), ValueError, "uint16"),
+        (torch.zeros(8, 8, 3, dtype=torch.uint8), ValueError, r"\(channels, height, width\)"),
+        (random_pixels(8), ValueError, r"not \(8,\)"),
+        (random_pixels(0, 8), ValueError, "must have pixels"),
+    ],
+)
+def test_an_array_that_is_not_an_image_is_refused(db, array, kind, says):
+    with pytest.raises(kind, match=says):
+        db.add("a", image=array, models=["m"])
+
+
+def test_an_array_needs_pillow_and_says_so(db, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(ImportError, match="needs Pillow"):
+        db.add("a", image=random_pixels(8, 8), models=["m"])
+
+
+def test_an_open_file_is_read_from_its_start(db, server, tmp_path):
+    (tmp_path / "image.jpg").write_bytes(b"from a file")
+    written = io.BytesIO()
+    written.write(b"from memory")
+    with (tmp_path / "image.jpg").open("rb") as file:
+        db.add("a", image=file, models=["m"])
+    db.add("b", image=written, models=["m"])
+    images = [request.payload.image for request in server.requests["AddItem"]]
+    assert images == [b"from a file", b"from memory"]
+
+
+def test_a_file_opened_as_text_is_refused(db):
+    with pytest.raises(TypeError, match=r"binary mode: read\(\) of StringIO returned str"):
+        db.add("a", image=io.StringIO("text"), models=["m"])
+
+
+@each_as_subtest(
+    "image",
+    [io.BytesIO(b"one"), random_pixels(8, 8), random_pixels(8, 8, 3), torch.zeros(3, 8, 8)],
+    ids=lambda value: type(value).__name__,
+)
+def test_one_image_is_not_an_iterable_of_images(db, image):
+    with pytest.raises(TypeError, match=r"images must be an iterable, such as \[image\]"):
+        db.find_similar_many(images=image, model="m")
+
+
+def test_an_array_of_images_is_an_iterable_of_images(db, server):
+    db.find_similar_many(images=random_pixels(2, 8, 8, 3), model="m")
+    assert len(server.requests["FindSimilarBatch"][0].queries) == 2
+
+
+def test_an_array_of_paths_is_an_iterable_of_images(db, server, tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    for array in (np.array(paths, object), np.array([*map(str, paths)])):
+        db.find_similar_many(images=array, model="m")
+    for request in server.requests["FindSimilarBatch"]:
+        assert [query.payload.image for query in request.queries] == [b"a.png", b"b.png"]
+
+
+def test_an_empty_path_is_refused(db):
+    with pytest.raises(ValueError, match="path must not be empty"):
+        db.add("a", image="", models=["m"])
+
+
+@each_as_subtest(
+    "url",
+    [
+        "https://example.org/shoe.png",
+        Path("https://example.org/shoe.png"),
+        "s3://bucket/shoe.png",
+        "file:///shoe.png",
+        "data:image/png;base64," + "iVBORw0KGgo" * 100,
+    ],
+    ids=lambda url: str(url)[:20],
+)
+def test_a_url_is_called_one(db, url):
+    with pytest.raises(ValueError, match="is a URL; download it") as caught:
+        db.add("a", image=url, models=["m"])
+    assert str(url)[:20] in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_file_whose_name_looks_like_a_url_is_read(db, server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shoes:").mkdir()
+    (tmp_path / "shoes:" / "a.png").write_bytes(b"an image")
+    db.add("a", image="shoes:/a.png", models=["m"])
+    assert sent(server) == b"an image"

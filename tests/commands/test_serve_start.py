@@ -75,7 +75,9 @@ def test_a_port_in_use_is_named_and_never_shared(tmp_path, no_models):
         address = process.address()
         code, message = failed_start("-c", other, "--address", address)
     assert code == 1
-    assert f"[server] address: cannot listen on '{address}'" in message
+    assert (
+        f"[server] address: cannot listen on '{address}': another program uses the port" in message
+    )
     assert "Traceback" not in message
 
 
@@ -123,11 +125,3 @@ def test_strict_refuses_to_serve_without_a_model_that_is_broken(tmp_path):
     assert "--strict" in message
     assert "broken" in message
     assert "model.conf" in message
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:99999", "127.0.0.1:-1", "localhost", "[::1]:x"])
-def test_an_address_without_a_port_there_can_be_is_refused(tmp_path, no_models, address):
-    conf = write_conf(tmp_path / "refused", no_models)
-    code, message = failed_start("-c", conf, "--address", address)
-    assert code == 1
-    assert f"[server] address = '{address}': the port should be 0 to 65535" in message

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from euclidesdb_server.config.paths import given_path
 from euclidesdb_server.config.server import (
     Config,
     DatabaseConfig,
@@ -210,3 +212,58 @@ def test_the_command_line_goes_before_the_file(tmp_path, monkeypatch):
     assert changed.database.db_path == tmp_path / "d"
     assert changed.models.dir_path == tmp_path / "m"
     assert override(config, address=None, data=None, models=None) == config
+
+
+HOME_CASES = [
+    ("~/models", "models"),
+    ("~", "."),
+    ("~/caf\u00e9/a b's", "caf\u00e9/a b's"),
+]
+
+
+@each_as_subtest(("given", "expected"), HOME_CASES)
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, given, expected):
+    with monkeypatch.context() as patched:
+        patched.setenv("HOME", str(tmp_path / "home"))
+        config = load(tmp_path, LEAST.replace("= models", f"= {given}"))
+        assert config.models.dir_path == tmp_path / "home" / expected
+        assert given_path(given) == tmp_path / "home" / expected
+
+
+def test_the_path_of_a_unix_socket_is_a_path_like_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = load(tmp_path, LEAST + "[server]\naddress = unix:run/a.sock\n")
+    assert config.server.address == f"unix:{tmp_path}/run/a.sock"
+    config = load(tmp_path, LEAST + "[server]\naddress = unix:~/a.sock\n")
+    assert config.server.address == f"unix:{tmp_path}/home/a.sock"
+    changed = override(config, address="unix:a.sock", data=None, models=None)
+    assert changed.server.address == "unix:a.sock"
+    with pytest.raises(ConfigError, match=r"\[server\] address = '\$RUN/a.sock'"):
+        load(tmp_path, LEAST + "[server]\naddress = unix:$RUN/a.sock\n")
+
+
+@each_as_subtest(
+    ("given", "says"),
+    [
+        ("$HOME/data", "environment variables are not expanded here"),
+        ("a/${NAME}", "environment variables are not expanded here"),
+        ('"data"', "quotes are not removed here"),
+        ("'data'", "quotes are not removed here"),
+        ("", "must not be empty"),
+        ("~unknown-user/data", "there is no such home folder"),
+    ],
+)
+def test_what_a_shell_would_have_changed_is_refused(tmp_path, given, says):
+    with pytest.raises(ConfigError, match=says) as raised:
+        load(tmp_path, LEAST.replace("= data", f"= {given}"))
+    assert str(raised.value).startswith(
+        f"{tmp_path}/euclidesdb.conf: [database] db_path = {given!r}: "
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["euclidesdb.conf"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="Path.resolve keeps a loop")
+def test_a_loop_of_links_is_refused(tmp_path):
+    (tmp_path / "data").symlink_to("data")
+    with pytest.raises(ConfigError, match=r"\[database\] db_path = .*data' cannot be followed"):
+        load(tmp_path, LEAST)

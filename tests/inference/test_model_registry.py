@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from euclidesdb_server.config.server import ModelsConfig
-from euclidesdb_server.errors import ConfigError, ModelUnavailable, StartupError
+from euclidesdb_server.errors import ConfigError, ModelLoadError, ModelUnavailable, StartupError
 from euclidesdb_server.inference import ModelRegistry
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import ModelState
@@ -30,6 +30,7 @@ def mixed(tmp_path_factory):
     (models / "empty").mkdir()
     (models / ".git").mkdir()
     (models / "__pycache__").mkdir()
+    (models / "lost+found").mkdir()
     (models / "README.md").write_text("about these models")
     return models
 
@@ -72,6 +73,22 @@ def test_each_folder_that_cannot_be_read_is_reported_with_its_reason(registry, m
     }
     assert "cannot read" in registry.broken["gone"]
     assert "has no key 'featuredim'" in registry.broken["typo"]
+
+
+def test_any_error_of_the_system_in_a_folder_is_its_reason(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "model.conf").symlink_to("x" * 300)  # stat() fails, for root too
+    (tmp_path / "mount").symlink_to("x" * 300)
+    edit(save_model(tmp_path, "null"), "program.pt", "a\0b")
+    registry = ModelRegistry(ModelsConfig(dir_path=tmp_path))
+    registry.close()
+    broken = dict(registry.broken)
+    assert f"cannot read {tmp_path}/null: embedded null" in broken.pop("null")
+    assert broken.keys() == {"folder", "mount"}
+    for name, reason in broken.items():
+        assert reason.startswith(f"cannot read {tmp_path / name}: [Errno 36] File name too long")
+    with pytest.raises(ModelLoadError, match="File name too long"):
+        registry.start("mount")
 
 
 def test_every_problem_is_a_sentence_with_the_name_in_it(registry):

@@ -29,16 +29,21 @@ def failed_start(*arguments: str | Path) -> tuple[int, str]:
 class ServerProcess:
     """A server process; leaving the `with` block kills it if it still runs.
 
-    log: the file for its standard error. environment: by default that of the tests.
+    log: the file for its standard error. environment: by default that of the tests. prefix: a
+    command that executes the server's.
     """
 
     def __init__(
-        self, *arguments: str | Path, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str | Path,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self._log = log
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                serve_command(*arguments),
+                [*prefix, *serve_command(*arguments)],
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 text=True,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
+from euclidesdb_server.system.open_files import OpenFilesWatch, raise_limit
 from euclidesdb_server.system.signals import handle_signals
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         }
     )
     _limit_arenas()
+    raise_limit()
     # Concurrent searches each have a thread. By default faiss would start one OpenMP thread per
     # core in every one of them. (Workers have a separate setting.)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -62,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     except (StartupError, StorageError) as error:
         print(f"euclidesdb: {error}", file=sys.stderr)
         return 1
-    with server:
+    with server, OpenFilesWatch():
         print(f"EuclidesDB is serving on {server.address}", flush=True)
         threading.Thread(
             target=_reload_when, args=(reload_wanted, server), name="reload", daemon=True
@@ -100,8 +102,10 @@ def _configure_logging(file: Path | None) -> None:
     if file is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            # it opens the file again when another one is in its place, as after a rotation
-            handlers.append(WatchedFileHandler(file, encoding="utf-8"))
+            # It opens the file again when another one is in its place, as after a rotation. Names
+            # of files may have bytes of any encoding.
+            to_file = WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+            handlers.append(to_file)
         except OSError as error:
             raise StartupError(f"[server] log_file_path: cannot write {file}: {error}") from error
     # it logs every CPU type that this machine does not have

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
+from euclidesdb_server.config.paths import given_path, resolved
 from euclidesdb_server.errors import ConfigError
 
 
@@ -79,11 +80,12 @@ def parse_section(
         key = str(first["loc"][0]) if first["loc"] else "?"
         value = f" = {section[key]!r}" if key in section else ""
         raise ConfigError(f"{location} {key}{value}: {first['msg']}") from error
-    if file is None:
-        return settings
-    anchored = {
-        key: (file.parent / value).resolve()
-        for key in keys
-        if isinstance(value := getattr(settings, key), Path)
-    }
+    paths = {key for key in keys if isinstance(getattr(settings, key), Path)}
+    anchored: dict[str, Path] = {}
+    for key in paths:
+        try:
+            path = given_path(section[key]) if key in section else getattr(settings, key)
+            anchored[key] = path if file is None else resolved(path, file.parent)
+        except ConfigError as error:
+            raise ConfigError(f"{location} {key} = {error}") from error
     return dataclasses.replace(settings, **anchored) if anchored else settings

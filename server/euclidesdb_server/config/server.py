@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le
 
 from euclidesdb_server.config.ini import parse_section, read_ini
+from euclidesdb_server.config.paths import given_address, resolved
 from euclidesdb_server.errors import ConfigError
 
 KIB = 1 << 10
@@ -144,6 +145,12 @@ def load_config(file: Path, engine_names: Collection[str]) -> Config:
         name: parse_section(kind, sections.get(name, {}), file=file, name=name)
         for name, kind in SECTIONS.items()
     }
+    server: ServerConfig = parsed["server"]
+    try:
+        address = given_address(server.address, file.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: [server] address = {error}") from error
+    parsed["server"] = dataclasses.replace(server, address=address)
     engines = {name: sections[name] for name in sections if name in engine_names}
     return Config(**parsed, engines=engines, file=file)
 
@@ -160,17 +167,17 @@ def default_config(*, models: Path, names: str, data: Path) -> Config:
 def override(
     config: Config, *, address: str | None, data: Path | None, models: Path | None
 ) -> Config:
-    """`config` with the values given on the command line."""
+    """`config` with the values given on the command line. Raises ConfigError."""
     if address is not None:
         config = dataclasses.replace(
-            config, server=dataclasses.replace(config.server, address=address)
+            config, server=dataclasses.replace(config.server, address=given_address(address))
         )
     if data is not None:
         config = dataclasses.replace(
-            config, database=dataclasses.replace(config.database, db_path=data.resolve())
+            config, database=dataclasses.replace(config.database, db_path=resolved(data))
         )
     if models is not None:
         config = dataclasses.replace(
-            config, models=dataclasses.replace(config.models, dir_path=models.resolve(), names="")
+            config, models=dataclasses.replace(config.models, dir_path=resolved(models), names="")
         )
     return config

@@ -118,6 +118,15 @@ def parse_model_folder(
     folder: Path, engines: Engines, check_stop: CheckStop = never_stop
 ) -> ModelFolder | VectorsFolder:
     """As `read_model_folder`, but without trying the search engine."""
+    try:
+        return _parse_folder(folder, engines, check_stop)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name of a file
+        raise ModelLoadError(f"cannot read {folder}: {error}") from error
+
+
+def _parse_folder(
+    folder: Path, engines: Engines, check_stop: CheckStop
+) -> ModelFolder | VectorsFolder:
     file = folder / MODEL_CONF
     try:
         if not file.is_file():

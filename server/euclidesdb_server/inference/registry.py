@@ -25,6 +25,7 @@ from euclidesdb_server.errors import (
     UnknownModel,
 )
 from euclidesdb_server.inference.model import Model
+from euclidesdb_server.inference.model_conf import MAX_NAME_BYTES
 from euclidesdb_server.inference.model_folder import (
     MODEL_CONF,
     ModelFolder,
@@ -40,6 +41,8 @@ from euclidesdb_server.inference.worker_process import WorkerProcess
 from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop, never_stop
 
+NOT_MODELS: Final = (".", "__", "lost+found")
+"""How the names of folders begin that are not models: hidden ones, byte code, a file system's."""
 STOP_INTERVAL: Final = 0.1
 """Seconds between checks of whether the server is to stop while models load."""
 
@@ -111,15 +114,11 @@ class ModelRegistry:
                 f"{folder_name!r} is not the name of a folder in the models folder"
             )
         path = self._config.dir_path / folder_name
-        try:
-            there = path.is_dir()
-        except OSError:  # a name that is too long
-            there = False
-        if not there:
+        if len(os.fsencode(folder_name)) > MAX_NAME_BYTES or not _may_be_folder(path):
             raise ModelLoadError(f"there is no folder {folder_name[:255]!r} in the models folder")
         folder = read_model_folder(path, self._engines)
         other = self._folder_names.get(folder.conf.name, folder_name)
-        if other != folder_name and (self._config.dir_path / other).is_dir():
+        if other != folder_name and _may_be_folder(self._config.dir_path / other):
             raise ModelLoadError(
                 f"folders {folder_name!r} and {other!r} both have model {folder.conf.name!r}: "
                 "remove one of them, or the next restart would serve either"
@@ -247,8 +246,21 @@ def _entries(config: ModelsConfig) -> list[Path]:
     if names:
         return [config.dir_path / name for name in names]
     try:
-        entries = sorted(entry for entry in config.dir_path.iterdir() if entry.is_dir())
+        entries = sorted(config.dir_path.iterdir())
     except OSError as error:
         raise ConfigError(f"[models] dir_path: cannot read {config.dir_path}: {error}") from error
-    # hidden folders and byte code are not models
-    return [entry for entry in entries if not entry.name.startswith((".", "__"))]
+    return [
+        entry
+        for entry in entries
+        if not entry.name.startswith(NOT_MODELS) and _may_be_folder(entry)
+    ]
+
+
+def _may_be_folder(path: Path) -> bool:
+    """Whether there is a folder, or something of which the system does not tell: an attempt to read
+    it gives the reason.
+    """
+    try:
+        return path.is_dir()
+    except OSError:
+        return True

@@ -7,7 +7,6 @@ kilobytes, and no thread.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, TypeAlias
@@ -24,6 +23,7 @@ from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.legacy import SimilarService
+from euclidesdb_server.rpc.listening import check_address, is_loopback, listen_address
 from euclidesdb_server.rpc.methods import Method, methods_of
 from euclidesdb_server.rpc.status import Failure
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
@@ -53,7 +53,7 @@ class RpcServer:
         stop: Callable[[], None],
     ) -> None:
         """Start listening. stop: called by a permitted `Shutdown` call. Raises ConfigError."""
-        local = is_loopback(config.address)
+        local = is_loopback(listen_address(config.address))
         permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
         legacy = SimilarService(
             database,
@@ -141,17 +141,12 @@ class Listener:
         return data
 
     def _bind(self, address: str) -> str:
-        port_text = address.rpartition(":")[2]
-        valid = port_text.isdecimal() and int(port_text) < 1 << 16
-        if not address.startswith("unix:") and not valid:
-            # gRPC takes it modulo 65536
-            raise ConfigError(f"[server] address = {address!r}: the port should be 0 to 65535")
+        address = listen_address(address)
+        check_address(address)  # again: models have been loaded since the start
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise ConfigError(
-                f"[server] address: cannot listen on {address!r}: is the port in use?"
-            ) from error
+            raise ConfigError(f"[server] address: cannot listen on {address!r}: {error}") from error
         if address.startswith("unix:"):
             return address
         return f"{address.rpartition(':')[0]}:{port}"
@@ -186,16 +181,3 @@ def _handler(
         return await serve(method, context)
 
     return handle
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach a server at the address."""
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

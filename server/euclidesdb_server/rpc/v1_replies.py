@@ -107,9 +107,9 @@ def batch_find_reply(answers: Sequence[ModelAnswer]) -> pb.FindSimilarBatchReply
 def model_message(status: ModelStatus) -> pb.Model:
     """The state of a model."""
     return pb.Model(
-        name=status.name,
+        name=_unicode(status.name),
         state=STATES[status.state],
-        reason=status.reason,
+        reason=_unicode(status.reason),
         input=status.input,
         feature_dim=status.feature_dim,
         prediction_dim=status.prediction_dim,
@@ -124,6 +124,11 @@ def model_message(status: ModelStatus) -> pb.Model:
         batches_run=status.batches_run,
         disk_bytes=status.disk_bytes,
     )
+
+
+def _unicode(text: str) -> str:
+    """`text` with escapes for the bytes of a file's name that are not UTF-8: messages hold none."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _refusals(outcomes: Iterable[tuple[int, object]]) -> list[pb.Refusal]:
@@ -148,7 +153,7 @@ def _index(status: IndexStatus) -> pb.Index:
         segments=status.segments,
         building=status.building,
         verifying=status.verifying,
-        failure=status.failure,
+        failure=_unicode(status.failure),
         recall=status.recall,
         recall_samples=status.recall_samples,
     )

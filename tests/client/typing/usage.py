@@ -4,6 +4,7 @@ Never run: test_public_types.py has mypy check it against the installed package.
 """
 
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any, assert_type
 
 import numpy as np
@@ -19,6 +20,8 @@ def writes(db: euclidesdb.Client) -> None:
     assert_type(written, tuple[euclidesdb.Embedding, ...])
     assert_type(written[0].vector, Vector | None)
     assert_type(db.add("a", tensor=np.zeros(3), models=("m",)), tuple[euclidesdb.Embedding, ...])
+    db.add("b", image=np.zeros((8, 8, 3), np.uint8), models=["m"])
+    db.add("c", image=BytesIO(b""), models=["m"])
     items = (euclidesdb.NewItem(str(number), text="a text") for number in range(3))
     refused = db.add_many(items)
     assert_type(refused, tuple[euclidesdb.Refused, ...])
@@ -75,6 +78,7 @@ def errors() -> None:
 
 def mistakes(db: euclidesdb.Client) -> None:
     db.add(5)  # type: ignore[arg-type]
+    db.add("a", image=5)  # type: ignore[arg-type]
     db.add("a", b"an image")  # type: ignore[call-arg]
     db.find_similar(photo=b"")  # type: ignore[call-arg]
     euclidesdb.Neighbor("a", 0.5).distance = 1.0  # type: ignore[misc]

@@ -1,0 +1,146 @@
+"""Errors, values and clients can be pickled and copied, so that they reach other processes."""
+
+import copy
+import dataclasses
+import inspect
+import multiprocessing
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+import euclidesdb
+from euclidesdb_protos.v1 import database_pb2 as pb
+from tests.client.scripted_server import ScriptedServer
+from tests.support.cases import each_as_subtest
+
+WAYS = {
+    "pickled": lambda value: pickle.loads(pickle.dumps(value)),
+    "copied": copy.copy,
+    "copied deeply": copy.deepcopy,
+}
+
+PUBLIC = [getattr(euclidesdb, name) for name in euclidesdb.__all__ if name[0].isupper()]
+REFUSED = euclidesdb.Refused(1, "b", euclidesdb.UndecodableInput("odd", "undecodable_input"))
+FLOATS = np.array([1, 2], np.float32)
+FLOATS.setflags(write=False)
+
+
+def error_of(kind):
+    if kind is euclidesdb.AddsInterrupted:
+        return kind("adding stopped", "unavailable", (REFUSED,), ((2, "c"),), 2)
+    return kind("it is odd", "a_reason")
+
+
+ERRORS = [error_of(kind) for kind in PUBLIC if issubclass(kind, Exception)]
+EMBEDDING = euclidesdb.Embedding("m", "f", FLOATS, FLOATS)
+INDEX = euclidesdb.IndexInfo("Flat", 1, 2, 3, True, False, "", 0.9, 10)
+VALUES = [
+    EMBEDDING,
+    INDEX,
+    REFUSED,
+    euclidesdb.Item("a", {"size": 40}, b"x", (EMBEDDING,), b"image", None, FLOATS),
+    euclidesdb.ModelInfo("m", "ready", "", "image", 2, 3, "f", "exact", "l2", 5, ("x",), False),
+    euclidesdb.ModelVector([1, 2], "f"),
+    euclidesdb.Neighbor("a", 0.5, {"size": 40}, b"x"),
+    euclidesdb.Neighbors("m", "f", "l2", ("a", "b"), FLOATS, ({}, {}), None),
+    euclidesdb.NewItem("a", b"image", ["m"], {"n": [1.0]}, {"size": 40}, b"x"),
+]
+
+
+def content(value):
+    """What a value holds, in a form that can be compared."""
+    if isinstance(value, np.ndarray):
+        return value.tolist(), value.dtype, value.flags.writeable
+    if isinstance(value, Exception):
+        return type(value), str(value), content(vars(value))
+    if dataclasses.is_dataclass(value):
+        return type(value), [content(getattr(value, f.name)) for f in dataclasses.fields(value)]
+    if isinstance(value, tuple | list):
+        return [content(each) for each in value]
+    if isinstance(value, dict):
+        return {key: content(each) for key, each in value.items()}
+    return value
+
+
+def test_every_public_class_is_among_the_cases():
+    covered = {type(case) for case in (*ERRORS, *VALUES)}
+    assert set(PUBLIC) - covered == {euclidesdb.Answer, euclidesdb.Client}
+    assert all(inspect.isclass(kind) for kind in PUBLIC)
+
+
+@each_as_subtest("way", WAYS.values(), ids=WAYS.keys())
+def test_errors_and_values_are_the_same_in_a_copy(way):
+    for case in (*ERRORS, *VALUES):
+        assert content(way(case)) == content(case)
+
+
+def test_a_note_on_an_error_is_kept_in_a_copy():
+    error = error_of(euclidesdb.AddsInterrupted)
+    error.add_note("the third file")
+    assert pickle.loads(pickle.dumps(error)).__notes__ == ["the third file"]
+
+
+@each_as_subtest("way", WAYS.values(), ids=WAYS.keys())
+def test_an_answer_is_the_same_in_a_copy(way, db, server, tmp_path):
+    refusal = pb.Refusal(position=1, code=5, reason="unknown_item", message="no item 'b'")
+    answer = pb.BatchAnswer(
+        model="m",
+        metric="l2",
+        counts=[2, 0, 1],
+        ids=["a", "b", "c"],
+        distances=[1, 2, 3],
+        attributes_json=["{}"] * 3,
+        refused=[refusal],
+    )
+    server.script("FindSimilarBatch", pb.FindSimilarBatchReply(answers=[answer]))
+    images = [b"one", b"two", b"three", tmp_path / "nowhere.png"]
+    answers = db.find_similar_many(images=images, model="m", include_attributes=True)
+    first, refused, third, unsent = map(way, answers)
+    assert content(first["m"]) == content(answers[0]["m"])
+    assert content(third["m"]) == content(answers[2]["m"])
+    assert not third["m"].distances.flags.writeable
+    assert content(refused.error) == content(answers[1].error)
+    assert (list(unsent), type(unsent.error)) == (["m"], FileNotFoundError)
+
+
+def test_a_pickled_answer_holds_its_own_neighbors_only(db, server):
+    ids = [f"item-{number}" for number in range(1000)]
+    answer = pb.BatchAnswer(model="m", counts=[1] * 1000, ids=ids, distances=[1.0] * 1000)
+    server.script("FindSimilarBatch", pb.FindSimilarBatchReply(answers=[answer]))
+    answers = db.find_similar_many(ids=ids, model="m")
+    pickled = pickle.dumps(answers[700])
+    assert len(pickled) < 2000
+    assert pickle.loads(pickled)["m"].ids == ("item-700",)
+
+
+@each_as_subtest("way", WAYS.values(), ids=WAYS.keys())
+def test_a_copy_of_a_client_is_a_new_one_of_the_same_target_and_timeout(way, db, server):
+    server.requests.clear()
+    with way(db) as copied:
+        copied.models()
+    assert server.calls("ListModels") == 1
+    assert 10 < server.seconds_left["ListModels"] < 21
+    db.models()  # the first is open still
+
+
+def interrupted(client):
+    """Runs in a pool's process."""
+    items = [euclidesdb.NewItem("a", vectors={"m": [1]}), 7]
+    try:
+        client.add_many(items)
+    except euclidesdb.AddsInterrupted as error:
+        raise error from None
+    return sys.executable
+
+
+def test_an_interrupted_add_in_a_pool_is_raised_with_its_position():
+    with (
+        ScriptedServer() as server,
+        euclidesdb.Client(server.target, timeout=20) as db,
+        multiprocessing.get_context("spawn").Pool(1) as pool,
+    ):
+        with pytest.raises(euclidesdb.AddsInterrupted, match="must be a NewItem") as caught:
+            pool.apply_async(interrupted, [db]).get(60)
+        assert (caught.value.resume_at, caught.value.unknown) == (1, ())
