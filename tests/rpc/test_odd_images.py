@@ -1,0 +1,70 @@
+"""Odd but sound image files, from a client to the features: one of each kind."""
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import euclidesdb
+from tests.support.images import encoded
+from tests.support.models import save_model
+from tests.support.servers import start_server
+from tests.worker.image_files import QUARTERS, chunk, png, tiff
+
+GRAYS = [200, 50, 120, 10]
+FLOATS = (QUARTERS / 255).astype(np.float32)
+PHOTO = Image.fromarray(np.kron(QUARTERS, np.ones((8, 8), np.uint8))).convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory):
+    models = tmp_path_factory.mktemp("models")
+    save_model(models, "tiny", worker="shared")
+    save_model(models, "tolerant", worker="shared", allow_truncated="true")
+    with (
+        start_server(tmp_path_factory.mktemp("data"), models, strict=True) as server,
+        euclidesdb.Client(server.address) as client,
+    ):
+        yield client
+
+
+def grays(db, image, model="tiny"):
+    """The gray of each quarter, as the model averages it."""
+    (embedding,) = db.add("item", image=image, models=[model], include_vectors=True)
+    return np.rint(embedding.vector[:4] * 255).tolist()
+
+
+ODD = {
+    "a TIFF of floats": tiff(FLOATS),
+    "a TIFF of int32": tiff(QUARTERS.astype(np.int32)),
+    "a TIFF whose smallest sample is white": tiff(~(QUARTERS * np.uint16(257)), photometric=0),
+    "a Pillow image of floats": Image.fromarray(FLOATS),
+    "a Pillow image of int32": Image.fromarray(QUARTERS.astype(np.int32)),
+    "a PNG with a long text": png(
+        samples=QUARTERS, before=chunk(b"zTXt", b"text\0\0" + zlib.compress(bytes(2 << 20)))
+    ),
+    "a PNG with a wrong checksum": png(samples=QUARTERS, before=chunk(b"abCD", b"", damaged=True)),
+    "an AVIF": encoded(PHOTO, "AVIF"),
+    "a JPEG 2000": encoded(PHOTO, "JPEG2000"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_image_reaches_the_model_with_its_colors(db, name):
+    np.testing.assert_allclose(grays(db, ODD[name]), GRAYS, atol=4)
+
+
+def test_an_image_of_unknown_range_is_refused_and_not_embedded(db):
+    with pytest.raises(euclidesdb.UndecodableInput, match=r"from 39.2157 to 784.314, is not known"):
+        db.add("item", image=tiff(FLOATS * 1000), models=["tiny"])
+
+
+def test_a_truncated_file_is_embedded_only_by_a_model_that_allows_it(db):
+    stream = io.BytesIO()
+    PHOTO.save(stream, "BMP")
+    data = stream.getvalue()[:-64]
+    with pytest.raises(euclidesdb.UndecodableInput, match=r"BMP image cannot be .* truncated"):
+        grays(db, data)
+    np.testing.assert_allclose(grays(db, data, "tolerant"), GRAYS, atol=6)
