@@ -1,4 +1,4 @@
-"""Odd but sound image files, from a client to the features: one of each kind."""
+"""Odd but sound images and texts, from a client to the features: one of each kind."""
 
 import io
 import zlib
@@ -12,6 +12,7 @@ from tests.support.images import encoded
 from tests.support.models import save_model
 from tests.support.servers import start_server
 from tests.worker.image_files import QUARTERS, chunk, png, tiff
+from tests.worker.test_text_input import MaskedMean, word_tokenizer
 
 GRAYS = [200, 50, 120, 10]
 FLOATS = (QUARTERS / 255).astype(np.float32)
@@ -23,6 +24,12 @@ def db(tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
     save_model(models, "tiny", worker="shared")
     save_model(models, "tolerant", worker="shared", allow_truncated="true")
+    for name, allow_blank in (("words", "false"), ("any text", "true")):
+        folder = save_model(
+            models, name, module=MaskedMean(), worker="shared", input="text", max_tokens=8,
+            allow_blank=allow_blank, feature_dim=6, prediction_dim=0,
+        )  # fmt: skip
+        word_tokenizer().save(str(folder / "tokenizer.json"))
     with (
         start_server(tmp_path_factory.mktemp("data"), models, strict=True) as server,
         euclidesdb.Client(server.address) as client,
@@ -68,3 +75,21 @@ def test_a_truncated_file_is_embedded_only_by_a_model_that_allows_it(db):
     with pytest.raises(euclidesdb.UndecodableInput, match=r"BMP image cannot be .* truncated"):
         grays(db, data)
     np.testing.assert_allclose(grays(db, data, "tolerant"), GRAYS, atol=6)
+
+
+def features(db, text, model="words"):
+    (embedding,) = db.add("item", text=text, models=[model], include_vectors=True)
+    return embedding.vector
+
+
+def test_a_text_behind_many_blanks_is_that_text(db):
+    np.testing.assert_array_equal(features(db, " " * 64 * 8 * 20 + "one"), features(db, "one"))
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_a_blank_text_is_embedded_only_by_a_model_that_allows_it(db, text):
+    with pytest.raises(euclidesdb.UndecodableInput, match="is empty or blank"):
+        features(db, text)
+    with pytest.raises(euclidesdb.UndecodableInput, match="is empty or blank"):
+        db.find_similar(text=text, model="words")
+    assert len(features(db, text, "any text")) == 6
