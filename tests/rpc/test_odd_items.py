@@ -1,4 +1,4 @@
-"""Odd but sound images and texts, from a client to the features: one of each kind."""
+"""Odd but sound images, texts and models, as a client meets them: one of each kind."""
 
 import io
 import zlib
@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 
 import euclidesdb
+from euclidesdb_server.__main__ import main
 from tests.support.images import encoded
 from tests.support.models import save_model
 from tests.support.servers import start_server
 from tests.worker.image_files import QUARTERS, chunk, png, tiff
+from tests.worker.odd_programs import Constant
 from tests.worker.test_text_input import MaskedMean, word_tokenizer
 
 GRAYS = [200, 50, 120, 10]
@@ -20,20 +22,26 @@ PHOTO = Image.fromarray(np.kron(QUARTERS, np.ones((8, 8), np.uint8))).convert("R
 
 
 @pytest.fixture(scope="module")
-def db(tmp_path_factory):
+def server(tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
     save_model(models, "tiny", worker="shared")
     save_model(models, "tolerant", worker="shared", allow_truncated="true")
+    save_model(
+        models, "constant", module=Constant(), worker="shared", feature_dim=3, prediction_dim=0
+    )
     for name, allow_blank in (("words", "false"), ("any text", "true")):
         folder = save_model(
             models, name, module=MaskedMean(), worker="shared", input="text", max_tokens=8,
             allow_blank=allow_blank, feature_dim=6, prediction_dim=0,
         )  # fmt: skip
         word_tokenizer().save(str(folder / "tokenizer.json"))
-    with (
-        start_server(tmp_path_factory.mktemp("data"), models, strict=True) as server,
-        euclidesdb.Client(server.address) as client,
-    ):
+    with start_server(tmp_path_factory.mktemp("data"), models, strict=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def db(server):
+    with euclidesdb.Client(server.address) as client:
         yield client
 
 
@@ -93,3 +101,12 @@ def test_a_blank_text_is_embedded_only_by_a_model_that_allows_it(db, text):
     with pytest.raises(euclidesdb.UndecodableInput, match="is empty or blank"):
         db.find_similar(text=text, model="words")
     assert len(features(db, text, "any text")) == 6
+
+
+def test_a_model_whose_features_are_the_same_for_all_is_served_with_a_warning(db, server, capsys):
+    (model,) = [model for model in db.models() if model.name == "constant"]
+    assert model.state == "ready"
+    assert model.reason.startswith("warning: its features are the same for two different inputs")
+    assert main(["models", "--address", server.address]) == 0
+    assert model.reason in capsys.readouterr().out
+    assert [model.reason for model in db.models() if model.name == "tiny"] == [""]
