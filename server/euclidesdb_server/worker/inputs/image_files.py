@@ -15,9 +15,14 @@ from importlib.util import find_spec
 from typing import Final
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from euclidesdb_server.worker.inputs.image_side_data import PNG_SIGNATURE, ended_jpeg
+from euclidesdb_server.worker.inputs.image_tiff import (
+    adjust_byte_order,
+    described_pixels,
+    learn_pixel_formats,
+)
 from euclidesdb_server.worker.inputs.protocol import Undecodable
 
 FORMATS: Final[Mapping[str, re.Pattern[bytes]]] = {
@@ -61,7 +66,7 @@ KNOWN: Final = (
     "ICO image"
 )
 
-SAMPLE_FORMATS: Final = {1: "unsigned", 2: "signed", 3: "floating-point"}
+learn_pixel_formats()
 
 
 def format_of(data: bytes) -> str:
@@ -101,7 +106,7 @@ def open_image(data: bytes, kind: str, max_pixels: int) -> Image.Image:
     except UnidentifiedImageError as error:
         if kind == "TIFF":
             raise Undecodable(
-                f"the image is a TIFF whose pixel format cannot be read: {_tiff_pixels(data)}"
+                f"the image is a TIFF whose pixel format cannot be read: {described_pixels(data)}"
             ) from error
         factory, _ = Image.OPEN[kind]
         factory(io.BytesIO(data), "")  # raises the reason, which Image.open hides
@@ -110,7 +115,7 @@ def open_image(data: bytes, kind: str, max_pixels: int) -> Image.Image:
     if kind == "PNG":
         _adjust_transparency(image, data)
     if kind == "TIFF":
-        _adjust_byte_order(image)
+        adjust_byte_order(image)
     return image
 
 
@@ -186,31 +191,3 @@ def _adjust_transparency(image: Image.Image, data: bytes) -> None:
         image.info["transparency"] = tuple(sample >> 8 for sample in color)
     if image.info.get("transparency", 0) is None:
         del image.info["transparency"]
-
-
-def _adjust_byte_order(image: Image.Image) -> None:
-    """What libtiff returns is in the machine's byte order; Pillow 13 takes samples of 32 bits, and
-    signed ones, to be in the file's.
-    """
-    tiles = image.tile  # type: ignore[attr-defined]
-    for number, tile in enumerate(tiles):
-        if tile.codec_name == "libtiff" and tile.args[0] in ("F;32BF", "I;32BS", "I;16BS"):
-            native = tile.args[0].replace("B", "N")
-            tiles[number] = tile._replace(args=(native, *tile.args[1:]))
-
-
-def _tiff_pixels(data: bytes) -> str:
-    big = data[2:3] == b"+" or data[3:4] == b"+"
-    tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if big else 8])
-    stream = io.BytesIO(data)
-    stream.seek(tags.next)
-    tags.load(stream)
-    bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
-    formats = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
-    samples = int(tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
-    return (
-        f"{samples} {'sample' if samples == 1 else 'samples'} per pixel of {bits[0]} bits, "
-        f"{SAMPLE_FORMATS.get(formats[0], f'sample format {formats[0]}')}, photometric "
-        f"interpretation {tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 'missing')}, "
-        f"compression {tags.get(TiffImagePlugin.COMPRESSION, 1)}"
-    )
