@@ -47,6 +47,7 @@ SLOW = (
     "rpc/test_legacy_service.py",
     "rpc/test_model_changes.py",
     "rpc/test_model_versions.py",
+    "rpc/test_odd_items.py",
     "rpc/test_shutdown_call.py",
     "rpc/test_v1_engines.py",
     "rpc/test_v1_requests.py",

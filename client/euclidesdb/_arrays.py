@@ -24,7 +24,7 @@ _DATA_TYPES: Final = {dtype: data_type for data_type, dtype in DTYPES.items()}
 
 def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
     """`value` as an array of real numbers, of any of NumPy's types for them."""
-    array = np.asarray(value)
+    array = np.asarray(checks.unmasked(name, value))
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
     return array
@@ -70,7 +70,7 @@ def write_tensor(message: pb.Array, value: npt.ArrayLike) -> None:
     convert `value`.
     """
     try:
-        array = np.asarray(value)
+        array = np.asarray(checks.unmasked("tensor", value))
     except RuntimeError as error:  # torch's, for a tensor that requires grad
         raise ValueError(f"tensor cannot be read as an array: {error}") from error
     dtype = array.dtype

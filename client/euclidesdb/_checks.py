@@ -11,10 +11,13 @@ import math
 import operator
 import reprlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
+
+_CONTAINERS = (dict, list, tuple)
 _INT32 = range(-(2**31), 2**31)
 
 
@@ -96,12 +99,27 @@ def opaque(name: str, value: bytes) -> bytes:
     return bytes(value)
 
 
+def unmasked(name: str, value: T) -> T:
+    """`value`, checked to be neither a masked array nor a sequence with one.
+
+    As a plain array, a masked one has the numbers under its mask. One whose mask hides nothing
+    passes.
+    """
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
+        raise ValueError(
+            f"{name} is a masked array: the mask would be lost; send value.filled(...), or only "
+            "the rows without masked values"
+        )
+    return value
+
+
 def attributes_json(name: str, attributes: Mapping[str, Any]) -> str:
     """`attributes` as a JSON object; NumPy's numbers and booleans become JSON's."""
     if not isinstance(attributes, Mapping):
         raise TypeError(f"{name} must be a mapping, not {type(attributes).__name__}")
     try:
-        return text(name, _JSON.encode(dict(attributes)))
+        encoded = text(name, _JSON.encode(dict(attributes)))
     except (TypeError, ValueError):
         for key, value in attributes.items():
             try:
@@ -111,6 +129,24 @@ def attributes_json(name: str, attributes: Mapping[str, Any]) -> str:
                 shown = f"{reprlib.repr(value)} under {key!r}"
                 raise kind(f"{name} must hold JSON values, not {shown}: {error}") from error
         raise
+    _check_keys(name, dict(attributes))
+    return encoded
+
+
+def _check_keys(name: str, value: Any) -> None:
+    """Raise TypeError for a key that JSON would rewrite: 1 and "1" would become the same."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                raise TypeError(
+                    f"{name} must have keys of type str, not {key!r}, of type {type(key).__name__}"
+                )
+            if isinstance(part, _CONTAINERS):
+                _check_keys(name, part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            if isinstance(part, _CONTAINERS):
+                _check_keys(name, part)
 
 
 def _plain_number(value: object) -> bool | int | float:

@@ -12,7 +12,10 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from euclidesdb import _checks as checks
+
 _DTYPES: Final = ("uint8", "uint16", "bool")
+_FLOATS: Final = ("float16", "float32", "float64")
 
 
 class PixelArray(Protocol):
@@ -33,18 +36,21 @@ def pillow_image(array: Any) -> Any:
     """The Pillow image of an array.
 
     array: of shape (height, width) or (height, width, channels); a torch tensor: (height, width) or
-        (channels, height, width). 1 channel is gray, 2 gray and alpha, 3 RGB, 4 RGBA, as uint8; a
-        gray image may also be uint16 or bool.
+        (channels, height, width). 1 channel is gray, 2 gray and alpha, 3 RGB, 4 RGBA, as uint8 or
+        as floats from 0 to 1; a gray image may also be uint16 or bool.
 
     Raises TypeError or ValueError for any other array, ImportError if Pillow is not installed.
     """
     dtype = getattr(array.dtype, "name", None) or str(array.dtype).removeprefix("torch.")
-    if dtype not in _DTYPES:
+    if dtype not in (*_DTYPES, *_FLOATS):
         raise TypeError(
-            f"an image array must hold uint8 (0 to 255), uint16 or bool, not {dtype}: convert it, "
-            "or pass it as tensor= to a model that takes tensors"
+            f"an image array must hold uint8 (0 to 255), floats (0 to 1), uint16 or bool, not "
+            f"{dtype}: convert it, or pass it as tensor= to a model that takes tensors"
         )
+    checks.unmasked("image", array)
     pixels = _channels_last(array) if _is_tensor(array) else np.asarray(array)
+    if dtype in _FLOATS:
+        pixels, dtype = _scaled(pixels), "uint8"
     gray = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 1)
     if not gray and (pixels.ndim != 3 or pixels.shape[2] not in (2, 3, 4) or dtype != "uint8"):
         order = "(channels, height, width)" if _is_tensor(array) else "(height, width, channels)"
@@ -62,6 +68,20 @@ def pillow_image(array: Any) -> Any:
             "an array as an image needs Pillow: install it, or pass the bytes of an image file"
         ) from error
     return image.fromarray(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("=")))
+
+
+def _scaled(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Floats from 0 to 1 as uint8."""
+    if not pixels.size:
+        return pixels.astype(np.uint8)
+    low, high = pixels.min(), pixels.max()
+    if not (low >= 0 and high <= 1):  # nor if one of them is NaN
+        raise ValueError(
+            f"an image array of floats must hold 0 (black) to 1 (white), not {low:g} to {high:g}: "
+            "scale it, or pass it as tensor= to a model that takes tensors"
+        )
+    scaled: np.ndarray[Any, Any] = np.rint(pixels.astype(np.float32) * 255).astype(np.uint8)
+    return scaled
 
 
 def _is_tensor(value: object) -> bool:

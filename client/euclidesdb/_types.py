@@ -183,7 +183,7 @@ class ModelInfo:
     state: "ready", "loading", "restarting" or "quarantined"; "unloaded": not served (any more);
         "superseded": the vectors of a former version, whose `name` is "model@fingerprint". The
         vectors of an unloaded or superseded model can still be searched, by vector and by id.
-    reason: why it is not ready.
+    reason: why it is not ready, or a warning about one that is.
     input: the kind of item it takes: "image", "text", "tensor", or "vector" if it takes only
         ready-made vectors.
     items: the number of items with a vector of this version.

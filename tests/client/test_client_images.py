@@ -114,6 +114,16 @@ def test_an_array_arrives_with_its_pixels(db, server, pixels, mode):
     assert np.array_equal(np.asarray(arrived), pixels.reshape(np.asarray(arrived).shape))
 
 
+@each_as_subtest("dtype", [np.float16, np.float32, np.float64, torch.float32])
+def test_floats_from_0_to_1_are_scaled(db, server, dtype):
+    server.requests.clear()
+    levels = [[0, 0.2], [0.5, 1]]
+    made = torch.tensor(levels) if dtype is torch.float32 else np.array(levels, dtype)
+    db.add("a", image=made, models=["m"])
+    arrived = np.asarray(Image.open(io.BytesIO(sent(server))))
+    assert arrived.tolist() == [[0, 51], [128, 255]]
+
+
 @each_as_subtest("shape", [(5, 7), (1, 5, 7), (3, 5, 7), (4, 5, 7)])
 def test_a_tensor_has_its_channels_first(db, server, shape):
     server.requests.clear()
@@ -127,9 +137,12 @@ def test_a_tensor_has_its_channels_first(db, server, shape):
 @each_as_subtest(
     ("array", "kind", "says"),
     [
-        (np.zeros((8, 8)), TypeError, "not float64"),
+        (np.zeros((8, 8), np.int32), TypeError, "not int32"),
         (np.zeros((8, 8), object), TypeError, "not object"),
-        (torch.zeros(3, 8, 8), TypeError, "not float32"),
+        (random_pixels(8, 8) / 2, ValueError, r"0 \(black\) to 1 \(white\), not 0 to 127"),
+        (-torch.ones(3, 8, 8), ValueError, "not -1 to -1"),
+        (np.full((8, 8), np.nan), ValueError, "not nan to nan"),
+        (np.ma.masked_less(random_pixels(8, 8), 128), ValueError, "masked"),
         (torch.zeros(3, 8, 8, dtype=torch.bfloat16), TypeError, "not bfloat16"),
         (random_pixels(3, 8, 8), ValueError, r"\(height, width, channels\).*not \(3, 8, 8\)"),
         (random_pixels(8, 8, 3, dtype=np.uint16), ValueError, "uint16"),

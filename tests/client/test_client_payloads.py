@@ -106,6 +106,8 @@ def test_a_torch_tensor_is_sent_unchanged(db, server):
         pytest.param([object()], TypeError, "not object", id="objects"),
         ("a text", TypeError, "not <U6"),
         ([[1], [2, 3]], ValueError, "inhomogeneous"),
+        (np.ma.masked_equal([1, 2], 2), ValueError, r"tensor is a masked array: .*value\.filled"),
+        ([np.ma.masked_equal([1, 2], 2)], ValueError, "tensor is a masked array"),
         (torch.ones(2, requires_grad=True), ValueError, "requires grad"),
         (torch.ones(2, dtype=torch.bfloat16), TypeError, "BFloat16"),
     ],

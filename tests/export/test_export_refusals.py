@@ -156,3 +156,12 @@ def test_a_prompt_before_each_text(tmp_path, refused):
         json.dumps({"default_prompt_name": "query"})
     )
     assert "it puts the prompt 'query' before each text" in refused()
+
+
+def test_a_checkpoint_that_compares_its_vectors_in_another_way(refused, tmp_path):
+    checkpoints.bert(tmp_path / "checkpoint")
+    checkpoints.sentence_files(tmp_path / "checkpoint", pooling={"pooling_mode_mean_tokens": True})
+    (tmp_path / "checkpoint" / "config_sentence_transformers.json").write_text(
+        json.dumps({"similarity_fn_name": "jaccard"})
+    )
+    assert "it compares vectors by 'jaccard'; supported are cosine, dot, eu" in refused()

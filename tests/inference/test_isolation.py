@@ -13,7 +13,6 @@ import zlib
 import psutil
 import pytest
 import torch
-from PIL.PngImagePlugin import PngInfo
 
 from euclidesdb_server.errors import ModelFailed, ModelUnavailable, UndecodableInput
 from euclidesdb_server.values.status import ModelState
@@ -176,21 +175,16 @@ def bomb():
     return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
-def text_bomb():
-    """A PNG with a comment that is a thousand times as long once it is unpacked."""
-    comment = PngInfo()
-    comment.add_text("comment", "x" * 20_000_000, zip=True)
-    return encoded(noise(1), pnginfo=comment)
-
-
 @pytest.mark.parametrize(
     ("image", "how"),
     [
         (bomb(), "the image has 60000 x 60000 pixels; at most 10000 are decoded"),
-        (text_bomb(), "the image cannot be decoded: Decompressed data too large"),
-        (encoded(noise(1, size=64), "JPEG")[:-999], "the image cannot be decoded: .*truncated"),
+        (
+            encoded(noise(1, size=64), "JPEG")[:-999],
+            "the JPEG image cannot be decoded: .*truncated",
+        ),
     ],
-    ids=["bomb", "text bomb", "truncated"],
+    ids=["bomb", "truncated"],
 )
 def test_a_hostile_image_fails_alone(running, image, how):
     before = len(running.pids)

@@ -113,6 +113,13 @@ class OtherPrecision(torch.nn.Module):
         return means.to(self.dtype), means.to(self.dtype)
 
 
+class Constant(torch.nn.Module):
+    """Features that do not depend on the image."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(images.mean(dim=[2, 3])) + 0.0 * images.mean()
+
+
 class KeepsItsGrid(torch.nn.Module):
     """Features (n, 3, 1, 1), as a pooling layer without a flatten leaves them."""
 

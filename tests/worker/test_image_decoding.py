@@ -131,17 +131,6 @@ def test_a_big_endian_tiff_keeps_its_brightness():
     assert pixels(encoded(image, "TIFF"))[0, :, 0].tolist() == [0, 1, 127, 255]
 
 
-def test_a_tiff_of_32_bits_a_sample_is_read_as_sixteen():
-    image = Image.fromarray(WIDE.astype(np.int32))
-    assert image.mode == "I"
-    assert pixels(encoded(image, "TIFF"))[0, :, 0].tolist() == [0, 1, 127, 255]
-
-
-def test_a_tiff_of_floats_is_cut_to_0_to_255():
-    image = Image.fromarray(np.array([[-5, 0, 99.5, 255, 1e9, np.nan]], dtype=np.float32))
-    assert pixels(encoded(image, "TIFF"))[0, :, 0].tolist() == [0, 0, 99, 255, 255, 0]
-
-
 # EXIF 2.32, tag 274: what a viewer does with the stored rows and columns
 UPRIGHT: dict[int, Callable[[Any], Any]] = {
     1: lambda stored: stored,

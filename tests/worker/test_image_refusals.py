@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from euclidesdb_server.worker.inputs import Undecodable
+from euclidesdb_server.worker.inputs.image_files import KNOWN
 from tests.support.cases import each_as_subtest
 from tests.support.errors import error_message
 from tests.support.images import encoded, noise
@@ -13,10 +14,17 @@ from tests.worker.image_files import FORMATS, image_input, png_of_nothing, valid
 NOT_IMAGES = {
     "junk": bytes(range(256)),
     "text": b"not an image",
-    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n",
-    "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>',
-    "pdf": b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF\n",
-    "ppm": b"P6 1 1 255\n\x01\x02\x03",
+    "postcard": b"P6S",
+}
+OTHER_FILES = {
+    "a PostScript document": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+    "an SVG image": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"></svg>',
+    "a PDF document": b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF\n",
+    "an HTML page": b"<!DOCTYPE html><html><body>404</body></html>",
+    "a JPEG XL image": b"\xff\x0a" + bytes(30),
+    "a Photoshop document": b"8BPS\0\1" + bytes(30),
+    "an MP4 video": b"\0\0\0\x18ftypisom" + bytes(30),
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
 }
 
 
@@ -26,10 +34,13 @@ def test_an_empty_payload_is_refused():
 
 @each_as_subtest("data", NOT_IMAGES.values(), ids=NOT_IMAGES)
 def test_bytes_that_are_not_an_image_are_refused_with_the_known_formats(data):
-    assert (
-        error_message(Undecodable, image_input().decode, data)
-        == "the bytes are not a JPEG, PNG, WEBP, GIF, BMP or TIFF image"
-    )
+    assert error_message(Undecodable, image_input().decode, data) == f"the bytes are not {KNOWN}"
+
+
+@each_as_subtest(("name", "data"), OTHER_FILES.items(), ids=lambda value: str(value)[:20])
+def test_another_kind_of_file_is_named(name, data):
+    message = error_message(Undecodable, image_input().decode, data)
+    assert message == f"the bytes are {name}, not {KNOWN}"
 
 
 @each_as_subtest("kind", FORMATS)
@@ -42,7 +53,7 @@ def test_a_truncated_file_is_refused(kind):
 def test_a_truncated_file_is_called_truncated(kind):
     data = encoded(noise(1, size=64), kind)
     message = error_message(Undecodable, image_input().decode, data[: len(data) * 2 // 3])
-    assert message.startswith("the image cannot be decoded: ")
+    assert message.startswith(f"the {kind} image cannot be decoded: ")
     assert "truncated" in message
 
 
@@ -56,7 +67,7 @@ def test_a_bomb_is_refused_by_its_header():
 
 @each_as_subtest("kind", FORMATS)
 def test_the_largest_image_decoded_has_max_pixels(kind):
-    data = encoded(noise(1, size=20), kind)
+    data = encoded(noise(1, size=20), kind, **({"sizes": [(20, 20)]} if kind == "ICO" else {}))
     assert image_input(max_pixels=400).decode(data).shape == (3, 20, 20)
     assert "20 x 20 pixels" in error_message(Undecodable, image_input(max_pixels=399).decode, data)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.worker.inputs import Undecodable
@@ -39,10 +39,12 @@ def word_tokenizer(vocabulary=None, *, wrapped=True, unknown="[UNK]"):
 
 @pytest.fixture
 def text_input(tmp_path):
-    def make(tokenizer=None, *, max_tokens=16):
+    def make(tokenizer=None, *, max_tokens=16, allow_blank=False):
         file = tmp_path / "tokenizer.json"
         (tokenizer or word_tokenizer()).save(str(file))
-        return TextInput({"tokenizer": str(file), "max_tokens": max_tokens})
+        return TextInput(
+            {"tokenizer": str(file), "max_tokens": max_tokens, "allow_blank": allow_blank}
+        )
 
     return make
 
@@ -101,17 +103,64 @@ def test_bytes_that_are_not_utf_8_are_refused(text_input):
     )
 
 
-@pytest.mark.parametrize("text", ["", " \n\t"])
-def test_a_text_without_tokens_is_refused(text_input, text):
-    inputs = text_input(word_tokenizer(wrapped=False))
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("text", ["", " \n\t", "\u00a0\u3000", " " * 10_000])
+def test_an_empty_or_blank_text_is_refused(text_input, text, wrapped):
+    inputs = text_input(word_tokenizer(wrapped=wrapped))
     assert (
         error_message(Undecodable, inputs.decode, text.encode())
-        == f"the text {text!r} has no tokens"
+        == f"the text {text[:40]!r} is empty or blank"
     )
 
 
-def test_an_empty_text_is_its_special_tokens_if_any(text_input):
-    assert tokens(text_input(), "") == [CLS, SEP]
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_text_of_which_the_tokenizer_leaves_nothing_is_refused(text_input, wrapped):
+    tokenizer = word_tokenizer(wrapped=wrapped)
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    message = error_message(Undecodable, text_input(tokenizer).decode, "\u200b\u200b".encode())
+    assert message == "the text '\\u200b\\u200b' has no tokens"
+
+
+def test_a_blank_text_is_its_special_tokens_if_the_model_takes_it(text_input):
+    inputs = text_input(allow_blank=True)
+    assert [tokens(inputs, text) for text in ("", " \n")] == [[CLS, SEP]] * 2
+
+
+def test_a_blank_text_without_tokens_is_refused_in_any_case(text_input):
+    inputs = text_input(word_tokenizer(wrapped=False), allow_blank=True)
+    assert error_message(Undecodable, inputs.decode, b" ") == "the text ' ' has no tokens"
+
+
+@pytest.mark.parametrize("characters", [4 * 64, 4 * 64 * 4 - 1, 100_000])
+@pytest.mark.parametrize("blank", [" ", "\n", "\u200b"], ids=ascii)
+def test_a_text_behind_many_blanks_is_read(text_input, characters, blank):
+    tokenizer = word_tokenizer()
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    inputs = text_input(tokenizer, max_tokens=4)
+    assert tokens(inputs, blank * characters + "one") == [CLS, ONE, SEP]
+    assert tokens(inputs, "two" + blank * characters + " three one") == [CLS, TWO, THREE, SEP]
+
+
+def test_a_text_with_too_few_tokens_in_a_million_characters_is_refused(text_input):
+    message = error_message(
+        Undecodable, text_input(max_tokens=4).decode, b"one" + b" " * 3_000_000 + b"two"
+    )
+    assert message.startswith("the text 'one    ")
+    assert message.endswith("has only 3 tokens in its first 1048576 characters of 3000006")
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(st.text("ab \u00e4", max_size=600), st.integers(3, 9))
+def test_the_tokens_kept_are_those_of_the_whole_text(tmp_path_factory, text, max_tokens):
+    vocabulary = numbered(*SPECIAL, "a", "b", "ab", "##a", "##b", "##aba", "##bb", "aaab")
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    file = tmp_path_factory.mktemp("whole") / "tokenizer.json"
+    tokenizer.save(str(file))
+    inputs = TextInput({"tokenizer": str(file), "max_tokens": max_tokens, "allow_blank": True})
+    inputs._first_characters = max_tokens  # so that most texts are read in parts
+    tokenizer.enable_truncation(max_tokens)
+    assert inputs._tokens(text) == tokenizer.encode(text).ids
 
 
 def test_a_word_that_the_vocabulary_cannot_spell_is_refused(text_input):

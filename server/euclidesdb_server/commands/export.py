@@ -44,4 +44,10 @@ def run(options: argparse.Namespace) -> int:
         f"{folder}: model {conf.name!r}, {conf.feature_dim} features{predictions}; "
         f"its outputs are within {difference:.1g} of those of {source}"
     )
+    metric = subject.similarity.metric
+    print(
+        f"its vectors are compared by {metric}, as the checkpoint does"
+        if metric
+        else "the checkpoint declares no metric: its vectors are compared by that of the server"
+    )
     return 0

@@ -33,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"prediction_dim  {conf.prediction_dim}")
     print(f"fingerprint     {folder.fingerprint}")
     print(f"runs on         {program.device}, {threads} threads, {conf.precision}")
+    if program.warning:
+        print(f"warning         {program.warning}")
     print("The load check passed. Inference alone, on sample inputs:")
     for size in _batch_sizes(conf.max_batch_size):
         print(f"  batches of {size:5}  {_items_per_second(program, size):10,.1f} items/s")

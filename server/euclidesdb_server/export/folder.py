@@ -61,6 +61,10 @@ def _write_conf(
         "feature_dim": str(outputs[1].shape[1]),
         **subject.conf,
     }
+    if subject.similarity.search_engine:
+        conf["model"]["search_engine"] = subject.similarity.search_engine
+    for engine, section in subject.similarity.sections.items():
+        conf[engine] = section
     if subject.labels:
         conf["model"]["labels"] = "\n".join(["", *subject.labels])
     with path.open("w", encoding="utf-8") as file:

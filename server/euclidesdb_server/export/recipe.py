@@ -1,7 +1,8 @@
 """How a text model turns tokens into a vector, read from the files of sentence-transformers.
 
-These are modules.json, 1_Pooling/config.json and sentence_bert_config.json. A checkpoint without
-them pools by the mean over the tokens.
+These are modules.json, 1_Pooling/config.json, sentence_bert_config.json and
+config_sentence_transformers.json. A checkpoint without them pools by the mean over the tokens, and
+declares no metric.
 """
 
 from __future__ import annotations
@@ -14,6 +15,14 @@ from typing import Any, Literal
 
 from transformers.utils.hub import cached_file
 
+from euclidesdb_server.export.similarity import (
+    AGREE_AT_LENGTH_1,
+    DEFAULT,
+    SIMILARITIES,
+    UNDECLARED,
+    UNIT_LENGTH,
+    Similarity,
+)
 from euclidesdb_server.export.subject import ExportError, foreign
 
 
@@ -25,6 +34,7 @@ class Recipe:
     normalize: bool = False
     max_tokens: int | None = None
     lowercase: bool = False
+    similarity: Similarity = UNDECLARED
 
 
 def read_recipe(source: str, pooling: Literal["mean", "cls"] | None) -> Recipe:
@@ -45,9 +55,8 @@ def read_recipe(source: str, pooling: Literal["mean", "cls"] | None) -> Recipe:
         raise ExportError(
             f"its encoder is in the folder {modules[0]['path']!r}; export that folder"
         )
-    prompt = (_read_json(source, "config_sentence_transformers.json") or {}).get(
-        "default_prompt_name"
-    )
+    declared = _read_json(source, "config_sentence_transformers.json") or {}
+    prompt = declared.get("default_prompt_name")
     if prompt:
         raise ExportError(
             f"it puts the prompt {prompt!r} before each text, which a worker does not support"
@@ -59,7 +68,17 @@ def read_recipe(source: str, pooling: Literal["mean", "cls"] | None) -> Recipe:
         normalize="Normalize" in kinds,
         max_tokens=settings.get("max_seq_length"),
         lowercase=bool(settings.get("do_lower_case")),
+        similarity=_similarity(declared, normalizes="Normalize" in kinds),
     )
+
+
+def _similarity(declared: Mapping[str, Any], *, normalizes: bool) -> Similarity:
+    name = declared.get("similarity_fn_name") or DEFAULT
+    if name not in SIMILARITIES:
+        raise ExportError(
+            f"it compares vectors by {name!r}; supported are {', '.join(SIMILARITIES)}"
+        )
+    return UNIT_LENGTH if normalizes and name in AGREE_AT_LENGTH_1 else SIMILARITIES[name]
 
 
 def _pooling(config: Mapping[str, Any]) -> Literal["mean", "cls"]:

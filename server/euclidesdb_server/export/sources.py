@@ -15,6 +15,7 @@ from transformers.utils import logging
 from euclidesdb_server.export import text, vision
 from euclidesdb_server.export.preprocessing import of_processor
 from euclidesdb_server.export.recipe import Recipe, read_recipe
+from euclidesdb_server.export.similarity import UNIT_LENGTH
 from euclidesdb_server.export.subject import ExportError, ProgramOutput, Subject, foreign
 from euclidesdb_server.export.zoo import timm_subject, torchvision_subject
 
@@ -78,7 +79,7 @@ def _checkpoint_subject(source: str, options: ExportOptions) -> Subject:
     _refuse_unless(options.tower in (None, "text"), "--tower", "a text model")
     if projects:
         _refuse_unless(options.pooling is None, "--pooling", "CLIP, which has its own pooling")
-        return _text(source, text.text_tower(model), config, Recipe())
+        return _text(source, text.text_tower(model), config, Recipe(similarity=UNIT_LENGTH))
     recipe = read_recipe(source, options.pooling)
     return _text(source, text.sentence_encoder(model, recipe), config, recipe)
 
@@ -98,7 +99,7 @@ def _tower_subject(source: str, config: Any, options: ExportOptions) -> Subject:
     if tower == "image":
         return _image(source, vision.image_tower(model), config.vision_config, options)
     _refuse_unless(options.pooling is None, "--pooling", "CLIP, which has its own pooling")
-    return _text(source, text.text_tower(model), config.text_config, Recipe())
+    return _text(source, text.text_tower(model), config.text_config, Recipe(similarity=UNIT_LENGTH))
 
 
 def _image(

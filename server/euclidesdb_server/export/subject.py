@@ -10,6 +10,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from euclidesdb_server.export.similarity import UNDECLARED, Similarity
+
 ProgramOutput: TypeAlias = tuple[Tensor, Tensor]
 """What a program returns: float32 predictions (n, prediction_dim) and features (n, feature_dim)."""
 
@@ -42,6 +44,8 @@ class Subject:
     labels: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     """The texts of further files in the model folder, by name."""
+    similarity: Similarity = UNDECLARED
+    """How the published model compares its vectors."""
 
 
 def no_predictions(features: Tensor) -> Tensor:

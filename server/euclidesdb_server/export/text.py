@@ -140,6 +140,7 @@ def text_subject(
         free=(free, free),
         samples=[text.encode() for text in (*SAMPLES, "one more " * max_tokens)],
         conf={"input": "text", "tokenizer": "tokenizer.json", "max_tokens": str(max_tokens)},
+        similarity=recipe.similarity,
         files={"tokenizer.json": _tokenizer_file(tokenizer, lowercase=recipe.lowercase)},
     )
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from euclidesdb_server.export.preprocessing import Preprocessing
+from euclidesdb_server.export.similarity import UNDECLARED, UNIT_LENGTH
 from euclidesdb_server.export.subject import (
     ExportError,
     ProgramOutput,
@@ -166,6 +167,7 @@ def image_subject(
         samples=sample_images(mode),
         conf=preprocessing.conf(),
         labels=labels,
+        similarity=UNIT_LENGTH if isinstance(module, ImageTower) else UNDECLARED,
     )
 
 

@@ -21,7 +21,7 @@ class Model(Protocol):
 
     @property
     def state(self) -> tuple[ModelState, str]:
-        """Its state, and the reason if it is not ready."""
+        """Its state, and the reason if it is not ready, or a warning if it is."""
 
     def wait_until_started(self, timeout: float | None = None) -> bool:
         """Wait until it has been ready once or is quarantined; False if `timeout` passed first."""

@@ -57,7 +57,7 @@ class ModelHealth:
 
     @property
     def state(self) -> tuple[ModelState, str]:
-        """The state, and why the model is not ready."""
+        """The state, and why the model is not ready, or a warning about one that is."""
         return self._state
 
     @property
@@ -69,12 +69,14 @@ class ModelHealth:
         """The model is closed."""
         self._stopping.set()
 
-    def worker_ready(self) -> None:
-        """A worker loaded the model."""
+    def worker_ready(self, warning: str = "") -> None:
+        """A worker loaded the model. warning: what the load check found, though it serves."""
+        if warning:
+            log.warning("model %r: %s", self._name, warning)
         with self._lock:
             self._ready_workers += 1
             if not (self._given_up or self._in_quarantine):
-                self._state = (ModelState.READY, "")
+                self._state = (ModelState.READY, warning and f"warning: {warning}")
             if self._ready_workers == self._workers:
                 self.started.set()
 

@@ -79,8 +79,11 @@ class _Rejected(Exception):
 class WorkerProcess:
     """A worker that has loaded its model and passed the load check.
 
-    One thread sends, and releases it; one receives; any thread may end it.
+    One thread sends, and releases it; one receives; any thread may end it. warning: what the load
+    check found, though the model can be served; or empty.
     """
+
+    warning = ""
 
     _shared: SharedWorker | None = None
 
@@ -198,3 +201,4 @@ class WorkerProcess:
             ) from error
         if header.get("type") != "ready":
             raise _Rejected(str(header.get("reason", header)))
+        self.warning = str(header.get("warning", ""))

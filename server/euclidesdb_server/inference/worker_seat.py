@@ -66,7 +66,7 @@ class WorkerSeat:
     def _run(self) -> None:
         try:
             while not self._health.stopped and (worker := self._start_worker()) is not None:
-                self._health.worker_ready()
+                self._health.worker_ready(worker.warning)
                 try:
                     self._serve(worker)
                 finally:

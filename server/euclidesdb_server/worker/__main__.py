@@ -60,7 +60,7 @@ def _serve(
             logging.exception("the model cannot be loaded")
         send_message(connection, {"type": "failed", "reason": str(error) or repr(error)})
         return 1
-    send_message(connection, {"type": "ready"})
+    send_message(connection, {"type": "ready", "warning": program.warning})
     Pipeline(connection, program, decoded).run()
     return 0
 

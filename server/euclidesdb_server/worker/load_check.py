@@ -22,10 +22,18 @@ HALF_TOLERANCE: Final = 100.0
 """The factor on both tolerances for arithmetic with 8 or 11 bits of precision instead of 24."""
 
 
-def check_program(program: Program, *, batches: bool) -> None:
+CONSTANT_TOLERANCE: Final = 1e-6
+CONSTANT: Final = (
+    "its features are the same for two different inputs: if they do not depend on the item, a "
+    "search returns any items"
+)
+
+
+def check_program(program: Program, *, batches: bool) -> str:
     """Run the load check. batches: the program takes more than one item at once.
 
-    Raises ModelLoadError.
+    Returns a warning about a program that can be served all the same, or an empty string. Raises
+    ModelLoadError.
     """
     separate, pair = _first_accepted(program)
     for name, values in zip(Outputs._fields, separate, strict=True):
@@ -33,8 +41,12 @@ def check_program(program: Program, *, batches: bool) -> None:
             raise ModelLoadError(f"the program's {name} are not finite (NaN or infinity)")
     repeated = _run_separately(program, pair)
     _compare(program, separate, repeated, "change from one run to the next: is it in eval mode?")
+    first, second = separate.features
+    scale = float(separate.features.abs().max())
+    is_constant = torch.allclose(first, second, rtol=0, atol=CONSTANT_TOLERANCE * scale)
+    warning = CONSTANT if is_constant else ""
     if not batches:
-        return
+        return warning
     try:
         together = program.forward(pair)
     except Exception as error:  # foreign code
@@ -49,6 +61,7 @@ def check_program(program: Program, *, batches: bool) -> None:
         "of an item change when another shares its batch (a softmax over dim 0, perhaps); correct "
         "the program, or set [model] max_batch_size = 1",
     )
+    return warning
 
 
 def keeps_outputs(program: Program, module: Module, *, batches: bool) -> bool:

@@ -53,8 +53,11 @@ class Program:
     """A loaded model. Not thread-safe.
 
     module: runs a forward pass; its floating-point arguments have the type `dtype`.
-    device: where its arguments must be.
+    device: where its arguments must be. warning: what the load check found, though it can be
+    served; or empty.
     """
+
+    warning = ""
 
     def __init__(
         self,

@@ -32,6 +32,9 @@ class ImageConf(ProgramConf):
     """Subtracted from each channel of the pixels in [0, 1]; empty: 0."""
     std: Channels = ()
     """What each channel is then divided by; empty: 1."""
+    allow_truncated: bool = False
+    """Whether a file that ends early is embedded with the rows that it has. It changes no vector of
+    a complete file, so it is not part of the version."""
 
     def preprocessing(self) -> dict[str, Any]:
         """As `ProgramConf.preprocessing`."""

@@ -24,6 +24,9 @@ class TextConf(ProgramConf):
     """A file of the tokenizers library, in the model folder."""
     max_tokens: Annotated[int, Ge(1), Le(1 << 20)] = 512
     """A longer text is truncated."""
+    allow_blank: bool = False
+    """Whether empty and blank texts are embedded, all alike. It changes no vector of another text,
+    so it is not part of the version."""
 
     @property
     def item_cost(self) -> Callable[[Payload], int]:

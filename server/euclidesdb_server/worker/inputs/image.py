@@ -1,31 +1,45 @@
 """Images: encoded bytes become (channels, height, width) uint8, and float32 for the program.
 
 By default a program gets RGB in [0, 1] at the image's original size, as in EuclidesDB; model.conf
-can change that. Every image that Pillow reads in the formats below works: gray, palette, alpha
-(composited over white), CMYK, 16 bits, EXIF orientation. Bytes that are not an image, are
-truncated, or are too large to decode are Undecodable.
+can change that. Every image that Pillow reads in the formats of `image_files` works: gray, palette,
+alpha (composited over white), CMYK, 16 bits and more, EXIF orientation. Bytes that are not an
+image, are truncated, or are too large to decode are Undecodable.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from euclidesdb_server.worker.inputs.image_files import (
+    format_of,
+    load_image,
+    open_image,
+)
+from euclidesdb_server.worker.inputs.image_samples import eight_bit
+from euclidesdb_server.worker.inputs.image_side_data import without_side_data
+from euclidesdb_server.worker.inputs.pixel_budget import PixelBudget
 from euclidesdb_server.worker.inputs.protocol import Undecodable, groups_of_one_shape
-
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""Pillow's other formats (PostScript, PDF, fonts, ...) are refused."""
 
 SAMPLE_SIZES: Final = (224, 299, 384, 96, 64, 32, 28)
 """Tried in turn for a model that takes images at their original size."""
 
-WIDE_MODES: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+ORIENTATION: Final = 0x0112
+ROTATIONS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By the orientation in EXIF. Not by ImageOps.exif_transpose, which copies every image."""
 
 
 class ImageInput:
@@ -37,8 +51,11 @@ class ImageInput:
         self._resize: int = settings["resize"] or settings["image_size"]
         self._stretch = settings["resize_mode"] == "exact"
         self._resampling = Image.Resampling[settings["interpolation"].upper()]
+        self._truncated: bool = settings["allow_truncated"]
         self._max_pixels: int = settings["max_image_pixels"]
-        keys = ("input", "image_mode", "image_size", "resize", "resize_mode", "interpolation")
+        self._budget = PixelBudget(self._max_pixels)
+        keys = ("input", "image_mode", "image_size", "resize", "resize_mode", "interpolation",
+                "allow_truncated")  # fmt: skip
         self.decoding = json.dumps([settings[key] for key in keys]).encode()
         # (x / 255 - mean) / std, as one product and one sum
         mean = torch.tensor(settings["mean"] or [0.0] * len(self._mode)).view(-1, 1, 1)
@@ -49,18 +66,22 @@ class ImageInput:
 
     def decode(self, data: bytes) -> torch.Tensor:
         """uint8, shape (channels, height, width)."""
+        kind = format_of(data)
         try:
-            image = self._open(data)
+            return self._decode(data, kind)
         except Undecodable:
             raise
-        except UnidentifiedImageError as error:
-            raise Undecodable(
-                f"the bytes are not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
-            ) from error
         except Exception as error:  # Pillow raises anything, down to struct.error, on bad bytes
-            raise Undecodable(f"the image cannot be decoded: {error}") from error
-        pixels = torch.from_numpy(np.array(image))
-        return pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+            failure = error
+        bare = without_side_data(data, kind)
+        if bare is not None:
+            try:
+                return self._decode(bare, kind)
+            except Undecodable:
+                raise
+            except Exception as error:  # as above
+                failure = error
+        raise Undecodable(f"the {kind} image cannot be decoded: {failure}") from failure
 
     groups = staticmethod(groups_of_one_shape)
 
@@ -84,17 +105,20 @@ class ImageInput:
                 for _ in range(2)
             ]
 
-    def _open(self, data: bytes) -> Image.Image:
-        if not data:
-            raise Undecodable("the image is empty")
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = image.size
-        if width * height > self._max_pixels:
-            raise Undecodable(
-                f"the image has {width} x {height} pixels; at most {self._max_pixels} are decoded"
-            )
-        image.load()
-        return self._sized(_converted(_upright(image), self._mode))
+    def _decode(self, data: bytes, kind: str) -> torch.Tensor:
+        image = self._open(data, kind)
+        with self._budget.take(image.width * image.height):
+            image = load_image(self._open, image, data, kind, truncated=self._truncated)
+            image = eight_bit(_upright(image), kind)
+            if image.mode not in (self._mode, "L"):
+                image = image.convert(self._mode)
+            image = self._sized(image)
+            # gray becomes RGB when it is small: the result is the same
+            pixels = torch.from_numpy(np.array(image.convert(self._mode)))
+        return pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+
+    def _open(self, data: bytes, kind: str) -> Image.Image:
+        return open_image(data, kind, self._max_pixels)
 
     def _sized(self, image: Image.Image) -> Image.Image:
         if self._stretch:
@@ -117,22 +141,7 @@ class ImageInput:
 def _upright(image: Image.Image) -> Image.Image:
     """Rotated as its EXIF requires; unrotated if the EXIF is damaged, as viewers show it."""
     try:
-        return ImageOps.exif_transpose(image)
+        method = ROTATIONS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # Pillow raises anything, down to SyntaxError, on odd EXIF
         return image
-
-
-def _converted(image: Image.Image, mode: str) -> Image.Image:
-    """Any image as 8-bit RGB or L."""
-    if image.mode in WIDE_MODES:
-        # 16 bits per sample, under several names; Pillow's own conversion would clip at 255
-        values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((np.clip(values, 0, 65535) // 257).astype(np.uint8))
-    elif image.mode == "F":
-        values = np.nan_to_num(np.asarray(image), nan=0.0, posinf=255.0, neginf=0.0)
-        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == mode else image.convert(mode)
+    return image if method is None else image.transpose(method)

@@ -2,7 +2,8 @@
 
 Texts are tokenized by the model's own tokenizer.json, truncated at max_tokens, and padded at the
 end to the longest text of the forward pass. Texts of similar length share a forward pass, so that
-short ones cost little padding.
+short ones cost little padding. Empty and blank texts, which would all have the same vector, are
+refused unless model.conf allows them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.worker.inputs.protocol import Undecodable
@@ -24,7 +25,12 @@ PASS_COST: Final = 64
 microseconds per token."""
 
 CHARACTERS_PER_TOKEN: Final = 64
-"""A text is cut at max_tokens times this before it is tokenized."""
+"""A long text is tokenized from its start, at first max_tokens times this, then GROWTH times as
+much, until it has more tokens than are kept."""
+GROWTH: Final = 4
+MAX_CHARACTERS: Final = 1 << 20
+"""A text that has too few tokens in its first million characters (or CHARACTERS_PER_TOKEN of
+max_tokens, if that is more) is refused: a million blanks take 1.6 s."""
 
 PADDING_TOKENS: Final = ("[PAD]", "<pad>", "<|endoftext|>")
 
@@ -55,7 +61,11 @@ class TextInput:
         self._tokenizer.enable_truncation(max_tokens)
         identity = json.dumps([self._tokenizer.to_str(), max_tokens])
         self.decoding = hashlib.sha256(identity.encode()).digest()  # a tokenizer has megabytes
-        self._max_characters = max_tokens * CHARACTERS_PER_TOKEN
+        self._first_characters = max_tokens * CHARACTERS_PER_TOKEN
+        self._empty: list[int] | None = None
+        if not settings.get("allow_blank"):
+            self._empty = self._tokenizer.encode("").ids
+            self.decoding += b"not blank"
 
     def decode(self, data: bytes) -> torch.Tensor:
         """int64, shape (tokens,)."""
@@ -63,13 +73,32 @@ class TextInput:
             text = data.decode()
         except UnicodeDecodeError as error:
             raise Undecodable(f"the text is not UTF-8: {error}") from error
+        if self._empty is not None and (not text or text.isspace()):
+            raise Undecodable(f"the text {text[:40]!r} is empty or blank")
         try:
-            tokens = self._tokenizer.encode(text[: self._max_characters]).ids
+            tokens = self._tokens(text)
+        except Undecodable:
+            raise
         except Exception as error:  # plain ones, for example for a word outside the vocabulary
             raise Undecodable(f"the text {text[:40]!r} has no tokens: {error}") from error
-        if not tokens:
+        if not tokens or tokens == self._empty:
             raise Undecodable(f"the text {text[:40]!r} has no tokens")
         return torch.tensor(tokens)
+
+    def _tokens(self, text: str) -> list[int]:
+        """The tokens that are kept, as if the whole text were tokenized. Raises Undecodable."""
+        stop = self._first_characters
+        while True:
+            encoding = self._tokenizer.encode(text[:stop])
+            tokens: list[int] = encoding.ids
+            if stop >= len(text) or _ends_in_an_earlier_word(encoding):
+                return tokens
+            if stop >= MAX_CHARACTERS:
+                raise Undecodable(
+                    f"the text {text[:40]!r} has only {len(tokens)} tokens in its first {stop} "
+                    f"characters of {len(text)}"
+                )
+            stop *= GROWTH
 
     def groups(self, items: Sequence[torch.Tensor]) -> list[list[int]]:
         """Texts of similar length: the partition of the sorted texts with the lowest total cost."""
@@ -102,6 +131,17 @@ class TextInput:
     def samples(self) -> Iterator[list[torch.Tensor]]:
         """One pair, of different lengths."""
         yield [self.decode(text.encode()) for text in SAMPLES]
+
+
+def _ends_in_an_earlier_word(encoding: Encoding) -> bool:
+    """Whether the kept tokens end in a word before the last, which may have been cut."""
+    if not encoding.overflowing:
+        return False
+    kept, last = (
+        max((word for word in part.word_ids if word is not None), default=-1)
+        for part in (encoding, encoding.overflowing[-1])
+    )
+    return kept < last
 
 
 def _padding_id(tokenizer: Tokenizer) -> int:
