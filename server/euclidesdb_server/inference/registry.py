@@ -83,10 +83,13 @@ class ModelRegistry:
         self.models: Mapping[str, Model] = MappingProxyType(models)
         self._alive = {*models.values()}
 
-    def wait_until_started(self, stop_wanted: threading.Event) -> None:
-        """Wait until each model is ready or quarantined. Raises ShuttingDown on `stop_wanted`."""
+    def wait_until_tried(self, stop_wanted: threading.Event) -> None:
+        """Wait until each model is ready, quarantined, or failed to start and is tried again.
+
+        Raises ShuttingDown on `stop_wanted`.
+        """
         for name, model in self.models.items():
-            while not model.wait_until_started(STOP_INTERVAL):
+            while not model.wait_until_tried(STOP_INTERVAL):
                 if stop_wanted.is_set():
                     raise ShuttingDown("the server was stopped while models were loading")
             if model.state[0] is ModelState.READY:
@@ -98,7 +101,7 @@ class ModelRegistry:
         return [f"folder {name!r}: {reason}" for name, reason in self.broken.items()] + [
             f"model {name!r}: {reason}"
             for name, (state, reason) in states.items()
-            if state is ModelState.QUARANTINED
+            if state in (ModelState.QUARANTINED, ModelState.LOADING)
         ]
 
     def start(self, folder_name: str) -> Model:
@@ -180,15 +183,20 @@ class ModelRegistry:
             return ReadyMadeVectors(folder)
 
         def start(give_up: Callable[[], bool], device: str) -> WorkerProcess:
-            worker = WorkerProcess(
-                folder,
-                give_up,
-                device,
-                threads=folder.conf.threads or self._threads,
-                max_image_pixels=self._config.max_image_pixels,
-                start_timeout=self._config.start_timeout,
-                shared_workers=self._shared_workers,
-            )
+            try:
+                worker = WorkerProcess(
+                    folder,
+                    give_up,
+                    device,
+                    threads=folder.conf.threads or self._threads,
+                    max_image_pixels=self._config.max_image_pixels,
+                    start_timeout=self._config.start_timeout,
+                    shared_workers=self._shared_workers,
+                )
+            except ModelLoadError:
+                if not give_up():
+                    folder.check_unchanged()  # if they have changed, that is the reason
+                raise
             try:
                 folder.check_unchanged()  # after the worker has read the files
             except ModelLoadError:
