@@ -19,5 +19,9 @@ class LoadInterrupted(ModelLoadError):
     """The load was cut short by what may pass: a timeout, a lack of memory, an unreadable disk."""
 
 
+class LoadTimedOut(LoadInterrupted):
+    """It was not ready within `start_timeout`."""
+
+
 class WorkerDied(ModelLoadError):
     """The process ended by itself while it loaded the model."""

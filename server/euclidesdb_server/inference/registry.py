@@ -7,9 +7,8 @@ of it is in use.
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
@@ -35,8 +34,7 @@ from euclidesdb_server.inference.model_folder import (
 )
 from euclidesdb_server.inference.ready_made_vectors import ReadyMadeVectors
 from euclidesdb_server.inference.served_model import ServedModel
-from euclidesdb_server.inference.shared_worker import SharedWorkers
-from euclidesdb_server.inference.worker_process import WorkerProcess
+from euclidesdb_server.inference.worker_starts import WorkerStarts
 from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop, never_stop
 
@@ -69,16 +67,13 @@ class ModelRegistry:
         self._engines = engines or Engines()
         self._changing = threading.Lock()
         self._closed = False
-        self._shared_workers = SharedWorkers()
         folders, broken = _read_folders(config, self._engines, check_stop)
         self.broken: Mapping[str, str] = MappingProxyType(broken)
         self._folder_names = {folder.conf.name: name for name, folder in folders.items()}
         workers = sum(
             len(folder.conf.seats) for folder in folders.values() if isinstance(folder, ModelFolder)
         )
-        self._threads = config.worker_threads or max(
-            1, len(os.sched_getaffinity(0)) // max(1, workers)
-        )
+        self._starts = WorkerStarts(config, workers)
         models = {folder.conf.name: self._start(folder) for folder in folders.values()}
         self.models: Mapping[str, Model] = MappingProxyType(models)
         self._alive = {*models.values()}
@@ -181,31 +176,7 @@ class ModelRegistry:
     def _start(self, folder: Folder) -> Model:
         if isinstance(folder, VectorsFolder):
             return ReadyMadeVectors(folder)
-
-        def start(give_up: Callable[[], bool], device: str) -> WorkerProcess:
-            try:
-                worker = WorkerProcess(
-                    folder,
-                    give_up,
-                    device,
-                    threads=folder.conf.threads or self._threads,
-                    max_image_pixels=self._config.max_image_pixels,
-                    start_timeout=self._config.start_timeout,
-                    shared_workers=self._shared_workers,
-                )
-            except ModelLoadError:
-                if not give_up():
-                    folder.check_unchanged()  # if they have changed, that is the reason
-                raise
-            try:
-                folder.check_unchanged()  # after the worker has read the files
-            except ModelLoadError:
-                worker.stop()
-                worker.release()
-                raise
-            return worker
-
-        return ServedModel(folder, start)
+        return ServedModel(folder, self._starts.of(folder))
 
 
 def configured_folders(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from euclidesdb_server.errors import ModelLoadError
-from euclidesdb_server.inference.load_errors import LoadInterrupted, WorkerDied
+from euclidesdb_server.inference.load_errors import LoadInterrupted, LoadTimedOut, WorkerDied
 from euclidesdb_server.inference.model_folder import ModelFolder
 from euclidesdb_server.inference.shared_worker import SharedWorker, SharedWorkers
 from euclidesdb_server.system.child_process import (
@@ -198,7 +198,7 @@ class WorkerProcess:
                 if give_up():
                     raise _GivenUp("it is no longer needed")
                 if time.monotonic() > deadline:
-                    raise LoadInterrupted(f"it did not load in start_timeout = {start_timeout:g} s")
+                    raise LoadTimedOut(f"it did not load in start_timeout = {start_timeout:g} s")
             header, _ = self.receive()
         except (EOFError, OSError, ProtocolError) as error:
             raise self._death() from error
