@@ -120,8 +120,7 @@ class Server:
                 models,
                 Embedder(models, EmbeddingCache(cache_bytes) if cache_bytes else None),
                 compactor,
-                max_top_k=config.server.max_top_k,
-                max_comparisons=config.server.max_comparisons,
+                limits=config.server,
                 keep_payloads=config.database.keep_payloads,
             )
             self.drops = VersionDrops(
