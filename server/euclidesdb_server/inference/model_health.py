@@ -6,7 +6,7 @@ It is quarantined only for a reason that no further attempt would change.
 
 Requests wait for a worker that is being started. If a start has failed and there has been no worker
 for `MAX_WAIT`, the queue refuses them with the reason, until a worker runs: a call that waits holds
-a thread, of which other models are in need.
+a thread that calls to other models need.
 """
 
 from __future__ import annotations

@@ -115,8 +115,13 @@ class WorkerProcess:
             self._process = self._shared.process
         else:
             ours, theirs = Pipe(duplex=True)
-            self._process = spawn(theirs)
-            theirs.close()
+            try:
+                self._process = spawn(theirs)
+            except BaseException:
+                ours.close()  # a start that lacks descriptors is repeated
+                raise
+            finally:
+                theirs.close()
         self._connection: Connection[Any, Any] = ours
         try:
             limit_silence(ours, folder.conf.inference_timeout)
