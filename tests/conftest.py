@@ -46,6 +46,7 @@ SLOW = (
     "rpc/test_legacy_engines.py",
     "rpc/test_legacy_service.py",
     "rpc/test_model_changes.py",
+    "rpc/test_model_outages.py",
     "rpc/test_model_versions.py",
     "rpc/test_odd_items.py",
     "rpc/test_shutdown_call.py",

@@ -5,6 +5,7 @@
     │   ├── UndecodableInput     not an image, truncated, too large; a tensor of a wrong shape
     │   ├── DimensionMismatch    a vector has the wrong length
     │   ├── ModelRejected        a model folder cannot be served
+    │   ├── ReplyTooLarge        a search asks for more than fits into one reply
     │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
@@ -71,6 +72,10 @@ class DimensionMismatch(InvalidRequest):
 
 class ModelRejected(InvalidRequest):
     """A model folder cannot be served; the model served before stays."""
+
+
+class ReplyTooLarge(InvalidRequest):
+    """A search asks for more bytes than fit into one reply; the message says what to ask for."""
 
 
 class VersionMismatch(InvalidRequest):
@@ -207,6 +212,7 @@ BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
     "undecodable_input": UndecodableInput,
     "dimension_mismatch": DimensionMismatch,
     "model_rejected": ModelRejected,
+    "reply_too_large": ReplyTooLarge,
     "version_mismatch": VersionMismatch,
     "not_found": NotFound,
     "unknown_model": UnknownModel,

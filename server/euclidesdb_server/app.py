@@ -93,7 +93,7 @@ class Server:
             check_stop()
             registry = ModelRegistry(config.models, engines, check_stop)
             opened.callback(registry.close)
-            registry.wait_until_started(stop_wanted)
+            registry.wait_until_tried(stop_wanted)
             _report_problems(registry, config.models, strict=strict)
             sampler = RecallSampler(config.index.recall_interval)
             opened.callback(sampler.close)
@@ -119,8 +119,7 @@ class Server:
                 models,
                 Embedder(models, EmbeddingCache(cache_bytes) if cache_bytes else None),
                 compactor,
-                max_top_k=config.server.max_top_k,
-                max_comparisons=config.server.max_comparisons,
+                limits=config.server,
                 keep_payloads=config.database.keep_payloads,
             )
             self.drops = VersionDrops(
@@ -130,6 +129,7 @@ class Server:
             self._lifecycle = ModelLifecycle(
                 registry, models, compactor, opener.of_model, self.drops
             )
+            self._lifecycle.serve_when_ready()
             rpc = RpcServer(self.database, self._lifecycle, config.server, stop_wanted.set)
             opened.callback(rpc.close)
             self.address = rpc.address
@@ -202,8 +202,9 @@ def _servings(
     names, numbers = set[str](), set[int]()
     for name, model in registry.models.items():
         version = (name, model.folder.fingerprint, model.folder.conf.feature_dim)
-        # A quarantined model has not proved its model.conf right, unless it did so before.
-        has_space = model.state[0] is not ModelState.QUARANTINED or version in known
+        # A model that never was ready has not proved its model.conf right, unless it did so before.
+        unproved = model.state[0] in (ModelState.QUARANTINED, ModelState.LOADING)
+        has_space = not unproved or version in known
         space = opener.of_model(model) if has_space else None
         names.add(name)
         numbers |= set() if space is None else {space.record.number}

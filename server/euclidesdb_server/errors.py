@@ -5,6 +5,7 @@
     │   ├── UndecodableInput     a payload is not an image, truncated, too large an image, ...
     │   ├── DimensionMismatch    a vector has the wrong length
     │   ├── ModelRejected        a model folder cannot be loaded; the version served stays
+    │   ├── ReplyTooLarge        a search asks for more than fits into one reply
     │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
@@ -63,6 +64,12 @@ class ModelRejected(InvalidRequest):
     """A model folder cannot be loaded; the version served before stays."""
 
     reason = "model_rejected"
+
+
+class ReplyTooLarge(InvalidRequest):
+    """The answer takes more bytes than one reply may have; the message says what to ask for."""
+
+    reason = "reply_too_large"
 
 
 class VersionMismatch(InvalidRequest):

@@ -28,6 +28,7 @@ ANSWERS = [
     ("undecodable_input", Status.INVALID_ARGUMENT, euclidesdb.UndecodableInput),
     ("dimension_mismatch", Status.INVALID_ARGUMENT, euclidesdb.DimensionMismatch),
     ("model_rejected", Status.FAILED_PRECONDITION, euclidesdb.ModelRejected),
+    ("reply_too_large", Status.INVALID_ARGUMENT, euclidesdb.ReplyTooLarge),
     ("version_mismatch", Status.FAILED_PRECONDITION, euclidesdb.VersionMismatch),
     ("not_found", Status.NOT_FOUND, euclidesdb.NotFound),
     ("unknown_model", Status.NOT_FOUND, euclidesdb.UnknownModel),

@@ -37,7 +37,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelRegistry
     save_model(folder, "gray", feature_dim=4, image_mode="L")
     models = ModelRegistry(ModelsConfig(dir_path=folder, worker_threads=1))
     try:
-        models.wait_until_started(threading.Event())
+        models.wait_until_tried(threading.Event())
         yield models
     finally:
         models.close()

@@ -61,7 +61,9 @@ def test_a_folder_that_is_served_is_not_listed_as_broken(table, registry, databa
 
 def test_a_model_without_a_space_is_unavailable_to_searches(registry):
     model = registry.models["color"]
-    with pytest.raises(ModelUnavailable, match="model 'color' is quarantined"):
+    with pytest.raises(
+        ModelUnavailable, match="model 'color' is loading: its space is being opened"
+    ):
         Serving("color", model, None).searchable_space()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.post_filter import PostFilter
 from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVectors, NoCaller
 from euclidesdb_server.database.search_work import (
@@ -159,7 +160,7 @@ def test_repeated_searches_of_a_filter_end_when_the_caller_leaves(open_database)
 def test_a_call_that_needs_too_many_comparisons_is_refused_with_the_numbers_and_the_key(
     open_database,
 ):
-    database = open_database(max_comparisons=ROWS * 100)
+    database = open_database(limits=ServerConfig(max_comparisons=ROWS * 100))
     assert len(answered(database, many(100))) == 100
     with pytest.raises(InvalidRequest) as refused:
         answered(database, many(101))
@@ -169,7 +170,8 @@ def test_a_call_that_needs_too_many_comparisons_is_refused_with_the_numbers_and_
 
 def test_the_comparisons_of_all_models_of_a_call_count_together(tmp_path):
     models = no_models(tmp_path / "models")
-    with Database(tmp_path, models, {"one": 2, "two": 2}, max_comparisons=5) as database:
+    limits = ServerConfig(max_comparisons=5)
+    with Database(tmp_path, models, {"one": 2, "two": 2}, limits=limits) as database:
         for number in range(3):
             database.add(str(number), one=[number, 0], two=[0, number])
         assert database.ids("0", "one") == ["1", "2"]

@@ -19,12 +19,14 @@ from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.inference.input_kinds import ImageConf
 from euclidesdb_server.inference.model_folder import ModelFolder
+from euclidesdb_server.inference.restarts import Pauses
 from euclidesdb_server.inference.served_model import ServedModel
 from euclidesdb_server.inference.worker_process import WorkerProcess
 from euclidesdb_server.system.worker_protocol import receive_message, send_message
 from euclidesdb_server.values.payload import Payload
 
 FEATURE_DIM = 2
+SHORT_PAUSES = Pauses(first=0.001, limit=0.01)
 
 
 class Crash(Exception):
@@ -125,14 +127,14 @@ class ScriptedWorker(WorkerProcess):
         script.processes.append(self._process)
 
 
-def serve(script: Script, *, quarantine_seconds: float = 60.0, **conf: Any) -> ServedModel:
+def serve(script: Script, *, pauses: Pauses = SHORT_PAUSES, **conf: Any) -> ServedModel:
     """A ServedModel whose workers follow the script."""
     keys: dict[str, Any] = {
         "name": "scripted", "filename": "none", "feature_dim": FEATURE_DIM, "prediction_dim": 0,
         "max_wait_ms": 0.0, "inference_timeout": 60.0,
     }  # fmt: skip
     folder = ModelFolder(ImageConf(**keys | conf), Path("none"), "fingerprint", ExactEngine())
-    return ServedModel(folder, script.start, quarantine_seconds=quarantine_seconds)
+    return ServedModel(folder, script.start, pauses=pauses)
 
 
 def item(value: bytes | int) -> Payload:

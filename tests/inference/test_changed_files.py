@@ -18,7 +18,7 @@ def test_a_program_that_changed_on_disk_is_not_run_under_the_old_version(tmp_pat
     others = set(psutil.Process().children())
     registry = ModelRegistry(ModelsConfig(dir_path=tmp_path, worker_threads=1))
     try:
-        registry.wait_until_started(threading.Event())
+        registry.wait_until_tried(threading.Event())
         program = folder / "program.pt"
         program.write_bytes(program.read_bytes() + b"\0")
         (worker,) = set(psutil.Process().children()) - others

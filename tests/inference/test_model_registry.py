@@ -38,7 +38,7 @@ def mixed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def registry(mixed):
     registry = ModelRegistry(ModelsConfig(dir_path=mixed, worker_threads=1))
-    registry.wait_until_started(threading.Event())
+    registry.wait_until_tried(threading.Event())
     yield registry
     registry.close()
 

@@ -16,8 +16,9 @@ from euclidesdb_server.errors import (
     Overloaded,
     ShuttingDown,
 )
-from euclidesdb_server.inference.model_health import CRASHES_TO_QUARANTINE
-from euclidesdb_server.inference.worker_seat import STARTS_TO_QUARANTINE
+from euclidesdb_server.inference.load_errors import FilesChanged, LoadInterrupted, WorkerDied
+from euclidesdb_server.inference.restarts import Pauses
+from euclidesdb_server.inference.worker_seat import SHARED_DEATHS
 from euclidesdb_server.system.worker_protocol import send_message
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import ModelState
@@ -126,73 +127,116 @@ def test_a_worker_that_dies_idle_is_replaced(start, script):
     assert answer(model.embed(item(5))) == [5, 1]
 
 
-def test_a_model_that_keeps_dying_is_quarantined_and_every_request_fails(start, script):
+def test_items_that_kill_workers_fail_and_all_others_are_answered(start, script):
     model = start(max_batch_size=1)
-    closed_gate(model, script)
-    futures = [model.embed(item(b"crash")) for _ in range(CRASHES_TO_QUARANTINE)]
-    waiting = model.embed(item(1))
+    busy = closed_gate(model, script)
+    values: list[bytes | int] = [b"crash", 1]
+    futures = [model.embed(item(value)) for value in values * 12]
     script.gate.set()
     answers = [answer(future) for future in futures]
-    assert isinstance(answers[0], ModelFailed)
-    reason = f"its worker died {CRASHES_TO_QUARANTINE} times in a row: it was killed by signal 11"
-    assert isinstance(answer(waiting), ModelUnavailable)
-    assert reason in str(answer(waiting))
-    wait_for(lambda: model.state[0] is ModelState.QUARANTINED, "quarantine")
-    assert reason in model.state[1]
-    with pytest.raises(ModelUnavailable, match="died"):
-        model.embed(item(1))
+    assert [isinstance(found, ModelFailed) for found in answers[::2]] == [True] * 12
+    assert answers[1::2] == [[1, 1]] * 12
+    assert [answer(future) for future in busy] == [[4, 1], [1, 1]]
 
 
-def test_a_model_that_kept_dying_gets_another_chance_after_its_rest(start):
-    model = start(max_batch_size=1, quarantine_seconds=0.05)
-    futures = [model.embed(item(b"crash")) for _ in range(CRASHES_TO_QUARANTINE)]
-    for future in futures:
-        assert isinstance(answer(future), ModelFailed | ModelUnavailable)
-    wait_for(lambda: model.state == (ModelState.READY, ""), "the end of its rest")
+def test_a_row_of_items_that_kill_workers_takes_the_model_from_no_other_caller(start, script):
+    model = start()
+    for _ in range(20):  # each costs two workers
+        assert "signal 11" in str(answer(model.embed(item(b"crash"))))
+        assert model.state[0] is not ModelState.QUARANTINED
     assert answer(model.embed(item(3))) == [3, 1]
+    assert model.state == (ModelState.READY, "")
+    assert len(script.processes) == 41
 
 
-def test_an_answer_in_between_ends_a_row_of_deaths(start):
-    model = start()
-    for value in range(1, CRASHES_TO_QUARANTINE + 1):  # each poison costs two workers
-        assert isinstance(answer(model.embed(item(b"crash"))), ModelFailed)
-        assert answer(model.embed(item(value))) == [value, 1]
-    assert model.state[0] is ModelState.READY
+NEVER_READY = (
+    "model.conf says feature_dim = 512",
+    WorkerDied("its worker died while loading: it exited with code 3"),
+)
 
 
-def test_a_first_start_that_fails_quarantines(start, script):
-    script.failing_starts = [ModelLoadError("feature_dim is wrong")]
+@pytest.mark.parametrize("reason", NEVER_READY, ids=str)
+def test_a_model_that_cannot_be_loaded_at_its_first_start_is_quarantined(start, script, reason):
+    script.failing_starts = [reason if isinstance(reason, Exception) else ModelLoadError(reason)]
     model = start()
     assert model.wait_until_started(SOON)
-    assert model.state == (ModelState.QUARANTINED, "feature_dim is wrong")
-    with pytest.raises(ModelUnavailable, match="is quarantined: feature_dim is wrong"):
+    assert model.state == (ModelState.QUARANTINED, str(reason))
+    with pytest.raises(ModelUnavailable, match=f"is quarantined: {reason}"):
         model.embed(item(1))
+    assert script.failing_starts == script.processes == []
 
 
-def test_a_restart_has_more_than_one_chance(start, script):
-    model = start()
-    assert model.wait_until_started(SOON)
-    script.failing_starts = [OSError("no memory")] * (STARTS_TO_QUARANTINE - 1)
-    script.processes[0].kill()
+MAY_PASS = (
+    OSError(12, "Cannot allocate memory"),
+    LoadInterrupted("it did not load in start_timeout = 8 s"),
+    RuntimeError("can't start new thread"),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", MAY_PASS, ids=repr)
+def test_a_first_start_that_may_succeed_later_is_repeated(start, script, error):
+    script.failing_starts = [error] * 7
+    model = start(workers=2)
     assert answer(model.embed(item(1))) == [1, 1]
+    assert model.wait_until_started(SOON)
+    assert model.state == (ModelState.READY, "")
 
 
-def test_requests_that_wait_for_a_failing_restart_are_answered(start, script):
+AFTERWARDS = (*MAY_PASS, ModelLoadError("it returned NaN"), WorkerDied("it exited with code 1"))
+
+
+@pytest.mark.parametrize("error", AFTERWARDS, ids=repr)
+def test_a_model_that_was_ready_is_restarted_whatever_fails(start, script, error):
     model = start()
     assert model.wait_until_started(SOON)
-    script.failing_starts = [OSError("no memory")] * STARTS_TO_QUARANTINE
-    error = answer(model.embed(item(b"crash")))
-    assert isinstance(error, ModelUnavailable)
-    assert "no memory" in str(error)
+    script.failing_starts = [error] * 7
+    script.processes[0].kill()
+    wait_for(lambda: not script.failing_starts, "seven attempts")
+    assert answer(model.embed(item(1))) == [1, 1]
+    assert len(script.processes) == 2
 
 
-def test_an_unforeseen_failure_to_start_is_reported_too(start, script):
+def test_one_seat_that_cannot_be_filled_leaves_three_serving(start, script):
+    model = start(workers=4)
+    assert model.wait_until_started(SOON)
+    script.failing_starts = [OSError(12, "Cannot allocate memory")] * 9
+    script.processes[2].kill()
+    while script.failing_starts:
+        assert answer(model.embed(item(3))) == [3, 1]
+        assert model.state == (ModelState.READY, "")
+    wait_for(lambda: len(script.processes) == 5, "the fourth worker is back")
+
+
+def test_while_no_worker_can_be_started_the_state_says_why(start, script):
+    model = start(pauses=Pauses(first=SOON))
+    assert model.wait_until_started(SOON)
+    script.failing_starts = [OSError(12, "Cannot allocate memory")]
+    model.embed(item(b"crash"))
+    wait_for(lambda: "next attempt" in model.state[1], "the outcome of an attempt")
+    reason = "[Errno 12] Cannot allocate memory; the next attempt begins after a pause of 30 s"
+    assert model.state == (ModelState.RESTARTING, reason)
+
+
+def test_files_that_changed_end_the_restarts_of_a_model(start, script):
     model = start()
     assert model.wait_until_started(SOON)
-    script.failing_starts = [RuntimeError("can't start new thread")]
+    script.failing_starts = [FilesChanged("the files have changed")]
     error = answer(model.embed(item(b"crash")))
     assert isinstance(error, ModelUnavailable)
-    assert "can't start new thread" in str(error)
+    assert "is quarantined: the files have changed" in str(error)
+    assert model.state == (ModelState.QUARANTINED, "the files have changed")
+
+
+def test_a_shared_worker_may_die_of_another_model_while_this_one_loads(start, script):
+    death = WorkerDied("its worker died while loading: it exited with code 3")
+    script.failing_starts = [death] * (SHARED_DEATHS - 1)
+    model = start(worker="both")
+    assert answer(model.embed(item(1))) == [1, 1]
+    script.failing_starts = [death] * SHARED_DEATHS
+    another = start(worker="both")
+    assert another.wait_until_started(SOON)
+    assert another.state == (ModelState.QUARANTINED, str(death))
 
 
 def test_a_request_that_was_cancelled_is_not_run(start, script):
@@ -368,10 +412,7 @@ def test_every_request_is_answered_whatever_happens(start, script, seed):
 
     with ThreadPoolExecutor(4) as pool:
         for calling in [pool.submit(call, number) for number in range(4)]:
-            try:
-                calling.result(SOON * 2)
-            except ModelUnavailable:
-                assert model.state[0] is ModelState.QUARANTINED
+            calling.result(SOON * 2)
     if seed != 0:
         wait(futures, SOON)
     model.close()

@@ -113,12 +113,14 @@ def test_close_answers_every_request_and_leaves_nothing_behind(folder):
         running.embed(gray(1))
 
 
-def test_a_worker_that_does_not_load_in_time_is_given_up(folder):
+def test_a_worker_that_does_not_load_in_time_is_started_again(folder):
     running = Running(folder, start_timeout=0.01)
-    assert running.model.wait_until_started(SOON)
-    quarantined = (ModelState.QUARANTINED, "it did not load in 0.01 s")
-    assert running.model.state == quarantined
+    assert running.model.wait_until_tried(SOON)
+    state, reason = running.model.state
+    assert not running.model.wait_until_started(0.2)
     running.model.close()
+    assert state is ModelState.LOADING
+    assert reason.startswith("it did not load in start_timeout = 0.01 s; the next attempt begins ")
 
 
 def test_close_does_not_wait_for_a_model_to_load(folder):

@@ -35,7 +35,7 @@ def registry(tmp_path):
     save_model(tmp_path, "first", worker="both")
     save_model(tmp_path, "second", worker="both", image_mode="L", feature_dim=4)
     made = ModelRegistry(ModelsConfig(dir_path=tmp_path, worker_threads=1))
-    made.wait_until_started(threading.Event())
+    made.wait_until_tried(threading.Event())
     yield made
     made.close()
 
@@ -83,7 +83,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_serving(tmp_path):
     save_model(tmp_path, "bad", worker="both", feature_dim=11)
     made = ModelRegistry(ModelsConfig(dir_path=tmp_path, worker_threads=1))
     try:
-        made.wait_until_started(threading.Event())
+        made.wait_until_tried(threading.Event())
         assert made.models["bad"].state[0] is ModelState.QUARANTINED
         assert embed(made, "good").vector.shape == (12,)
     finally:

@@ -22,6 +22,7 @@ PROMISED = {
     errors.UndecodableInput: (STATUS.INVALID_ARGUMENT, "undecodable_input"),
     errors.DimensionMismatch: (STATUS.INVALID_ARGUMENT, "dimension_mismatch"),
     errors.ModelRejected: (STATUS.FAILED_PRECONDITION, "model_rejected"),
+    errors.ReplyTooLarge: (STATUS.INVALID_ARGUMENT, "reply_too_large"),
     errors.VersionMismatch: (STATUS.FAILED_PRECONDITION, "version_mismatch"),
     errors.NotFound: (STATUS.NOT_FOUND, "not_found"),
     errors.UnknownModel: (STATUS.NOT_FOUND, "unknown_model"),

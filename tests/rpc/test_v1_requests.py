@@ -28,7 +28,8 @@ def server(tmp_path_factory):
     (save_model(models, "garbage") / "program.pt").write_bytes(b"no archive")
     (models / "empty").mkdir()
     data = tmp_path_factory.mktemp("data-of-v1")
-    with start_server(data, models, server={"max_message_bytes": LIMIT}) as server:
+    limits = {"max_message_bytes": LIMIT, "max_reply_bytes": LIMIT // 2}
+    with start_server(data, models, server=limits) as server:
         yield server
 
 
@@ -208,8 +209,11 @@ HOSTILE = {
                             "INVALID_ARGUMENT", "invalid_request", "NaN"),
     "attributes with infinity": ("AddItem", add(attributes_json='{"a": [-Infinity]}'),
                                  "INVALID_ARGUMENT", "invalid_request", "Infinity"),
-    "attributes too deep to parse": ("AddItem", add(attributes_json='{"a":' * 100_000),
-                                     "INVALID_ARGUMENT", "invalid_request", "JSON"),
+    "attributes too deep to parse": ("AddItem", add(attributes_json='{"a":' * 10_000),
+                                     "INVALID_ARGUMENT", "invalid_request", "not valid JSON"),
+    "attributes over the limit": (
+        "AddItem", add(attributes_json='{"a": "%s"}' % ("x" * 65_528)), "INVALID_ARGUMENT",
+        "invalid_request", "item 'refused' have 65,537 bytes of JSON"),
     "attributes with an endless number": (
         "AddItem", add(attributes_json='{"a": %s}' % ("1" * 5000)),
         "INVALID_ARGUMENT", "invalid_request", "JSON"),
@@ -260,6 +264,20 @@ def test_a_message_just_below_the_limit_is_served(stubs, client):
     stubs.v1.AddItem(request)
     assert client.get("large").metadata == request.metadata
     client.remove("large")
+
+
+def test_an_answer_over_the_limit_of_a_reply_is_refused_and_single_items_are_not(client):
+    for item_id in ("half", "other half", "third half"):
+        client.add(item_id, vectors={"tiny": np.ones(12)}, metadata=b"x" * (LIMIT // 5))
+    search = {"vector": np.ones(12), "model": "tiny"}
+    with pytest.raises(euclidesdb.ReplyTooLarge, match="max_reply_bytes permits 524,288"):
+        client.find_similar(**search, top_k=3, include_metadata=True)
+    found = client.find_similar(**search, top_k=2, include_metadata=True)["tiny"]
+    assert [*map(len, found.metadata)] == [LIMIT // 5] * 2
+    assert len(client.find_similar(**search, top_k=3)["tiny"].ids) == 3
+    for item_id in ("half", "other half", "third half"):
+        assert len(client.get(item_id).metadata) == LIMIT // 5
+        client.remove(item_id)
 
 
 IDS = {

@@ -44,6 +44,7 @@ SELDOM = IndexConfig()
 OFTEN = IndexConfig(compact_rows=5, merge_factor=3)
 
 CALL = NoCaller()
+DEFAULT_LIMITS = ServerConfig()
 
 
 def no_models(folder: Path) -> ModelRegistry:
@@ -92,8 +93,7 @@ class Database:
         engine: SearchEngine | None = None,
         index: IndexConfig = SELDOM,
         keep_payloads: bool = True,
-        max_top_k: int = 1000,
-        max_comparisons: int = ServerConfig().max_comparisons,
+        limits: ServerConfig = DEFAULT_LIMITS,
         fingerprint: str = "version 1",
         sync: bool = False,
         cache: EmbeddingCache | None = None,
@@ -127,8 +127,7 @@ class Database:
                 self.models,
                 Embedder(self.models, cache),
                 self.compactor,
-                max_top_k=max_top_k,
-                max_comparisons=max_comparisons,
+                limits=limits,
                 keep_payloads=keep_payloads,
             )
         )

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from euclidesdb_server.config.server import IndexConfig
+from euclidesdb_server.config.server import IndexConfig, ServerConfig
 from euclidesdb_server.database import (
     Embedder,
     FeatureDatabase,
@@ -70,8 +70,7 @@ class Versions:
             self.models,
             Embedder(self.models),
             self.compactor,
-            max_top_k=1000,
-            max_comparisons=10**12,
+            limits=ServerConfig(),
             keep_payloads=True,
         )
         self.drops = VersionDrops(

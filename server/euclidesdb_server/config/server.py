@@ -45,6 +45,12 @@ class ServerConfig:
     max_top_k: Annotated[int, Ge(1)] = 1000
     max_comparisons: Annotated[int, Ge(1)] = 1_000_000_000_000
     """The most comparisons of a query with a row in one search call."""
+    max_attributes_bytes: Annotated[int, Ge(2)] = 64 * KIB
+    """The most bytes of an item's attributes, as JSON; items stored before may have more."""
+    max_metadata_bytes: Annotated[int, Ge(0)] = MIB
+    """The most bytes of an item's metadata; items stored before may have more."""
+    max_reply_bytes: Annotated[int, Ge(1024), Le(1 << 30)] = 64 * MIB
+    """The most bytes of ids, attributes and metadata in the reply to one search call."""
     allow_model_changes: bool | None = None
     """Whether calls may load, unload and drop models; None: only on a loopback address."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
@@ -65,7 +71,7 @@ class ModelsConfig:
     cache_mib: Annotated[int, Ge(0)] = 64
     """Memory for recent model outputs, so that repeated payloads are not run again; 0: no cache."""
     start_timeout: Annotated[float, Gt(0)] = 120.0
-    """Seconds that a worker has to load its model and pass the load check."""
+    """Seconds that a worker has to load its model and pass the load check, once it has its turn."""
 
 
 @dataclass(frozen=True, slots=True)

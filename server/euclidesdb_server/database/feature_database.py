@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
+from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
 from euclidesdb_server.database.model_table import Leased, ModelTable
 from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, Call, FindRequest
@@ -18,10 +19,10 @@ from euclidesdb_server.database.results import Item, ModelAnswer, ModelStatus, S
 from euclidesdb_server.database.searcher import Searcher
 from euclidesdb_server.database.validation import (
     check_add,
-    check_attributes,
     check_columns,
     check_id,
     check_ids,
+    check_texts,
     check_vector,
     check_vectors,
 )
@@ -78,17 +79,16 @@ class FeatureDatabase:
         embedder: Embedder,
         compactor: Compactor,
         *,
-        max_top_k: int,
-        max_comparisons: int,
+        limits: ServerConfig,
         keep_payloads: bool,
     ) -> None:
+        """limits: the keys `max_...` of [server]."""
         self._store = store
         self._models = models
         self._embedder = embedder
         self._compactor = compactor
-        self._searcher = Searcher(
-            store, models, embedder, max_top_k=max_top_k, max_comparisons=max_comparisons
-        )
+        self._limits = limits
+        self._searcher = Searcher(store, models, embedder, limits=limits)
         self._writer = Writer(store, models, compactor, keep_payloads=keep_payloads)
         compactor.recover_with(self._writer.recover)
 
@@ -136,11 +136,7 @@ class FeatureDatabase:
         check_columns(columns)
         space = self._models.resolve(request.model).writable_space()
         errors = check_vectors(space.record, columns.vectors, request.fingerprint, self._models)
-        for row, attributes_json in enumerate(columns.attributes_json or ()):
-            try:
-                check_attributes(attributes_json)
-            except DatabaseError as error:
-                errors[row] = error
+        errors |= check_texts(columns, self._limits)
         errors |= check_ids(columns.ids)
         return self._writer.write_columns(space, columns, errors)
 
@@ -230,7 +226,7 @@ class FeatureDatabase:
         if isinstance(request, DatabaseError):
             return request
         try:
-            check_add(request)
+            check_add(request, self._limits)
             ready_made: dict[ModelSpace, Embedding] = {}
             for name, vector in request.vectors.items():
                 space = leased.get(name).writable_space()

@@ -19,6 +19,7 @@ from euclidesdb_server.database.results import ModelStatus
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.version_drops import VersionDrops
 from euclidesdb_server.errors import (
+    DatabaseError,
     DeadlineExceeded,
     ModelLoadError,
     ModelRejected,
@@ -104,6 +105,18 @@ class ModelLifecycle:
             except ModelRejected as error:
                 log.error("model folder %s is not loaded: %s", folder, error)
 
+    def serve_when_ready(self) -> None:
+        """Open the spaces of models that were not ready at the start, once they are; returns at
+        once.
+
+        Before that they have not proved their model.conf right.
+        """
+        for name, model in self._models.models().items():
+            if self._models.resolve(name).space is None:
+                threading.Thread(
+                    target=self._serve_late, args=(model,), name=f"late-{name}", daemon=True
+                ).start()
+
     def unload(self, name: str) -> None:
         """Stop serving a model; its items can still be searched by vector and by id.
 
@@ -127,17 +140,34 @@ class ModelLifecycle:
             self._models.forget(space)
 
     def _wait(self, model: Model, call: Call) -> None:
-        """Wait until a model is ready. Raises unless it is in time."""
+        """Wait until a model is ready. Raises unless it is in time, at the first attempt."""
         name = model.folder.conf.name
-        while not model.wait_until_started(WAIT_INTERVAL):
+        while not model.wait_until_tried(WAIT_INTERVAL):
             remaining = call.time_remaining()
             if remaining is not None and remaining <= 0:
                 raise DeadlineExceeded(f"model {name!r} did not load in time")
         state, reason = model.state
-        if state is ModelState.LOADING:
+        if state is ModelState.LOADING and not reason:
             raise ShuttingDown("the server is stopping")
-        if state is ModelState.QUARANTINED:
+        if state in (ModelState.QUARANTINED, ModelState.LOADING):
             raise ModelRejected(f"model {name!r} cannot be served: {reason}")
+
+    def _serve_late(self, model: Model) -> None:
+        name = model.folder.conf.name
+        model.wait_until_started()
+        if model.state[0] in (ModelState.LOADING, ModelState.QUARANTINED):
+            return  # it was closed before it was ready, or it was rejected
+        with self._changing:
+            if self._models.models().get(name) is not model:
+                return
+            try:
+                space = self._space_of(model)
+            except DatabaseError as error:
+                log.error("model %r is ready but not served: %s", name, error)
+                return
+            self._models.serve(model, space, self._registry.folder_of(name))
+            self._compactor.consider(space)
+        log.info("model %r is ready: %s", name, model.folder.fingerprint)
 
     def _space_of(self, model: Model) -> ModelSpace:
         name, fingerprint = model.folder.conf.name, model.folder.fingerprint

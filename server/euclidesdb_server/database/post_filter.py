@@ -14,7 +14,7 @@ import numpy as np
 
 from euclidesdb_server.database.requests import Conditions
 from euclidesdb_server.database.results import Neighbors
-from euclidesdb_server.database.search_work import SearchWork
+from euclidesdb_server.database.search_work import SearchWork, text_bytes
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Vector
@@ -52,15 +52,18 @@ class PostFilter:
         All rows are read in one search at a time, so an item that is written meanwhile is found
         either as it was or as it is, never twice.
 
-        Raises InvalidRequest, DeadlineExceeded as `SearchWork` does.
+        Raises InvalidRequest, ReplyTooLarge, DeadlineExceeded as `SearchWork` does.
         """
-        k = self.k
+        k, before = self.k, self.work.reply_bytes
         while True:
             self.work.check()
+            self.work.reply_bytes = before
             neighbors = self._matching(vector, item_id, ids, distances)
             complete = len(neighbors) >= self.conditions.top_k or len(ids) < k
             if complete or self._beyond_limit(distances):
-                return neighbors.first(self.conditions.top_k)
+                neighbors = neighbors.first(self.conditions.top_k)
+                self.work.add_to_reply(sum(map(text_bytes, neighbors.ids)))
+                return neighbors
             k *= GROWTH
             self.work.add(1, self.space.rows_compared(k))
             found = self.space.search(vector[np.newaxis], k, int32_only=self.conditions.int32_ids)
@@ -98,19 +101,32 @@ class PostFilter:
         return [*others[:place], (item_id, distance), *others[place:]]
 
     def _with_records(self, pairs: Sequence[tuple[str, float]]) -> Neighbors:
-        """Add what was requested of the items' records; leave out items removed meanwhile."""
+        """The nearest top_k, with what was requested of the items' records; items that were removed
+        meanwhile are left out.
+
+        Records are read one at a time, and no further than a reply may have: there may be a
+        thousand, and items that were stored before there was a limit can be of any size.
+        """
         conditions = self.conditions
-        records = self.store.items([item_id for item_id, _ in pairs])
-        found = [
-            (*pair, record)
-            for pair, record in zip(pairs, records, strict=True)
-            if record is not None
-        ]
+        ids, distances = list[str](), list[float]()
+        attributes, metadata = list[str](), list[bytes]()
+        for item_id, distance in pairs:
+            if len(ids) == conditions.top_k:
+                break
+            record = self.store.item(item_id)
+            if record is None:
+                continue
+            ids.append(item_id)
+            distances.append(distance)
+            if conditions.include_attributes:
+                attributes.append(record.attributes_json)
+                self.work.add_to_reply(text_bytes(record.attributes_json))
+            if conditions.include_metadata:
+                metadata.append(record.metadata)
+                self.work.add_to_reply(len(record.metadata))
         return Neighbors(
-            [item_id for item_id, _, _ in found],
-            [distance for _, distance, _ in found],
-            [record.attributes_json for _, _, record in found]
-            if conditions.include_attributes
-            else None,
-            [record.metadata for _, _, record in found] if conditions.include_metadata else None,
+            ids,
+            distances,
+            attributes if conditions.include_attributes else None,
+            metadata if conditions.include_metadata else None,
         )

@@ -1,8 +1,9 @@
 """SearchWork: what one search call costs, and when it ends.
 
 The cost of a search is the number of comparisons: of a query with a row. A call is refused if it
-needs more than the server permits, and it ends at the next check once its caller has left or its
-deadline has passed. So that a check is never far away, many queries are searched in blocks.
+needs more than the server permits, or if its reply would be larger than the server permits. It ends
+at the next check once its caller has left or its deadline has passed. So that a check is never far
+away, many queries are searched in blocks.
 
 Knows neither spaces nor engines.
 """
@@ -14,8 +15,9 @@ from itertools import pairwise
 from typing import Final
 
 from euclidesdb_server.database.requests import Call
-from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest
+from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest, ReplyTooLarge
 
+NO_LIMIT: Final = 1 << 62
 BLOCK_PRODUCTS: Final = 1 << 32
 """Products of two numbers in a block of queries: 0.1 to 0.2 s of an exact search on one core."""
 PAIR_PRODUCTS: Final = 64
@@ -30,13 +32,21 @@ them at once. 1,000,000 rows of 128 on one core: 6 ms a query with 64 or more of
 class SearchWork:
     """The work of one call. For one thread.
 
-    block_products: the most products in a block, unless it has no more than MIN_QUERIES queries.
+    reply_bytes: of ids, attributes and metadata that the reply has so far. block_products: the most
+    products in a block, unless it has no more than MIN_QUERIES queries.
     """
 
     def __init__(
-        self, call: Call, max_comparisons: int, *, block_products: int = BLOCK_PRODUCTS
+        self,
+        call: Call,
+        max_comparisons: int,
+        *,
+        max_reply_bytes: int = NO_LIMIT,
+        block_products: int = BLOCK_PRODUCTS,
     ) -> None:
+        self.reply_bytes = 0
         self._call = call
+        self._max_reply_bytes = max_reply_bytes
         self._max_comparisons = max_comparisons
         self._block_products = block_products
         self._comparisons = 0
@@ -52,6 +62,20 @@ class SearchWork:
                 f"the search needs {self._comparisons:,} comparisons or more (now {queries:,} "
                 f"queries with {rows:,} rows each); [server] max_comparisons permits "
                 f"{self._max_comparisons:,} in one call: split the queries into several calls"
+            )
+
+    def add_to_reply(self, size: int) -> None:
+        """Count bytes of the reply, before more of it is read.
+
+        Raises ReplyTooLarge if that is more than one reply may have.
+        """
+        self.reply_bytes += size
+        if self.reply_bytes > self._max_reply_bytes:
+            raise ReplyTooLarge(
+                f"the answer has {self.reply_bytes:,} bytes of ids, attributes and metadata, or "
+                f"more; [server] max_reply_bytes permits {self._max_reply_bytes:,} in one reply: "
+                "ask for fewer neighbors (top_k), queries or models in one call, or for ids alone, "
+                "and get the items one by one"
             )
 
     def check(self) -> None:
@@ -75,3 +99,8 @@ class SearchWork:
         for start, stop in pairwise(bounds):
             self.check()
             yield slice(start, stop)
+
+
+def text_bytes(text: str) -> int:
+    """The length of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())

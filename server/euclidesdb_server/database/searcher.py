@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import (
@@ -47,7 +48,7 @@ NO_EMBEDDINGS: Final[Embeddings] = ()
 
 
 class Searcher:
-    """Answers FindRequests. Thread-safe."""
+    """Answers FindRequests. Thread-safe. limits: the keys `max_...` of [server]."""
 
     def __init__(
         self,
@@ -55,19 +56,21 @@ class Searcher:
         models: ModelTable,
         embedder: Embedder,
         *,
-        max_top_k: int,
-        max_comparisons: int,
+        limits: ServerConfig,
     ) -> None:
         self._store = store
         self._models = models
         self._embedder = embedder
-        self._max_top_k = max_top_k
-        self._max_comparisons = max_comparisons
+        self._limits = limits
 
     async def find(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
         """An answer for each model; see `FeatureDatabase.find_similar`."""
         self._check(request.conditions, len(request.queries))
-        work = SearchWork(call, self._max_comparisons)
+        work = SearchWork(
+            call,
+            self._limits.max_comparisons,
+            max_reply_bytes=self._limits.max_reply_bytes,
+        )
         chosen = [] if request.models else self._models_for(request.queries, work)
         names = [*dict.fromkeys(request.models)] or [serving.name for serving in chosen]
         if isinstance(request.queries, ModelVectors):
@@ -107,8 +110,8 @@ class Searcher:
 
     def _check(self, conditions: Conditions, queries: int) -> None:
         top_k = conditions.top_k
-        if not 1 <= top_k <= self._max_top_k:
-            raise InvalidRequest(f"top_k = {top_k} should be 1 to {self._max_top_k}")
+        if not 1 <= top_k <= self._limits.max_top_k:
+            raise InvalidRequest(f"top_k = {top_k} should be 1 to {self._limits.max_top_k}")
         if conditions.max_distance is not None and math.isnan(conditions.max_distance):
             raise InvalidRequest("max_distance must not be NaN")
         if queries * top_k > MAX_NEIGHBORS:

@@ -45,6 +45,19 @@ class Serving:
         space = self.space if self.earlier is None else self.earlier
         return None if space is None else space.record
 
+    @property
+    def state(self) -> tuple[ModelState, str]:
+        """The state, and why no payload can be embedded."""
+        if self.superseded:
+            return ModelState.SUPERSEDED, SUPERSEDED
+        if self.model is None:
+            return ModelState.UNLOADED, UNLOADED
+        state, reason = self.model.state
+        if self.space is None and state is not ModelState.QUARANTINED:
+            # it was not ready at the start: see `ModelLifecycle.serve_when_ready`
+            return ModelState.LOADING, reason or "its space is being opened"
+        return state, reason
+
     def searchable_space(self, check: Callable[[], None] = lambda: None) -> ModelSpace:
         """The space to search. Raises ModelUnavailable if there is none.
 
@@ -54,8 +67,8 @@ class Serving:
             return self.earlier.open(check)
         if self.space is not None:
             return self.space
-        reason = "" if self.model is None else self.model.state[1]
-        raise ModelUnavailable(f"model {self.name!r} is quarantined: {reason}")
+        state, reason = self.state
+        raise ModelUnavailable(f"model {self.name!r} is {state}: {reason}")
 
     def writable_space(self) -> ModelSpace:
         """The space to add to. Raises InvalidRequest for a superseded one, ModelUnavailable."""
@@ -84,17 +97,12 @@ def superseded_serving(space: SupersededSpace) -> Serving:
 def status_of(serving: Serving) -> ModelStatus:
     """The state of what a name refers to. The items of a space that is not open are not counted."""
     model, space, earlier = serving.model, serving.space, serving.earlier
+    state, reason = serving.state
     if earlier is not None:
         space = earlier.opened
     if model is None:
-        superseded = serving.superseded
-        status = ModelStatus(
-            name=serving.name,
-            state=ModelState.SUPERSEDED if superseded else ModelState.UNLOADED,
-            reason=SUPERSEDED if superseded else UNLOADED,
-        )
+        status = ModelStatus(name=serving.name, state=state, reason=reason)
     else:
-        state, reason = model.state
         conf = model.folder.conf
         items_run, batches_run = model.run_counts
         status = ModelStatus(

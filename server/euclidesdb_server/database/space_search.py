@@ -14,7 +14,7 @@ from itertools import chain
 from euclidesdb_server.database.post_filter import PostFilter
 from euclidesdb_server.database.requests import Conditions
 from euclidesdb_server.database.results import Answers, Neighbors
-from euclidesdb_server.database.search_work import SearchWork
+from euclidesdb_server.database.search_work import SearchWork, text_bytes
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.index.space import Found
@@ -47,7 +47,10 @@ class SpaceSearch:
     work: SearchWork
 
     def answers(self, queries: SpaceQueries) -> Answers:
-        """The outcome of each query. Raises InvalidRequest, DeadlineExceeded, StorageError."""
+        """The outcome of each query.
+
+        Raises InvalidRequest, ReplyTooLarge, DeadlineExceeded, StorageError.
+        """
         conditions = self.conditions
         k = rows_wanted(conditions, by_id=queries.item_ids is not None)
         post_filter = None
@@ -61,6 +64,7 @@ class SpaceSearch:
             if post_filter is None:
                 searched, width = nearest.distances.shape
                 counts += [width] * searched
+                self.work.add_to_reply(sum(map(text_bytes, nearest.ids)))
                 found.append(Neighbors(nearest.ids, nearest.distances.ravel().tolist()))
             else:
                 answered = _filtered(post_filter, queries, block, nearest)

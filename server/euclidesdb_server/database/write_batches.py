@@ -40,7 +40,8 @@ class EmbeddedItem:
     def size(self) -> int:
         """About how many bytes are written."""
         vectors = sum(found.vector.nbytes for found in self.embeddings.values())
-        return vectors + (0 if self.payload is None else len(self.payload.data))
+        texts = len(self.attributes_json or "") + len(self.metadata or b"")
+        return vectors + texts + (0 if self.payload is None else len(self.payload.data))
 
 
 def item_batches(items: Sequence[EmbeddedItem | DatabaseError]) -> Iterator[list[int]]:
@@ -64,7 +65,7 @@ def item_batches(items: Sequence[EmbeddedItem | DatabaseError]) -> Iterator[list
 
 def column_batches(columns: VectorColumns, left_out: Iterable[int]) -> Iterator[Sequence[int]]:
     """The rows to write, in order, a batch at a time. left_out: rows that are not written."""
-    limit = max(1, min(MAX_ITEMS, MAX_BYTES // max(1, columns.vectors[:1].nbytes)))
+    limit = max(1, min(MAX_ITEMS, MAX_BYTES // max(1, _row_bytes(columns))))
     skipped = {*left_out}
     rows: Sequence[int] = range(len(columns))
     ids: Sequence[str] = columns.ids
@@ -85,6 +86,12 @@ def column_batches(columns: VectorColumns, left_out: Iterable[int]) -> Iterator[
         seen.add(item_id)
     if batch:
         yield batch
+
+
+def _row_bytes(columns: VectorColumns) -> int:
+    """About how many bytes are written for a row, on average."""
+    texts = sum(map(len, columns.attributes_json or ())) + sum(map(len, columns.metadata or ()))
+    return columns.vectors[:1].nbytes + texts // max(1, len(columns))
 
 
 def column_item(space: ModelSpace, columns: VectorColumns, row: int) -> EmbeddedItem:

@@ -23,8 +23,13 @@ class Model(Protocol):
     def state(self) -> tuple[ModelState, str]:
         """Its state, and the reason if it is not ready, or a warning if it is."""
 
+    def wait_until_tried(self, timeout: float | None = None) -> bool:
+        """Wait until each worker was ready, or failed to start for a reason that may pass, or the
+        model is quarantined or closed; False if `timeout` passed first.
+        """
+
     def wait_until_started(self, timeout: float | None = None) -> bool:
-        """Wait until it has been ready once or is quarantined; False if `timeout` passed first."""
+        """As `wait_until_tried`, and until one of the workers was ready."""
 
     def embed(self, payload: Payload) -> Future[Embedding]:
         """Queue an item. Canceling the future before the item is run saves the work.

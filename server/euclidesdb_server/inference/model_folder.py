@@ -18,6 +18,7 @@ from euclidesdb_server.engines.trials import Case
 from euclidesdb_server.errors import ConfigError, ModelLoadError
 from euclidesdb_server.inference.fingerprint import program_fingerprint, vectors_fingerprint
 from euclidesdb_server.inference.input_kinds import INPUT_KINDS
+from euclidesdb_server.inference.load_errors import FilesChanged, LoadInterrupted
 from euclidesdb_server.inference.model_conf import MAX_NAME_BYTES, ProgramConf, VectorsConf
 from euclidesdb_server.values.stop import CheckStop, never_stop
 
@@ -31,10 +32,6 @@ CONF_CLASSES: Final[Mapping[str, type[ProgramConf | VectorsConf]]] = {
     "vector": VectorsConf,
 }
 """The section [model], by the value of `input`."""
-
-
-class FilesChanged(ModelLoadError):
-    """The files of a model changed since they were loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +57,16 @@ class ModelFolder:
         )
 
     def check_unchanged(self) -> None:
-        """Raise FilesChanged if the files changed since the folder was read, ModelLoadError if they
-        cannot be read.
+        """Raise FilesChanged if the files changed since the folder was read, LoadInterrupted if
+        they cannot be read now.
 
         A worker that starts again would make vectors of another version.
         """
-        if program_fingerprint(self.conf, self.program) != self.files_fingerprint:
+        try:
+            fingerprint = program_fingerprint(self.conf, self.program)
+        except ModelLoadError as error:
+            raise LoadInterrupted(str(error)) from error
+        if fingerprint != self.files_fingerprint:
             raise FilesChanged(
                 f"the files in {self.program.parent} have changed since they were loaded: reload "
                 f"model {self.conf.name!r}"

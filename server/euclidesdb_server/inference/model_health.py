@@ -1,14 +1,19 @@
 """ModelHealth: the state of one model, derived from what happens to its workers.
 
-A model is ready while at least one of its workers runs, and restarting while none does. It is
-quarantined if a worker cannot be started, and for a while if its workers keep crashing. While a
-model is quarantined its queue refuses requests with the reason.
+A model is ready while at least one of its workers runs. While none does, it is loading or
+restarting, with the reason of the last failure, and each seat tries again after a growing pause.
+It is quarantined only for a reason that no further attempt would change.
+
+Requests wait for a worker that is being started. If a start has failed and there has been no worker
+for `MAX_WAIT`, the queue refuses them with the reason, until a worker runs: a call that waits holds
+a thread that calls to other models need.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Final
 
 from euclidesdb_server.errors import ModelUnavailable
@@ -19,17 +24,15 @@ from euclidesdb_server.values.status import ModelState
 
 log = logging.getLogger(__name__)
 
-CRASHES_TO_QUARANTINE: Final = 10
-"""Crashes in a row, with no item embedded in between, after which a model is quarantined."""
-QUARANTINE_SECONDS: Final = 60.0
-"""The length of such a quarantine. The model passed its load check each time, so the cause may be
-the items: it gets another chance."""
+MAX_WAIT: Final = 2.0
+"""Seconds without a worker after which requests are refused once a start has failed."""
 
 
 class ModelHealth:
-    """Thread-safe.
+    """Thread-safe. Seats are numbered from 0.
 
-    started: set once every worker was ready, or the model is quarantined.
+    tried: set once each seat had a worker or failed to start one, or the model is quarantined.
+    started: set once, in addition, one of the workers was ready, or the model is quarantined.
     """
 
     def __init__(
@@ -38,20 +41,21 @@ class ModelHealth:
         queue: RequestQueue[Payload, Embedding],
         *,
         workers: int,
-        quarantine_seconds: float,
+        max_wait: float = MAX_WAIT,
     ) -> None:
-        """workers: how many the model has. queue: refuses requests while it is quarantined."""
+        """workers: the number of seats. queue: refuses requests while there is no worker."""
+        self.tried = threading.Event()
         self.started = threading.Event()
         self._name = name
         self._queue = queue
-        self._workers = workers
-        self._quarantine_seconds = quarantine_seconds
+        self._max_wait = max_wait
         self._lock = threading.Lock()
         self._state = (ModelState.LOADING, "")
-        self._ready_workers = 0
-        self._crashes = 0
-        self._quarantines = 0
-        self._in_quarantine = False
+        self._seats = set(range(workers))
+        self._untried = set(range(workers))
+        self._ready: set[int] = set()
+        self._was_ready = False
+        self._down_since = time.monotonic()
         self._given_up = False
         self._stopping = threading.Event()
 
@@ -66,72 +70,86 @@ class ModelHealth:
         return self._given_up or self._stopping.is_set()
 
     def stop(self) -> None:
-        """The model is closed."""
-        self._stopping.set()
+        """The model is closed. From now on its queue is the caller's."""
+        with self._lock:
+            self._stopping.set()
 
-    def worker_ready(self, warning: str = "") -> None:
+    def wait(self, pause: float) -> None:
+        """Wait for so many seconds, or until the model is closed."""
+        self._stopping.wait(pause)
+
+    def worker_ready(self, seat: int, warning: str = "") -> None:
         """A worker loaded the model. warning: what the load check found, though it serves."""
         if warning:
             log.warning("model %r: %s", self._name, warning)
         with self._lock:
-            self._ready_workers += 1
-            if not (self._given_up or self._in_quarantine):
-                self._state = (ModelState.READY, warning and f"warning: {warning}")
-            if self._ready_workers == self._workers:
-                self.started.set()
-
-    def item_embedded(self) -> None:
-        """A worker embedded an item: reset the count of consecutive crashes."""
-        with self._lock:
-            self._crashes = 0
-
-    def worker_crashed(self, how: str) -> None:
-        """A worker that was ready died or hung."""
-        with self._lock:
-            self._crashes += 1
-            self._ready_workers -= 1
-            if self._given_up:
+            if self.stopped:
                 return
-            if not self._in_quarantine and self._crashes < CRASHES_TO_QUARANTINE:
-                if self._ready_workers == 0:
-                    self._state = (ModelState.RESTARTING, how)
-                return
-            reason = (
-                f"its worker died {self._crashes} times in a row: {how}; it is started again "
-                f"after {self._quarantine_seconds:g} s"
-            )
-            self._in_quarantine = True
-            self._quarantines += 1
-            self._state = (ModelState.QUARANTINED, reason)
-        self._refuse(reason)
+            self._ready.add(seat)
+            self._was_ready = True
+            self._state = (ModelState.READY, warning and f"warning: {warning}")
+            self._queue.accept()
+            self._note_tried(seat)
 
-    def wait_out_quarantine(self) -> bool:
-        """Wait until the model is not quarantined; False if it stopped before that."""
-        while True:
-            with self._lock:
-                if not self._in_quarantine:
-                    return not self.stopped
-                quarantine = self._quarantines
-            if self._stopping.wait(self._quarantine_seconds):
-                return False
-            with self._lock:
-                if self._given_up:
-                    return False
-                # unless another worker ended it, or began a new one
-                if self._in_quarantine and self._quarantines == quarantine:
-                    self._crashes, self._in_quarantine = 0, False
-                    self._queue.accept()
+    def worker_died(self, seat: int, how: str) -> None:
+        """A worker that was ready died or hung, or is not served for another reason."""
+        with self._lock:
+            if seat not in self._ready:
+                return
+            self._ready.discard(seat)
+            if self._ready or self.stopped:
+                return
+            self._down_since = time.monotonic()
+            self._state = (ModelState.RESTARTING, how)
+
+    def start_failed(self, seat: int, reason: str, pause: float) -> None:
+        """A worker was not ready; it is started again after a pause."""
+        with self._lock:
+            if self.stopped:
+                return
+            self._note_tried(seat)
+            if self._ready:
+                return
+            state = ModelState.RESTARTING if self._was_ready else ModelState.LOADING
+            reason = f"{reason}; the next attempt begins after a pause of {pause:.3g} s"
+            self._state = (state, reason)
+            if time.monotonic() - self._down_since < self._max_wait:
+                return
+            error = ModelUnavailable(f"model {self._name!r} is {state}: {reason}")
+            # under the lock: a worker that is ready meanwhile must find the queue refusing
+            waiting = self._queue.shut(error)
+        # not under the lock: it runs the callbacks of the futures
+        self._queue.fail(waiting, error)
+
+    def seat_ended(self, seat: int, reason: str) -> None:
+        """A worker cannot be started any more. The others go on; the last one is given up."""
+        with self._lock:
+            self._seats.discard(seat)
+            self._note_tried(seat)
+            last = not self._seats
+        if last:
+            self.give_up(reason)
+        else:
+            log.error("a worker of model %r is not replaced: %s", self._name, reason)
 
     def give_up(self, reason: str) -> None:
-        """A worker cannot be started, and no other is tried: the model stays quarantined."""
+        """No further attempt is made: the model stays quarantined, and its workers end."""
         with self._lock:
+            if self.stopped:
+                return
             self._given_up = True
             self._state = (ModelState.QUARANTINED, reason)
-        self._refuse(reason)
-        self._queue.wake()
-
-    def _refuse(self, reason: str) -> None:
-        # not under the lock: it runs the callbacks of the futures that wait
+            error = ModelUnavailable(f"model {self._name!r} is quarantined: {reason}")
+            waiting = self._queue.shut(error)
         log.error("model %r is quarantined: %s", self._name, reason)
-        self._queue.refuse(ModelUnavailable(f"model {self._name!r} is quarantined: {reason}"))
+        self._queue.fail(waiting, error)
+        self._stopping.set()
+        self.tried.set()
         self.started.set()
+
+    def _note_tried(self, seat: int) -> None:
+        self._untried.discard(seat)
+        if not self._untried:
+            self.tried.set()
+            if self._was_ready:
+                self.started.set()

@@ -20,6 +20,10 @@ class ReadyMadeVectors:
     def __init__(self, folder: VectorsFolder) -> None:
         self.folder = folder
 
+    def wait_until_tried(self, timeout: float | None = None) -> bool:  # noqa: ARG002
+        """True: there is nothing to start."""
+        return True
+
     def wait_until_started(self, timeout: float | None = None) -> bool:  # noqa: ARG002
         """True: there is nothing to start."""
         return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
@@ -36,8 +36,7 @@ from euclidesdb_server.inference.model_folder import (
 )
 from euclidesdb_server.inference.ready_made_vectors import ReadyMadeVectors
 from euclidesdb_server.inference.served_model import ServedModel
-from euclidesdb_server.inference.shared_worker import SharedWorkers
-from euclidesdb_server.inference.worker_process import WorkerProcess
+from euclidesdb_server.inference.worker_starts import WorkerStarts
 from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop, never_stop
 
@@ -72,24 +71,24 @@ class ModelRegistry:
         self._engines = engines or Engines()
         self._changing = threading.Lock()
         self._closed = False
-        self._shared_workers = SharedWorkers()
         folders, broken = _read_folders(config, self._engines, check_stop)
         self.broken: Mapping[str, str] = MappingProxyType(broken)
         self._folder_names = {folder.conf.name: name for name, folder in folders.items()}
         workers = sum(
             len(folder.conf.seats) for folder in folders.values() if isinstance(folder, ModelFolder)
         )
-        self._threads = config.worker_threads or max(
-            1, len(os.sched_getaffinity(0)) // max(1, workers)
-        )
+        self._starts = WorkerStarts(config, workers)
         models = {folder.conf.name: self._start(folder) for folder in folders.values()}
         self.models: Mapping[str, Model] = MappingProxyType(models)
         self._alive = {*models.values()}
 
-    def wait_until_started(self, stop_wanted: threading.Event) -> None:
-        """Wait until each model is ready or quarantined. Raises ShuttingDown on `stop_wanted`."""
+    def wait_until_tried(self, stop_wanted: threading.Event) -> None:
+        """Wait until each model is ready, quarantined, or failed to start and is tried again.
+
+        Raises ShuttingDown on `stop_wanted`.
+        """
         for name, model in self.models.items():
-            while not model.wait_until_started(STOP_INTERVAL):
+            while not model.wait_until_tried(STOP_INTERVAL):
                 if stop_wanted.is_set():
                     raise ShuttingDown("the server was stopped while models were loading")
             if model.state[0] is ModelState.READY:
@@ -101,7 +100,7 @@ class ModelRegistry:
         return [f"folder {name!r}: {reason}" for name, reason in self.broken.items()] + [
             f"model {name!r}: {reason}"
             for name, (state, reason) in states.items()
-            if state is ModelState.QUARANTINED
+            if state in (ModelState.QUARANTINED, ModelState.LOADING)
         ]
 
     def start(self, folder_name: str) -> Model:
@@ -177,26 +176,7 @@ class ModelRegistry:
     def _start(self, folder: Folder) -> Model:
         if isinstance(folder, VectorsFolder):
             return ReadyMadeVectors(folder)
-
-        def start(give_up: Callable[[], bool], device: str) -> WorkerProcess:
-            worker = WorkerProcess(
-                folder,
-                give_up,
-                device,
-                threads=folder.conf.threads or self._threads,
-                max_image_pixels=self._config.max_image_pixels,
-                start_timeout=self._config.start_timeout,
-                shared_workers=self._shared_workers,
-            )
-            try:
-                folder.check_unchanged()  # after the worker has read the files
-            except ModelLoadError:
-                worker.stop()
-                worker.release()
-                raise
-            return worker
-
-        return ServedModel(folder, start)
+        return ServedModel(folder, self._starts.of(folder))
 
 
 def configured_folders(

@@ -139,11 +139,23 @@ class RequestQueue(Generic[Work, Result]):
 
     def refuse(self, error: DatabaseError) -> None:
         """Fail all waiting and all future requests with `error`, until `accept`."""
+        self.fail(self.shut(error), error)
+
+    def shut(self, error: DatabaseError) -> Iterable[Request[Work, Result]]:
+        """Fail all future requests with `error`, until `accept`.
+
+        Returns those that wait, to be passed to `fail`. Runs no code of their callers.
+        """
         with self._condition:
             self._refusal = error
             waiting, self._waiting = self._waiting, deque()
             self._condition.notify_all()
-        for request in waiting:
+        return waiting
+
+    @staticmethod
+    def fail(requests: Iterable[Request[Work, Result]], error: DatabaseError) -> None:
+        """Fail requests that waited; runs the callbacks of their futures."""
+        for request in requests:
             if request.alone or request.future.set_running_or_notify_cancel():
                 request.future.set_exception(copy_of(error))
 

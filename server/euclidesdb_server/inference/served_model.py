@@ -1,8 +1,8 @@
 """ServedModel: a model with a program, kept running by a seat for each of its workers.
 
 Requests meet in a bounded queue, go to the workers in batches, and come back as embeddings. A
-model that is quarantined refuses requests with the reason; its space can still be searched by
-vector and by id.
+model that has no worker for long refuses requests with the reason; its space can still be searched
+by vector and by id.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from concurrent.futures import Future
 
 from euclidesdb_server.errors import DatabaseError, InvalidRequest, ShuttingDown
 from euclidesdb_server.inference.model_folder import ModelFolder
-from euclidesdb_server.inference.model_health import QUARANTINE_SECONDS, ModelHealth
+from euclidesdb_server.inference.model_health import ModelHealth
 from euclidesdb_server.inference.request_queue import RequestQueue
+from euclidesdb_server.inference.restarts import PAUSES, Pauses
 from euclidesdb_server.inference.worker_seat import StartWorker, WorkerSeat
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
@@ -27,28 +28,18 @@ class ServedModel:
         folder: ModelFolder,
         start: StartWorker,
         *,
-        quarantine_seconds: float = QUARANTINE_SECONDS,
+        pauses: Pauses = PAUSES,
     ) -> None:
-        """Begin to load the model.
-
-        quarantine_seconds: the length of a quarantine after too many crashes.
-        """
+        """Begin to load the model. pauses: before a worker is started again."""
         self.folder = folder
         conf = folder.conf
         self._queue: RequestQueue[Payload, Embedding] = RequestQueue(
             f"model {conf.name!r}", conf.max_queue, conf.item_cost
         )
-        self._health = ModelHealth(
-            conf.name,
-            self._queue,
-            workers=len(conf.seats),
-            quarantine_seconds=quarantine_seconds,
-        )
+        self._health = ModelHealth(conf.name, self._queue, workers=len(conf.seats))
         self._seats = [
-            WorkerSeat(
-                conf, device, start, self._queue, self._health, name=f"model-{conf.name}-{number}"
-            )
-            for number, device in enumerate(conf.seats)
+            WorkerSeat(conf, number, start, self._queue, self._health, pauses=pauses)
+            for number in range(len(conf.seats))
         ]
 
     @property
@@ -56,10 +47,12 @@ class ServedModel:
         """As `Model.state`."""
         return self._health.state
 
+    def wait_until_tried(self, timeout: float | None = None) -> bool:
+        """As `Model.wait_until_tried`."""
+        return self._health.tried.wait(timeout)
+
     def wait_until_started(self, timeout: float | None = None) -> bool:
-        """Wait until every worker was ready once, or the model is quarantined; False if `timeout`
-        passed.
-        """
+        """As `Model.wait_until_started`."""
         return self._health.started.wait(timeout)
 
     def embed(self, payload: Payload) -> Future[Embedding]:
@@ -82,5 +75,5 @@ class ServedModel:
         self._queue.refuse(why)
         for seat in self._seats:
             seat.join()
-        self._queue.refuse(why)  # again: a quarantine may have ended in between
+        self._health.tried.set()
         self._health.started.set()

@@ -40,6 +40,7 @@ class SharedWorker:
         self._thread.start()
         self._spawned.wait()
         if self._failure is not None:
+            self._control.close()
             raise self._failure
         with suppress(OSError):  # it died: the first `attach` fails
             send_message(self._control, {"type": "share"})

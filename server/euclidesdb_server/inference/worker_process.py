@@ -8,15 +8,18 @@ ends when it closes.
 from __future__ import annotations
 
 import functools
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, Final
 
 from euclidesdb_server.errors import ModelLoadError
+from euclidesdb_server.inference.load_errors import LoadInterrupted, LoadTimedOut, WorkerDied
 from euclidesdb_server.inference.model_folder import ModelFolder
 from euclidesdb_server.inference.shared_worker import SharedWorker, SharedWorkers
 from euclidesdb_server.system.child_process import (
@@ -75,6 +78,10 @@ class _GivenUp(ModelLoadError):
 class _Rejected(Exception):
     """The worker reports that it cannot serve the model."""
 
+    def __init__(self, error: ModelLoadError) -> None:
+        super().__init__(error)
+        self.error = error
+
 
 class WorkerProcess:
     """A worker that has loaded its model and passed the load check.
@@ -102,7 +109,8 @@ class WorkerProcess:
 
         shared_workers: run the models whose conf names a `worker`.
 
-        Raises ModelLoadError with the worker's reason, or OSError.
+        Raises ModelLoadError with the worker's reason (LoadInterrupted or WorkerDied if that is
+        what happened), or OSError.
         """
         spawn = functools.partial(_spawn, threads=threads)
         if shared_workers is not None and folder.conf.worker:
@@ -110,8 +118,13 @@ class WorkerProcess:
             self._process = self._shared.process
         else:
             ours, theirs = Pipe(duplex=True)
-            self._process = spawn(theirs)
-            theirs.close()
+            try:
+                self._process = spawn(theirs)
+            except BaseException:
+                ours.close()  # a start that lacks descriptors is repeated
+                raise
+            finally:
+                theirs.close()
         self._connection: Connection[Any, Any] = ours
         try:
             limit_silence(ours, folder.conf.inference_timeout)
@@ -119,9 +132,9 @@ class WorkerProcess:
                 folder, device=device, threads=threads, max_image_pixels=max_image_pixels
             )
             self._load(load, give_up, start_timeout)
-        except _Rejected as error:
+        except _Rejected as rejected:
             self.release()  # the process itself is healthy, and may serve other models
-            raise ModelLoadError(str(error)) from error
+            raise rejected.error from None
         except _GivenUp:
             self.stop()
             self.release()
@@ -193,12 +206,19 @@ class WorkerProcess:
                 if give_up():
                     raise _GivenUp("it is no longer needed")
                 if time.monotonic() > deadline:
-                    raise ModelLoadError(f"it did not load in {start_timeout:g} s")
+                    raise LoadTimedOut(f"it did not load in start_timeout = {start_timeout:g} s")
             header, _ = self.receive()
         except (EOFError, OSError, ProtocolError) as error:
-            raise ModelLoadError(
-                f"its worker died while loading: {self.end(EXIT_TIMEOUT)}"
-            ) from error
+            raise self._death() from error
         if header.get("type") != "ready":
-            raise _Rejected(str(header.get("reason", header)))
+            kind = LoadInterrupted if header.get("lacks_memory") else ModelLoadError
+            raise _Rejected(kind(str(header.get("reason", header))))
         self.warning = str(header.get("warning", ""))
+
+    def _death(self) -> ModelLoadError:
+        """The error for a process that ended while it loaded the model."""
+        with suppress(subprocess.TimeoutExpired):
+            if self._process.wait(EXIT_TIMEOUT) == -signal.SIGKILL:
+                # not by us: by the kernel, if memory has run out
+                return LoadInterrupted(f"its worker died while loading: {self.end(0)}")
+        return WorkerDied(f"its worker died while loading: {self.end(0)}")

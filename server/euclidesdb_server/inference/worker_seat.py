@@ -1,22 +1,28 @@
 """WorkerSeat: one worker of a model, replaced when it dies or hangs.
 
 A worker that dies or hangs takes its batches in flight with it. Each of their requests is retried
-once, in a batch of one, so that the one that kills workers fails alone.
+once, in a batch of one, so that the one that kills workers fails alone. Such a worker is replaced
+at once, however many items kill theirs: they count against themselves, not against the model.
+
+A start that fails is repeated after a growing pause, and so is one whose worker dies without an
+item. Other seats are not affected.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from euclidesdb_server.errors import ModelFailed, ModelLoadError, UndecodableInput
 from euclidesdb_server.inference.in_flight import MAX_BATCHES, EmbedRequest, InFlight
+from euclidesdb_server.inference.load_errors import FilesChanged, LoadInterrupted, WorkerDied
 from euclidesdb_server.inference.model_conf import ProgramConf
-from euclidesdb_server.inference.model_folder import FilesChanged
 from euclidesdb_server.inference.model_health import ModelHealth
 from euclidesdb_server.inference.request_queue import RequestQueue
+from euclidesdb_server.inference.restarts import Pauses
 from euclidesdb_server.inference.worker_output import read_outputs
 from euclidesdb_server.inference.worker_process import EXIT_TIMEOUT, WorkerProcess
 from euclidesdb_server.system.worker_protocol import ProtocolError
@@ -29,8 +35,9 @@ StartWorker: TypeAlias = Callable[[Callable[[], bool], str], WorkerProcess]
 """Starts a worker on a device, the second argument. Gives up once the first one returns true.
 Raises ModelLoadError or OSError."""
 
-STARTS_TO_QUARANTINE: Final = 3
-"""Failed restarts in a row of a model that once ran. (The first start has one attempt.)"""
+SHARED_DEATHS: Final = 3
+"""Deaths of a shared worker, while it loads a model, after which that model is blamed. (A worker of
+the model's own has one attempt.)"""
 
 
 class WorkerSeat:
@@ -42,21 +49,26 @@ class WorkerSeat:
     def __init__(
         self,
         conf: ProgramConf,
-        device: str,
+        number: int,
         start: StartWorker,
         queue: RequestQueue[Payload, Embedding],
         health: ModelHealth,
         *,
-        name: str,
+        pauses: Pauses,
     ) -> None:
-        """Begin to start the worker. name: of the thread."""
+        """Begin to start the worker of the seat with that number."""
         self.run_counts = (0, 0)
         self._conf = conf
-        self._device = device
+        self._number = number
+        self._device = conf.seats[number]
         self._start = start
         self._queue = queue
         self._health = health
-        self._thread = threading.Thread(target=self._run, name=name)
+        self._pauses = pauses
+        self._was_ready = False
+        self._failures = 0  # starts that failed and deaths without an item, in a row
+        self._died_idle = False
+        self._thread = threading.Thread(target=self._run, name=f"model-{conf.name}-{number}")
         self._thread.start()
 
     def join(self) -> None:
@@ -64,42 +76,61 @@ class WorkerSeat:
         self._thread.join()
 
     def _run(self) -> None:
-        try:
-            while not self._health.stopped and (worker := self._start_worker()) is not None:
-                self._health.worker_ready(worker.warning)
-                try:
-                    self._serve(worker)
-                finally:
-                    worker.release()
-                if not self._health.wait_out_quarantine():
-                    return
-        except Exception as error:  # whatever it was, the waiting callers must get an error
-            log.exception("a worker of model %r is not replaced", self._conf.name)
-            self._health.give_up(f"internal error: {error}")
-
-    def _start_worker(self) -> WorkerProcess | None:
-        """A worker; None if the model stopped, or is given up now."""
-        name = self._conf.name
-        # in a shared worker, another model may have killed the process
-        is_restart = self._health.started.is_set() or self._conf.worker
-        attempts = STARTS_TO_QUARANTINE if is_restart else 1
-        for attempt in range(1, attempts + 1):
-            if self._health.stopped:
-                return None
+        while not self._health.stopped:
             try:
-                return self._start(lambda: self._health.stopped, self._device)
-            except (ModelLoadError, OSError) as error:
-                log.warning("start %d of %d of model %r failed: %s", attempt, attempts, name, error)
-                if self._health.stopped:
-                    return None
-                # another attempt would not change the files back
-                if attempt == attempts or isinstance(error, FilesChanged):
-                    self._health.give_up(str(error))
-                    return None
-        return None
+                worker = self._start(lambda: self._health.stopped, self._device)
+            except Exception as error:  # whatever it is, waiting callers must get an error
+                if self._health.stopped or not self._may_try_again(error):
+                    return
+                continue
+            self._was_ready = True
+            self._health.worker_ready(self._number, worker.warning)
+            began = time.monotonic()
+            try:
+                self._serve(worker)
+            except Exception as error:  # as above
+                log.exception("a worker of model %r is not served", self._conf.name)
+                self._health.worker_died(self._number, f"internal error: {error}")
+                self._died_idle = True
+            finally:
+                worker.release()
+            if self._died_idle and not self._health.stopped:
+                if time.monotonic() - began > self._pauses.limit:
+                    self._failures = 0
+                self._failures += 1
+                self._health.wait(self._pauses.after(self._failures))
+
+    def _may_try_again(self, error: Exception) -> bool:
+        """Wait before the next start; False if there will not be one."""
+        name, reason = self._conf.name, str(error) or repr(error)
+        if not isinstance(error, ModelLoadError | OSError):
+            log.error("a worker of model %r was not started", name, exc_info=error)
+            reason = f"internal error: {reason}"
+        self._failures += 1
+        if isinstance(error, FilesChanged):
+            self._health.seat_ended(self._number, reason)
+            return False
+        if not self._was_ready and self._is_at_fault(error):
+            self._health.give_up(reason)
+            return False
+        pause = self._pauses.after(self._failures)
+        log.warning(
+            "start %d of a worker of model %r failed; the next one is in %.3g s: %s",
+            self._failures, name, pause, reason,
+        )  # fmt: skip
+        self._health.start_failed(self._number, reason, pause)
+        self._health.wait(pause)
+        return True
+
+    def _is_at_fault(self, error: Exception) -> bool:
+        """Whether the model, which never was ready, is the cause of a failed start."""
+        if isinstance(error, WorkerDied) and self._conf.worker:
+            return self._failures >= SHARED_DEATHS
+        return isinstance(error, ModelLoadError) and not isinstance(error, LoadInterrupted)
 
     def _serve(self, worker: WorkerProcess) -> None:
         """Feed a worker until it dies or the model stops."""
+        self._died_idle = False
         in_flight = InFlight(self._conf.max_batch_size, decodes_in_parallel=self._device != "cpu")
         receiver = threading.Thread(
             target=self._receive,
@@ -175,7 +206,9 @@ class WorkerSeat:
                     ModelFailed(f"the worker of model {name!r} died on this item: {how}")
                 )
         self._queue.put_back(request for request in lost if not request.alone)
-        self._health.worker_crashed(how)
+        # a shared worker may have been ended by an item of another model
+        self._died_idle = not lost and not self._conf.worker
+        self._health.worker_died(self._number, how)
 
     def _complete(self, in_flight: InFlight, header: dict[str, Any], parts: list[bytes]) -> None:
         try:
@@ -197,7 +230,7 @@ class WorkerSeat:
         items, batches = self.run_counts
         self.run_counts = (items + run, batches + (run > 0))
         if any(isinstance(result, Embedding) for result in results):
-            self._health.item_embedded()
+            self._failures = 0
         for request, result in zip(requests, results, strict=True):
             if isinstance(result, Embedding):
                 request.future.set_result(result)

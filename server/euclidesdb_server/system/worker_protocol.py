@@ -6,7 +6,7 @@ its messages must not be able to run code in the server.
 
 Server to worker: `{"type": "load", ...}` once, then `{"type": "run", "batch": n}`
 with one part per item. Worker to server: `{"type": "ready", ...}` or
-`{"type": "failed", "reason": text}` once, then `{"type": "done", "batch": n,
+`{"type": "failed", "reason": text, "lacks_memory": bool}` once, then `{"type": "done", "batch": n,
 "errors": [null | {"kind": ..., "message": ...}, ...]}` with two parts: the features and the
 predictions of the items without an error, little-endian float32 in C order.
 """

@@ -9,10 +9,10 @@ from enum import StrEnum
 class ModelState(StrEnum):
     """Whether a model can be used. Clients see these words; they never change.
 
-    - `loading`: its worker has not passed the load check yet
+    - `loading`: no worker has passed the load check yet
     - `ready`: payloads are embedded
     - `restarting`: its workers died, and new ones are being started
-    - `quarantined`: it cannot be loaded, or keeps failing
+    - `quarantined`: it cannot be loaded, and trying again would not help
     - `unloaded`: no model of this name is served; its vectors can be searched
     - `superseded`: an earlier version; its vectors can be searched
     """

@@ -18,6 +18,7 @@ from euclidesdb_server.system.child_process import (
     end_only_with_the_parent,
     limit_memory,
 )
+from euclidesdb_server.system.shortages import lacks_memory
 from euclidesdb_server.system.worker_protocol import receive_message, send_message, shut_down
 
 if TYPE_CHECKING:
@@ -49,16 +50,17 @@ def _serve(
     """Load a model, report it ready, and serve it until its connection closes."""
     limit_memory(load["conf"]["memory_limit_mib"])
     be_killed_first()
-    # only after the signals are handled: torch takes seconds to import
-    from euclidesdb_server.worker.loading import load_program  # noqa: PLC0415
-    from euclidesdb_server.worker.pipeline import Pipeline  # noqa: PLC0415
-
     try:
+        # only after the signals are handled: torch takes seconds to import
+        from euclidesdb_server.worker.loading import load_program  # noqa: PLC0415
+        from euclidesdb_server.worker.pipeline import Pipeline  # noqa: PLC0415
+
         program = load_program(load)
     except Exception as error:  # foreign code, and other models may share this process
         if not isinstance(error, ModelLoadError):
             logging.exception("the model cannot be loaded")
-        send_message(connection, {"type": "failed", "reason": str(error) or repr(error)})
+        failed = {"type": "failed", "reason": str(error) or repr(error)}
+        send_message(connection, {**failed, "lacks_memory": lacks_memory(error)})
         return 1
     send_message(connection, {"type": "ready", "warning": program.warning})
     Pipeline(connection, program, decoded).run()
