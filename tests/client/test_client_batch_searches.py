@@ -339,6 +339,6 @@ def test_images_that_cannot_be_read_keep_the_order_of_the_others(db, server, tmp
 
 
 def test_if_no_image_can_be_read_nothing_is_sent(db, server):
-    first, second = db.find_similar_many(images=[np.zeros((8, 8)), 7], model="m")
+    first, second = db.find_similar_many(images=[np.zeros((8, 8), int), 7], model="m")
     assert [type(answer.error) for answer in (first, second)] == [TypeError, TypeError]
     assert not any(server.requests.values())
