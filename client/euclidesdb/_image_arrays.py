@@ -16,6 +16,8 @@ from euclidesdb import _checks as checks
 
 _DTYPES: Final = ("uint8", "uint16", "bool")
 _FLOATS: Final = ("float16", "float32", "float64")
+_ROUNDING: Final = 1e-3
+"""How far a float may be outside 0 to 1: less than one of 255 steps."""
 
 
 class PixelArray(Protocol):
@@ -75,12 +77,13 @@ def _scaled(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if not pixels.size:
         return pixels.astype(np.uint8)
     low, high = pixels.min(), pixels.max()
-    if not (low >= 0 and high <= 1):  # nor if one of them is NaN
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # nor if one of them is NaN
         raise ValueError(
-            f"an image array of floats must hold 0 (black) to 1 (white), not {low:g} to {high:g}: "
+            f"an image array of floats must hold 0 (black) to 1 (white), not {low} to {high}: "
             "scale it, or pass it as tensor= to a model that takes tensors"
         )
-    scaled: np.ndarray[Any, Any] = np.rint(pixels.astype(np.float32) * 255).astype(np.uint8)
+    unit = pixels.astype(np.float32).clip(0, 1)
+    scaled: np.ndarray[Any, Any] = np.rint(unit * 255).astype(np.uint8)
     return scaled
 
 

@@ -117,7 +117,7 @@ def test_an_array_arrives_with_its_pixels(db, server, pixels, mode):
 @each_as_subtest("dtype", [np.float16, np.float32, np.float64, torch.float32])
 def test_floats_from_0_to_1_are_scaled(db, server, dtype):
     server.requests.clear()
-    levels = [[0, 0.2], [0.5, 1]]
+    levels = [[-1e-7, 0.2], [0.5, 1 + 1e-7]]
     made = torch.tensor(levels) if dtype is torch.float32 else np.array(levels, dtype)
     db.add("a", image=made, models=["m"])
     arrived = np.asarray(Image.open(io.BytesIO(sent(server))))
@@ -139,8 +139,8 @@ def test_a_tensor_has_its_channels_first(db, server, shape):
     [
         (np.zeros((8, 8), np.int32), TypeError, "not int32"),
         (np.zeros((8, 8), object), TypeError, "not object"),
-        (random_pixels(8, 8) / 2, ValueError, r"0 \(black\) to 1 \(white\), not 0 to 127"),
-        (-torch.ones(3, 8, 8), ValueError, "not -1 to -1"),
+        (random_pixels(8, 8) / 2, ValueError, r"0 \(black\) to 1 \(white\), not 0.0 to 127.5"),
+        (-torch.ones(3, 8, 8), ValueError, "not -1.0 to -1.0"),
         (np.full((8, 8), np.nan), ValueError, "not nan to nan"),
         (np.ma.masked_less(random_pixels(8, 8), 128), ValueError, "masked"),
         (torch.zeros(3, 8, 8, dtype=torch.bfloat16), TypeError, "not bfloat16"),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 
 import grpc
 import pytest
@@ -144,7 +145,7 @@ def test_sighup_opens_the_log_again_and_loads_what_is_new_or_has_changed(tmp_pat
         save_vector_space(models, "new", feature_dim=4)
         (models / "broken").mkdir()
         process.send(signal.SIGHUP)
-        wait_for(lambda: "new" in {model.name for model in client.models()}, "the new model")
+        wait_for(partial(serves, client, "new"), "the new model")
         wait_for(lambda: changed_dim(client) == 3, "the changed model")
         client.add("b", vectors={"kept": [1, 2], "changed": [1, 2, 3], "new": [1, 2, 3, 4]})
         assert client.find_similar(id="b", model="kept")["kept"].ids == ("a",)
@@ -166,3 +167,30 @@ def test_sighup_during_the_start_does_not_end_it(process):
         stubs.v1.ListModels(v1.ListModelsRequest())
     process.send(signal.SIGTERM)
     assert process.exit_code() == 0
+
+
+def test_a_log_that_cannot_be_written_fails_no_call_and_no_reload(tmp_path):
+    models, logs = tmp_path / "models", tmp_path / "logs"
+    save_vector_space(models, "kept", feature_dim=2)
+    conf = tmp_path / "euclidesdb.conf"
+    conf.write_text(
+        f"[server]\naddress = 127.0.0.1:0\nsearch_engine = exact\nlog_file_path = {logs}/log\n"
+        f"[models]\ndir_path = {models}\n[database]\ndb_path = {tmp_path / 'data'}\n"
+    )
+    with (
+        ServerProcess("-c", conf, log=tmp_path / "log") as process,
+        euclidesdb.Client(process.address()) as client,
+    ):
+        shutil.rmtree(logs)
+        for name in ("first", "second"):
+            save_vector_space(models, name, feature_dim=2)
+            process.send(signal.SIGHUP)
+            wait_for(partial(serves, client, name), f"the model {name}")
+        logs.mkdir()
+        (models / "broken").mkdir()
+        process.send(signal.SIGHUP)
+        wait_for((logs / "log").exists, "the log")
+
+
+def serves(client: euclidesdb.Client, name: str) -> bool:
+    return name in {model.name for model in client.models()}

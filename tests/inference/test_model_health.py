@@ -108,6 +108,14 @@ def test_a_seat_that_ends_leaves_the_other_serving(health, queue):
     assert refusal(queue) == "model 'm' is quarantined: the files have changed"
 
 
+def test_a_model_is_rejected_only_if_none_of_its_workers_has_run_it(health, queue):
+    assert not health.reject("it died while loading")
+    assert health.state == READY
+    never_ready = two_seats(queue)
+    assert never_ready.reject("it died while loading")
+    assert never_ready.state == (ModelState.QUARANTINED, "it died while loading")
+
+
 def test_a_model_that_is_given_up_stays_quarantined(health, queue):
     health.give_up("feature_dim is wrong")
     health.worker_ready(0)

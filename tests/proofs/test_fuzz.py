@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import grpc
+import numpy as np
 import psutil
 import pytest
 import torch
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -31,6 +33,7 @@ from euclidesdb_protos.v1 import database_pb2 as v1
 from tests.support.images import encoded, noise
 from tests.support.models import Tiny, save_model
 from tests.support.processes import ServerProcess
+from tests.support.servers import start_server
 from tests.support.vector_spaces import save_vector_space
 
 SERVICES = (
@@ -80,7 +83,7 @@ class Sums(torch.nn.Module):
     """Features: the mean of the numbers, and their largest."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        flat = values.flatten(1)
+        flat = torch.nan_to_num(values.flatten(1)).clamp(-1e6, 1e6)
         return torch.stack([flat.mean(dim=1), flat.amax(dim=1)], dim=1)
 
 
@@ -164,9 +167,15 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 def image_file(chance: random.Random) -> bytes:
     mode, kind = chance.choice(
         (("RGB", "PNG"), ("L", "PNG"), ("RGB", "JPEG"), ("RGB", "BMP"), ("RGB", "GIF"),
-         ("RGB", "TIFF"), ("RGB", "WEBP"), ("L", "TIFF"), ("RGBA", "PNG"))
+         ("RGB", "TIFF"), ("RGB", "WEBP"), ("L", "TIFF"), ("RGBA", "PNG"), ("RGB", "AVIF"),
+         ("RGB", "JPEG2000"), ("RGB", "PPM"), ("RGBA", "ICO"), ("I", "TIFF"), ("F", "TIFF"),
+         ("I;16", "PNG"))
     )  # fmt: skip
-    return encoded(noise(chance.randrange(100), size=8, mode=mode), kind)
+    if mode in ("I", "F", "I;16"):
+        dtype = {"I": np.int32, "F": np.float32, "I;16": np.uint16}[mode]
+        values = np.arange(64).reshape(8, 8) + chance.randrange(100)
+        return encoded(Image.fromarray(values.astype(dtype)), kind)
+    return encoded(noise(chance.randrange(100), size=16, mode=mode), kind)
 
 
 def image(chance: random.Random) -> v1.Payload:
@@ -285,9 +294,31 @@ METHODS = [
 @pytest.mark.parametrize("count", [100, pytest.param(20_000, marks=pytest.mark.long)])
 @pytest.mark.timeout(0)
 def test_every_call_with_any_message_ends_with_a_defined_status(fuzzed, count):
+    check_statuses(fuzzed.process.address(), METHODS, count)
+    fuzzed.check_unharmed()
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(20_000, marks=pytest.mark.long)])
+@pytest.mark.timeout(0)
+def test_any_message_that_changes_models_ends_with_a_defined_status(tmp_path, count):
+    changes = [each for each in METHODS if each[0].endswith("Model") or "Version" in each[0]]
+    assert len(changes) == 3
+    for name in ("given", "a"):
+        save_vector_space(tmp_path / "models", name, feature_dim=2)
+    with (
+        start_server(tmp_path / "data", tmp_path / "models") as server,
+        euclidesdb.Client(server.address) as client,
+    ):
+        check_statuses(server.address, changes, count)
+        client.load_model("given")
+        client.add("well", vectors={"given": [1, 2]})
+
+
+def check_statuses(address: str, methods: list[tuple[str, type[Message]]], count: int) -> None:
+    """Send as many messages of each method."""
     statuses: Counter[str] = Counter()
-    with grpc.insecure_channel(fuzzed.process.address()) as channel:
-        for path, kind in METHODS:
+    with grpc.insecure_channel(address) as channel:
+        for path, kind in methods:
             chance = random.Random(path)
             call = channel.unary_unary(path)
             for number in range(count):
@@ -298,4 +329,3 @@ def test_every_call_with_any_message_ends_with_a_defined_status(fuzzed, count):
                 assert code in DEFINED, f"{path} of {data!r}: {code}"
                 statuses[f"{re.sub('.*/', '', path)} {code.name}"] += 1
     print(dict(statuses))
-    fuzzed.check_unharmed()

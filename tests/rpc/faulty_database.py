@@ -11,8 +11,6 @@ from euclidesdb_server.rpc.server import RpcServer
 class FaultyDatabase:
     """Replaces a FeatureDatabase, for faults that a real one shows only by chance."""
 
-    reads_go_well = False
-
     def __init__(self) -> None:
         self.fault: Exception = NotImplementedError()
 

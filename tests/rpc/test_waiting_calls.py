@@ -105,7 +105,7 @@ def test_calls_that_send_nothing_stop_no_other_and_end(serve):
             error = call.exception(timeout=60)
             assert isinstance(error, grpc.Call)
             assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            assert "message_timeout = 2 s" in (error.details() or "")
+            assert "did not arrive within [server] message_timeout = 2 s" in (error.details() or "")
     with grpc.insecure_channel(server.address) as channel:
         method = channel.stream_unary("/euclidesdb.v1.FeatureDatabase/ListModels")
         with pytest.raises(grpc.RpcError, match="without a message") as refused:
@@ -173,3 +173,11 @@ def test_a_client_may_ping_often(serve, monkeypatch):
         stuck = method.future(add_image("stuck", WHITE))
         time.sleep(6)  # without the permission, gRPC ends the connection after four
         assert not stuck.done()
+
+
+def test_every_call_of_a_burst_is_answered(serve):
+    with Stubs(serve().address) as stubs:
+        request = v1.GetItemRequest(id="absent")
+        calls = [stubs.v1.GetItem.future(request) for _ in range(3000)]
+        codes = {call.exception(timeout=60).code() for call in calls}
+    assert codes == {grpc.StatusCode.NOT_FOUND}

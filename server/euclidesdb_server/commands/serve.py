@@ -78,8 +78,8 @@ def _reload_when(wanted: threading.Event, server: Server) -> None:
     """Load the model folders that are new or have changed, each time that it is wanted."""
     while wanted.wait():
         wanted.clear()
-        log.info("reloading: model folders that are new or have changed are loaded")
         try:
+            log.info("reloading: model folders that are new or have changed are loaded")
             server.load_changed_models()
         except ShuttingDown:
             return
@@ -97,14 +97,27 @@ def _limit_arenas() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
+class _LogFile(WatchedFileHandler):
+    """A log file that is opened again when another one is in its place, as after a rotation.
+
+    What cannot be written to it is reported on standard error, and never fails the code that logs.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            super().emit(record)
+        except Exception:  # a handler must not raise
+            self.handleError(record)
+
+
 def _configure_logging(file: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if file is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            # It opens the file again when another one is in its place, as after a rotation. Names
-            # of files may have bytes of any encoding.
-            to_file = WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+            # names of files may have bytes of any encoding
+            to_file = _LogFile(file, encoding="utf-8", errors="backslashreplace")
             handlers.append(to_file)
         except OSError as error:
             raise StartupError(f"[server] log_file_path: cannot write {file}: {error}") from error

@@ -36,12 +36,12 @@ class ServerConfig:
     threads: Annotated[int, Ge(2)] = 80
     """The number of calls served concurrently. Those that wait for a model need no thread."""
     max_calls: Annotated[int, Ge(1)] = 10_000
-    """The number of calls that may be served or wait at a time."""
+    """The number of calls that may be served or wait for a model at a time."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB
     max_bytes_in_flight: Annotated[int, Ge(1024)] = 512 * MIB
-    """The size of all requests being served at a time."""
+    """The size of all requests being served at a time; those still arriving do not count."""
     message_timeout: Annotated[float, Gt(0)] = 30.0
-    """Seconds that a call has to send its message."""
+    """Seconds in which the message of a call must arrive."""
     max_top_k: Annotated[int, Ge(1)] = 1000
     max_comparisons: Annotated[int, Ge(1)] = 1_000_000_000_000
     """The most comparisons of a query with a row in one search call."""

@@ -183,14 +183,10 @@ class FeatureDatabase:
         """
         return await self._searcher.find(request, call)
 
-    @property
-    def reads_go_well(self) -> bool:
-        """Whether a read of the store need not wait for it to be opened again."""
-        return self._store.failure is None
-
     def searches_quickly(self, models: Sequence[str], top_k: int) -> bool:
         """Whether a search of these models for one vector or id takes a millisecond or so."""
-        return self.reads_go_well and self._searcher.is_quick(models, top_k)
+        # after a failed write, a read may wait until the store has been opened again
+        return self._store.failure is None and self._searcher.is_quick(models, top_k)
 
     def list_models(self) -> tuple[ModelStatus, ...]:
         """Models served, folders that cannot be served, and spaces without a model, by name."""

@@ -8,8 +8,10 @@ searched, as `model@fingerprint`, until that version is dropped.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -28,10 +30,13 @@ from euclidesdb_server.errors import (
 )
 from euclidesdb_server.index import Compactor, ModelSpace
 from euclidesdb_server.inference import Model, ModelRegistry
+from euclidesdb_server.inference.restarts import Pauses
 from euclidesdb_server.values.status import ModelState
 
 WAIT_INTERVAL: Final = 0.2
 """Seconds between checks of the caller's deadline while a model loads."""
+SPACE_PAUSES: Final = Pauses(first=1.0)
+"""Before the space of a model that became ready late is opened again, if that has failed."""
 DRAIN_TIMEOUT: Final = 60.0
 """Seconds that the calls of a retired model version have to end."""
 
@@ -97,12 +102,14 @@ class ModelLifecycle:
         """`load` each folder that is new or has changed, and each whose model is quarantined.
 
         Folders that cannot be served are logged. Raises ConfigError if the models folder cannot be
-        read, StorageError, ShuttingDown.
+        read, ShuttingDown.
         """
         for folder in self._registry.folders_unlike(self._models.models()):
             try:
                 self.load(folder, NoCaller())
-            except ModelRejected as error:
+            except ShuttingDown:
+                raise
+            except DatabaseError as error:
                 log.error("model folder %s is not loaded: %s", folder, error)
 
     def serve_when_ready(self) -> None:
@@ -144,7 +151,7 @@ class ModelLifecycle:
         name = model.folder.conf.name
         while not model.wait_until_tried(WAIT_INTERVAL):
             remaining = call.time_remaining()
-            if remaining is not None and remaining <= 0:
+            if not call.is_active() or (remaining is not None and remaining <= 0):
                 raise DeadlineExceeded(f"model {name!r} did not load in time")
         state, reason = model.state
         if state is ModelState.LOADING and not reason:
@@ -157,17 +164,26 @@ class ModelLifecycle:
         model.wait_until_started()
         if model.state[0] in (ModelState.LOADING, ModelState.QUARANTINED):
             return  # it was closed before it was ready, or it was rejected
-        with self._changing:
-            if self._models.models().get(name) is not model:
-                return
-            try:
-                space = self._space_of(model)
-            except DatabaseError as error:
-                log.error("model %r is ready but not served: %s", name, error)
-                return
-            self._models.serve(model, space, self._registry.folder_of(name))
-            self._compactor.consider(space)
-        log.info("model %r is ready: %s", name, model.folder.fingerprint)
+        for attempt in itertools.count(1):
+            with self._changing:
+                if self._models.models().get(name) is not model:
+                    return
+                try:
+                    space = self._space_of(model)
+                except ShuttingDown:
+                    return
+                except DatabaseError as error:
+                    pause = SPACE_PAUSES.after(attempt)
+                    log.error(
+                        "model %r is ready but not served; its space is opened again in %.3g s: %s",
+                        name, pause, error,
+                    )  # fmt: skip
+                else:
+                    self._models.serve(model, space, self._registry.folder_of(name))
+                    self._compactor.consider(space)
+                    log.info("model %r is ready: %s", name, model.folder.fingerprint)
+                    return
+            time.sleep(pause)
 
     def _space_of(self, model: Model) -> ModelSpace:
         name, fingerprint = model.folder.conf.name, model.folder.fingerprint

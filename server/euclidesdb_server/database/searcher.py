@@ -42,7 +42,7 @@ MAX_NEIGHBORS: Final = 1_000_000
 QUICK_PRODUCTS: Final = 1 << 22
 """Of two numbers, in a search of one query: a millisecond."""
 QUICK_TOP_K: Final = 100
-"""The attributes of so many neighbors are read and sent in a millisecond or so."""
+"""So many neighbors are sent in a millisecond or so."""
 
 NO_EMBEDDINGS: Final[Embeddings] = ()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from euclidesdb_server.config.ini import parse_section, read_ini
+from euclidesdb_server.config.paths import given_path
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.engines.trials import Case
@@ -145,12 +146,14 @@ def _parse_folder(
     _check_name(conf.name, file)
     if isinstance(conf, VectorsConf):
         return VectorsFolder(conf, vectors_fingerprint(conf), engine)
-    program = folder / conf.filename
     try:
+        program = folder / given_path(conf.filename)
         conf.check()
         files_fingerprint = program_fingerprint(conf, program, check_stop)
     except ModelLoadError as error:
         raise ModelLoadError(f"{file}: [model] {error}") from error
+    except ConfigError as error:
+        raise ModelLoadError(f"{file}: [model] filename = {error}") from error
     fingerprint = conf.fingerprint or files_fingerprint
     return ModelFolder(conf, program, fingerprint, engine, files_fingerprint)
 

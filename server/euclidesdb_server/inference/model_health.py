@@ -5,8 +5,8 @@ restarting, with the reason of the last failure, and each seat tries again after
 It is quarantined only for a reason that no further attempt would change.
 
 Requests wait for a worker that is being started. If a start has failed and there has been no worker
-for `MAX_WAIT`, the queue refuses them with the reason, until a worker runs: a call that waits holds
-a thread that calls to other models need.
+for `MAX_WAIT`, the queue refuses them with the reason, until a worker runs: their callers should
+not wait for what may take minutes.
 """
 
 from __future__ import annotations
@@ -131,6 +131,14 @@ class ModelHealth:
             self.give_up(reason)
         else:
             log.error("a worker of model %r is not replaced: %s", self._name, reason)
+
+    def reject(self, reason: str) -> bool:
+        """A worker has shown that the model is at fault; False if another one has run it."""
+        with self._lock:
+            if self._was_ready:
+                return False
+        self.give_up(reason)
+        return True
 
     def give_up(self, reason: str) -> None:
         """No further attempt is made: the model stays quarantined, and its workers end."""

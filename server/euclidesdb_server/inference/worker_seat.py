@@ -36,8 +36,15 @@ StartWorker: TypeAlias = Callable[[Callable[[], bool], str], WorkerProcess]
 Raises ModelLoadError or OSError."""
 
 SHARED_DEATHS: Final = 3
-"""Deaths of a shared worker, while it loads a model, after which that model is blamed. (A worker of
-the model's own has one attempt.)"""
+"""Deaths of a shared worker in a row, while it loads a model or without an item of it, after which
+that model is blamed. (A worker of the model's own has one attempt.)"""
+
+
+STOP_TIMEOUT: Final = 5.0
+"""Seconds that the batch in flight may take when the model stops: its callers have had their time
+(`shutdown_grace`, or that of a replaced version)."""
+POLL_INTERVAL: Final = 0.5
+"""Seconds between checks whether a worker hangs."""
 
 
 class WorkerSeat:
@@ -68,6 +75,7 @@ class WorkerSeat:
         self._was_ready = False
         self._failures = 0  # starts that failed and deaths without an item, in a row
         self._died_idle = False
+        self._idle_deaths = 0  # in a row
         self._thread = threading.Thread(target=self._run, name=f"model-{conf.name}-{number}")
         self._thread.start()
 
@@ -110,8 +118,7 @@ class WorkerSeat:
         if isinstance(error, FilesChanged):
             self._health.seat_ended(self._number, reason)
             return False
-        if not self._was_ready and self._is_at_fault(error):
-            self._health.give_up(reason)
+        if not self._was_ready and self._is_at_fault(error) and self._health.reject(reason):
             return False
         pause = self._pauses.after(self._failures)
         log.warning(
@@ -178,12 +185,16 @@ class WorkerSeat:
         timeout = self._conf.inference_timeout
         try:
             while True:
-                if worker.poll(timeout / 4):
+                if worker.poll(min(timeout / 4, POLL_INTERVAL)):
                     header, parts = worker.receive()
                     self._complete(in_flight, header, parts)
                 elif in_flight.stalled_for() > timeout:
                     worker.end(timeout=0)
                     how = f"it did not respond within inference_timeout = {timeout:g} s"
+                    break
+                elif self._health.stopped and in_flight.stalled_for() > STOP_TIMEOUT:
+                    worker.end(timeout=0)
+                    how = "it was stopped"
                     break
         except (EOFError, OSError):
             how = "it was stopped" if self._health.stopped else worker.end(EXIT_TIMEOUT)
@@ -199,16 +210,17 @@ class WorkerSeat:
 
     def _handle_crash(self, how: str, lost: list[EmbedRequest]) -> None:
         name = self._conf.name
-        log.error("the worker of model %r died with %d items: %s", name, len(lost), how)
         for request in lost:
             if request.alone:
                 request.future.set_exception(
                     ModelFailed(f"the worker of model {name!r} died on this item: {how}")
                 )
         self._queue.put_back(request for request in lost if not request.alone)
+        self._idle_deaths = 0 if lost else self._idle_deaths + 1
         # a shared worker may have been ended by an item of another model
-        self._died_idle = not lost and not self._conf.worker
+        self._died_idle = self._idle_deaths >= (SHARED_DEATHS if self._conf.worker else 1)
         self._health.worker_died(self._number, how)
+        log.error("the worker of model %r died with %d items: %s", name, len(lost), how)
 
     def _complete(self, in_flight: InFlight, header: dict[str, Any], parts: list[bytes]) -> None:
         try:
@@ -230,7 +242,7 @@ class WorkerSeat:
         items, batches = self.run_counts
         self.run_counts = (items + run, batches + (run > 0))
         if any(isinstance(result, Embedding) for result in results):
-            self._failures = 0
+            self._failures = self._idle_deaths = 0
         for request, result in zip(requests, results, strict=True):
             if isinstance(result, Embedding):
                 request.future.set_result(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 
 from euclidesdb_server.config.server import ModelsConfig
@@ -31,17 +32,16 @@ class WorkerStarts:
 
         `start_timeout` counts from the moment when a worker has its turn.
         """
-        timed_out = False
+        last = threading.local()  # of a seat: each has its own thread
 
         def start(give_up: Callable[[], bool], device: str) -> WorkerProcess:
-            nonlocal timed_out
-            with self._slots.taken(give_up, timed_out=timed_out):
+            with self._slots.taken(give_up, timed_out=getattr(last, "timed_out", False)):
                 try:
                     worker = self._start(folder, give_up, device)
                 except LoadTimedOut:
-                    timed_out = True
+                    last.timed_out = True
                     raise
-                timed_out = False
+                last.timed_out = False
                 return worker
 
         return start

@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
@@ -23,6 +23,8 @@ from euclidesdb_server.rpc.methods import Lane, Method
 
 QUICK_BYTES: Final = 64 << 10
 """A longer request is parsed in a thread."""
+CONTROL_BYTES: Final = 64 << 10
+"""The longest request that is admitted whatever else is being answered."""
 CONTROL_THREADS: Final = 4
 CHANGE_THREADS: Final = 2
 
@@ -52,6 +54,11 @@ class Answerer:
         If it is cancelled, a step that has begun is finished in its thread.
         """
         if method.lane is not Lane.CALLS:  # always admitted
+            if len(data) > CONTROL_BYTES:
+                raise InvalidRequest(
+                    f"the request has {len(data):,} bytes: {method.path} takes at most "
+                    f"{CONTROL_BYTES:,}"
+                )
             return await self._in_threads(method, data, call)
         with self._admitted(len(data)):
             if len(data) <= QUICK_BYTES and method.is_quick(request := parsed(method, data)):
@@ -91,11 +98,9 @@ class Answerer:
                 await _until(outcome)
             return outcome
         finally:
-            if not answer.ended:
-                try:
+            if not (answer.ended or answer.close_if_idle()):
+                with suppress(RuntimeError):  # the pool is shut down
                     pool.submit(answer.close)
-                except RuntimeError:  # it is shut down
-                    answer.close()
 
 
 class _Answer:
@@ -112,9 +117,12 @@ class _Answer:
     def step(self) -> bytes | Wait:
         """Go on, up to the reply or to what must be waited for."""
         with self._lock:
+            if self.ended:  # it was given up just before
+                return b""
             try:
                 if self._steps is None:
-                    reply = self._method.handle(parsed(self._method, self._data), self._call)
+                    data, self._data = self._data, b""
+                    reply = self._method.handle(parsed(self._method, data), self._call)
                     if isinstance(reply, Message):
                         self.ended = True
                         return reply.SerializeToString()
@@ -132,8 +140,17 @@ class _Answer:
     def close(self) -> None:
         """Give up; waits for the step that runs."""
         with self._lock:
+            self.ended, self._data = True, b""
             if self._steps is not None:
                 self._steps.close()
+
+    def close_if_idle(self) -> bool:
+        """`close`, unless a step runs; whether it was done."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        self._lock.release()
+        self.close()
+        return True
 
 
 def parsed(method: Method, data: bytes) -> Message:

@@ -28,6 +28,8 @@ from euclidesdb_server.rpc.methods import Method, methods_of
 from euclidesdb_server.rpc.status import Failure
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
 
+MAX_PENDING_CALLS: Final = 1 << 20
+"""Calls that gRPC may hold until the event loop takes them, in a moment; then our limits count."""
 PING_INTERVAL_MS: Final = 5000
 """A client may ping that often, with or without calls."""
 KEEPALIVE_MS: Final = 60_000
@@ -101,6 +103,9 @@ class Listener:
                 ("grpc.max_send_message_length", -1),
                 # otherwise two servers could share a port, and its calls
                 ("grpc.so_reuseport", 0),
+                # otherwise gRPC cancels calls of a burst, without a reason, before we see them
+                ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
                 ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MS),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
@@ -133,7 +138,7 @@ class Listener:
                 data = await context.read()
         except TimeoutError as error:
             raise DeadlineExceeded(
-                "the call sent no message within [server] message_timeout = "
+                "the call's message did not arrive within [server] message_timeout = "
                 f"{self._message_timeout:g} s"
             ) from error
         if not isinstance(data, bytes):

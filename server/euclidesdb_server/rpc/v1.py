@@ -27,15 +27,14 @@ class FeatureDatabaseService:
 
     def is_quick(self, request: Any) -> bool:
         """As `Service.is_quick`."""
-        match request:
-            case pb.GetItemRequest():
-                return not request.include_payload and self._database.reads_go_well
-            case pb.FindSimilarRequest():
-                return request.query.WhichOneof("kind") in ("id", "vector") and (
-                    self._database.searches_quickly(request.models, request.top_k)
-                )
-            case _:
-                return False
+        return (
+            isinstance(request, pb.FindSimilarRequest)
+            and request.query.WhichOneof("kind") in ("id", "vector")
+            # what may be large, or take several searches
+            and not (request.include_attributes or request.include_metadata)
+            and not request.HasField("max_distance")
+            and self._database.searches_quickly(request.models, request.top_k)
+        )
 
     async def AddItem(self, request: pb.AddItemRequest, call: Call) -> pb.AddItemReply:  # noqa: N802
         """See the proto."""
