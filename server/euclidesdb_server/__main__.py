@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     module, extra = COMMANDS[command]
     try:
         code: int = import_module(module).run(options)
+        sys.stdout.flush()
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("euclidesdb"):
             raise
@@ -54,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader, `head` for example, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return code
 
 

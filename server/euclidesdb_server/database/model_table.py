@@ -19,6 +19,7 @@ from euclidesdb_server.database.superseded_space import SupersededSpace, superse
 from euclidesdb_server.errors import InvalidRequest, ModelUnavailable, UnknownModel
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.inference import Model
+from euclidesdb_server.values.status import ModelState
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,18 @@ class ModelTable:
         """The error for a name under which no model is served."""
         if (reason := self._state.broken.get(name)) is not None:
             return ModelUnavailable(f"model {name!r} cannot be served: {reason}")
-        served = [repr(each.name) for each in self._servings() if each.model is not None]
-        known = ", ".join(served) or "none"
-        return UnknownModel(f"no model {name!r}; the models served are: {known}")
+        served = [
+            repr(served)
+            for served, model in self.models().items()
+            if model.state[0] is not ModelState.QUARANTINED
+        ]
+        known = f"the models served are: {', '.join(served) or 'none'}"
+        if name in self._state.servings:
+            return UnknownModel(
+                f"no model {name!r} is served, but its items can be searched by vector and by id; "
+                f"{known}"
+            )
+        return UnknownModel(f"no model {name!r}; {known}")
 
     def lease(self, names: Iterable[str]) -> Leased:
         """Resolve names to servings whose models stay usable until the `with` block ends.
