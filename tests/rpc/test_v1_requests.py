@@ -105,7 +105,7 @@ HOSTILE = {
     "a vector without a model": ("FindSimilar", find(of_vector(array(np.ones(12))), []),
                               "INVALID_ARGUMENT", "invalid_request", "models"),
     "a search of an empty name": ("FindSimilar", find(STORED, [""]),
-                                  "NOT_FOUND", "unknown_model", "'gray', 'liar', 'tiny'"),
+                                  "NOT_FOUND", "unknown_model", "'gray', 'tiny'"),
     "a search of an unknown model": ("FindSimilar", find(STORED, ["tiny", "tyni"]),
                                      "NOT_FOUND", "unknown_model", "'tyni'"),
     "an image that cannot be decoded": ("FindSimilar", find(of_image(b"<svg/>")),
@@ -124,7 +124,7 @@ HOSTILE = {
                                "INVALID_ARGUMENT", "invalid_request", "models"),
     "a payload for an unknown model": (
         "AddItem", add(payload=pb.Payload(image=IMAGE), models=["tyni"], vectors={}),
-        "NOT_FOUND", "unknown_model", "'gray', 'liar', 'tiny'"),
+        "NOT_FOUND", "unknown_model", "'gray', 'tiny'"),
     "models without a payload": ("AddItem", add(models=["tiny"], vectors={}),
                                  "INVALID_ARGUMENT", "invalid_request", "tiny"),
     "nothing to add": ("AddItem", add(vectors={}),
@@ -134,7 +134,7 @@ HOSTILE = {
         "INVALID_ARGUMENT", "invalid_request", "tiny"),
     "a vector of an unknown model": (
         "AddItem", add(vectors={"tyni": pb.Vector(values=array(np.ones(12)))}),
-        "NOT_FOUND", "unknown_model", "'gray', 'liar', 'tiny'"),
+        "NOT_FOUND", "unknown_model", "'gray', 'tiny'"),
     "data_type unset": ("AddItem", add_vector(array(np.ones(12), data_type=0)),
                         "INVALID_ARGUMENT", "invalid_request", "data_type = 0"),
     "data_type unknown": ("AddItem", add_vector(array(np.ones(12), data_type=99)),

@@ -21,7 +21,7 @@ from tests.support.servers import start_server
 from tests.support.vector_spaces import save_vector_space
 from tests.support.waiting import wait_for
 
-WAITING = 1500
+WAITING = 800
 WHITE = encoded(Image.new("RGB", (4, 4), "white"))
 MESSAGE_TIMEOUT = 2.0
 
@@ -178,6 +178,6 @@ def test_a_client_may_ping_often(serve, monkeypatch):
 def test_every_call_of_a_burst_is_answered(serve):
     with Stubs(serve().address) as stubs:
         request = v1.GetItemRequest(id="absent")
-        calls = [stubs.v1.GetItem.future(request) for _ in range(3000)]
+        calls = [stubs.v1.GetItem.future(request) for _ in range(2000)]
         codes = {call.exception(timeout=60).code() for call in calls}
     assert codes == {grpc.StatusCode.NOT_FOUND}
