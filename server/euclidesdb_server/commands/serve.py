@@ -6,19 +6,18 @@ SIGHUP opens the log file again and loads the model folders that are new or have
 from __future__ import annotations
 
 import argparse
-import ctypes
 import logging
 import os
 import signal
 import sys
 import threading
-from contextlib import suppress
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
+from euclidesdb_server.system.allocator import limit_arenas
 from euclidesdb_server.system.open_files import OpenFilesWatch, raise_limit
 from euclidesdb_server.system.signals import handle_signals
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-M_ARENA_MAX: Final = -8  # malloc.h
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -41,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
             signal.SIGHUP: reload_wanted.set,
         }
     )
-    _limit_arenas()
+    limit_arenas()
     raise_limit()
     # Concurrent searches each have a thread. By default faiss would start one OpenMP thread per
     # core in every one of them. (Workers have a separate setting.)
@@ -85,16 +83,6 @@ def _reload_when(wanted: threading.Event, server: Server) -> None:
             return
         except Exception:  # the outermost loop of this thread
             log.exception("the model folders could not be reloaded")
-
-
-def _limit_arenas() -> None:
-    """Make all threads share two memory arenas.
-
-    glibc's default is eight per core, and each keeps the memory that was freed in it: after 40,000
-    calls of all kinds a server held 90 MiB instead of 70.
-    """
-    with suppress(AttributeError, OSError):  # not glibc
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 class _LogFile(WatchedFileHandler):

@@ -26,6 +26,7 @@ from euclidesdb_server.store.leveldb_folder import REPAIRED
 from euclidesdb_server.store.records import RecordScan, StoreInUse, repaired_copy, write_records
 from euclidesdb_server.store.repair import Repair, write_discarded
 from euclidesdb_server.store.verify import StoreReport, check_store
+from euclidesdb_server.system.allocator import give_large_blocks_back
 from euclidesdb_server.system.fsync import sync
 
 COPY: Final = "copy"
@@ -34,6 +35,7 @@ COPY: Final = "copy"
 
 def run(options: argparse.Namespace) -> int:
     """Verify; returns 0 if there is no problem or it has been repaired, otherwise 1."""
+    give_large_blocks_back()
     try:
         database = configuration(options.config, data=options.data).database
         if not database.db_path.is_dir():
