@@ -127,15 +127,21 @@ def test_no_sigterm_is_lost_at_any_moment_on_a_busy_machine(tmp_path, times, bur
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+def save_conf(folder, models, log_file):
+    """Write a configuration with a log file; returns it."""
+    conf = folder / "euclidesdb.conf"
+    conf.write_text(
+        f"[server]\naddress = 127.0.0.1:0\nsearch_engine = exact\nlog_file_path = {log_file}\n"
+        f"[models]\ndir_path = {models}\n[database]\ndb_path = {folder / 'data'}\n"
+    )
+    return conf
+
+
 def test_sighup_opens_the_log_again_and_loads_what_is_new_or_has_changed(tmp_path):
     models, log_file = tmp_path / "models", tmp_path / "server.log"
     save_vector_space(models, "kept", feature_dim=2)
     save_vector_space(models, "changed", feature_dim=2)
-    conf = tmp_path / "euclidesdb.conf"
-    conf.write_text(
-        f"[server]\naddress = 127.0.0.1:0\nsearch_engine = exact\nlog_file_path = {log_file}\n"
-        f"[models]\ndir_path = {models}\n[database]\ndb_path = {tmp_path / 'data'}\n"
-    )
+    conf = save_conf(tmp_path, models, log_file)
     with (
         ServerProcess("-c", conf, log=tmp_path / "log") as process,
         euclidesdb.Client(process.address()) as client,
@@ -174,11 +180,7 @@ def test_sighup_during_the_start_does_not_end_it(process):
 def test_a_log_that_cannot_be_written_fails_no_call_and_no_reload(tmp_path):
     models, logs = tmp_path / "models", tmp_path / "logs"
     save_vector_space(models, "kept", feature_dim=2)
-    conf = tmp_path / "euclidesdb.conf"
-    conf.write_text(
-        f"[server]\naddress = 127.0.0.1:0\nsearch_engine = exact\nlog_file_path = {logs}/log\n"
-        f"[models]\ndir_path = {models}\n[database]\ndb_path = {tmp_path / 'data'}\n"
-    )
+    conf = save_conf(tmp_path, models, logs / "log")
     with (
         ServerProcess("-c", conf, log=tmp_path / "log") as process,
         euclidesdb.Client(process.address()) as client,

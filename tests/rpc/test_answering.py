@@ -58,17 +58,22 @@ def test_a_call_that_waits_holds_no_thread_and_goes_on_when_it_may(answerer):
 
 
 def test_a_call_that_is_cancelled_while_it_waits_is_closed(answerer):
-    closed = threading.Event()
+    waiting, closed = threading.Event(), threading.Event()
+
+    class Noted(Future):
+        def add_done_callback(self, callback):
+            super().add_done_callback(callback)
+            waiting.set()
 
     async def handle(*_):
         try:
-            await Wait(Future(), None)
+            await Wait(Noted(), None)
         finally:
             closed.set()
 
     async def scenario():
         task = await begun(answerer, handle)
-        await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(waiting.wait, TIMEOUT)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

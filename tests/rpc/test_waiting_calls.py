@@ -47,7 +47,7 @@ def serve(models, tmp_path):
     servers = []
 
     def served(**config: object):
-        config = {"message_timeout": MESSAGE_TIMEOUT, "shutdown_grace": 0, **config}
+        config = {"shutdown_grace": 0, **config}
         servers.append(start_server(tmp_path / "data", models, server=config))
         return servers[-1]
 
@@ -98,7 +98,7 @@ class SilentCalls:
 
 
 def test_calls_that_send_nothing_stop_no_other_and_end(serve):
-    server = serve(threads=2)
+    server = serve(threads=2, message_timeout=MESSAGE_TIMEOUT)
     with SilentCalls(server.address, 200) as silent:
         check_others_are_answered(server.address)
         for call in silent.calls:

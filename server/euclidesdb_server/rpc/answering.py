@@ -140,17 +140,22 @@ class _Answer:
     def close(self) -> None:
         """Give up; waits for the step that runs."""
         with self._lock:
-            self.ended, self._data = True, b""
-            if self._steps is not None:
-                self._steps.close()
+            self._close()
 
     def close_if_idle(self) -> bool:
-        """`close`, unless a step runs; whether it was done."""
+        """`close`, unless a step runs; whether it was done. Never waits."""
         if not self._lock.acquire(blocking=False):
             return False
-        self._lock.release()
-        self.close()
+        try:
+            self._close()
+        finally:
+            self._lock.release()
         return True
+
+    def _close(self) -> None:
+        self.ended, self._data = True, b""
+        if self._steps is not None:
+            self._steps.close()
 
 
 def parsed(method: Method, data: bytes) -> Message:

@@ -1,7 +1,7 @@
 """RpcServer: the gRPC server of one database, with both services on one port.
 
-It runs on one event loop. A call is admitted when its message is there; until then it costs some
-kilobytes, and no thread.
+It runs on one event loop. A call is admitted when its message is there; until then it holds no
+thread, but gRPC keeps what has arrived of the message.
 """
 
 from __future__ import annotations
