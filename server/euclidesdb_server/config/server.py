@@ -93,7 +93,7 @@ class IndexConfig:
 
     compact_rows: Annotated[int, Ge(1)] = 10_000
     """The number of unindexed rows that are built into a segment."""
-    merge_factor: Annotated[int, Ge(2)] = 6
+    merge_factor: Annotated[int, Ge(2)] = 10
     """The number of segments of about the same size that are merged into one."""
     max_deleted_share: Annotated[float, Gt(0), Le(1)] = 0.2
     """A segment in which a larger share of the rows is deleted is built again without them."""
