@@ -63,6 +63,7 @@ proof: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/storage.py
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/handlers.py
 	$(BIN)/python benchmarks/restart.py
 	$(BIN)/python benchmarks/growth.py --rows 200000 --rate 0
 	$(BIN)/python benchmarks/embedding.py

@@ -7,14 +7,14 @@ is repeated with a larger k.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from euclidesdb_server.database.requests import Conditions
 from euclidesdb_server.database.results import Neighbors
-from euclidesdb_server.database.search_work import SearchWork, text_bytes
+from euclidesdb_server.database.search_work import SearchWork, text_bytes, texts_bytes
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Vector
@@ -24,8 +24,7 @@ GROWTH: Final = 4
 """How many times larger k is in a repeated search."""
 
 
-@dataclass(frozen=True, slots=True)
-class PostFilter:
+class PostFilter(msgspec.Struct, frozen=True):
     """Applies the conditions of one search in one space.
 
     k: how many rows the space was searched for first. work: of the call.
@@ -62,7 +61,7 @@ class PostFilter:
             complete = len(neighbors) >= self.conditions.top_k or len(ids) < k
             if complete or self._beyond_limit(distances):
                 neighbors = neighbors.first(self.conditions.top_k)
-                self.work.add_to_reply(sum(map(text_bytes, neighbors.ids)))
+                self.work.add_to_reply(texts_bytes(neighbors.ids))
                 return neighbors
             k *= GROWTH
             self.work.add(1, self.space.rows_compared(k))
@@ -78,6 +77,14 @@ class PostFilter:
         self, vector: Vector, item_id: str | None, ids: Sequence[str], distances: Sequence[float]
     ) -> Neighbors:
         conditions = self.conditions
+        if conditions.ids_and_distances_only and not conditions.include_self:
+            if item_id not in ids:
+                return Neighbors(ids, distances)
+            itself = ids.index(item_id)
+            return Neighbors(
+                [*ids[:itself], *ids[itself + 1 :]],
+                [*distances[:itself], *distances[itself + 1 :]],
+            )
         pairs = list(zip(ids, distances, strict=True))
         if item_id is not None:
             pairs = [pair for pair in pairs if pair[0] != item_id]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+import msgspec
+
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Matrix, Vector
 from euclidesdb_server.values.payload import Payload
@@ -40,16 +42,14 @@ class NoCaller:
         """It never ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelVector:
+class ModelVector(msgspec.Struct, frozen=True):
     """A ready-made vector, and the fingerprint of the version that made it if it is known."""
 
     values: Vector
     fingerprint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelVectors:
+class ModelVectors(msgspec.Struct, frozen=True):
     """Ready-made vectors, shape (n, dim), and the fingerprint of their version if it is known."""
 
     values: Matrix
@@ -90,8 +90,7 @@ Query: TypeAlias = Payload | ModelVector | str
 """What to find similar items for: a raw item, a vector (of exactly one model), or a stored id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
+class Conditions(msgspec.Struct, frozen=True):
     """Which neighbors a search returns, and what with them.
 
     include_self: a query by id may return the item itself.
@@ -115,8 +114,7 @@ class Conditions:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FindRequest:
+class FindRequest(msgspec.Struct, frozen=True):
     """A search with one or many queries in the space of each model.
 
     queries: an error in place of a query that could not be read is its outcome.

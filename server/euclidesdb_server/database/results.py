@@ -12,6 +12,8 @@ from functools import cached_property
 from itertools import accumulate
 from typing import overload
 
+import msgspec
+
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.metric import Metric
@@ -19,8 +21,7 @@ from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import IndexStatus, ModelState
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbor:
+class Neighbor(msgspec.Struct, frozen=True):
     """One item of an answer. `attributes_json` and `metadata` are None unless requested."""
 
     id: str
@@ -29,8 +30,7 @@ class Neighbor:
     metadata: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbors:
+class Neighbors(msgspec.Struct, frozen=True):
     """The answer to one query, nearest first, by columns; iterating gives `Neighbor`s.
 
     attributes_json, metadata: None unless requested.
@@ -108,8 +108,7 @@ class Answers(Sequence[Neighbors | DatabaseError]):
         return [*accumulate(self.counts, initial=0)]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelAnswer:
+class ModelAnswer(msgspec.Struct, frozen=True):
     """The answers to the queries of one search in one model space."""
 
     model: str

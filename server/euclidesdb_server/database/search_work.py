@@ -10,7 +10,7 @@ Knows neither spaces nor engines.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
@@ -92,6 +92,10 @@ class SearchWork:
 
         Raises DeadlineExceeded before a block if the caller waits no longer.
         """
+        if queries < 2 * MIN_QUERIES:
+            self.check()
+            yield slice(0, queries)
+            return
         products = rows * (dim + PAIR_PRODUCTS)
         wanted = -(-queries * products // self._block_products)
         count = max(1, min(wanted, queries // MIN_QUERIES))
@@ -104,3 +108,8 @@ class SearchWork:
 def text_bytes(text: str) -> int:
     """The length of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
+
+
+def texts_bytes(texts: Iterable[str]) -> int:
+    """The length of many texts together in UTF-8."""
+    return text_bytes("".join(texts))

@@ -207,9 +207,12 @@ class Searcher:
                 item_ids.append(query if isinstance(query, str) else None)
             except DatabaseError as error:
                 errors[position] = error
-        matrix = (
-            np.stack(vectors) if vectors else np.empty((0, space.record.feature_dim), np.float32)
-        )
+        if len(vectors) == 1:
+            matrix = vectors[0][np.newaxis]
+        elif vectors:
+            matrix = np.stack(vectors)
+        else:
+            matrix = np.empty((0, space.record.feature_dim), np.float32)
         return SpaceQueries(len(queries), matrix, errors, item_ids if any(item_ids) else None)
 
     def _stored_vector(self, item_id: str, space: ModelSpace) -> Vector:

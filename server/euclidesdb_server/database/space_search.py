@@ -8,13 +8,14 @@ moment of the space. Conditions that the index knows nothing of are applied to w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain
+
+import msgspec
 
 from euclidesdb_server.database.post_filter import PostFilter
 from euclidesdb_server.database.requests import Conditions
 from euclidesdb_server.database.results import Answers, Neighbors
-from euclidesdb_server.database.search_work import SearchWork, text_bytes
+from euclidesdb_server.database.search_work import SearchWork, texts_bytes
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.index.space import Found
@@ -22,8 +23,7 @@ from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Matrix
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceQueries:
+class SpaceQueries(msgspec.Struct, frozen=True):
     """The queries of a search in one space.
 
     vectors: of the queries that can be searched, in order, shape (n, feature_dim). errors: why
@@ -37,8 +37,7 @@ class SpaceQueries:
     item_ids: Sequence[str | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceSearch:
+class SpaceSearch(msgspec.Struct, frozen=True):
     """A search in one space under some conditions. work: of the call."""
 
     store: FeatureStore
@@ -64,7 +63,7 @@ class SpaceSearch:
             if post_filter is None:
                 searched, width = nearest.distances.shape
                 counts += [width] * searched
-                self.work.add_to_reply(sum(map(text_bytes, nearest.ids)))
+                self.work.add_to_reply(texts_bytes(nearest.ids))
                 found.append(Neighbors(nearest.ids, nearest.distances.ravel().tolist()))
             else:
                 answered = _filtered(post_filter, queries, block, nearest)

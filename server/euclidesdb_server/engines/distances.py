@@ -148,8 +148,10 @@ def _l2(queries: Matrix, rows: Matrix) -> Vector:
     difference = rows - queries
     squares = row_dots(difference, difference)
     result: Vector = np.sqrt(squares)
-    unreliable = ~((squares >= _MIN_RELIABLE_SQUARE) & (squares < np.inf))
-    if unreliable.any():
+    if len(squares) and squares.min() >= _MIN_RELIABLE_SQUARE and squares.max() < np.inf:
+        return result  # and none is NaN
+    unreliable = np.flatnonzero(~((squares >= _MIN_RELIABLE_SQUARE) & (squares < np.inf)))
+    if difference[unreliable].any():  # otherwise these are at distance 0
         result[unreliable] = _lp(queries[unreliable], rows[unreliable], 2.0)
     return result
 

@@ -12,9 +12,9 @@ Knows neither faiss nor annoy: an index is a `CandidateSource`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -41,8 +41,7 @@ _MAX_ATTEMPTS = 3
 _MAX_CANDIDATES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateRequest:
+class CandidateRequest(msgspec.Struct, frozen=True):
     """What an index is requested to find.
 
     count: candidates for each query, distinct and allowed.
@@ -63,7 +62,7 @@ class CandidateRequest:
 
     def wider(self) -> CandidateRequest:
         """What to ask for if this did not find enough."""
-        return replace(self, overfetch=self.overfetch * _OVERFETCH_GROWTH)
+        return msgspec.structs.replace(self, overfetch=self.overfetch * _OVERFETCH_GROWTH)
 
 
 class CandidateSource(Protocol):
@@ -81,8 +80,7 @@ class CandidateSource(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class RerankedSearch:
+class RerankedSearch(msgspec.Struct, frozen=True):
     """The search of a segment: `index` generates candidates among the rows of `scan`.
 
     rerank: how many times k the number of candidates must be.

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from euclidesdb_server.engines import SearchEngine
@@ -21,7 +21,6 @@ from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.opening import SpaceOpener
 from euclidesdb_server.index.recall import RecallMeter, RecallSampler
 from euclidesdb_server.index.rewriter import Rewriter
-from euclidesdb_server.index.search_cost import estimated_comparisons
 from euclidesdb_server.index.segment_builder import SegmentBuilder
 from euclidesdb_server.index.segment_folder import SegmentFolder
 from euclidesdb_server.index.space_rows import SpaceRows
@@ -32,8 +31,7 @@ from euclidesdb_server.values.arrays import Distances, Matrix, Vector
 from euclidesdb_server.values.status import IndexStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """The answers to q queries of m rows each.
 
     distances: shape (q, m). ids: q * m, those of the first query first.
@@ -154,11 +152,7 @@ class ModelSpace:
 
     def rows_compared(self, k: int) -> int:
         """About how many rows a search for the k nearest compares with each query."""
-        view = self._rows.view()
-        return len(view.unindexed.vectors) + sum(
-            segment.alive if segment.segment.exact else estimated_comparisons(segment.alive, k)
-            for segment in view.segments
-        )
+        return self._rows.view().rows_compared(k)
 
     def status(self) -> IndexStatus:
         """The state of the index."""

@@ -84,6 +84,9 @@ class SpaceRows:
 
     def view(self) -> View:
         """What a search that starts now sees."""
+        view = self._view  # a change removes it before it is done
+        if view is not None:
+            return view
         with self._lock:
             if self._view is None:
                 self._view = View.of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from euclidesdb_server.engines.distances import distances_to, rows_at
 from euclidesdb_server.engines.protocol import single_candidates
 from euclidesdb_server.engines.scan import search_matrix
 from euclidesdb_server.index.indexed_segment import IndexedSegment
+from euclidesdb_server.index.search_cost import estimated_comparisons
 from euclidesdb_server.index.unindexed_rows import UnindexedView
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
@@ -29,7 +30,8 @@ class View:
 
     segments: in the order of their labels. allowed: for each, the rows that are not deleted; None:
     all of them. starts: the number of each segment's first row, and last that of the unindexed.
-    version: another one whenever the segments are others.
+    version: another one whenever the segments are others. exact: whether every search finds the
+    nearest rows.
     """
 
     segments: Sequence[IndexedSegment]
@@ -38,6 +40,8 @@ class View:
     unindexed: UnindexedView
     metric: Metric
     version: int
+    exact: bool
+    _compared: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -51,12 +55,18 @@ class View:
         starts = np.zeros(len(segments) + 1, np.int64)
         np.cumsum([len(segment) for segment in segments], out=starts[1:])
         masks = [segment.deletions.mask() for segment in segments]
-        return cls(segments, masks, starts, unindexed, metric, version)
+        exact = all(segment.segment.exact for segment in segments)
+        return cls(segments, masks, starts, unindexed, metric, version, exact)
 
-    @property
-    def exact(self) -> bool:
-        """Whether every search finds the true nearest rows."""
-        return all(segment.segment.exact for segment in self.segments)
+    def rows_compared(self, k: int) -> int:
+        """About how many rows a search for the k nearest compares with each query."""
+        compared = self._compared.get(k)
+        if compared is None:
+            compared = self._compared[k] = len(self.unindexed.vectors) + sum(
+                segment.alive if segment.segment.exact else estimated_comparisons(segment.alive, k)
+                for segment in self.segments
+            )
+        return compared
 
     def int32_only(self) -> View:
         """The rows whose item id is the decimal form of an int32."""
@@ -65,7 +75,7 @@ class View:
             for segment, allowed in zip(self.segments, self.allowed, strict=True)
         ]
         unindexed = self.unindexed.int32_only()
-        return View(self.segments, masks, self.starts, unindexed, self.metric, self.version)
+        return replace(self, allowed=masks, unindexed=unindexed, _compared={})
 
     def search(self, queries: Matrix, k: int, *, exactly: bool = False) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; at equal distance the older first.

@@ -10,7 +10,7 @@ from euclidesdb_server.database.results import (
     Item,
     ModelAnswer,
     ModelStatus,
-    Neighbor,
+    Neighbors,
     StoredEmbedding,
 )
 from euclidesdb_server.errors import DatabaseError
@@ -77,7 +77,7 @@ def find_reply(answers: Sequence[ModelAnswer]) -> pb.FindSimilarReply:
                 model=answer.model,
                 fingerprint=answer.fingerprint,
                 metric=str(answer.metric),
-                neighbors=[_neighbor(neighbor) for neighbor in answer.neighbors],
+                neighbors=_neighbors(answer.neighbors),
             )
             for answer in answers
         ]
@@ -178,10 +178,16 @@ def _array(values: Vector) -> pb.Array:
     return pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=values.shape, data=data)
 
 
-def _neighbor(neighbor: Neighbor) -> pb.Neighbor:
-    return pb.Neighbor(
-        id=neighbor.id,
-        distance=neighbor.distance,
-        attributes_json=neighbor.attributes_json,
-        metadata=neighbor.metadata,
-    )
+def _neighbors(found: Neighbors) -> list[pb.Neighbor]:
+    messages = [*map(_neighbor, found.ids, found.distances)]
+    if found.attributes_json is not None:
+        for message, attributes_json in zip(messages, found.attributes_json, strict=True):
+            message.attributes_json = attributes_json
+    if found.metadata is not None:
+        for message, metadata in zip(messages, found.metadata, strict=True):
+            message.metadata = metadata
+    return messages
+
+
+def _neighbor(item_id: str, distance: float) -> pb.Neighbor:
+    return pb.Neighbor(id=item_id, distance=distance)
