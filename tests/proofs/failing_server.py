@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import euclidesdb
-from tests.proofs.writers import DIM, MODEL, check_stored, write_for_a_while
+from tests.proofs.writers import DIM, MODEL, add_lasting, check_stored, write_for_a_while
 from tests.support.disk_faults import DiskFaults
 from tests.support.ledger import Ledger
 from tests.support.processes import ServerProcess
@@ -42,6 +42,8 @@ recall_interval = 0.01
 """
 CHANGES = ("make", "create", "write", "sync", "rename", "remove")
 """Calls that write or delete a segment."""
+LASTING = 70
+"""Items: so many that segments of them, and of all others, are of one tier."""
 
 
 class FailingServer:
@@ -118,15 +120,30 @@ class FailingServer:
         for writer in writers:
             writer.stop()
 
-    def write_until_merged(self, process: ServerProcess, address: str, ledger: Ledger) -> None:
-        """Write until segments have been merged under the load, then stop the server in order."""
+    def write_until_merged(
+        self, process: ServerProcess, address: str, ledger: Ledger, *, brief: bool
+    ) -> None:
+        """Write until segments have been merged under the load, then stop the server in order.
+
+        The writers replace most rows of a segment before it has a neighbor to be merged with: that
+        may take a minute. brief: items that stay are added meanwhile, so that it takes seconds.
+        """
         before = self.rewrites()["merges"]
         writers = write_for_a_while(ledger, address, seed=0)
+        with euclidesdb.Client(address, timeout=60) as client:
+            while brief and self.rewrites()["merges"] == before:
+                self._add_a_segment(client, ledger)
         wait_for(lambda: self.rewrites()["merges"] > before, "a merge")
         process.send(signal.SIGTERM)
         assert process.exit_code(timeout=60) == 0, self.log.read_text()
         for writer in writers:
             writer.stop()
+
+    def _add_a_segment(self, client: euclidesdb.Client, ledger: Ledger) -> None:
+        """Add items that stay, and wait until there is a segment of them."""
+        flushed = self.rewrites()["flushes"]
+        add_lasting(ledger, client, LASTING)
+        wait_for(lambda: self.rewrites()["flushes"] > flushed, "a segment of them")
 
     def kill_later(self, chance: random.Random) -> None:
         """Have the server killed in any of its calls, or in one that changes a segment."""

@@ -60,8 +60,11 @@ class PowerCuts:
     def rewrites(self) -> Counter[str]:
         return self._server.rewrites()
 
-    def run(self, cuts: int) -> None:
-        """Power cuts while it starts, at any call or moment, and after an orderly stop."""
+    def run(self, cuts: int, *, brief: bool = False) -> None:
+        """Power cuts while it starts, at any call or moment, and after an orderly stop.
+
+        brief: as for `write_until_merged`, at the end.
+        """
         for _ in range(cuts):
             before = self._folder / "before"
             shutil.copytree(self._server.data, before)
@@ -89,7 +92,7 @@ class PowerCuts:
             after.rename(self._server.data)
         with self._server.start() as process:
             address = self._checked(process.address())
-            self._server.write_until_merged(process, address, self._ledger)
+            self._server.write_until_merged(process, address, self._ledger, brief=brief)
 
     def _killed_while_it_starts(self) -> None:
         self._server.faults.kill_in(self._chance.randint(1, 60))
@@ -121,7 +124,7 @@ def summary(cuts: int, sync: bool, buffer_kib: int, runs: list[PowerCuts]) -> st
 @pytest.mark.parametrize(("sync", "buffer_kib"), [(True, SMALL), (False, DEFAULT)])
 def test_power_cuts_take_nothing_that_was_promised(tmp_path, sync, buffer_kib):
     run = PowerCuts(tmp_path / "run", int(sync), sync=sync, buffer_kib=buffer_kib)
-    run.run(2)
+    run.run(2, brief=True)
     print(summary(2, sync, buffer_kib, [run]))
 
 

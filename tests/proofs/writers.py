@@ -89,6 +89,16 @@ def check_searches(client: euclidesdb.Client, found: dict[str, int]) -> None:
             assert (answer[MODEL].ids, answer[MODEL].distances.tolist()) == ((name,), [0.0])
 
 
+def add_lasting(ledger: Ledger, client: euclidesdb.Client, count: int) -> None:
+    """Add new items, which no writer replaces or removes."""
+    version = ledger.next_version()
+    items = [new_item(f"lasting-{version}-{index}", version) for index in range(count)]
+    ledger.begins({item.id: version for item in items})
+    assert client.add_many(items) == ()
+    for item in items:
+        ledger.became(item.id, version)
+
+
 class Writer:
     """A thread that writes its own ids at random until the server is gone.
 
