@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
 from euclidesdb_server.system.allocator import limit_arenas
+from euclidesdb_server.system.long_lived import long_lived
 from euclidesdb_server.system.open_files import OpenFilesWatch, raise_limit
 from euclidesdb_server.system.signals import handle_signals
 
@@ -48,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imported late: it takes half a second, and starts threads, which inherit what is done with
     # signals; and faiss reads the settings above.
-    from euclidesdb_server.app import Server  # noqa: PLC0415
+    with long_lived():
+        from euclidesdb_server.app import Server  # noqa: PLC0415
 
     try:
         config = configuration(

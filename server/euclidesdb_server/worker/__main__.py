@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from euclidesdb_server.system.child_process import (
     end_only_with_the_parent,
     limit_memory,
 )
+from euclidesdb_server.system.long_lived import long_lived
 from euclidesdb_server.system.shortages import lacks_memory
 from euclidesdb_server.system.worker_protocol import receive_message, send_message, shut_down
 
@@ -52,8 +53,9 @@ def _serve(
     be_killed_first()
     try:
         # only after the signals are handled: torch takes seconds to import
-        from euclidesdb_server.worker.loading import load_program  # noqa: PLC0415
-        from euclidesdb_server.worker.pipeline import Pipeline  # noqa: PLC0415
+        with nullcontext() if "torch" in sys.modules else long_lived():
+            from euclidesdb_server.worker.loading import load_program  # noqa: PLC0415
+            from euclidesdb_server.worker.pipeline import Pipeline  # noqa: PLC0415
 
         program = load_program(load)
     except Exception as error:  # foreign code, and other models may share this process
