@@ -42,11 +42,18 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture
+def only_vectors(tmp_path):
+    """The same space of vectors alone, for tests that no model keeps waiting."""
+    save_vector_space(tmp_path / "models", "given", feature_dim=2)
+    return tmp_path / "models"
+
+
+@pytest.fixture
 def serve(models, tmp_path):
     """Starts a server; in the end its workers are killed, as they may compute for ever."""
     servers = []
 
-    def served(**config: object):
+    def served(models=models, **config: object):
         config = {"shutdown_grace": 0, **config}
         servers.append(start_server(tmp_path / "data", models, server=config))
         return servers[-1]
@@ -63,13 +70,13 @@ def add_image(item_id: str, image: bytes) -> v1.AddItemRequest:
     return v1.AddItemRequest(id=item_id, payload=v1.Payload(image=image), models=["slow"])
 
 
-def check_others_are_answered(address: str) -> None:
-    """On a new connection."""
+def check_others_are_answered(address: str, *models: str) -> None:
+    """On a new connection; models: those that are served."""
     with euclidesdb.Client(address, timeout=30) as client:
         client.add("other", vectors={"given": [1, 2]})
         assert client.find_similar(vector=[1, 2], model="given", top_k=1)["given"].ids == ("other",)
         assert client.get("other").id == "other"
-        assert {model.name for model in client.models()} == {"given", "slow"}
+        assert {model.name for model in client.models()} == {*models}
 
 
 class SilentCalls:
@@ -97,10 +104,10 @@ class SilentCalls:
         self._channel.close()
 
 
-def test_calls_that_send_nothing_stop_no_other_and_end(serve):
-    server = serve(threads=2, message_timeout=MESSAGE_TIMEOUT)
+def test_calls_that_send_nothing_stop_no_other_and_end(serve, only_vectors):
+    server = serve(only_vectors, threads=2, message_timeout=MESSAGE_TIMEOUT)
     with SilentCalls(server.address, 200) as silent:
-        check_others_are_answered(server.address)
+        check_others_are_answered(server.address, "given")
         for call in silent.calls:
             error = call.exception(timeout=60)
             assert isinstance(error, grpc.Call)
@@ -122,7 +129,7 @@ def test_calls_that_wait_for_a_model_need_no_threads(serve):
         waiting = [
             stubs.v1.AddItem.future(add_image(f"{n}", gray(n)), timeout=300) for n in range(WAITING)
         ]
-        check_others_are_answered(server.address)
+        check_others_are_answered(server.address, "given", "slow")
         assert threading.active_count() < before + 50
         assert not stuck.done()
         ended = [call.exception() for call in waiting if call.done()]
@@ -175,8 +182,8 @@ def test_a_client_may_ping_often(serve, monkeypatch):
         assert not stuck.done()
 
 
-def test_every_call_of_a_burst_is_answered(serve):
-    with Stubs(serve().address) as stubs:
+def test_every_call_of_a_burst_is_answered(serve, only_vectors):
+    with Stubs(serve(only_vectors).address) as stubs:
         request = v1.GetItemRequest(id="absent")
         calls = [stubs.v1.GetItem.future(request) for _ in range(2000)]
         codes = {call.exception(timeout=60).code() for call in calls}
