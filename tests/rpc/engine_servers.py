@@ -1,7 +1,8 @@
-"""One server per search engine, loaded with the same items, next to an independent reference.
+"""A server with a model for each search engine, all with the same items, next to a reference.
 
-The reference holds the vectors that the server reported as written, and computes every distance
-from them in float64, by the formulas that protos/README.md gives.
+All models have the same program, in one worker. The reference holds the vectors that the server
+reported as written, and computes every distance from them in float64, by the formulas that
+protos/README.md gives.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import euclidesdb
 from euclidesdb_protos.legacy import euclidesproto_pb2 as legacy
 from tests.support.calls import Stubs
 from tests.support.images import encoded, noise
+from tests.support.models import save_model
 from tests.support.servers import start_server
 from tests.support.waiting import wait_for
 
@@ -92,7 +94,6 @@ SETTINGS = [
             {"metric": "inner_product"}, lambda distance: -distance),
 ]  # fmt: skip
 
-# ENGINES come first in both, so that pytest groups tests of one server
 every_engine = pytest.mark.parametrize("loaded", ENGINES, indirect=True, ids=lambda s: s.name)
 every_setting = pytest.mark.parametrize("loaded", SETTINGS, indirect=True, ids=lambda s: s.name)
 
@@ -102,17 +103,24 @@ def sample_image(seed: int) -> bytes:
     return encoded(noise(seed, size=2))
 
 
-class Loaded:
-    """A server with a segment built from most items, some of which are removed or replaced since.
+class EngineServer:
+    """A server with a space for each of SETTINGS, by its name.
 
-    vectors: by id, float64: what a search should find.
+    Each space has a segment built from most items, some of which are removed or replaced since.
     """
 
-    def __init__(self, setting: Setting, data: Path, models: Path) -> None:
-        self.setting = setting
-        self.data = data
-        self._models = models
-        self.vectors: dict[str, Floats] = {}
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self._models = folder / "models"
+        for setting in SETTINGS:
+            # empty: the server's own, which is the first
+            engine = "" if setting is SETTINGS[0] else setting.engine
+            save_model(self._models, setting.name, worker="shared", search_engine=engine)
+            if setting.options:
+                with (self._models / setting.name / "model.conf").open("a") as conf:
+                    conf.write(f"[{setting.engine}]\n")
+                    conf.writelines(f"{key} = {value}\n" for key, value in setting.options.items())
+        self.vectors: dict[str, dict[str, Floats]] = {each.name: {} for each in SETTINGS}
         self._start()
         try:
             self._load()
@@ -120,7 +128,7 @@ class Loaded:
             self.close()
             raise
 
-    def __enter__(self) -> Loaded:
+    def __enter__(self) -> EngineServer:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -135,30 +143,25 @@ class Loaded:
         self.close()
         self._start()
 
-    def expected(self, query: npt.ArrayLike) -> tuple[list[str], Floats]:
-        """Every id with its distance, nearest first."""
-        ids = list(self.vectors)
-        rows = np.array([self.vectors[item_id] for item_id in ids])
-        distances = self.setting.distance(np.asarray(query, np.float64), rows)
-        order = np.argsort(distances, kind="stable")
-        return [ids[row] for row in order], distances[order]
-
     def refresh(self) -> None:
-        """EuclidesDB's refresh; returns once all rows are in one segment."""
+        """EuclidesDB's refresh; returns once all rows of each space are in one segment."""
         self.stubs.legacy.Shutdown(legacy.ShutdownRequest(shutdown_type=1))
         wait_for(self._is_compacted, "one segment")
 
     def _is_compacted(self) -> bool:
-        index = self.client.models()[0].index
-        assert index is not None
-        whole = (index.segments, index.unindexed_rows) == (1, 0)
-        return whole and index.indexed_rows == len(self.vectors) and not index.building
+        for model in self.client.models():
+            index, rows = model.index, len(self.vectors[model.name])
+            assert index is not None
+            found = (index.segments, index.unindexed_rows, index.indexed_rows, index.building)
+            if found != (1, 0, rows, False):
+                return False
+        return True
 
     def _start(self) -> None:
+        engine = SETTINGS[0].engine
         self.server = start_server(
-            self.data, self._models, engine=self.setting.engine,
-            engines={self.setting.engine: dict(self.setting.options)}, index={"compact_rows": 50},
-        )  # fmt: skip
+            self.data, self._models, engine=engine, index={"compact_rows": 50}
+        )
         self.client = euclidesdb.Client(self.server.address)
         self.stubs = Stubs(self.server.address)
 
@@ -167,17 +170,57 @@ class Loaded:
             self._add_image(number, sample_image(number))
         near = np.random.default_rng(7).normal(0, 1e-3, (STRING_IDS, 12))
         for number, offset in enumerate(near):
-            vector = (self.vectors["0"] + offset).astype(np.float32)
-            self.client.add(f"sku-{number}", vectors={"tiny": vector})
-            self.vectors[f"sku-{number}"] = vector.astype(np.float64)
+            given = {
+                name: (vectors["0"] + offset).astype(np.float32)
+                for name, vectors in self.vectors.items()
+            }
+            self.client.add(f"sku-{number}", vectors=given)
+            for name, vector in given.items():
+                self.vectors[name][f"sku-{number}"] = vector.astype(np.float64)
         self.refresh()
         for number in REMOVED:
             self.stubs.legacy.RemoveImage(legacy.RemoveImageRequest(image_id=number))
-            del self.vectors[str(number)]
+            for vectors in self.vectors.values():
+                del vectors[str(number)]
         for number in REPLACED:
             self._add_image(number, sample_image(1000 + number))
 
     def _add_image(self, number: int, image: bytes) -> None:
-        request = legacy.AddImageRequest(image_id=number, image_data=image, models=["tiny"])
-        (written,) = self.stubs.legacy.AddImage(request).vectors
-        self.vectors[str(number)] = np.array(written.features, np.float64)
+        request = legacy.AddImageRequest(image_id=number, image_data=image, models=[*self.vectors])
+        for written in self.stubs.legacy.AddImage(request).vectors:
+            self.vectors[written.model][str(number)] = np.array(written.features, np.float64)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One setting's space in the server of all.
+
+    vectors: by id, float64: what a search should find.
+    """
+
+    setting: Setting
+    server: EngineServer
+
+    @property
+    def model(self) -> str:
+        return self.setting.name
+
+    @property
+    def vectors(self) -> dict[str, Floats]:
+        return self.server.vectors[self.model]
+
+    @property
+    def client(self) -> euclidesdb.Client:
+        return self.server.client
+
+    @property
+    def stubs(self) -> Stubs:
+        return self.server.stubs
+
+    def expected(self, query: npt.ArrayLike) -> tuple[list[str], Floats]:
+        """Every id with its distance, nearest first."""
+        ids = list(self.vectors)
+        rows = np.array([self.vectors[item_id] for item_id in ids])
+        distances = self.setting.distance(np.asarray(query, np.float64), rows)
+        order = np.argsort(distances, kind="stable")
+        return [ids[row] for row in order], distances[order]
