@@ -17,9 +17,9 @@ VECTOR = [1.0, 2.0, 3.0]
 @pytest.fixture(scope="module")
 def db(tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
-    save_model(models, "tiny")
-    save_model(models, "gray", image_mode="L", feature_dim=4)
-    save_model(models, "liar", feature_dim=512)  # quarantined
+    save_model(models, "tiny", worker="shared")
+    save_model(models, "gray", worker="shared", image_mode="L", feature_dim=4)
+    save_model(models, "liar", worker="shared", feature_dim=512)  # quarantined
     save_vector_space(models, "given")
     with (
         start_server(tmp_path_factory.mktemp("data"), models) as server,

@@ -33,8 +33,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelRegistry]:
     """`color` (12 features) and `gray` (4), both of images, with 3 predictions each."""
     folder = tmp_path_factory.mktemp("models")
-    save_model(folder, "color")
-    save_model(folder, "gray", feature_dim=4, image_mode="L")
+    save_model(folder, "color", worker="shared")
+    save_model(folder, "gray", worker="shared", feature_dim=4, image_mode="L")
     models = ModelRegistry(ModelsConfig(dir_path=folder, worker_threads=1))
     try:
         models.wait_until_tried(threading.Event())

@@ -78,8 +78,8 @@ TYPES = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     models = tmp_path_factory.mktemp("two")
-    save_model(models, "tiny")
-    save_model(models, "other", image_mode="L", feature_dim=4)
+    save_model(models, "tiny", worker="shared")
+    save_model(models, "other", worker="shared", image_mode="L", feature_dim=4)
     with start_server(tmp_path_factory.mktemp("legacy"), models) as server:
         yield server
 

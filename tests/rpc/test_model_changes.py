@@ -52,7 +52,7 @@ def replace(folder, name, module=None, **conf):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models-that-change")
-    save_model(folder)
+    save_model(folder, worker="shared")
     return folder
 
 
@@ -77,9 +77,12 @@ def stubs(server):
 
 @pytest.fixture
 def model(request, models, stubs):
-    """The name of a model like `tiny` that only this test changes; unloaded afterwards."""
+    """The name of a model like `tiny` that only this test changes; unloaded afterwards.
+
+    It runs in the worker of `tiny`, which spares the start of a process.
+    """
     name = request.node.name
-    save_model(models, name)
+    save_model(models, name, worker="shared")
     load(stubs, name)
     yield name
     unload(stubs, name)
@@ -102,7 +105,7 @@ def unload(stubs, name):
 
 
 def test_a_new_model_is_loaded_and_used(client, stubs, models, model):
-    save_model(models, "second", image_mode="L", feature_dim=4)
+    save_model(models, "second", worker="shared", image_mode="L", feature_dim=4)
     assert load(stubs, "second").feature_dim == 4
     client.add("new", image=IMAGES[0], models=[model, "second"])
     found = client.find_similar(image=IMAGES[0])
@@ -117,7 +120,7 @@ def test_items_of_a_superseded_version_stay_searchable_under_its_own_name(
         client.add(str(number), image=image, models=[model])
     old = listed(client)[model].fingerprint
     vectors = [client.get(str(n), include_vectors=True).embeddings[0].vector for n in range(3)]
-    replace(models, model, Doubled())
+    replace(models, model, Doubled(), worker="shared")
     new = reload(stubs, model)
     assert new.fingerprint != old
     assert client.find_similar(image=IMAGES[0], model=model)[model].ids == ()
@@ -181,7 +184,7 @@ def test_a_version_that_fails_its_load_check_leaves_the_old_one_serving(
         (None, {"feature_dim": 11}, "feature_dim = 11"),
     ):
         with subtests.test(why):
-            replace(models, model, module, **conf)
+            replace(models, model, module, worker="shared", **conf)
             refused = refusal(stubs.v1.LoadModel, v1.LoadModelRequest(name=model))
             expected = (STATUS.FAILED_PRECONDITION, "model_rejected")
             assert (refused.status, refused.reason) == expected
@@ -211,7 +214,7 @@ def test_no_call_fails_while_a_model_is_replaced(server, stubs, models, model):
         thread.start()
     versions = set()
     for module in (Doubled(), None):
-        replace(models, model, module)
+        replace(models, model, module)  # the first in a worker of its own, the second in another
         versions.add(reload(stubs, model).fingerprint)
         before = answered[0]
         while not failures and answered[0] < before + 10:
