@@ -25,8 +25,8 @@ from euclidesdb._errors import (
     Refused,
     ServerError,
     WriteInDoubt,
-    refusal_error,
 )
+from euclidesdb._translation import name_file, refusal_error
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 MAX_CALLS_IN_FLIGHT: Final = 3
@@ -148,7 +148,7 @@ def _not_added(reply: pb.AddItemsReply | pb.AddVectorsReply, batch: Batch) -> li
         Refused(
             batch.positions[refusal.position],
             batch.ids[refusal.position],
-            refusal_error(refusal),
+            refusal_error(name_file(refusal, batch.files.get(refusal.position, ""))),
         )
         for refusal in sorted(reply.refused, key=lambda refusal: refusal.position)
     ]

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from euclidesdb._errors import EuclidesDBError, ServerError, refusal_error
+from euclidesdb._errors import EuclidesDBError, ServerError, reason_of
 from euclidesdb._replies import parsed_attributes
 from euclidesdb._searches import QueryBatch
+from euclidesdb._translation import name_file, refusal_error
 from euclidesdb._types import HoldsArrays, Neighbors, Vector
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -48,6 +49,11 @@ class Answer(Mapping[str, Neighbors]):
             return self._unsent
         errors = (self._columns[model].error(self._query) for model in self._models)
         return next((error for error in errors if error is not None), None)
+
+    @property
+    def reason(self) -> str:
+        """The `reason` of `error`; "not_sent" if the client refused the query, "" if none did."""
+        return "" if self.error is None else reason_of(self.error)
 
     def __getitem__(self, model: str) -> Neighbors:
         if self._unsent is not None and (model in self._models or not self._models):
@@ -142,7 +148,7 @@ class AnswerColumns(HoldsArrays):
 def answers_of(reply: pb.FindSimilarBatchReply, batch: QueryBatch) -> list[Answer]:
     """The answer to each query of `batch`; `reply` holds those of the queries that were sent."""
     sent = batch.queries - len(batch.unsent)
-    columns = {message.model: _columns(message, sent, batch.request) for message in reply.answers}
+    columns = {message.model: _columns(message, sent, batch) for message in reply.answers}
     named = list(batch.request.models) or list(columns)
     rows = iter(range(sent))
     return [
@@ -164,9 +170,8 @@ def _answer(
     return Answer(models, columns, query)
 
 
-def _columns(
-    message: pb.BatchAnswer, queries: int, request: pb.FindSimilarBatchRequest
-) -> AnswerColumns:
+def _columns(message: pb.BatchAnswer, queries: int, batch: QueryBatch) -> AnswerColumns:
+    request, files = batch.request, dict(enumerate(batch.files))
     starts = [0, *accumulate(message.counts)]
     lengths = [len(message.ids), len(message.distances)]
     if request.include_attributes:
@@ -189,5 +194,5 @@ def _columns(
         distances,
         message.attributes_json[:] if request.include_attributes else None,
         message.metadata[:] if request.include_metadata else None,
-        {refusal.position: refusal for refusal in message.refused},
+        {each.position: name_file(each, files.get(each.position, "")) for each in message.refused},
     )

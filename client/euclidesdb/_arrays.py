@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from euclidesdb import _checks as checks
 from euclidesdb._errors import ServerError
+from euclidesdb._tensors import widened
 from euclidesdb._types import ModelVector, Vector
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1 import wire
@@ -22,11 +24,24 @@ FLOAT32: Final = DTYPES[pb.DATA_TYPE_FLOAT32]
 _DATA_TYPES: Final = {dtype: data_type for data_type, dtype in DTYPES.items()}
 
 
+def any_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """`value` as an array; a torch tensor of bfloat16 as float32.
+
+    Raises TypeError or ValueError if NumPy cannot convert it.
+    """
+    checks.unmasked(name, value)
+    try:
+        return np.asarray(widened(value))
+    except (RuntimeError, TypeError, ValueError) as error:  # RuntimeError: torch's, requires grad
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} cannot be read as an array: {error}") from error
+
+
 def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
     """`value` as an array of real numbers, of any of NumPy's types for them."""
-    array = np.asarray(checks.unmasked(name, value))
+    array = any_array(name, value)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+        raise TypeError(f"{name} must hold real numbers, not {array.dtype}: {reprlib.repr(value)}")
     return array
 
 
@@ -49,15 +64,22 @@ def write_floats(message: pb.Array, array: npt.NDArray[Any]) -> None:
 
 
 def write_vector(
-    message: pb.Vector, value: npt.ArrayLike | ModelVector, fingerprint: str | None = None
+    message: pb.Vector,
+    value: npt.ArrayLike | ModelVector,
+    fingerprint: str | None = None,
+    *,
+    name: str = "vector",
 ) -> None:
-    """Put a vector of shape (dim,) into `message`; a ModelVector's own fingerprint is used."""
+    """Put a vector of shape (dim,) into `message`; a ModelVector's own fingerprint is used.
+
+    name: what error messages call it.
+    """
     if isinstance(value, ModelVector):
         fingerprint = value.fingerprint
         value = value.values
-    array = real_array("a vector", value)
+    array = real_array(name, value)
     if array.ndim != 1:
-        raise ValueError(f"a vector must have the shape (dim,), not {array.shape}")
+        raise ValueError(f"{name} must have the shape (dim,), not {array.shape}")
     write_floats(message.values, array)
     if fingerprint is not None:
         message.fingerprint = checks.text("fingerprint", fingerprint)
@@ -66,19 +88,17 @@ def write_vector(
 def write_tensor(message: pb.Array, value: npt.ArrayLike) -> None:
     """Put anything that NumPy converts to an array into `message`, with its dtype and shape.
 
-    Raises TypeError for a dtype that the protocol does not have, ValueError if NumPy cannot
-    convert `value`.
+    Raises TypeError for a dtype that the protocol does not have, and as `any_array`.
     """
-    try:
-        array = np.asarray(checks.unmasked("tensor", value))
-    except RuntimeError as error:  # torch's, for a tensor that requires grad
-        raise ValueError(f"tensor cannot be read as an array: {error}") from error
+    array = any_array("tensor", value)
     dtype = array.dtype
     if dtype.kind in "fiub":
         dtype = dtype.newbyteorder("<")
     if dtype not in _DATA_TYPES:
         known = ", ".join(known.name for known in _DATA_TYPES)
-        raise TypeError(f"tensor must have one of the dtypes {known}, not {array.dtype}")
+        raise TypeError(
+            f"tensor must have one of the dtypes {known}, not {array.dtype}: {reprlib.repr(value)}"
+        )
     _write(message, array.astype(dtype, copy=False), _DATA_TYPES[dtype])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from euclidesdb import _arrays as arrays
 from euclidesdb import _checks as checks
 from euclidesdb._errors import Refused
+from euclidesdb._images import file_name
 from euclidesdb._payloads import KINDS
 from euclidesdb._types import ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -27,12 +28,14 @@ Refuse: TypeAlias = Callable[[Refused], None]
 class Batch:
     """The items that one call adds.
 
-    positions: the positions of its items among all items given, ascending.
+    positions: the positions of its items among all items given, ascending. files: the names of the
+    files of images, by place in the batch.
     """
 
     request: pb.AddItemsRequest | pb.AddVectorsRequest
     positions: Sequence[int]
     ids: Sequence[str]
+    files: Mapping[int, str] = field(default_factory=dict)
 
 
 def add_request(item: NewItem) -> pb.AddItemRequest:
@@ -49,7 +52,8 @@ def add_request(item: NewItem) -> pb.AddItemRequest:
         kind, value = checks.exactly_one(raw)
         KINDS[kind].write(request.payload, value)
     for model, vector in _by_model(item.vectors):
-        arrays.write_vector(request.vectors[checks.text("a name in vectors", model)], vector)
+        message = request.vectors[checks.text("a name in vectors", model)]
+        arrays.write_vector(message, vector, name=f"the vector of model {model!r}")
     if item.attributes is not None:
         name = f"attributes of {item.id!r}"
         request.attributes_json = checks.attributes_json(name, item.attributes)
@@ -66,9 +70,7 @@ def _by_model(
     if vectors is None:
         return ()
     if not isinstance(vectors, Mapping):
-        raise TypeError(
-            f"vectors must be a mapping {{model: vector}}, not {type(vectors).__name__}"
-        )
+        raise TypeError(f"vectors must be a mapping {{model: vector}}, not {checks.shown(vectors)}")
     return vectors.items()
 
 
@@ -95,40 +97,47 @@ def item_batches(items: Iterable[NewItem], bytes_per_call: int, refuse: Refuse) 
 
     If iterating `items` raises, the items before that are yielded first.
     """
-    request, positions, size = pb.AddItemsRequest(), list[int](), 0
+    request, positions, files, size = pb.AddItemsRequest(), list[int](), dict[int, str](), 0
     failure: Exception | None = None
     try:
-        for position, message in _messages(items, refuse):
+        for position, message, file in _messages(items, refuse):
             message_bytes = message.ByteSize()
             full = len(positions) == ITEMS_PER_CALL or size + message_bytes > bytes_per_call
             if positions and full:
-                yield _item_batch(request, positions)
-                request, positions, size = pb.AddItemsRequest(), [], 0
+                yield _item_batch(request, positions, files)
+                request, positions, files, size = pb.AddItemsRequest(), [], {}, 0
+            if file:
+                files[len(positions)] = file
             request.items.append(message)
             positions.append(position)
             size += message_bytes
     except Exception as error:  # whatever the caller's iterable raises
         failure = error
     if positions:
-        yield _item_batch(request, positions)
+        yield _item_batch(request, positions, files)
     if failure is not None:
         raise failure
 
 
-def _item_batch(request: pb.AddItemsRequest, positions: Sequence[int]) -> Batch:
-    return Batch(request, positions, [item.id for item in request.items])
+def _item_batch(
+    request: pb.AddItemsRequest, positions: Sequence[int], files: Mapping[int, str]
+) -> Batch:
+    return Batch(request, positions, [item.id for item in request.items], files)
 
 
-def _messages(items: Iterable[NewItem], refuse: Refuse) -> Iterator[tuple[int, pb.AddItemRequest]]:
-    for position, item in enumerate(items):
+def _messages(
+    items: Iterable[NewItem], refuse: Refuse
+) -> Iterator[tuple[int, pb.AddItemRequest, str]]:
+    """The position of each item, its message, and the name of the file of its image."""
+    for position, item in enumerate(checks.items("items", items, "NewItem")):
         if not isinstance(item, NewItem):
-            raise TypeError(f"item {position} must be a NewItem, not {type(item).__name__}")
+            raise TypeError(f"item {position} must be a NewItem, not {checks.shown(item)}")
         try:
             message = add_request(item)
         except Exception as error:  # a broken image raises its library's own errors
             refuse(Refused(position, item.id, error))
         else:
-            yield position, message
+            yield position, message, file_name(item.image)
 
 
 class VectorColumns:
@@ -151,7 +160,9 @@ class VectorColumns:
             checks.attributes_json(f"attributes[{row}]", value)
             for row, value in enumerate(attributes or ())
         ]
-        self._metadata = [checks.opaque("metadata", value) for value in metadata or ()]
+        self._metadata = [
+            checks.opaque(f"metadata[{row}]", value) for row, value in enumerate(metadata or ())
+        ]
         self._vectors = arrays.matrix("vectors", vectors)
         counts = {"vectors": len(self._vectors)}
         if attributes is not None:
@@ -160,7 +171,10 @@ class VectorColumns:
             counts["metadata"] = len(self._metadata)
         for name, count in counts.items():
             if count != len(self._ids):
-                raise ValueError(f"{name} must be one per id: {len(self._ids)}, not {count}")
+                raise ValueError(
+                    f"{name} must be one per id: there are {len(self._ids)} ids, and {name} has "
+                    f"{count}"
+                )
 
     def batches(self, bytes_per_call: int) -> Iterator[Batch]:
         """The rows in batches; a memory-mapped array is read one batch at a time."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -13,6 +15,9 @@ from euclidesdb._proxy import Proxy, is_local, proxy_of
 
 DEFAULT_PORT: Final = 50000
 """The server's default port."""
+
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""Of sun_path in sockaddr_un, without the null byte."""
 
 # Targets that gRPC resolves by its own rules.
 _SCHEME = re.compile("(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
@@ -70,8 +75,9 @@ def open_channel(target: str) -> tuple[grpc.Channel, Proxy | None]:
 
 def address(target: str) -> str:
     """`target` with a port; gRPC's own default is 443. Raises ValueError, TypeError."""
-    if _SCHEME.match(text("target", target)):
-        return target
+    scheme = _SCHEME.match(text("target", target))
+    if scheme is not None:
+        return _resolved_by_grpc(target, scheme[1])
     found = _HOST.fullmatch(target)
     port = int(found[2] or DEFAULT_PORT) if found else 0
     if found is None or not 0 < port < 1 << 16:  # gRPC would take it modulo 65536
@@ -80,3 +86,31 @@ def address(target: str) -> str:
             f"to 65535, not {target!r}"
         )
     return f"{found[1]}:{port}"
+
+
+def _resolved_by_grpc(target: str, scheme: str) -> str:
+    """A target with a scheme; the path of a Unix socket without `~`. Raises ValueError."""
+    path = target.removeprefix(f"{scheme}:")
+    if not path.strip("/"):
+        raise ValueError(
+            f"target must name {'a socket' if 'unix' in scheme else 'a host'} after "
+            f"{scheme + ':'!r}, not {target!r}"
+        )
+    if scheme != "unix":
+        return target
+    if path.startswith("//") and not path.startswith("///"):
+        raise ValueError(f"target must be unix:path or unix:///absolute/path, not {target!r}")
+    if path.startswith("~"):
+        try:
+            path = str(Path(path).expanduser())
+        except RuntimeError as error:
+            raise ValueError(
+                f"target {target!r}: there is no such home folder: set HOME"
+            ) from error
+    size = len(os.fsencode(path.removeprefix("//")))
+    if size > MAX_SOCKET_PATH_BYTES:
+        raise ValueError(
+            f"target must have a path of at most {MAX_SOCKET_PATH_BYTES} bytes, not {size}: "
+            f"{target!r}"
+        )
+    return f"unix:{path}"

@@ -10,7 +10,7 @@ import json
 import math
 import operator
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,13 +36,12 @@ def exactly_one(arguments: Mapping[str, Any]) -> tuple[str, Any]:
 def text(name: str, value: str) -> str:
     """`value`, checked to be a str that UTF-8 can encode."""
     if not isinstance(value, str):
-        shown = f"{type(value).__name__}: {reprlib.repr(value)}"
-        raise TypeError(f"{name} must be a str, not {shown}")
+        raise TypeError(f"{name} must be a str, not {shown(value)}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        shown = ascii(value[max(0, error.start - 20) : error.end + 20])  # it may be a whole book
-        raise ValueError(f"{name} must be valid Unicode, which {shown} is not") from error
+        part = ascii(value[max(0, error.start - 20) : error.end + 20])  # it may be a whole book
+        raise ValueError(f"{name} must be valid Unicode, which {part} is not") from error
     return value
 
 
@@ -50,14 +49,29 @@ def names(name: str, values: Iterable[str]) -> list[str]:
     """`values` as a list of checked strs; a single str, which iterates by letters, is refused."""
     if isinstance(values, str):
         raise TypeError(f"{name} must be a sequence of names: [{values!r}], not {values!r}")
-    checked = list(values)
+    checked = list(items(name, values, "names"))
     try:
         "".join(checked).encode()  # a million are checked at once, in a tenth of the time
     except (TypeError, UnicodeEncodeError):
-        for value in checked:
-            text(f"a name in {name}", value)
+        for position, value in enumerate(checked):
+            text(f"{name}[{position}]", value)
         raise
     return checked
+
+
+def items(name: str, values: Iterable[T], kind: str) -> Iterator[T]:
+    """An iterator of `values`. kind: what they are, for the message of the TypeError."""
+    try:
+        return iter(values)
+    except TypeError as error:
+        raise TypeError(f"{name} must be an iterable of {kind}, not {shown(values)}") from error
+
+
+def flag(name: str, value: bool) -> bool:
+    """`value`, checked to be True or False: any text, "no" as well, would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, not {shown(value)}")
+    return bool(value)
 
 
 def int32(name: str, value: int) -> int:
@@ -65,7 +79,7 @@ def int32(name: str, value: int) -> int:
     try:
         number = operator.index(value)
     except TypeError as error:
-        raise TypeError(f"{name} must be an integer, not {value!r}") from error
+        raise TypeError(f"{name} must be an integer, not {shown(value)}") from error
     if number not in _INT32:
         raise ValueError(f"{name} must fit in 32 bits, which {number} does not")
     return number
@@ -76,7 +90,7 @@ def number(name: str, value: float | None) -> float | None:
     if value is None:
         return None
     if not isinstance(value, float | int | np.floating | np.integer):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}: {value!r}")
+        raise TypeError(f"{name} must be a number, not {shown(value)}")
     try:
         return float(value)
     except OverflowError as error:
@@ -86,7 +100,7 @@ def number(name: str, value: float | None) -> float | None:
 def positive(name: str, value: int) -> int:
     """`value`, checked to be a positive number, without its fraction."""
     if not isinstance(value, float | int | np.floating | np.integer):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}: {value!r}")
+        raise TypeError(f"{name} must be a number, not {shown(value)}")
     if not 1 <= value < math.inf:
         raise ValueError(f"{name} must be at least 1, and finite, not {value}")
     return int(value)
@@ -95,7 +109,7 @@ def positive(name: str, value: int) -> int:
 def opaque(name: str, value: bytes) -> bytes:
     """`value` as bytes."""
     if not isinstance(value, bytes | bytearray | memoryview):
-        raise TypeError(f"{name} must be bytes, not {type(value).__name__}")
+        raise TypeError(f"{name} must be bytes, not {shown(value)}")
     return bytes(value)
 
 
@@ -117,19 +131,33 @@ def unmasked(name: str, value: T) -> T:
 def attributes_json(name: str, attributes: Mapping[str, Any]) -> str:
     """`attributes` as a JSON object; NumPy's numbers and booleans become JSON's."""
     if not isinstance(attributes, Mapping):
-        raise TypeError(f"{name} must be a mapping, not {type(attributes).__name__}")
+        raise TypeError(f"{name} must be a mapping, not {shown(attributes)}")
     try:
-        encoded = text(name, _JSON.encode(dict(attributes)))
-    except (TypeError, ValueError):
+        return _json(name, dict(attributes))
+    except _KeyRefused:
+        raise
+    except (TypeError, ValueError, RecursionError):
         for key, value in attributes.items():
             try:
-                text(name, _JSON.encode({key: value}))
+                _json(name, {key: value})
+            except RecursionError as error:
+                raise ValueError(
+                    f"{name} must not be nested as deeply as {reprlib.repr(value)} under {key!r}"
+                ) from error
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
-                shown = f"{reprlib.repr(value)} under {key!r}"
-                raise kind(f"{name} must hold JSON values, not {shown}: {error}") from error
+                where = f"{reprlib.repr(value)} under {key!r}"
+                raise kind(f"{name} must hold JSON values, not {where}: {error}") from error
         raise
-    _check_keys(name, dict(attributes))
+
+
+class _KeyRefused(TypeError):
+    """A key that is not a string."""
+
+
+def _json(name: str, attributes: dict[Any, Any]) -> str:
+    encoded = text(name, _JSON.encode(attributes))
+    _check_keys(name, attributes)
     return encoded
 
 
@@ -138,7 +166,7 @@ def _check_keys(name: str, value: Any) -> None:
     if isinstance(value, dict):
         for key, part in value.items():
             if not isinstance(key, str):
-                raise TypeError(
+                raise _KeyRefused(
                     f"{name} must have keys of type str, not {key!r}, of type {type(key).__name__}"
                 )
             if isinstance(part, _CONTAINERS):
@@ -147,6 +175,11 @@ def _check_keys(name: str, value: Any) -> None:
         for part in value:
             if isinstance(part, _CONTAINERS):
                 _check_keys(name, part)
+
+
+def shown(value: object) -> str:
+    """The type of a value and its beginning, for an error message."""
+    return f"{type(value).__name__}: {reprlib.repr(value)}"
 
 
 def _plain_number(value: object) -> bool | int | float:

@@ -21,7 +21,7 @@ from euclidesdb._answers import Answer, answers_of
 from euclidesdb._batches import VectorColumns, add_request, item_batches
 from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused
-from euclidesdb._images import Image
+from euclidesdb._images import Image, file_name
 from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, Neighbors, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -104,11 +104,14 @@ class Client:
         """
         item = NewItem(id, image, models, vectors, attributes, metadata, text, tensor)
         request = add_request(item)
-        request.include_vectors = include_vectors
-        request.include_predictions = include_predictions
+        request.include_vectors = checks.flag("include_vectors", include_vectors)
+        request.include_predictions = checks.flag("include_predictions", include_predictions)
         connection = self._connection
         reply: pb.AddItemReply = connection.call(
-            connection.stub.AddItem, request, connection.call_timeout(timeout)
+            connection.stub.AddItem,
+            request,
+            connection.call_timeout(timeout),
+            file=file_name(image),
         )
         return tuple(map(replies.embedding, reply.embeddings))
 
@@ -192,9 +195,9 @@ class Client:
         """Return a stored item. Raises UnknownItem, CorruptRecord."""
         request = pb.GetItemRequest(
             id=checks.text("id", id),
-            include_vectors=include_vectors,
-            include_predictions=include_predictions,
-            include_payload=include_payload,
+            include_vectors=checks.flag("include_vectors", include_vectors),
+            include_predictions=checks.flag("include_predictions", include_predictions),
+            include_payload=checks.flag("include_payload", include_payload),
         )
         connection = self._connection
         reply: pb.GetItemReply = connection.call(
@@ -249,9 +252,9 @@ class Client:
         """
         request = pb.FindSimilarRequest(
             top_k=checks.int32("top_k", top_k),
-            include_self=include_self,
-            include_attributes=include_attributes,
-            include_metadata=include_metadata,
+            include_self=checks.flag("include_self", include_self),
+            include_attributes=checks.flag("include_attributes", include_attributes),
+            include_metadata=checks.flag("include_metadata", include_metadata),
             max_distance=checks.number("max_distance", max_distance),
         )
         arguments = {"image": image, "text": text, "tensor": tensor, "id": id, "vector": vector}
@@ -260,7 +263,10 @@ class Client:
         request.models.extend(searches.named_models(model, models, given))
         connection = self._connection
         reply: pb.FindSimilarReply = connection.call(
-            connection.stub.FindSimilar, request, connection.call_timeout(timeout)
+            connection.stub.FindSimilar,
+            request,
+            connection.call_timeout(timeout),
+            file=file_name(image),
         )
         return {
             answer.model: replies.neighbors(
@@ -317,9 +323,9 @@ class Client:
         conditions = pb.FindSimilarBatchRequest(
             models=searches.named_models(model, models, given),
             top_k=checks.int32("top_k", top_k),
-            include_self=include_self,
-            include_attributes=include_attributes,
-            include_metadata=include_metadata,
+            include_self=checks.flag("include_self", include_self),
+            include_attributes=checks.flag("include_attributes", include_attributes),
+            include_metadata=checks.flag("include_metadata", include_metadata),
             max_distance=checks.number("max_distance", max_distance),
         )
         connection = self._connection

@@ -9,7 +9,8 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import grpc
 
 from euclidesdb._channel import open_channel
-from euclidesdb._errors import ClientClosed, translated
+from euclidesdb._errors import ClientClosed
+from euclidesdb._translation import translated
 from euclidesdb_protos.v1 import database_pb2_grpc as pb_grpc
 
 _Reply = TypeVar("_Reply")
@@ -60,13 +61,23 @@ class Connection:
             return _seconds(timeout)
         return None if self.timeout is None else _seconds(BULK_TIMEOUT_FACTOR * self.timeout)
 
-    def call(self, method: Callable[..., _Reply], request: object, timeout: float | None) -> _Reply:
-        """Make one call of at most `timeout` seconds, retries included."""
+    def call(
+        self,
+        method: Callable[..., _Reply],
+        request: object,
+        timeout: float | None,
+        *,
+        file: str = "",
+    ) -> _Reply:
+        """Make one call of at most `timeout` seconds, retries included.
+
+        file: the name of the image file in the request, for errors about what it contains.
+        """
         self.check_open()
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise translated(error, closed=self._closed, proxy=self._proxy) from error
+            raise translated(error, closed=self._closed, proxy=self._proxy, file=file) from error
         except ValueError as error:
             raise self._closed_meanwhile(error) from error
 

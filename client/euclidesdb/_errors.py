@@ -30,20 +30,13 @@
 
 Arguments that cannot be sent at all raise ValueError or TypeError before anything is sent.
 
-The server gives each of its errors a stable reason. If the transport itself failed, there is no
-reason, and the gRPC status decides. This holds for the error of a whole call (`translated`) and for
-a single item or query that a bulk call refuses (`refusal_error`).
+`_translation` makes them from what the server and gRPC report.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
-
-import grpc
-
-from euclidesdb_protos.v1 import database_pb2 as pb
-from euclidesdb_protos.v1.wire import REASON_KEY
+from typing import Any
 
 
 class EuclidesDBError(Exception):
@@ -162,12 +155,18 @@ class Refused:
     """An item of `add_many` or `add_vectors` that was not added: nothing of it was written.
 
     position: the item's position among those given, from 0.
-    error: the error that `add` would have raised for it alone.
+    error: the error that `add` would have raised for it alone: an EuclidesDBError of the server, or
+        what kept the client from sending it (OSError for an image, ValueError, TypeError, ...).
     """
 
     position: int
     id: str
     error: Exception
+
+    @property
+    def reason(self) -> str:
+        """The `reason` of an EuclidesDBError; "not_sent" for any other error."""
+        return reason_of(self.error)
 
 
 class AddsInterrupted(EuclidesDBError):
@@ -206,81 +205,6 @@ class ServerError(EuclidesDBError):
     """The server failed in a way that has no class here; see its log."""
 
 
-BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
-    "database_error": ServerError,
-    "invalid_request": InvalidRequest,
-    "undecodable_input": UndecodableInput,
-    "dimension_mismatch": DimensionMismatch,
-    "model_rejected": ModelRejected,
-    "reply_too_large": ReplyTooLarge,
-    "version_mismatch": VersionMismatch,
-    "not_found": NotFound,
-    "unknown_model": UnknownModel,
-    "unknown_item": UnknownItem,
-    "overloaded": Overloaded,
-    "deadline_exceeded": DeadlineExceeded,
-    "unavailable": Unavailable,
-    "model_unavailable": ModelUnavailable,
-    "shutting_down": ShuttingDown,
-    "not_allowed": NotAllowed,
-    "model_failed": ModelFailed,
-    "storage_error": ServerError,
-    "disk_full": DiskFull,
-    "write_in_doubt": WriteInDoubt,
-    "corrupt_record": CorruptRecord,
-}
-
-# For the transport's own errors, and for a reason that only a newer server knows.
-# Any other status is a ServerError.
-BY_STATUS: Final[dict[grpc.StatusCode, type[EuclidesDBError]]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequest,
-    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
-    grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
-    grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
-    grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.DATA_LOSS: DataLoss,
-    # sent by a server that stops, although gRPC means UNAVAILABLE; for our own, see `translated`
-    grpc.StatusCode.CANCELLED: Unavailable,
-}
-
-
-_OF_CONNECTIONS: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-_STATUS_OF_CODE: Final = {status.value[0]: status for status in grpc.StatusCode}
-
-
-def translated(
-    error: grpc.RpcError, *, closed: bool, proxy: object | None = None
-) -> EuclidesDBError:
-    """The client's error for one of gRPC.
-
-    closed: whether the client has been closed, which cancels its calls. proxy: describes the proxy
-    that the call went through.
-    """
-    status = error.code()
-    if status is grpc.StatusCode.CANCELLED and closed:
-        return Cancelled("the client was closed during the call", "cancelled")
-    trailing = error.trailing_metadata() or ()
-    reasons = [str(entry.value) for entry in trailing if entry.key == REASON_KEY]
-    reason, message = reasons[0] if reasons else "", error.details() or ""
-    if proxy is not None and not reason and status in _OF_CONNECTIONS:
-        message = f"{message} ({proxy})"
-    return _error_of(status, reason, message)
-
-
-def refusal_error(refusal: pb.Refusal) -> EuclidesDBError:
-    """The error that a refused item or query would have raised on its own."""
-    status = _STATUS_OF_CODE.get(refusal.code, grpc.StatusCode.UNKNOWN)
-    return _error_of(status, refusal.reason, refusal.message)
-
-
-def _error_of(status: grpc.StatusCode, reason: str, message: str) -> EuclidesDBError:
-    message = message or f"the call failed with {status.name}"
-    kind = BY_REASON.get(reason) or BY_STATUS.get(status, ServerError)
-    # gRPC's own error has no reason; only its text tells it from other limits.
-    if kind is ResourceExhausted and not reason and "message larger than max" in message:
-        kind = MessageTooLarge
-    return kind(message, reason or status.name.lower())
+def reason_of(error: Exception) -> str:
+    """The `reason` of an EuclidesDBError; "not_sent" for an error that comes before any call."""
+    return error.reason if isinstance(error, EuclidesDBError) else "not_sent"

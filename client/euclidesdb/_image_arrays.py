@@ -6,13 +6,13 @@ is loaded, and Pillow makes an image of the array, which is then encoded like an
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import Any, Final, Protocol
 
 import numpy as np
 
 from euclidesdb import _checks as checks
+from euclidesdb._tensors import is_tensor, widened
 
 _DTYPES: Final = ("uint8", "uint16", "bool")
 _FLOATS: Final = ("float16", "float32", "float64")
@@ -31,7 +31,7 @@ class PixelArray(Protocol):
 
 def is_array(value: object) -> bool:
     """Whether `value` is an array, of whatever shape and type."""
-    return isinstance(value, np.ndarray) or _is_tensor(value)
+    return isinstance(value, np.ndarray) or is_tensor(value)
 
 
 def pillow_image(array: Any) -> Any:
@@ -43,6 +43,7 @@ def pillow_image(array: Any) -> Any:
 
     Raises TypeError or ValueError for any other array, ImportError if Pillow is not installed.
     """
+    array = widened(array)
     dtype = getattr(array.dtype, "name", None) or str(array.dtype).removeprefix("torch.")
     if dtype not in (*_DTYPES, *_FLOATS):
         raise TypeError(
@@ -50,12 +51,12 @@ def pillow_image(array: Any) -> Any:
             f"{dtype}: convert it, or pass it as tensor= to a model that takes tensors"
         )
     checks.unmasked("image", array)
-    pixels = _channels_last(array) if _is_tensor(array) else np.asarray(array)
+    pixels = _channels_last(array) if is_tensor(array) else np.asarray(array)
     if dtype in _FLOATS:
         pixels, dtype = _scaled(pixels), "uint8"
     gray = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 1)
     if not gray and (pixels.ndim != 3 or pixels.shape[2] not in (2, 3, 4) or dtype != "uint8"):
-        order = "(channels, height, width)" if _is_tensor(array) else "(height, width, channels)"
+        order = "(channels, height, width)" if is_tensor(array) else "(height, width, channels)"
         raise ValueError(
             f"an image array must have the shape (height, width) or, as uint8, {order} with 1 to 4 "
             f"channels, not {tuple(array.shape)} of {dtype}"
@@ -85,11 +86,6 @@ def _scaled(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     unit = pixels.astype(np.float32).clip(0, 1)
     scaled: np.ndarray[Any, Any] = np.rint(unit * 255).astype(np.uint8)
     return scaled
-
-
-def _is_tensor(value: object) -> bool:
-    torch: Any = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _channels_last(tensor: Any) -> np.ndarray[Any, Any]:

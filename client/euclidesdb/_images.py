@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
+from euclidesdb import _checks as checks
 from euclidesdb._image_arrays import PixelArray, is_array, pillow_image
 
 
@@ -78,8 +79,16 @@ def encoded_image(image: Image) -> bytes:
         return _open_file_bytes(image)
     raise TypeError(
         "an image must be a path, the bytes of an image file, an open file, a Pillow image or an "
-        f"array, not {type(image).__name__}"
+        f"array, not {checks.shown(image)}"
     )
+
+
+def file_name(image: object) -> str:
+    """The name of the file that an image is read from; "" if it is not, or has no name."""
+    if isinstance(image, str | os.PathLike):
+        return str(os.fspath(image))
+    name = getattr(image, "name", "") if isinstance(image, ImageFile) else ""
+    return name if isinstance(name, str) else ""
 
 
 def _file_bytes(path: str | os.PathLike[str]) -> bytes:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from euclidesdb import _arrays as arrays
 from euclidesdb import _checks as checks
+from euclidesdb._images import file_name
 from euclidesdb._payloads import KINDS, KINDS_BY_PLURAL, PayloadKind
 from euclidesdb._types import ModelVector
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -29,11 +30,13 @@ class QueryBatch:
     request: holds those queries that can be sent.
     queries: the number of queries, including those that cannot be sent.
     unsent: why a query cannot be sent, by its position in the batch.
+    files: the names of the files of images, one for each query that can be sent.
     """
 
     request: pb.FindSimilarBatchRequest
     queries: int
     unsent: Mapping[int, Exception] = field(default_factory=dict)
+    files: Sequence[str] = ()
 
 
 def write_query(query: pb.Query, arguments: Mapping[str, Any], fingerprint: str | None) -> None:
@@ -84,7 +87,7 @@ def batches(
     if kind.is_single(queries):
         raise TypeError(
             f"{name} must be an iterable, such as [{kind.name}], not a single "
-            f"{type(queries).__name__}"
+            f"{checks.shown(queries)}"
         )
     return _by_payload(conditions, kind, queries, min(kind.queries_per_call, limit))
 
@@ -120,20 +123,22 @@ def _by_payload(
     conditions: pb.FindSimilarBatchRequest, kind: PayloadKind, values: Iterable[Any], limit: int
 ) -> Iterator[QueryBatch]:
     request, size, queries, unsent = _copy(conditions), 0, 0, dict[int, Exception]()
-    for value in values:
+    files: list[str] = []
+    for value in checks.items(kind.plural, values, kind.plural):
         query = _payload_query(kind, value)
         if isinstance(query, Exception):
             unsent[queries] = query
         else:
             sent, query_bytes = len(request.queries), query.ByteSize()
             if sent and (sent == limit or size + query_bytes > BYTES_PER_CALL):
-                yield QueryBatch(request, queries, unsent)
-                request, size, queries, unsent = _copy(conditions), 0, 0, {}
+                yield QueryBatch(request, queries, unsent, files)
+                request, size, queries, unsent, files = _copy(conditions), 0, 0, {}, []
+            files.append(file_name(value) if kind.name == "image" else "")
             request.queries.append(query)
             size += query_bytes
         queries += 1
     if queries:
-        yield QueryBatch(request, queries, unsent)
+        yield QueryBatch(request, queries, unsent, files)
 
 
 def _payload_query(kind: PayloadKind, value: Any) -> pb.Query | Exception:

@@ -7,8 +7,8 @@ value can be copied and pickled, if what the caller put into it can.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import Any, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -120,7 +120,11 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbors(HoldsArrays):
-    """The result of a search in one model's space, nearest first; iterating yields `Neighbor`s.
+    """The result of a search in one model's space, nearest first: a sequence of `Neighbor`s.
+
+    `neighbors[0]` is the nearest one, `neighbors[:5]` are the nearest five (as `Neighbors`),
+    `len(neighbors)` is their number, and iterating yields them in order. The fields hold the same
+    by columns.
 
     metric: how distance is measured: "l2" (not squared), "cosine" (1 - similarity),
         "inner_product" (negated), "l1", "normalized_l2", ...; smaller is nearer in all of them.
@@ -139,6 +143,30 @@ class Neighbors(HoldsArrays):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @overload
+    def __getitem__(self, position: SupportsIndex) -> Neighbor: ...
+    @overload
+    def __getitem__(self, position: slice) -> Neighbors: ...
+    def __getitem__(self, position: SupportsIndex | slice) -> Neighbor | Neighbors:
+        if isinstance(position, slice):
+            return replace(
+                self,
+                ids=self.ids[position],
+                distances=self.distances[position],
+                attributes=None if self.attributes is None else self.attributes[position],
+                metadata=None if self.metadata is None else self.metadata[position],
+            )
+        try:
+            place = range(len(self.ids))[position]
+        except IndexError as error:
+            raise IndexError(f"there are {len(self)} neighbors: none is at {position}") from error
+        return Neighbor(
+            self.ids[place],
+            float(self.distances[place]),
+            None if self.attributes is None else self.attributes[place],
+            None if self.metadata is None else self.metadata[place],
+        )
 
     def __iter__(self) -> Iterator[Neighbor]:
         nothing = (None,) * len(self.ids)

@@ -532,3 +532,51 @@ def test_vectors_interrupted_tell_what_is_unknown(db, server):
         db.add_vectors(numbered(9000), np.zeros((9000, 2)), model="m")
     assert raised.value.resume_at == 4096
     assert raised.value.unknown == tuple((n, f"{n:05}") for n in range(4096, 8192))
+
+
+def test_a_refused_item_names_the_file_of_its_image_and_its_reason(db, server, tmp_path):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"no image")
+    refusals = [
+        pb.Refusal(position=0, code=3, reason="undecodable_input", message="not an image"),
+        pb.Refusal(position=1, code=13, reason="model_failed", message="the model raised"),
+        pb.Refusal(position=2, code=8, reason="overloaded", message="try again"),
+        pb.Refusal(position=3, code=3, reason="undecodable_input", message="not an image"),
+    ]
+    server.script("AddItems", pb.AddItemsReply(items=[pb.AddItemReply()] * 4, refused=refusals))
+    missing = tmp_path / "missing.png"
+    with photo.open("rb") as opened:
+        images = (missing, photo, opened, str(photo), photo.read_bytes())
+        refused = db.add_many(
+            NewItem(f"item {number}", image=image, models=["m"])
+            for number, image in enumerate(images)
+        )
+    assert [each.reason for each in refused] == [
+        *("not_sent", "undecodable_input", "model_failed", "overloaded", "undecodable_input")
+    ]
+    assert [each.error.reason for each in refused[1:]] == [each.reason for each in refused[1:]]
+    assert [str(each.error) for each in refused[1:]] == [
+        f"not an image (image {str(photo)!r})",
+        f"the model raised (image {str(photo)!r})",
+        "try again",
+        "not an image",
+    ]
+    assert str(missing) in str(refused[0].error)
+
+
+def test_a_single_item_or_query_names_the_file_of_its_image_too(db, server, tmp_path):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"no image")
+    for method in ("AddItem", "FindSimilar"):
+        server.script(
+            method, Fault(grpc.StatusCode.INVALID_ARGUMENT, "undecodable_input", "not an image")
+        )
+    calls = (
+        lambda: db.add("a", image=photo, models=["m"]),
+        lambda: db.find_similar(image=photo, model="m"),
+    )
+    for call in calls:
+        with pytest.raises(euclidesdb.UndecodableInput) as raised:
+            call()
+        assert str(raised.value) == f"not an image (image {str(photo)!r})"
+        assert raised.value.reason == "undecodable_input"

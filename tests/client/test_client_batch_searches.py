@@ -342,3 +342,18 @@ def test_if_no_image_can_be_read_nothing_is_sent(db, server):
     first, second = db.find_similar_many(images=[np.zeros((8, 8), int), 7], model="m")
     assert [type(answer.error) for answer in (first, second)] == [TypeError, TypeError]
     assert not any(server.requests.values())
+
+
+def test_a_refused_query_names_the_file_of_its_image_and_its_reason(db, server, tmp_path):
+    photo, missing = tmp_path / "photo.png", tmp_path / "missing.png"
+    photo.write_bytes(b"no image")
+    refusal = pb.Refusal(position=1, code=3, reason="undecodable_input", message="not an image")
+    answer = pb.BatchAnswer(model="m", counts=[1, 0], ids=["a"], distances=[0.0], refused=[refusal])
+    server.script("FindSimilarBatch", pb.FindSimilarBatchReply(answers=[answer]))
+    found = db.find_similar_many(images=[b"an image", missing, photo], model="m")
+    assert [each.reason for each in found] == ["", "not_sent", "undecodable_input"]
+    assert str(missing) in str(found[1].error)
+    with pytest.raises(euclidesdb.UndecodableInput) as raised:
+        found[2]["m"]
+    assert str(raised.value) == f"not an image (image {str(photo)!r})"
+    assert raised.value.reason == "undecodable_input"

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -264,6 +264,15 @@ def test_neighbors_hold_columns_and_give_rows(db, server):
         euclidesdb.Neighbor("a", 0.5, {"size": 40}, b"x"),
         euclidesdb.Neighbor("b", 1.5, {}, b""),
     ]
+    assert neighbors[0] == euclidesdb.Neighbor("a", 0.5, {"size": 40}, b"x")
+    assert neighbors[-1] == neighbors[np.int64(1)] == euclidesdb.Neighbor("b", 1.5, {}, b"")
+    with pytest.raises(IndexError, match="there are 2 neighbors: none is at 2"):
+        neighbors[2]
+    tail = neighbors[1:]
+    assert isinstance(tail, euclidesdb.Neighbors)
+    assert (tail.ids, tail.attributes, tail.metric) == (("b",), ({},), "l2")
+    assert not tail.distances.flags.writeable
+    assert list(tail) == [neighbors[1]]
 
 
 def test_parts_that_were_not_requested_are_none(db, server):
@@ -272,6 +281,8 @@ def test_parts_that_were_not_requested_are_none(db, server):
     neighbors = db.find_similar(id="q", model="m")["m"]
     assert (neighbors.attributes, neighbors.metadata) == (None, None)
     assert list(neighbors) == [euclidesdb.Neighbor("a", 1.0, None, None)]
+    assert neighbors[0] == euclidesdb.Neighbor("a", 1.0, None, None)
+    assert (neighbors[:1].attributes, neighbors[:1].metadata) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -430,19 +441,19 @@ def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, ser
         (
             lambda db: db.add_vectors(["a"], [[1], [2]], model="m"),
             ValueError,
-            "one per id: 1, not 2",
+            "one per id: there are 1 ids, and vectors has 2",
         ),
         (lambda db: db.add_vectors(["a"], [["1"]], model="m"), TypeError, "real numbers"),
         (lambda db: db.add_vectors(["a"], [[1]], model=5), TypeError, "model must be a str"),
         (
             lambda db: db.add_vectors(["a"], [[1]], model="m", attributes=[]),
             ValueError,
-            "attributes must be one per id: 1, not 0",
+            "attributes must be one per id: there are 1 ids, and attributes has 0",
         ),
         (
             lambda db: db.add_vectors(["a"], [[1]], model="m", metadata=[b"", b""]),
             ValueError,
-            "metadata must be one per id: 1, not 2",
+            "metadata must be one per id: there are 1 ids, and metadata has 2",
         ),
         (lambda db: db.add_many([], timeout=0), ValueError, "positive number of seconds"),
         (lambda db: db.get("a", timeout=0), ValueError, "positive number of seconds"),
@@ -451,5 +462,83 @@ def test_a_reply_with_an_array_that_contradicts_itself_is_a_server_error(db, ser
 )
 def test_what_cannot_be_sent_is_refused_with_its_value(db, server, call, error, message):
     with pytest.raises(error, match=message):
+        call(db)
+    assert not any(server.requests.values())
+
+
+@each_as_subtest(
+    ("method", "flag"),
+    [
+        *(("add", each) for each in ("include_vectors", "include_predictions")),
+        *(("get", each) for each in ("include_vectors", "include_predictions", "include_payload")),
+        *(
+            (method, each)
+            for method in ("find_similar", "find_similar_many")
+            for each in ("include_self", "include_attributes", "include_metadata")
+        ),
+    ],
+)
+def test_a_flag_that_is_not_a_bool_is_refused_and_named(db, server, method, flag):
+    every: dict[str, dict[str, Any]] = {
+        "add": {"id": "a", "vectors": {"m": [1.0]}},
+        "get": {"id": "a"},
+        "find_similar": {"id": "a", "model": "m"},
+        "find_similar_many": {"ids": ["a"], "model": "m"},
+    }
+    arguments = every[method]
+    for value, shown in (("no", "str: 'no'"), (1, "int: 1"), (None, "NoneType: None")):
+        with pytest.raises(TypeError, match=f"^{flag} must be True or False, not {shown}$"):
+            getattr(db, method)(**arguments, **{flag: value})
+    assert not any(server.requests.values())
+
+
+def test_a_flag_may_be_a_numpy_bool(db, server):
+    db.get("a", include_vectors=np.bool_(True))
+    assert server.requests["GetItem"][0].include_vectors
+
+
+@each_as_subtest(
+    ("call", "says"),
+    [
+        (
+            lambda db: db.add("a", vectors={"digits": [[1, 2]]}),
+            r"^the vector of model 'digits' must have the shape \(dim,\), not \(1, 2\)$",
+        ),
+        (
+            lambda db: db.add("a", vectors={"digits": "red"}),
+            "^the vector of model 'digits' must hold real numbers, not <U3: 'red'$",
+        ),
+        (
+            lambda db: db.add("a", vectors={"digits": [[1], [2, 3]]}),
+            "^the vector of model 'digits' cannot be read as an array: .*inhomogeneous",
+        ),
+        (lambda db: db.add("a", vectors=[1.0]), r"not list: \[1\.0\]$"),
+        (
+            lambda db: db.add("a", attributes=["red"]),
+            r"'a' must be a mapping, not list: \['red'\]$",
+        ),
+        (lambda db: db.add("a", metadata="red"), "^metadata must be bytes, not str: 'red'$"),
+        (lambda db: db.add("a", image=7, models=["m"]), "array, not int: 7$"),
+        (lambda db: db.add("a", models=7), "^models must be an iterable of names, not int: 7$"),
+        (lambda db: db.add("a", models=["m", 7]), r"^models\[1\] must be a str, not int: 7$"),
+        (lambda db: db.add_many(7), "^items must be an iterable of NewItem, not int: 7$"),
+        (lambda db: db.add_many(["red"]), "^item 0 must be a NewItem, not str: 'red'$"),
+        (
+            lambda db: db.add_vectors(["a", "b"], [[1], [2]], model="m", metadata=[b"", "red"]),
+            r"^metadata\[1\] must be bytes, not str: 'red'$",
+        ),
+        (
+            lambda db: db.find_similar_many(texts="red", model="m"),
+            r"^texts must be an iterable, such as \[text\], not a single str: 'red'$",
+        ),
+        (lambda db: db.find_similar_many(texts=7), "^texts must be an iterable of texts, not int"),
+        (
+            lambda db: db.find_similar(id="a", top_k="ten"),
+            "^top_k must be an integer, not str: 'ten'",
+        ),
+    ],
+)
+def test_an_invalid_argument_is_named_with_its_value(db, server, call, says):
+    with pytest.raises((TypeError, ValueError), match=says):
         call(db)
     assert not any(server.requests.values())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import euclidesdb
-from euclidesdb import _errors
+from euclidesdb import _translation
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server import errors as server_errors
 from tests.client.scripted_server import Fault, ScriptedServer, Silence
@@ -59,7 +59,7 @@ def served_errors(kind=server_errors.DatabaseError):
 
 @each_as_subtest("kind", list(served_errors()), ids=lambda kind: kind.__name__)
 def test_every_reason_of_the_server_is_known_to_the_client(kind):
-    assert kind.reason in _errors.BY_REASON
+    assert kind.reason in _translation.BY_REASON
     assert kind.reason in {reason for reason, _, _ in ANSWERS}
 
 

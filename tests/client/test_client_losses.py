@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import euclidesdb
+from euclidesdb import NewItem
 from tests.support.cases import each_as_subtest
 
 MASKED = np.ma.masked_equal(np.array([[1.0, -999.0], [3.0, 4.0]]), -999.0)
@@ -59,14 +60,29 @@ def test_attributes_that_contain_themselves_are_refused(db):
         db.add("a", attributes=attributes, vectors={"m": [1.0]})
 
 
+def test_attributes_that_are_nested_too_deeply_are_refused_and_named(db, server):
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    attributes = {"brand": "acme", "tree": nested}
+    message = r"^attributes of 'a' must not be nested as deeply as \[+\.\.\.\]+ under 'tree'$"
+    with pytest.raises(ValueError, match=message):
+        db.add("a", attributes=attributes, vectors={"m": [1.0]})
+    (refused,) = db.add_many([NewItem("a", attributes=attributes, vectors={"m": [1.0]})])
+    assert "under 'tree'" in str(refused.error)
+    with pytest.raises(ValueError, match=r"^attributes\[0\] must not be nested"):
+        db.add_vectors(["a"], [[1.0]], model="m", attributes=[attributes])
+    assert not any(server.requests.values())
+
+
 @each_as_subtest(
     ("call", "name"),
     [
-        (lambda db: db.add("a", vectors={"m": MASKED[0]}), "a vector"),
+        (lambda db: db.add("a", vectors={"m": MASKED[0]}), "the vector of model 'm'"),
         (lambda db: db.add("a", tensor=MASKED, models=["m"]), "tensor"),
         (lambda db: db.add_vectors(["a", "b"], MASKED, model="m"), "vectors"),
         (lambda db: db.add_vectors(["a", "b"], list(MASKED), model="m"), "vectors"),
-        (lambda db: db.find_similar(vector=MASKED[0], model="m"), "a vector"),
+        (lambda db: db.find_similar(vector=MASKED[0], model="m"), "vector"),
         (lambda db: db.find_similar_many(vectors=MASKED, model="m"), "vectors"),
     ],
     ids=["vector", "tensor", "vectors", "rows", "query", "queries"],

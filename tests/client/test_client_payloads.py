@@ -89,6 +89,22 @@ def test_a_list_is_sent_with_the_dtype_that_numpy_gives_it(db, server):
     assert sent(server).tensor == message(np.array([[1, 2], [3, 4]], "<i8"), pb.DATA_TYPE_INT64)
 
 
+def test_a_tensor_of_bfloat16_is_sent_as_float32_which_has_all_of_its_values(db, server):
+    tensor = torch.tensor([1.5, -3e38, 2**-130], dtype=torch.bfloat16)
+    expected = message(tensor.float().numpy())
+    db.add("a", tensor=tensor, models=["m"])
+    assert sent(server).tensor == expected
+    db.add("a", vectors={"m": tensor})
+    assert server.requests["AddItem"][-1].vectors["m"].values == expected
+    db.add_vectors(["a", "b"], [tensor, tensor], model="m")
+    assert server.requests["AddVectors"][-1].vectors.data == 2 * expected.data
+    pixels = torch.full((3, 8, 8), 0.5, dtype=torch.bfloat16)
+    db.add("a", image=pixels, models=["m"])
+    white = sent(server).image
+    db.add("a", image=pixels.float(), models=["m"])
+    assert sent(server).image == white
+
+
 def test_a_torch_tensor_is_sent_unchanged(db, server):
     tensor = torch.arange(6, dtype=torch.float16).reshape(2, 3)
     db.add("a", tensor=tensor.T, models=["m"])
@@ -109,7 +125,7 @@ def test_a_torch_tensor_is_sent_unchanged(db, server):
         (np.ma.masked_equal([1, 2], 2), ValueError, r"tensor is a masked array: .*value\.filled"),
         ([np.ma.masked_equal([1, 2], 2)], ValueError, "tensor is a masked array"),
         (torch.ones(2, requires_grad=True), ValueError, "requires grad"),
-        (torch.ones(2, dtype=torch.bfloat16), TypeError, "BFloat16"),
+        (torch.ones(2, dtype=torch.float8_e5m2), TypeError, "Float8"),
     ],
     ids=repr,
 )

@@ -76,6 +76,34 @@ def test_a_server_is_found_at_a_unix_socket(tmp_path, monkeypatch, prefix):
         assert server.calls("ListModels") == 1
 
 
+def test_the_home_folder_in_the_path_of_a_socket_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with (
+        ScriptedServer(address="unix:s") as server,
+        euclidesdb.Client("unix:~/s", timeout=20) as db,
+    ):
+        assert db.models() == ()
+        assert server.calls("ListModels") == 1
+
+
+@each_as_subtest(
+    ("target", "says"),
+    [
+        ("unix:", "name a socket after 'unix:', not 'unix:'"),
+        ("unix:///", "name a socket after 'unix:', not 'unix:///'"),
+        ("dns:///", "name a host after 'dns:'"),
+        ("unix://relative.sock", "unix:path or unix:///absolute/path, not 'unix://relative.sock'"),
+        ("unix:~unknown-user/s", "'unix:~unknown-user/s': there is no such home"),
+        ("unix:" + "x" * 108, "at most 107 bytes, not 108: 'unix:x"),
+    ],
+)
+def test_a_target_with_a_scheme_that_leads_nowhere_is_refused(target, says):
+    with pytest.raises(ValueError, match="target") as raised:
+        euclidesdb.Client(target)
+    assert says in str(raised.value)
+
+
 def test_a_server_is_found_at_an_ipv6_address():
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
