@@ -72,7 +72,8 @@ class Server:
 
         Raises StartupError.
         """
-        check_address(listen_address(config.server.address))
+        address_from = config.where("server", "address")
+        check_address(listen_address(config.server.address, address_from), address_from)
         engines = Engines(config.server.search_engine, config.engines, config.file)
 
         def check_stop() -> None:
@@ -84,14 +85,15 @@ class Server:
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB
             if holds_euclidesdb(folder) and not store.exists():
-                versions = _versions(config.models, engines, check_stop)
+                versions = _versions(config, engines, check_stop)
                 migrate(folder, store, versions, check_stop, write_buffer_bytes=write_buffer_bytes)
             self._store = FeatureStore(
                 store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
             )
             opened.callback(self._store.close)
             check_stop()
-            registry = ModelRegistry(config.models, engines, check_stop)
+            models_from = config.where("models", "dir_path")
+            registry = ModelRegistry(config.models, engines, check_stop, where=models_from)
             opened.callback(registry.close)
             registry.wait_until_tried(stop_wanted)
             _report_problems(registry, config.models, strict=strict)
@@ -130,7 +132,13 @@ class Server:
                 registry, models, compactor, opener.of_model, self.drops
             )
             self._lifecycle.serve_when_ready()
-            rpc = RpcServer(self.database, self._lifecycle, config.server, stop_wanted.set)
+            rpc = RpcServer(
+                self.database,
+                self._lifecycle,
+                config.server,
+                stop_wanted.set,
+                where=address_from,
+            )
             opened.callback(rpc.close)
             self.address = rpc.address
             self._opened = opened.pop_all()
@@ -223,12 +231,12 @@ def _servings(
             yield Serving(record.model, None, open_space())
 
 
-def _versions(
-    config: ModelsConfig, engines: Engines, check_stop: CheckStop
-) -> dict[str, ModelVersion]:
+def _versions(config: Config, engines: Engines, check_stop: CheckStop) -> dict[str, ModelVersion]:
+    where = config.where("models", "dir_path")
+    folders = configured_folders(config.models, engines, check_stop, where=where)
     return {
         name: ModelVersion(folder.fingerprint, folder.conf.feature_dim)
-        for name, folder in configured_folders(config, engines, check_stop).items()
+        for name, folder in folders.items()
     }
 
 

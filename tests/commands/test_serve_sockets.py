@@ -24,8 +24,7 @@ def test_a_socket_in_use_is_not_taken_over(here, tiny_models):
         code, message = failed_start(*second)
         assert (code, message) == (
             1,
-            "euclidesdb: [server] address: cannot listen on 'unix:s': another server answers "
-            "there\n",
+            "euclidesdb: --address: cannot listen on 'unix:s': another server answers there\n",
         )
         assert not (here / "second").exists()
         with euclidesdb.Client(address, timeout=60) as db:
@@ -44,6 +43,6 @@ def test_an_unknown_host_is_named_with_the_default_port_before_models_load(here,
         "--models", tiny_models, "--data", "data", "--address", "nowhere.invalid"
     )
     assert code == 1
-    says = "[server] address: cannot listen on 'nowhere.invalid:50000': the host is unknown"
+    says = "--address: cannot listen on 'nowhere.invalid:50000': the host is unknown"
     assert message.startswith(f"euclidesdb: {says}")
     assert not (here / "data").exists()

@@ -75,9 +75,7 @@ def test_a_port_in_use_is_named_and_never_shared(tmp_path, no_models):
         address = process.address()
         code, message = failed_start("-c", other, "--address", address)
     assert code == 1
-    assert (
-        f"[server] address: cannot listen on '{address}': another program uses the port" in message
-    )
+    assert f"--address: cannot listen on '{address}': another program uses the port" in message
     assert "Traceback" not in message
 
 
@@ -110,11 +108,44 @@ def test_a_configuration_file_that_is_not_there_is_named(tmp_path):
     assert "missing.conf" in message
 
 
-def test_a_models_folder_that_cannot_be_read_is_named(tmp_path):
-    code, message = failed_start("-c", write_conf(tmp_path, tmp_path / "nowhere"))
+def test_a_models_folder_that_cannot_be_read_is_named_with_where_it_comes_from(tmp_path):
+    conf = write_conf(tmp_path, tmp_path / "nowhere")
+    code, message = failed_start("-c", conf)
     assert code == 1
-    assert "[models] dir_path" in message
-    assert str(tmp_path / "nowhere") in message
+    says = f"euclidesdb: {conf}: [models] dir_path: cannot read {tmp_path / 'nowhere'}: "
+    assert message.splitlines()[-1].startswith(says)
+    other = tmp_path / "not-there-either"
+    code, message = failed_start("-c", conf, "--models", other)
+    assert message.splitlines()[-1].startswith(f"euclidesdb: --models: cannot read {other}: ")
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("nowhere.invalid:50000", ": cannot listen on 'nowhere.invalid:50000': the host is"),
+        ("127.0.0.1:x", " = '127.0.0.1:x': the port should be 0 to 65535"),
+        ("a b", " = 'a b' should be host, "),
+        ("unix:$HOME/s", " = '$HOME/s': environment variables are not expanded here"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_named_with_where_it_comes_from(
+    tmp_path, no_models, address, says
+):
+    conf = write_conf(tmp_path, no_models, address=address)
+    code, message = failed_start("-c", conf)
+    assert (code, message.splitlines()) == (1, [message.strip()])
+    assert message.startswith(f"euclidesdb: {conf}: [server] address{says}")
+    code, message = failed_start("--models", no_models, "--data", tmp_path, "--address", address)
+    assert code == 1
+    assert message.startswith(f"euclidesdb: --address{says}")
+
+
+def test_a_log_file_that_cannot_be_written_is_named_with_its_file(tmp_path, no_models):
+    conf = write_conf(tmp_path, no_models)
+    (tmp_path / "logs").touch()
+    code, message = failed_start("-c", conf)
+    assert code == 1
+    assert message.startswith(f"euclidesdb: {conf}: [server] log_file_path: cannot write ")
 
 
 def test_strict_refuses_to_serve_without_a_model_that_is_broken(tmp_path):

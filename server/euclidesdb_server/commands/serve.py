@@ -56,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
         config = configuration(
             options.config, address=options.address, data=options.data, models=options.models
         )
-        _configure_logging(config.server.log_file_path)
+        log_file_from = config.where("server", "log_file_path")
+        _configure_logging(config.server.log_file_path, log_file_from)
         server = Server(config, stop_wanted, strict=options.strict)
     except ShuttingDown as error:
         log.info("%s", error)
@@ -101,7 +102,8 @@ class _LogFile(WatchedFileHandler):
             self.handleError(record)
 
 
-def _configure_logging(file: Path | None) -> None:
+def _configure_logging(file: Path | None, where: str) -> None:
+    """file: the log file, if there is one. where: where its path comes from, for an error."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if file is not None:
         try:
@@ -110,7 +112,7 @@ def _configure_logging(file: Path | None) -> None:
             to_file = _LogFile(file, encoding="utf-8", errors="backslashreplace")
             handlers.append(to_file)
         except OSError as error:
-            raise StartupError(f"[server] log_file_path: cannot write {file}: {error}") from error
+            raise StartupError(f"{where}: cannot write {file}: {error}") from error
     # it logs every CPU type that this machine does not have
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers)

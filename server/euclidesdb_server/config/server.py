@@ -117,7 +117,11 @@ class IndexConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration. engines: the unparsed section of each search engine that has one."""
+    """The whole configuration.
+
+    engines: the unparsed section of each search engine that has one. options: the values given on
+    the command line, the option by section and key.
+    """
 
     models: ModelsConfig
     database: DatabaseConfig
@@ -125,6 +129,14 @@ class Config:
     index: IndexConfig = field(default_factory=IndexConfig)
     engines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     file: Path | None = None
+    options: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def where(self, section: str, key: str) -> str:
+        """Where a value comes from, for messages: an option, or the file, the section and key."""
+        place = f"[{section}] {key}"
+        return self.options.get((section, key)) or (
+            place if self.file is None else f"{self.file}: {place}"
+        )
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -174,9 +186,19 @@ def override(
     config: Config, *, address: str | None, data: Path | None, models: Path | None
 ) -> Config:
     """`config` with the values given on the command line. Raises ConfigError."""
+    given = {
+        ("server", "address"): (address, "--address"),
+        ("models", "dir_path"): (models, "--models"),
+    }
+    options = {place: option for place, (value, option) in given.items() if value is not None}
+    config = dataclasses.replace(config, options=options)
     if address is not None:
+        try:
+            address = given_address(address)
+        except ConfigError as error:
+            raise ConfigError(f"--address = {error}") from error
         config = dataclasses.replace(
-            config, server=dataclasses.replace(config.server, address=given_address(address))
+            config, server=dataclasses.replace(config.server, address=address)
         )
     if data is not None:
         config = dataclasses.replace(

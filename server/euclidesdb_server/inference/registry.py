@@ -40,6 +40,8 @@ from euclidesdb_server.inference.worker_starts import WorkerStarts
 from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop, never_stop
 
+WHERE: Final = "[models] dir_path"
+"""Where dir_path comes from, if there is neither a configuration file nor an option."""
 NOT_MODELS: Final = (".", "__", "lost+found")
 """How the names of folders begin that are not models: hidden ones, byte code, a file system's."""
 STOP_INTERVAL: Final = 0.1
@@ -61,17 +63,21 @@ class ModelRegistry:
         config: ModelsConfig,
         engines: Engines | None = None,
         check_stop: CheckStop = never_stop,
+        *,
+        where: str = WHERE,
     ) -> None:
         """Start the model of every folder.
 
-        engines: the search engines as configured; None: the default. Raises ConfigError, and what
-        `check_stop` raises while the folders are read.
+        engines: the search engines as configured; None: the default. where: where dir_path comes
+        from, as in `Config.where`. Raises ConfigError, and what `check_stop` raises while the
+        folders are read.
         """
+        self._where = where
         self._config = config
         self._engines = engines or Engines()
         self._changing = threading.Lock()
         self._closed = False
-        folders, broken = _read_folders(config, self._engines, check_stop)
+        folders, broken = _read_folders(config, self._engines, check_stop, where)
         self.broken: Mapping[str, str] = MappingProxyType(broken)
         self._folder_names = {folder.conf.name: name for name, folder in folders.items()}
         workers = sum(
@@ -136,7 +142,7 @@ class ModelRegistry:
 
         served: the models, by name. Raises ConfigError if dir_path cannot be read.
         """
-        folders, _ = _read_folders(self._config, self._engines, never_stop)
+        folders, _ = _read_folders(self._config, self._engines, never_stop, self._where)
         return [
             name
             for name, folder in folders.items()
@@ -180,18 +186,22 @@ class ModelRegistry:
 
 
 def configured_folders(
-    config: ModelsConfig, engines: Engines, check_stop: CheckStop = never_stop
+    config: ModelsConfig,
+    engines: Engines,
+    check_stop: CheckStop = never_stop,
+    *,
+    where: str = WHERE,
 ) -> dict[str, Folder]:
     """The folders that can be read, by model name; no model is started.
 
-    Raises ConfigError, and what `check_stop` raises.
+    where: as in `ModelRegistry`. Raises ConfigError, and what `check_stop` raises.
     """
-    folders, _ = _read_folders(config, engines, check_stop)
+    folders, _ = _read_folders(config, engines, check_stop, where)
     return {folder.conf.name: folder for folder in folders.values()}
 
 
 def _read_folders(
-    config: ModelsConfig, engines: Engines, check_stop: CheckStop
+    config: ModelsConfig, engines: Engines, check_stop: CheckStop, where: str
 ) -> tuple[dict[str, Folder], dict[str, str]]:
     """The folders that can be served, and why the others cannot, by folder name.
 
@@ -200,7 +210,7 @@ def _read_folders(
     folders: dict[str, Folder] = {}
     broken: dict[str, str] = {}
     paths: dict[str, Path] = {}
-    for entry in _entries(config):
+    for entry in _entries(config, where):
         try:
             folder = parse_model_folder(entry, engines, check_stop)
             if folder.conf.name in paths:
@@ -221,14 +231,14 @@ def _read_folders(
     return folders, broken
 
 
-def _entries(config: ModelsConfig) -> list[Path]:
+def _entries(config: ModelsConfig, where: str) -> list[Path]:
     names = [name.strip() for name in config.names.split(",") if name.strip()]
     if names:
-        return [config.dir_path / name for name in names]
+        return [config.dir_path / name for name in dict.fromkeys(names)]
     try:
         entries = sorted(config.dir_path.iterdir())
     except OSError as error:
-        raise ConfigError(f"[models] dir_path: cannot read {config.dir_path}: {error}") from error
+        raise ConfigError(f"{where}: cannot read {config.dir_path}: {error}") from error
     return [
         entry
         for entry in entries

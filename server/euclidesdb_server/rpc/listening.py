@@ -17,6 +17,8 @@ from typing import Final
 from euclidesdb_server.errors import ConfigError
 
 DEFAULT_PORT: Final = 50000
+WHERE: Final = "[server] address"
+"""Where an address comes from, if there is neither a configuration file nor an option."""
 MAX_SOCKET_PATH_BYTES: Final = 107  # of sun_path in sockaddr_un, without the null byte
 ANSWER_TIMEOUT: Final = 1.0
 """Seconds that a server at a Unix socket has to accept a connection; one that takes longer is
@@ -27,31 +29,33 @@ _HOST: Final = re.compile(r"(\[[^\[\]/]+\]|[^\[\]:/\s]+)(?::([^:/]*))?")
 _UNIX: Final = "unix:"
 
 
-def listen_address(address: str) -> str:
-    """`address` with a port, in the form that gRPC takes. Raises ConfigError."""
+def listen_address(address: str, where: str = WHERE) -> str:
+    """`address` with a port, in the form that gRPC takes.
+
+    where: where the address comes from, as in `Config.where`. Raises ConfigError.
+    """
     if address.startswith(_UNIX):
         path = address.removeprefix(_UNIX)
         if path.startswith("//") and not path.startswith("///"):
-            raise ConfigError(
-                f"[server] address = {address!r} should be unix:path or unix:///absolute/path"
-            )
+            raise ConfigError(f"{where} = {address!r} should be unix:path or unix:///absolute/path")
         return _UNIX + path.removeprefix("//")
     found = _HOST.fullmatch(address)
     if found is None:
         raise ConfigError(
-            f"[server] address = {address!r} should be host, host:port, [::1]:port or unix:path"
+            f"{where} = {address!r} should be host, host:port, [::1]:port or unix:path"
         )
     port = str(DEFAULT_PORT) if found[2] is None else found[2]
     # gRPC takes a port modulo 65536
     if not (port.isascii() and port.isdecimal() and int(port) < 1 << 16):
-        raise ConfigError(f"[server] address = {address!r}: the port should be 0 to 65535")
+        raise ConfigError(f"{where} = {address!r}: the port should be 0 to 65535")
     return f"{found[1]}:{port}"
 
 
-def check_address(address: str) -> None:
+def check_address(address: str, where: str = WHERE) -> None:
     """Raise ConfigError, with the cause, if the server could not listen on an address.
 
-    address: a result of `listen_address`. Nothing accepts connections there meanwhile.
+    address: a result of `listen_address`. where: as there. Nothing accepts connections there
+    meanwhile.
     """
     try:
         if address.startswith(_UNIX):
@@ -61,7 +65,7 @@ def check_address(address: str) -> None:
             _check_port(host.strip("[]"), int(port))
     except OSError as error:
         cause = cause_of(error, address)
-        raise ConfigError(f"[server] address: cannot listen on {address!r}: {cause}") from error
+        raise ConfigError(f"{where}: cannot listen on {address!r}: {cause}") from error
 
 
 def is_loopback(address: str) -> bool:

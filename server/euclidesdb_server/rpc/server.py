@@ -23,7 +23,7 @@ from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.legacy import SimilarService
-from euclidesdb_server.rpc.listening import check_address, is_loopback, listen_address
+from euclidesdb_server.rpc.listening import WHERE, check_address, is_loopback, listen_address
 from euclidesdb_server.rpc.methods import Method, methods_of
 from euclidesdb_server.rpc.status import Failure
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
@@ -53,9 +53,15 @@ class RpcServer:
         models: ModelLifecycle,
         config: ServerConfig,
         stop: Callable[[], None],
+        *,
+        where: str = WHERE,
     ) -> None:
-        """Start listening. stop: called by a permitted `Shutdown` call. Raises ConfigError."""
-        local = is_loopback(listen_address(config.address))
+        """Start listening.
+
+        stop: called by a permitted `Shutdown` call. where: where the address comes from, as in
+        `Config.where`. Raises ConfigError.
+        """
+        local = is_loopback(listen_address(config.address, where))
         permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
         legacy = SimilarService(
             database,
@@ -72,6 +78,7 @@ class RpcServer:
                 *methods_of(database_pb2.DESCRIPTOR.services_by_name["FeatureDatabase"], v1),
             ],
             config,
+            where=where,
         )
         self.address = self._listener.address
 
@@ -83,8 +90,11 @@ class RpcServer:
 class Listener:
     """A gRPC server of some methods; as `RpcServer`."""
 
-    def __init__(self, methods: Iterable[Method], config: ServerConfig) -> None:
+    def __init__(
+        self, methods: Iterable[Method], config: ServerConfig, *, where: str = WHERE
+    ) -> None:
         """Start listening. Raises ConfigError."""
+        self._where = where
         self._grace = config.shutdown_grace
         self._message_timeout = config.message_timeout
         self._answerer = Answerer(config)
@@ -146,12 +156,12 @@ class Listener:
         return data
 
     def _bind(self, address: str) -> str:
-        address = listen_address(address)
-        check_address(address)  # again: models have been loaded since the start
+        address = listen_address(address, self._where)
+        check_address(address, self._where)  # again: models have been loaded since the start
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise ConfigError(f"[server] address: cannot listen on {address!r}: {error}") from error
+            raise ConfigError(f"{self._where}: cannot listen on {address!r}: {error}") from error
         if address.startswith("unix:"):
             return address
         return f"{address.rpartition(':')[0]}:{port}"
