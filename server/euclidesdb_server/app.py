@@ -37,7 +37,7 @@ from euclidesdb_server.inference import (
     ModelRegistry,
     configured_folders,
 )
-from euclidesdb_server.rpc.listening import check_address, listen_address
+from euclidesdb_server.rpc.listening import listen_address, reserve_address
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.store import (
     FeatureStore,
@@ -73,7 +73,7 @@ class Server:
         Raises StartupError.
         """
         address_from = config.where("server", "address")
-        check_address(listen_address(config.server.address, address_from), address_from)
+        address = listen_address(config.server.address, address_from)
         engines = Engines(config.server.search_engine, config.engines, config.file)
 
         def check_stop() -> None:
@@ -81,6 +81,7 @@ class Server:
                 raise ShuttingDown("the server was stopped while it was starting")
 
         with ExitStack() as opened:
+            opened.enter_context(reserve_address(address, address_from))
             folder = config.database.db_path
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB

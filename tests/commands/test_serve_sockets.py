@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 import euclidesdb
-from tests.support.processes import ServerProcess, failed_start
+from tests.support.processes import ServerProcess, failed_start, serve_command
 
 
 @pytest.fixture
@@ -36,6 +38,33 @@ def test_a_socket_in_use_is_not_taken_over(here, tiny_models):
         euclidesdb.Client(process.address(), timeout=60) as db,
     ):
         assert db.models() == ()
+
+
+def test_of_two_servers_that_start_at_once_on_a_socket_one_serves(here):
+    for turn in range(5):
+        processes = [
+            subprocess.Popen(
+                serve_command(
+                    *("--models", "no-models", "--data", f"{turn}-{each}", "--address", "unix:s")
+                ),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for each in "ab"
+        ]
+        lines = [process.stdout.readline() for process in processes]
+        assert sorted(lines) == ["", "EuclidesDB is serving on unix:s\n"]
+        refused, serving = sorted(processes, key=lambda each: lines[processes.index(each)])
+        _, message = refused.communicate(timeout=100)
+        assert refused.returncode == 1
+        assert "--address: cannot listen on 'unix:s': another server " in message
+        with euclidesdb.Client("unix:s", timeout=60) as db:
+            assert db.models() == ()
+        # every other time the socket and its lock are left behind
+        (serving.kill if turn % 2 else serving.terminate)()
+        serving.communicate(timeout=100)
+        assert (here / "s.lock").exists() == bool(turn % 2)
 
 
 def test_an_unknown_host_is_named_with_the_default_port_before_models_load(here, tiny_models):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
+import sys
+import threading
 from contextlib import suppress
 
 import pytest
@@ -17,6 +20,7 @@ from euclidesdb_server.rpc.listening import (
     check_address,
     is_loopback,
     listen_address,
+    reserve_address,
 )
 from tests.support.cases import each_as_subtest
 from tests.support.errors import error_message
@@ -145,6 +149,57 @@ def test_a_socket_that_a_killed_server_left_is_replaced(here):
     unix_server("a.sock").close()
     check_address("unix:a.sock")
     assert (here / "a.sock").is_socket()
+
+
+def test_a_reserved_socket_is_another_servers_until_it_is_closed(here):
+    with reserve_address("unix:a.sock"):
+        message = error_message(ConfigError, reserve_address, "unix:a.sock")
+        assert message == (
+            "[server] address: cannot listen on 'unix:a.sock': another server uses it: "
+            "'a.sock.lock' is locked"
+        )
+        reserve_address("unix:b.sock").close()
+    assert [*here.iterdir()] == []
+    reserve_address("unix:a.sock").close()
+
+
+def test_a_lock_that_a_killed_server_left_keeps_no_server_from_starting(here):
+    holder = "import sys; from pathlib import Path\n"
+    holder += "from euclidesdb_server.rpc.socket_lock import SocketLock\n"
+    holder += "lock = SocketLock(Path('a.sock')); print('locked', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        assert "is locked" in error_message(ConfigError, reserve_address, "unix:a.sock")
+        process.kill()
+    assert (here / "a.sock.lock").exists()
+    with reserve_address("unix:a.sock"):
+        assert "is locked" in error_message(ConfigError, reserve_address, "unix:a.sock")
+
+
+@pytest.mark.usefixtures("here")
+def test_of_many_that_reserve_a_socket_at_once_one_holds_it():
+    """And again each time that it is closed: the file is removed while others open it."""
+    holders, most, lock = 0, 0, threading.Lock()
+
+    def take_turns(turns):
+        nonlocal holders, most
+        while turns:
+            with suppress(ConfigError), reserve_address("unix:a.sock"):
+                turns -= 1
+                with lock:
+                    holders += 1
+                    most = max(most, holders)
+                with lock:
+                    holders -= 1
+
+    threads = [threading.Thread(target=take_turns, args=(300,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (holders, most) == (0, 1)
 
 
 @each_as_subtest(

@@ -11,10 +11,12 @@ import ipaddress
 import os
 import re
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from euclidesdb_server.errors import ConfigError
+from euclidesdb_server.rpc.socket_lock import SocketLock
 
 DEFAULT_PORT: Final = 50000
 WHERE: Final = "[server] address"
@@ -64,8 +66,22 @@ def check_address(address: str, where: str = WHERE) -> None:
             host, _, port = address.rpartition(":")
             _check_port(host.strip("[]"), int(port))
     except OSError as error:
-        cause = cause_of(error, address)
-        raise ConfigError(f"{where}: cannot listen on {address!r}: {cause}") from error
+        raise _cannot_listen(error, address, where) from error
+
+
+def reserve_address(address: str, where: str = WHERE) -> ExitStack:
+    """`check_address`; and from then on, until it is closed, no other server takes a Unix socket.
+
+    Raises ConfigError.
+    """
+    check_address(address, where)
+    reserved = ExitStack()
+    if address.startswith(_UNIX):
+        try:
+            reserved.callback(SocketLock(Path(address.removeprefix(_UNIX))).release)
+        except OSError as error:
+            raise _cannot_listen(error, address, where) from error
+    return reserved
 
 
 def is_loopback(address: str) -> bool:
@@ -79,6 +95,10 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _cannot_listen(error: OSError, address: str, where: str) -> ConfigError:
+    return ConfigError(f"{where}: cannot listen on {address!r}: {cause_of(error, address)}")
 
 
 def cause_of(error: OSError, address: str) -> str:
