@@ -11,6 +11,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from euclidesdb_server.rpc.departed_callers import leave_out_departed_callers
+
 T = TypeVar("T")
 
 
@@ -18,6 +20,7 @@ T = TypeVar("T")
 def event_loop() -> asyncio.AbstractEventLoop:
     """The loop; it is started when it is first asked for, and runs as long as the process."""
     loop = asyncio.new_event_loop()
+    leave_out_departed_callers(loop)
     threading.Thread(target=loop.run_forever, name="event-loop", daemon=True).start()
     return loop
 

@@ -21,6 +21,7 @@ from euclidesdb_server.database import FeatureDatabase, ModelLifecycle
 from euclidesdb_server.errors import ConfigError, DatabaseError, DeadlineExceeded, InvalidRequest
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, check_address, is_loopback, listen_address
@@ -130,7 +131,8 @@ class Listener:
     async def _serve(self, method: Method, context: Context) -> bytes:
         call = RpcCall(context.time_remaining())
         try:
-            data = await self._message(context)
+            with ending_with_the_call():
+                data = await self._message(context)
             return await self._answerer.answer(method, data, call)
         except DatabaseError as error:
             failure = Failure.of(error)
@@ -139,7 +141,8 @@ class Listener:
             failure = Failure.internal()
         finally:
             call.end()
-        await context.abort(failure.code, failure.details, failure.trailing_metadata)
+        with ending_with_the_call():
+            await context.abort(failure.code, failure.details, failure.trailing_metadata)
         raise AssertionError("abort raises")
 
     async def _message(self, context: Context) -> bytes:
