@@ -7,6 +7,7 @@ import pytest
 
 from euclidesdb_server.engines.annoy import AnnoyEngine, AnnoyOptions
 from euclidesdb_server.engines.distances import normalized
+from euclidesdb_server.engines.protocol import rows_compared
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,15 @@ def test_looking_at_more_nodes_finds_more_and_rebuilds_nothing(vectors, tmp_path
         for configured in (narrow, wide)
     ]
     assert total[1] < total[0]
+
+
+def test_a_search_that_looks_at_more_nodes_is_estimated_to_cost_more(vectors):
+    few, more, most = (
+        rows_compared(AnnoyEngine(options).build(vectors), 10) or 0
+        for options in (
+            AnnoyOptions(trees=4),
+            AnnoyOptions(trees=16),
+            AnnoyOptions(trees=4, search_k=5000),
+        )
+    )
+    assert 0 < few < more < most

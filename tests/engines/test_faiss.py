@@ -13,6 +13,7 @@ from euclidesdb_server.engines import faiss_index
 from euclidesdb_server.engines.distances import normalized
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.engines.faiss_build import fill, prepare_training
+from euclidesdb_server.engines.protocol import rows_compared
 from euclidesdb_server.engines.vectors import save_vectors
 from euclidesdb_server.errors import ConfigError, CorruptRecord
 from euclidesdb_server.values.arrays import Matrix
@@ -307,3 +308,24 @@ def test_a_zero_vector_displaces_no_other_under_cosine():
     found, rows = engine(metric="cosine").build(vectors).search(vectors[1:2], 10, None)
     assert (rows % 2 == 1).all()
     assert found[0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    "index_type", ["IVF16,Flat", "IVF16,PQ4", "PCA8,IVF16,Flat", "HNSW16", "IVF16,Flat,RFlat"]
+)
+def test_a_search_that_looks_further_is_estimated_to_cost_more(vectors, index_type):
+    few, many = (
+        rows_compared(
+            FaissEngine(FaissOptions(index_type=index_type, nprobe=value, ef_search=value)).build(
+                vectors
+            ),
+            1,
+        )
+        or 0
+        for value in (4, 16)
+    )
+    assert 2 * few < many <= 4 * few
+    # what is compressed is compared with every row, though not by its full vector
+    assert rows_compared(FaissEngine(FaissOptions(index_type="PQ4")).build(vectors), 1) == len(
+        vectors
+    )

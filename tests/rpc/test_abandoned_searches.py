@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -119,3 +120,53 @@ def test_a_call_beyond_the_configured_comparisons_is_refused(tmp_path):
         assert "12 comparisons" in refused.message
         assert "[server] max_comparisons permits 10" in refused.message
         assert len(stubs.v1.FindSimilarBatch(huge_search(5, 3)).answers[0].counts) == 5
+
+
+WIDE = """
+[server]
+address = 127.0.0.1:0
+search_engine = faiss
+shutdown_grace = 0.2
+[models]
+dir_path = {models}
+[database]
+db_path = {data}
+sync = false
+[index]
+compact_rows = {rows}
+recall_interval = 0
+[faiss]
+index_type = IVF64,Flat
+nprobe = 64
+"""
+
+
+def test_a_stop_ends_a_huge_search_of_an_index_soon_after_the_grace(tmp_path):
+    """Every list is searched, which a search in an index with nprobe = 1 does not take long for."""
+    save_vector_space(tmp_path / "models", feature_dim=DIM)
+    conf = tmp_path / "euclidesdb.conf"
+    conf.write_text(WIDE.format(models=tmp_path / "models", data=tmp_path / "data", rows=ROWS))
+    with (
+        ServerProcess("-c", conf, log=tmp_path / "log") as process,
+        Stubs(process.address()) as stubs,
+    ):
+        vectors = np.random.default_rng(1).normal(size=(ROWS, DIM)).astype(np.float32)
+        with euclidesdb.Client(process.address()) as client:
+            client.add_vectors([f"item {row}" for row in range(ROWS)], vectors, model="given")
+
+            def is_indexed():
+                (model,) = client.models()
+                index = model.index
+                return not index.unindexed_rows and index.segments == 1 and not index.building
+
+            wait_for(is_indexed, "an index of all rows")
+        request = huge_search(200_000)
+        request.top_k = 2
+        before = cpu_seconds(process)
+        running = stubs.v1.FindSimilarBatch.future(request)
+        wait_for(lambda: cpu_seconds(process) - before > 1, "a search in progress")
+        started = time.monotonic()
+        process.send(signal.SIGTERM)
+        assert process.exit_code() == 0
+        assert time.monotonic() - started < 0.2 + 2.5  # a second and a loaded machine
+        assert running.exception() is not None

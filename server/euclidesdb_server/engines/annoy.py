@@ -34,6 +34,11 @@ from euclidesdb_server.values.row_mask import RowMask
 _FOREST_FILE = "trees.annoy"
 _SEED = 20180901
 _ROWS_AT_A_TIME = 1024
+
+# The costs of a search and of each node that it inspects, in rows of a scan. 50,000 rows of 32, 20
+# trees, one query: 31 us for 40 nodes, 2.9 ms for 20,000.
+_SEARCH_COST = 3000
+_CANDIDATE_COST = 6
 _ANNOY_METRIC: dict[str, Literal["angular", "euclidean"]] = {
     "cosine": "angular",
     "l2": "euclidean",
@@ -102,6 +107,11 @@ class AnnoySegment:
         """The number of trees."""
         trees = self._forest.get_n_trees()
         return "1 tree" if trees == 1 else f"{trees} trees"
+
+    def rows_compared(self, k: int) -> int:
+        """As `protocol.rows_compared`."""
+        inspected = self._search_k or k * self._rerank * self._forest.get_n_trees()
+        return _SEARCH_COST + _CANDIDATE_COST * inspected
 
     def find_candidates(self, queries: Matrix, request: CandidateRequest) -> Rows:
         """As `CandidateSource.find_candidates`."""

@@ -20,7 +20,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,9 @@ from euclidesdb_server.engines.faiss_index import (
     limit_faiss_threads,
     parts,
     read_without_rows,
+    reason_of,
     refer_to_rows,
+    rows_compared,
     search_parameters,
     takes_parameters,
     write_without_rows,
@@ -72,10 +73,6 @@ _RERANK_COMPRESSED = 4
 # configured, so that a search costs as much as one of all rows: 100 queries for 100 of 100,000
 # rows take 6 ms. With as many candidates as rows requested it takes 12 ms, and finds more.
 _MAX_OVERFETCH_WITHOUT_CANDIDATES = 1.5
-
-# What precedes the reason in faiss's messages: a C++ function, file and line, and the condition
-# that failed if text follows it. "'metric == METRIC_L2' failed" may be all there is.
-_LOCATION = re.compile(r"Error in .+? at \S+:\d+: (?:Error: (?:'.*' failed: (?=\S))?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +140,10 @@ class FaissSegment:
     ) -> tuple[Distances, Rows]:
         """As `Segment.search_exactly`."""
         return self._scan.search(queries, k, allowed)
+
+    def rows_compared(self, k: int) -> int:
+        """As `protocol.rows_compared`."""
+        return rows_compared(self._index, k * self._rerank)
 
     def find_candidates(self, queries: Matrix, request: CandidateRequest) -> Rows:
         """As `CandidateSource.find_candidates`."""
@@ -219,15 +220,17 @@ class FaissEngine:
                 fill(index, vectors, folder)
         except RuntimeError as error:
             if self._trial or never_takes_rows(error):
-                raise self._config_error(_reason(error), dim=dim) from error
+                raise self._config_error(reason_of(error), dim=dim) from error
             if not shows_too_few_rows(error):
-                raise RuntimeError(f"faiss cannot build {index_type}: {_reason(error)}") from error
+                raise RuntimeError(
+                    f"faiss cannot build {index_type}: {reason_of(error)}"
+                ) from error
             _log.info(
                 "faiss cannot build %s of %d rows; this segment is %s: %s",
                 index_type,
                 len(vectors),
                 _FLAT,
-                _reason(error),
+                reason_of(error),
             )
             index_type, index = _FLAT, self._create(_FLAT, dim)
             index.add(vectors)
@@ -274,7 +277,7 @@ class FaissEngine:
         try:
             index = faiss.index_factory(dim, index_type, metric)
         except RuntimeError as error:
-            raise self._config_error(_reason(error), dim=dim) from error
+            raise self._config_error(reason_of(error), dim=dim) from error
         for part in parts(index):
             if isinstance(part, faiss.IndexPreTransform) and adds_dimensions(part):
                 raise self._config_error("PCA cannot add dimensions", dim=dim)
@@ -291,8 +294,3 @@ class FaissEngine:
         case = "" if dim is None else f" for vectors of {dim} under {self.options.metric}"
         index_type = self.options.index_type
         return ConfigError(f"[faiss] index_type = {index_type!r} cannot be used{case}: {reason}")
-
-
-def _reason(error: RuntimeError) -> str:
-    """The reason in faiss's message, without the location in its code."""
-    return _LOCATION.sub("", str(error), count=1).strip()

@@ -14,7 +14,7 @@ from euclidesdb_server.values.row_mask import RowMask
 class Segment(Protocol):
     """An immutable index of rows 0..n-1. Searched from many threads at once.
 
-    It may also have `single_candidates`: see the function of that name.
+    It may also have `single_candidates` and `rows_compared`: see the functions of these names.
     """
 
     @property
@@ -111,6 +111,17 @@ def single_candidates(
     """
     find = getattr(segment, "single_candidates", None)
     return None if find is None else find(query, k, allowed)
+
+
+def rows_compared(segment: Segment, k: int) -> int | None:
+    """About what a search for the k nearest costs, in rows that a scan compares with a query.
+
+    An estimate by the options of the search (`nprobe`, `ef_search`, `search_k`), right within a
+    factor of a few: it bounds the work of a call, and the time between two checks of whether its
+    caller still waits. None if the segment has no such method.
+    """
+    estimate = getattr(segment, "rows_compared", None)
+    return None if estimate is None else max(1, int(estimate(k)))
 
 
 def needs_build(engine: SearchEngine) -> bool:

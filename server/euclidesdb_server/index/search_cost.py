@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from euclidesdb_server.engines import Segment
+from euclidesdb_server.engines.protocol import rows_compared
+
 PER_NEIGHBOR: Final = 100
 PER_ROOT: Final = 10
 """A search costs about as much as comparing PER_NEIGHBOR rows for each neighbor, and PER_ROOT times
 the root of the number of rows in addition: with k = 10, 11,000 of 1,000,000 rows."""
 
 
-def estimated_comparisons(rows: int, k: int) -> int:
-    """The rows that a search for the k nearest of `rows` compares; never more than all of them.
+def estimated_comparisons(segment: Segment, rows: int, k: int) -> int:
+    """What a search for the k nearest in a segment costs.
 
-    An estimate that no index type enters: good enough to bound the work of a call, and to check in
-    time whether its caller still waits.
+    rows: those that are not deleted. The result may exceed them: an index may be searched so widely
+    that comparing all rows would take less time. A segment that does not know its own cost is taken
+    for a typical approximate index.
     """
+    if segment.exact:
+        return rows
+    estimate = rows_compared(segment, k)
+    if estimate is not None:
+        return estimate + PER_NEIGHBOR * k
     return min(rows, PER_NEIGHBOR * k + PER_ROOT * math.isqrt(rows))

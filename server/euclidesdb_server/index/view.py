@@ -63,7 +63,7 @@ class View:
         compared = self._compared.get(k)
         if compared is None:
             compared = self._compared[k] = len(self.unindexed.vectors) + sum(
-                segment.alive if segment.segment.exact else estimated_comparisons(segment.alive, k)
+                estimated_comparisons(segment.segment, segment.alive, k)
                 for segment in self.segments
             )
         return compared
