@@ -5,7 +5,7 @@
     │   ├── UndecodableInput     not an image, truncated, too large; a tensor of a wrong shape
     │   ├── DimensionMismatch    a vector has the wrong length
     │   ├── ModelRejected        a model folder cannot be served
-    │   ├── ReplyTooLarge        a search asks for more than fits into one reply
+    │   ├── ReplyTooLarge        a call asks for more than fits into one reply; an add wrote nothing
     │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
@@ -68,7 +68,10 @@ class ModelRejected(InvalidRequest):
 
 
 class ReplyTooLarge(InvalidRequest):
-    """A search asks for more bytes than fit into one reply; the message says what to ask for."""
+    """A call asks for more bytes than fit into one reply; the message says what to ask for.
+
+    An add has written nothing then.
+    """
 
 
 class VersionMismatch(InvalidRequest):

@@ -5,7 +5,7 @@
     │   ├── UndecodableInput     a payload is not an image, truncated, too large an image, ...
     │   ├── DimensionMismatch    a vector has the wrong length
     │   ├── ModelRejected        a model folder cannot be loaded; the version served stays
-    │   ├── ReplyTooLarge        a search asks for more than fits into one reply
+    │   ├── ReplyTooLarge        a call asks for more than fits into one reply
     │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel

@@ -46,7 +46,9 @@ def keys_of(store, number):
 
 
 def embeddings(versions, item_id):
-    item = versions.features.get(item_id, include_arrays=True, include_payload=True)
+    item = versions.features.get(
+        item_id, include_vectors=True, include_predictions=True, include_payload=True
+    )
     return [(each.fingerprint, each.vector.tolist()) for each in item.embeddings]
 
 
@@ -75,7 +77,9 @@ def test_an_item_without_another_vector_stays_and_can_be_given_one(data):
         versions.drop()
         assert embeddings(versions, "described") == []  # at once
         assert versions.drops.wait_idle(60)
-        item = versions.features.get("described", include_arrays=True, include_payload=True)
+        item = versions.features.get(
+            "described", include_vectors=True, include_predictions=True, include_payload=True
+        )
         assert (item.attributes_json, item.metadata, item.embeddings) == ('{"a":1}', b"m", ())
         versions.add(["described", "item 2999"], seed=4)
         assert {"described", "item 2999"} <= found(versions)

@@ -79,7 +79,9 @@ def check(data, capsys, write_buffer_bytes):
         found = versions.models.resolve(MODEL).searchable_space().search(query, 2 * ROWS)
         assert set(found.ids) == {*names(ROWS // 2)}
         for item_id in ("item 0", f"item {ROWS - 1}", "described"):
-            item = versions.features.get(item_id, include_arrays=True, include_payload=True)
+            item = versions.features.get(
+                item_id, include_vectors=True, include_predictions=True, include_payload=True
+            )
             assert [each.fingerprint for each in item.embeddings] == ["new"][: item_id == "item 0"]
     assert command(["verify", "--data", str(data)]) == 0
     return there

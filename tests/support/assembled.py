@@ -159,7 +159,9 @@ class Database:
         return self.features.add(AddRequest(item_id, sample_image(seed), models, **others), CALL)
 
     def get(self, item_id: str) -> Item:
-        return self.features.get(item_id, include_arrays=True, include_payload=True)
+        return self.features.get(
+            item_id, include_vectors=True, include_predictions=True, include_payload=True
+        )
 
     def vectors(self, item_id: str) -> dict[str, list[float]]:
         return {found.model: found.vector.tolist() for found in self.get(item_id).embeddings}

@@ -104,14 +104,17 @@ class FeatureDatabaseServicer:
 
     def AddItem(self, request, context):
         """Embeds an item with each named model, stores it durably and makes it searchable.
-        When the reply arrives, the item is on disk and in the next search.
+        When the reply arrives, the item is on disk and in the next search. If the vectors and
+        predictions to return exceed the server's limit for a reply, the call fails with
+        INVALID_ARGUMENT (`reply_too_large`) before anything is done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddItems(self, request, context):
-        """Adds many items, each as AddItem would. Each item is added or refused on its own.
+        """Adds many items, each as AddItem would. Each item is added or refused on its own; if all that
+        is to be returned exceeds the server's limit for a reply, the call fails as AddItem does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

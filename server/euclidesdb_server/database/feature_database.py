@@ -14,6 +14,12 @@ from dataclasses import dataclass
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
 from euclidesdb_server.database.model_table import Leased, ModelTable
+from euclidesdb_server.database.reply_size import (
+    GET_ADVICE,
+    ReplyBudget,
+    WantedArrays,
+    check_add_reply,
+)
 from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, Call, FindRequest
 from euclidesdb_server.database.results import Item, ModelAnswer, ModelStatus, StoredEmbedding
 from euclidesdb_server.database.searcher import Searcher
@@ -111,7 +117,11 @@ class FeatureDatabase:
     async def add_many(
         self, requests: Sequence[AddRequest | DatabaseError], call: Call
     ) -> list[tuple[StoredEmbedding, ...] | DatabaseError]:
-        """Add items in order, as `add` would; an error in place of a request is its outcome."""
+        """Add items in order, as `add` would; an error in place of a request is its outcome.
+
+        Raises ReplyTooLarge, before any model is run, if the callers want more back than fits into
+        one reply.
+        """
         names = {
             name: None
             for request in requests
@@ -119,6 +129,7 @@ class FeatureDatabase:
             for name in (*request.models, *request.vectors)
         }
         with self._models.lease(names) as leased:
+            check_add_reply(requests, leased, self._limits.max_reply_bytes)
             items = await self._embedded(requests, leased, call)
         errors = self._writer.write(items)
         return [
@@ -140,24 +151,34 @@ class FeatureDatabase:
         errors |= check_ids(columns.ids)
         return self._writer.write_columns(space, columns, errors)
 
-    def get(self, item_id: str, *, include_arrays: bool, include_payload: bool) -> Item:
+    def get(
+        self,
+        item_id: str,
+        *,
+        include_vectors: bool,
+        include_predictions: bool,
+        include_payload: bool,
+    ) -> Item:
         """A stored item; its vectors, predictions and payload only if requested.
 
-        Raises InvalidRequest, UnknownItem.
+        Raises InvalidRequest, UnknownItem, ReplyTooLarge.
         """
         check_id(item_id)
+        budget = ReplyBudget(self._limits.max_reply_bytes, GET_ADVICE)
+        wanted = WantedArrays(include_vectors, include_predictions, budget)
         with self._store.snapshot() as reader:
             record = reader.item(item_id)
             if record is None:
                 raise UnknownItem(f"no item {item_id!r}")
             embeddings = tuple(
-                self._stored_embedding(reader, number, label, include_arrays=include_arrays)
+                self._stored_embedding(reader, number, label, wanted)
                 for number, label in sorted(record.labels.items())
                 if not self._store.space_table.is_dropped(number)
             )
             payload = None
             if include_payload and record.payload_label is not None:
                 payload = reader.payload(record.payload_label)
+                budget.add(len(payload.data) if payload is not None else 0)
         return Item(item_id, record.attributes_json, record.metadata, embeddings, payload)
 
     def remove(self, item_id: str) -> None:
@@ -258,13 +279,11 @@ class FeatureDatabase:
         return known
 
     def _stored_embedding(
-        self, reader: StoreReader, number: int, label: int, *, include_arrays: bool
+        self, reader: StoreReader, number: int, label: int, wanted: WantedArrays
     ) -> StoredEmbedding:
         space = self._store.space(number)
-        found = reader.embedding(number, label) if include_arrays else None
-        if found is None:
-            return StoredEmbedding(space.model, space.fingerprint, None, None)
-        return StoredEmbedding(space.model, space.fingerprint, found.vector, found.predictions)
+        found = reader.embedding(number, label) if wanted else None
+        return StoredEmbedding(space.model, space.fingerprint, *wanted.of(found))
 
 
 def _stored_embeddings(item: EmbeddedItem) -> tuple[StoredEmbedding, ...]:

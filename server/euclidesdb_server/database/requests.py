@@ -63,7 +63,8 @@ class ModelVectors(msgspec.Struct, frozen=True):
 class AddRequest:
     """An item to add: a payload for `models`, ready-made vectors by model, or both.
 
-    attributes_json, metadata: None keeps what is stored.
+    attributes_json, metadata: None keeps what is stored. include_vectors, include_predictions: what
+    the caller wants back.
     """
 
     id: str
@@ -72,6 +73,8 @@ class AddRequest:
     vectors: Mapping[str, ModelVector] = field(default_factory=dict)
     attributes_json: str | None = None
     metadata: bytes | None = None
+    include_vectors: bool = False
+    include_predictions: bool = False
 
 
 @dataclass(frozen=True, slots=True)

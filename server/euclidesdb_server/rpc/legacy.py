@@ -59,6 +59,8 @@ class SimilarService:
             payload=Payload("image", request.image_data),
             models=tuple(request.models),
             metadata=request.image_metadata,
+            include_vectors=True,
+            include_predictions=True,
         )
         written = await self._database.add(add, call)
         return pb.AddImageReply(vectors=[_vectors_message(embedding) for embedding in written])

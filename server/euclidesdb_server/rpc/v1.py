@@ -61,7 +61,8 @@ class FeatureDatabaseService:
         """See the proto."""
         item = self._database.get(
             request.id,
-            include_arrays=request.include_vectors or request.include_predictions,
+            include_vectors=request.include_vectors,
+            include_predictions=request.include_predictions,
             include_payload=request.include_payload,
         )
         return replies.get_item_reply(request, item)

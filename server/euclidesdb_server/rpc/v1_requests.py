@@ -44,6 +44,8 @@ def add_request(request: pb.AddItemRequest) -> AddRequest:
         vectors={name: _vector(vector) for name, vector in request.vectors.items()},
         attributes_json=request.attributes_json if request.HasField("attributes_json") else None,
         metadata=request.metadata if request.HasField("metadata") else None,
+        include_vectors=request.include_vectors,
+        include_predictions=request.include_predictions,
     )
 
 
