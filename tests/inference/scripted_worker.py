@@ -73,7 +73,7 @@ class Process(threading.Thread):
 class Script:
     """Answers each item with (its value, how many shared its batch), and obeys magic items.
 
-    `crash` dies of SIGSEGV, `hang` never answers, `bad` is an item's own error, `gate` waits
+    `crash...` dies of SIGSEGV, `hang` never answers, `bad` is an item's own error, `gate` waits
     for the test to open the gate. batches: what it was given.
     """
 
@@ -95,7 +95,7 @@ class Script:
     def __call__(self, process: Process, connection: Connection[Any, Any]) -> None:
         header, items = receive_message(connection)
         self.batches.append(items)
-        if b"crash" in items:
+        if any(data.startswith(b"crash") for data in items):
             raise Crash(11)
         if b"hang" in items:
             process.killed.wait()

@@ -110,6 +110,26 @@ def test_an_item_that_kills_the_worker_fails_alone(start, script, poison, how):
     wait_for(lambda: model.state == (ModelState.READY, ""), "the worker is back")
 
 
+def test_an_item_that_killed_workers_is_refused_at_once_until_it_is_loaded_again(start, script):
+    model = start()
+    first = answer(model.embed(item(b"crash")))
+    wait_for(lambda: len(script.processes) == 3, "the third worker")
+    repeated = [answer(model.embed(item(b"crash"))) for _ in range(5)]
+    assert {(type(error), str(error)) for error in repeated} == {(ModelFailed, str(first))}
+    assert answer(model.embed(item(7))) == [7, 1]
+    assert len(script.processes) == 3
+    again = start()
+    assert "died on this item" in str(answer(again.embed(item(b"crash"))))
+    wait_for(lambda: len(script.processes) == 6, "workers of the model that was loaded again")
+
+
+def test_an_item_that_may_have_died_of_another_model_is_not_remembered(start, script):
+    model = start(worker="shared")
+    for _ in range(2):
+        assert "died on this item" in str(answer(model.embed(item(b"crash"))))
+    wait_for(lambda: len(script.processes) == 5, "the fifth worker")
+
+
 def test_requests_of_a_worker_killed_from_outside_are_answered_by_the_next(start, script):
     model = start()
     futures = closed_gate(model, script)
@@ -141,8 +161,8 @@ def test_items_that_kill_workers_fail_and_all_others_are_answered(start, script)
 
 def test_a_row_of_items_that_kill_workers_takes_the_model_from_no_other_caller(start, script):
     model = start()
-    for _ in range(20):  # each costs two workers
-        assert "signal 11" in str(answer(model.embed(item(b"crash"))))
+    for number in range(20):  # each costs two workers
+        assert "signal 11" in str(answer(model.embed(item(b"crash %d" % number))))
         assert model.state[0] is not ModelState.QUARANTINED
     assert answer(model.embed(item(3))) == [3, 1]
     assert model.state == (ModelState.READY, "")

@@ -11,9 +11,11 @@ from functools import partial
 
 import psutil
 import pytest
+from PIL import Image
 
 import euclidesdb
 from euclidesdb_server.inference.restarts import PAUSES
+from tests.support.images import encoded
 from tests.support.models import save_model
 from tests.support.programs import MOODY_DIMS, Moody, gray
 from tests.support.servers import start_server
@@ -88,11 +90,41 @@ def test_a_model_is_served_again_whenever_there_is_memory(client, no_memory):
     assert [*neighbors.ids] == ["a"]
 
 
+def test_an_item_that_killed_workers_kills_no_more_until_its_model_is_loaded_again(
+    client, no_memory, caplog
+):
+    no_memory.unlink(missing_ok=True)
+
+    def deaths():
+        return len([record for record in caplog.records if "' died with " in record.message])
+
+    def add_poison():
+        with pytest.raises(euclidesdb.ModelFailed, match="SIGSEGV") as raised:
+            client.add("poison", image=gray(255), models=["moody"])
+        return str(raised.value)
+
+    first = add_poison()
+    wait_for(lambda: deaths() == 2, "two deaths in the log")
+    assert [add_poison() for _ in range(3)] == [first] * 3
+    (refused,) = client.add_many(
+        [
+            euclidesdb.NewItem(item_id, image=image, models=["moody"])
+            for item_id, image in (("c", gray(5)), ("poison", gray(255)))
+        ]
+    )
+    assert (refused.id, refused.reason) == ("poison", "model_failed")
+    assert deaths() == 2
+    client.reload_model("moody")
+    add_poison()
+    wait_for(lambda: deaths() == 4, "two more deaths in the log")
+
+
 @pytest.mark.long  # twelve starts; with scripted workers it is in test_served_model.py
 def test_items_that_kill_workers_fail_alone_however_many(client, no_memory):
     no_memory.unlink(missing_ok=True)
-    for _ in range(6):  # each kills two workers
+    for width in range(1, 7):  # each kills two workers
+        poison = encoded(Image.new("RGB", (width, 1), "white"))
         with pytest.raises(euclidesdb.ModelFailed, match="SIGSEGV"):
-            client.add("poison", image=gray(255), models=["moody"])
+            client.add("poison", image=poison, models=["moody"])
     client.add("b", image=gray(4), models=["moody"])
     assert is_in(client, "ready")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from euclidesdb_server.errors import DatabaseError, InvalidRequest, ShuttingDown
+from euclidesdb_server.errors import DatabaseError, InvalidRequest, ModelFailed, ShuttingDown
 from euclidesdb_server.inference.model_folder import ModelFolder
 from euclidesdb_server.inference.model_health import ModelHealth
+from euclidesdb_server.inference.poisonous_items import PoisonousItems
 from euclidesdb_server.inference.request_queue import RequestQueue
 from euclidesdb_server.inference.restarts import PAUSES, Pauses
 from euclidesdb_server.inference.worker_seat import StartWorker, WorkerSeat
@@ -36,9 +37,18 @@ class ServedModel:
         self._queue: RequestQueue[Payload, Embedding] = RequestQueue(
             f"model {conf.name!r}", conf.max_queue, conf.item_cost
         )
+        self._poisonous = PoisonousItems()
         self._health = ModelHealth(conf.name, self._queue, workers=len(conf.seats))
         self._seats = [
-            WorkerSeat(conf, number, start, self._queue, self._health, pauses=pauses)
+            WorkerSeat(
+                conf,
+                number,
+                start,
+                self._queue,
+                self._health,
+                poisonous=self._poisonous,
+                pauses=pauses,
+            )
             for number in range(len(conf.seats))
         ]
 
@@ -60,6 +70,11 @@ class ServedModel:
         conf = self.folder.conf
         if payload.kind != conf.input:
             raise InvalidRequest(f"model {conf.name!r} takes {conf.input!r}, not {payload.kind!r}")
+        error = self._poisonous.error(payload)
+        if error is not None:
+            refused: Future[Embedding] = Future()
+            refused.set_exception(ModelFailed(error))
+            return refused
         return self._queue.put(payload)
 
     @property

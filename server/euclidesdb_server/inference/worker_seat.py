@@ -1,8 +1,9 @@
 """WorkerSeat: one worker of a model, replaced when it dies or hangs.
 
 A worker that dies or hangs takes its batches in flight with it. Each of their requests is retried
-once, in a batch of one, so that the one that kills workers fails alone. Such a worker is replaced
-at once, however many items kill theirs: they count against themselves, not against the model.
+once, in a batch of one, so that the one that kills workers fails alone, and is not given to a
+worker again for a while. Such a worker is replaced at once, however many items kill theirs: they
+count against themselves, not against the model.
 
 A start that fails is repeated after a growing pause, and so is one whose worker dies without an
 item. Other seats are not affected.
@@ -21,6 +22,7 @@ from euclidesdb_server.inference.in_flight import MAX_BATCHES, EmbedRequest, InF
 from euclidesdb_server.inference.load_errors import FilesChanged, LoadInterrupted, WorkerDied
 from euclidesdb_server.inference.model_conf import ProgramConf
 from euclidesdb_server.inference.model_health import ModelHealth
+from euclidesdb_server.inference.poisonous_items import PoisonousItems
 from euclidesdb_server.inference.request_queue import RequestQueue
 from euclidesdb_server.inference.restarts import Pauses
 from euclidesdb_server.inference.worker_output import read_outputs
@@ -61,6 +63,7 @@ class WorkerSeat:
         queue: RequestQueue[Payload, Embedding],
         health: ModelHealth,
         *,
+        poisonous: PoisonousItems,
         pauses: Pauses,
     ) -> None:
         """Begin to start the worker of the seat with that number."""
@@ -71,6 +74,7 @@ class WorkerSeat:
         self._start = start
         self._queue = queue
         self._health = health
+        self._poisonous = poisonous
         self._pauses = pauses
         self._was_ready = False
         self._failures = 0  # starts that failed and deaths without an item, in a row
@@ -212,9 +216,10 @@ class WorkerSeat:
         name = self._conf.name
         for request in lost:
             if request.alone:
-                request.future.set_exception(
-                    ModelFailed(f"the worker of model {name!r} died on this item: {how}")
-                )
+                message = f"the worker of model {name!r} died on this item: {how}"
+                if not self._conf.worker:  # an item of another model may have ended a shared one
+                    self._poisonous.add(request.work, message)
+                request.future.set_exception(ModelFailed(message))
         self._queue.put_back(request for request in lost if not request.alone)
         self._idle_deaths = 0 if lost else self._idle_deaths + 1
         # a shared worker may have been ended by an item of another model
