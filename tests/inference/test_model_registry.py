@@ -112,6 +112,15 @@ def test_only_the_folders_named_are_served(mixed):
     assert dict(registry.broken) == {"missing": f"{mixed}/missing has no model.conf"}
 
 
+def test_a_folder_that_is_named_twice_counts_once(mixed):
+    registry = ModelRegistry(
+        ModelsConfig(dir_path=mixed, names="twin, good,twin", worker_threads=1)
+    )
+    registry.close()
+    assert [*registry.models] == ["good"]
+    assert dict(registry.broken) == {"good": f"{mixed}/good: {mixed}/twin has a model 'good', too"}
+
+
 def test_a_models_folder_that_is_not_there_is_an_error_of_the_configuration(tmp_path):
     with pytest.raises(ConfigError, match=r"\[models\] dir_path: cannot read .*nowhere"):
         ModelRegistry(ModelsConfig(dir_path=tmp_path / "nowhere"))
