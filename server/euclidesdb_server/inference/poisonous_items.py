@@ -38,8 +38,9 @@ class PoisonousItems:
 
     def error(self, payload: Payload) -> str | None:
         """What an item got before; None if it is not among them."""
-        if not self._errors:  # so that the digest of a healthy item is not computed for this
-            return None
+        with self._lock:  # even the length of such a cache is not read without changing it
+            if not self._errors:  # so that the digest of a healthy item is not computed for this
+                return None
         digest = payload.digest
         with self._lock:
             return self._errors.get(digest)
