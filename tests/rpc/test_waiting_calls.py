@@ -13,7 +13,7 @@ from PIL import Image
 
 import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as v1
-from euclidesdb_server.rpc import server as rpc_server
+from euclidesdb_server.rpc import grpcio
 from tests.support.calls import Stubs, refusal
 from tests.support.images import encoded
 from tests.support.models import SlowOnWhite, save_model
@@ -166,7 +166,7 @@ def message_of(stubs: Stubs, metadata: bytes) -> str:
 
 
 def test_a_client_may_ping_often(serve, monkeypatch):
-    monkeypatch.setattr(rpc_server, "PING_INTERVAL_MS", 200)
+    monkeypatch.setattr(grpcio, "PING_INTERVAL_MS", 200)
     options = [
         ("grpc.keepalive_time_ms", 500),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
@@ -53,17 +53,25 @@ class Answerer:
 
         If it is cancelled, a step that has begun is finished in its thread.
         """
+        outcome = self.begin(method, data, call)
+        return outcome if isinstance(outcome, bytes) else await outcome
+
+    def begin(
+        self, method: Method, data: bytes, call: RpcCall
+    ) -> bytes | Coroutine[Any, Any, bytes]:
+        """The reply to a quick request, or what must be awaited for it; otherwise as `answer`."""
         if method.lane is not Lane.CALLS:  # always admitted
             if len(data) > CONTROL_BYTES:
                 raise InvalidRequest(
                     f"the request has {len(data):,} bytes: {method.path} takes at most "
                     f"{CONTROL_BYTES:,}"
                 )
-            return await self._in_threads(method, data, call)
-        with self._admitted(len(data)):
-            if len(data) <= QUICK_BYTES and method.is_quick(request := parsed(method, data)):
-                return serialized(method.handle(request, call))
-            return await self._in_threads(method, data, call)
+            return self._in_threads(method, data, call)
+        if len(data) <= QUICK_BYTES:
+            with self._admitted(len(data)):
+                if method.is_quick(request := parsed(method, data)):
+                    return serialized(method.handle(request, call))
+        return self._admitted_in_threads(method, data, call)
 
     def close(self) -> None:
         """Start nothing more. Returns at once: a call past its grace may wait for a model."""
@@ -89,6 +97,10 @@ class Answerer:
         finally:
             self._calls -= 1
             self._bytes -= size
+
+    async def _admitted_in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
+        with self._admitted(len(data)):
+            return await self._in_threads(method, data, call)
 
     async def _in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
         pool = self._pools[method.lane]

@@ -1,45 +1,18 @@
-"""RpcServer: the gRPC server of one database, with both services on one port.
-
-It runs on one event loop. A call is admitted when its message is there; until then it holds no
-thread, but gRPC keeps what has arrived of the message.
-"""
+"""RpcServer: the gRPC server of one database, with both services on one port."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeAlias
-
-import grpc
-import grpc.aio
+from collections.abc import Callable
 
 from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ModelLifecycle
-from euclidesdb_server.errors import ConfigError, DatabaseError, DeadlineExceeded, InvalidRequest
-from euclidesdb_server.rpc.answering import Answerer
-from euclidesdb_server.rpc.call import RpcCall
-from euclidesdb_server.rpc.departed_callers import ending_with_the_call
-from euclidesdb_server.rpc.event_loop import run
+from euclidesdb_server.rpc.grpcio import GrpcioListener
 from euclidesdb_server.rpc.legacy import SimilarService
-from euclidesdb_server.rpc.listening import WHERE, check_address, is_loopback, listen_address
-from euclidesdb_server.rpc.methods import Method, methods_of
-from euclidesdb_server.rpc.status import Failure
+from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
+from euclidesdb_server.rpc.methods import methods_of
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
-
-MAX_PENDING_CALLS: Final = 1 << 20
-"""Calls that gRPC may hold until the event loop takes them, in a moment; then our limits count."""
-PING_INTERVAL_MS: Final = 5000
-"""A client may ping that often, with or without calls."""
-KEEPALIVE_MS: Final = 60_000
-KEEPALIVE_TIMEOUT_MS: Final = 20_000
-"""A connection on which nothing arrives is pinged; without an answer, its calls are over."""
-
-log = logging.getLogger(__name__)
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class RpcServer:
@@ -73,7 +46,7 @@ class RpcServer:
         v1 = FeatureDatabaseService(
             database, models, may_change_models=local if changes is None else changes
         )
-        self._listener = Listener(
+        self._listener = GrpcioListener(
             [
                 *methods_of(euclidesproto_pb2.DESCRIPTOR.services_by_name["Similar"], legacy),
                 *methods_of(database_pb2.DESCRIPTOR.services_by_name["FeatureDatabase"], v1),
@@ -86,116 +59,3 @@ class RpcServer:
     def close(self) -> None:
         """Refuse new calls with UNAVAILABLE; running ones get `shutdown_grace` s to finish."""
         self._listener.close()
-
-
-class Listener:
-    """A gRPC server of some methods; as `RpcServer`."""
-
-    def __init__(
-        self, methods: Iterable[Method], config: ServerConfig, *, where: str = WHERE
-    ) -> None:
-        """Start listening. Raises ConfigError."""
-        self._where = where
-        self._grace = config.shutdown_grace
-        self._message_timeout = config.message_timeout
-        self._answerer = Answerer(config)
-        self.address = run(self._start(methods, config))
-
-    def close(self) -> None:
-        """As `RpcServer.close`."""
-        log.info("stopping: running calls have %g s to finish", self._grace)
-        run(self._server.stop(self._grace))
-        self._answerer.close()
-
-    async def _start(self, methods: Iterable[Method], config: ServerConfig) -> str:
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", config.max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                # otherwise two servers could share a port, and its calls
-                ("grpc.so_reuseport", 0),
-                # otherwise gRPC cancels calls of a burst, without a reason, before we see them
-                ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
-                ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
-                ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MS),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-                ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
-            ]
-        )
-        self._server.add_generic_rpc_handlers((_Handlers(methods, self._serve),))
-        address = self._bind(config.address)
-        await self._server.start()
-        return address
-
-    async def _serve(self, method: Method, context: Context) -> bytes:
-        call = RpcCall(context.time_remaining())
-        try:
-            with ending_with_the_call():
-                data = await self._message(context)
-            return await self._answerer.answer(method, data, call)
-        except DatabaseError as error:
-            failure = Failure.of(error)
-        except Exception:  # the outermost frame of our code in this call
-            log.exception("a call to %s failed", method.path)
-            failure = Failure.internal()
-        finally:
-            call.end()
-        with ending_with_the_call():
-            await context.abort(failure.code, failure.details, failure.trailing_metadata)
-        raise AssertionError("abort raises")
-
-    async def _message(self, context: Context) -> bytes:
-        try:
-            async with asyncio.timeout(self._message_timeout):
-                data = await context.read()
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                "the call's message did not arrive within [server] message_timeout = "
-                f"{self._message_timeout:g} s"
-            ) from error
-        if not isinstance(data, bytes):
-            raise InvalidRequest("the call ended without a message")
-        return data
-
-    def _bind(self, address: str) -> str:
-        address = listen_address(address, self._where)
-        check_address(address, self._where)  # again: models have been loaded since the start
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise ConfigError(f"{self._where}: cannot listen on {address!r}: {error}") from error
-        if address.startswith("unix:"):
-            return address
-        return f"{address.rpartition(':')[0]}:{port}"
-
-
-class _Handlers(grpc.GenericRpcHandler):
-    """Hands the bytes of each call to `serve`.
-
-    On the wire a unary call looks like one with a stream of one message. As such gRPC hands it over
-    before its message is there, and how long to wait for that is for us to say.
-    """
-
-    def __init__(
-        self,
-        methods: Iterable[Method],
-        serve: Callable[[Method, Context], Awaitable[bytes]],
-    ) -> None:
-        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            method.path: grpc.stream_unary_rpc_method_handler(_handler(serve, method))
-            for method in methods
-        }
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """The handler of a call; None if there is none of that name."""
-        return self._handlers.get(details.method)
-
-
-def _handler(
-    serve: Callable[[Method, Context], Awaitable[bytes]], method: Method
-) -> Callable[[object, Context], Awaitable[bytes]]:
-    async def handle(_: object, context: Context) -> bytes:
-        return await serve(method, context)
-
-    return handle

@@ -79,6 +79,9 @@ class Failure:
         return cls(code, details_of(error), ((REASON_KEY, error.reason), *final))
 
     @classmethod
-    def internal(cls) -> Failure:
-        """That of any other exception."""
+    def of_call(cls, error: Exception, path: str) -> Failure:
+        """That of whatever a call to the method at `path` has raised."""
+        if isinstance(error, DatabaseError):
+            return cls.of(error)
+        log.error("a call to %s failed", path, exc_info=error)
         return cls(grpc.StatusCode.INTERNAL, "internal error")
