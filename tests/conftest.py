@@ -50,6 +50,7 @@ SLOW = (
     "rpc/test_model_versions.py",
     "rpc/test_odd_items.py",
     "rpc/test_shutdown_call.py",
+    "rpc/test_transports.py",
     "rpc/test_v1_engines.py",
     "rpc/test_v1_requests.py",
     # These repeat a random history, or compute a lot.

@@ -23,6 +23,7 @@ CONF = """\
 address = 127.0.0.1:0
 log_file_path = ~/Protokolle für Bücher/server.log
 search_engine = exact
+transport = grpcio
 [models]
 dir_path = ~/Modèles
 [database]

@@ -14,6 +14,7 @@ from euclidesdb_server.config.server import (
     IndexConfig,
     ModelsConfig,
     ServerConfig,
+    Transport,
 )
 
 
@@ -38,7 +39,13 @@ def start_server(
         models=ModelsConfig(dir_path=models, worker_threads=1, **(models_config or {})),
         database=DatabaseConfig(db_path=data, **(database or {})),
         server=ServerConfig(
-            **{"address": "127.0.0.1:0", "search_engine": engine, **(server or {})}
+            **{
+                "address": "127.0.0.1:0",
+                "search_engine": engine,
+                # both pass tests/rpc/test_transports.py; this one starts no process
+                "transport": Transport.GRPCIO,
+                **(server or {}),
+            }
         ),
         index=IndexConfig(**(index or {})),
         engines=engines or {},

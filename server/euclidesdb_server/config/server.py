@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,15 @@ KIB = 1 << 10
 MIB = 1 << 20
 
 
+class Transport(StrEnum):
+    """What speaks gRPC with clients."""
+
+    AUTO = "auto"
+    """Envoy if it is installed."""
+    ENVOY = "envoy"
+    GRPCIO = "grpcio"
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Section [server]; EuclidesDB's keys come first."""
@@ -33,6 +43,7 @@ class ServerConfig:
     allow_remote_shutdown: bool | None = None
     """Whether `Shutdown` may stop the server or refresh the index; None: it may always refresh, and
     stop only on a loopback address."""
+    transport: Transport = Transport.AUTO
     threads: Annotated[int, Ge(2)] = 80
     """The number of calls served concurrently. Those that wait for a model need no thread."""
     max_calls: Annotated[int, Ge(1)] = 10_000

@@ -19,7 +19,7 @@ T = TypeVar("T")
 @functools.cache
 def event_loop() -> asyncio.AbstractEventLoop:
     """The loop; it is started when it is first asked for, and runs as long as the process."""
-    loop = asyncio.new_event_loop()
+    loop = _new_loop()
     leave_out_departed_callers(loop)
     threading.Thread(target=loop.run_forever, name="event-loop", daemon=True).start()
     return loop
@@ -28,3 +28,12 @@ def event_loop() -> asyncio.AbstractEventLoop:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run work on the loop, from another thread, and wait for its result."""
     return asyncio.run_coroutine_threadsafe(work, event_loop()).result()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """That of uvloop if it is installed: it takes a third of the time of asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

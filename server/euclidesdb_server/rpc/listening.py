@@ -19,6 +19,7 @@ from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.rpc.socket_lock import SocketLock
 
 DEFAULT_PORT: Final = 50000
+UNIX: Final = "unix:"
 WHERE: Final = "[server] address"
 """Where an address comes from, if there is neither a configuration file nor an option."""
 MAX_SOCKET_PATH_BYTES: Final = 107  # of sun_path in sockaddr_un, without the null byte
@@ -28,7 +29,6 @@ there, too."""
 
 # A host's name or address, and a port.
 _HOST: Final = re.compile(r"(\[[^\[\]/]+\]|[^\[\]:/\s]+)(?::([^:/]*))?")
-_UNIX: Final = "unix:"
 
 
 def listen_address(address: str, where: str = WHERE) -> str:
@@ -36,11 +36,11 @@ def listen_address(address: str, where: str = WHERE) -> str:
 
     where: where the address comes from, as in `Config.where`. Raises ConfigError.
     """
-    if address.startswith(_UNIX):
-        path = address.removeprefix(_UNIX)
+    if address.startswith(UNIX):
+        path = address.removeprefix(UNIX)
         if path.startswith("//") and not path.startswith("///"):
             raise ConfigError(f"{where} = {address!r} should be unix:path or unix:///absolute/path")
-        return _UNIX + path.removeprefix("//")
+        return UNIX + path.removeprefix("//")
     found = _HOST.fullmatch(address)
     if found is None:
         raise ConfigError(
@@ -60,8 +60,8 @@ def check_address(address: str, where: str = WHERE) -> None:
     meanwhile.
     """
     try:
-        if address.startswith(_UNIX):
-            _check_socket(address.removeprefix(_UNIX))
+        if address.startswith(UNIX):
+            _check_socket(address.removeprefix(UNIX))
         else:
             host, _, port = address.rpartition(":")
             _check_port(host.strip("[]"), int(port))
@@ -76,9 +76,9 @@ def reserve_address(address: str, where: str = WHERE) -> ExitStack:
     """
     check_address(address, where)
     reserved = ExitStack()
-    if address.startswith(_UNIX):
+    if address.startswith(UNIX):
         try:
-            reserved.callback(SocketLock(Path(address.removeprefix(_UNIX))).release)
+            reserved.callback(SocketLock(Path(address.removeprefix(UNIX))).release)
         except OSError as error:
             raise _cannot_listen(error, address, where) from error
     return reserved
@@ -86,7 +86,7 @@ def reserve_address(address: str, where: str = WHERE) -> ExitStack:
 
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach a server at the address."""
-    if address.startswith(_UNIX):
+    if address.startswith(UNIX):
         return True
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
@@ -106,7 +106,7 @@ def cause_of(error: OSError, address: str) -> str:
     if isinstance(error, socket.gaierror):
         return f"the host is unknown ({error.strerror})"
     text = error.strerror or str(error)
-    if address.startswith(_UNIX):
+    if address.startswith(UNIX):
         return text
     match error.errno:
         case errno.EADDRINUSE:

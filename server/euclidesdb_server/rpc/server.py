@@ -8,10 +8,10 @@ from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ModelLifecycle
-from euclidesdb_server.rpc.grpcio import GrpcioListener
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
 from euclidesdb_server.rpc.methods import methods_of
+from euclidesdb_server.rpc.transport import listen
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
 
 
@@ -46,7 +46,7 @@ class RpcServer:
         v1 = FeatureDatabaseService(
             database, models, may_change_models=local if changes is None else changes
         )
-        self._listener = GrpcioListener(
+        self._listener = listen(
             [
                 *methods_of(euclidesproto_pb2.DESCRIPTOR.services_by_name["Similar"], legacy),
                 *methods_of(database_pb2.DESCRIPTOR.services_by_name["FeatureDatabase"], v1),
