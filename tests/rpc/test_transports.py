@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from concurrent.futures import Future
@@ -215,6 +217,41 @@ def test_a_stream_without_a_message_is_refused(shared):
     with pytest.raises(grpc.RpcError, match="without a message") as caught:
         call(iter(()), timeout=TIMEOUT)
     assert caught.value.code() is STATUS.INVALID_ARGUMENT
+
+
+NODE = shutil.which("node")
+CALL_FROM_NODE = """
+const client = require("http2").connect("http://" + process.argv[1]);
+const call = client.request({
+  ":method": "POST", ":path": "/test.Test/" + process.argv[2],
+  "content-type": "application/grpc+proto", "te": "trailers",
+});
+const got = [];
+call.on("response", (headers) => got.push(headers[":status"], headers["grpc-status"] ?? ""));
+call.on("trailers", (trailers) => got.push(trailers["grpc-status"] ?? ""));
+call.on("data", (data) => got.push(data.toString("hex")));
+call.on("close", () => { console.log(got.join(" ")); client.destroy(); });
+const message = Buffer.from("00000000030a0178", "hex");
+// byte by byte, and the end of the stream in a frame of its own
+let at = 0;
+const send = () => {
+  if (at < message.length) call.write(message.subarray(at, ++at), () => setTimeout(send, 5));
+  else setTimeout(() => call.end(), 5);
+};
+send();
+"""
+
+
+@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("Quick", "200  00000000030a0178 0"), ("Hold", "200  00000000030a0178 0"), ("No", "200 12")],
+)
+def test_http2_by_another_program_in_small_pieces(served, name, expected):
+    served.service.gate.set()
+    command = [str(NODE), "-e", CALL_FROM_NODE, "--", served.listener.address, name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)
+    assert done.stdout.strip() == expected
 
 
 def test_a_client_that_sends_nothing_is_not_waited_for(transport):

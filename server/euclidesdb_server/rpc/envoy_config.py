@@ -16,6 +16,8 @@ UNLIMITED: Final = 1 << 20
 BUFFER_BYTES: Final = 1 << 20
 """What Envoy holds of a connection in each direction."""
 WINDOW_BYTES: Final = 1 << 20
+IDLE_TIMEOUT: Final = "10s"
+"""Connections to the server that no call needs are closed: each is an open file of both."""
 STATS_PREFIX: Final = "grpc"
 
 _TYPES: Final = "type.googleapis.com/envoy.extensions."
@@ -112,6 +114,7 @@ def _cluster(upstream: str) -> dict[str, Any]:
         "typed_extension_protocol_options": {
             options.removeprefix("type.googleapis.com/"): {
                 "@type": options,
+                "common_http_protocol_options": {"idle_timeout": IDLE_TIMEOUT},
                 "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
             }
         },
