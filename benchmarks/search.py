@@ -22,11 +22,24 @@ from typing import Any
 
 import grpc
 import numpy as np
-from served_vectors import DIM, SERVICE, Floats, array, call_again, clustered, load, row, serving
+from served_vectors import (
+    DIM,
+    SERVICE,
+    Floats,
+    array,
+    call_again,
+    clustered,
+    index_all,
+    load,
+    row,
+    serving,
+)
 
 import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server.config.server import Transport
 from euclidesdb_server.demo.server_process import ServerProcess
+from euclidesdb_server.rpc.envoy_process import envoy_program
 
 TOP_K = 10
 
@@ -140,8 +153,10 @@ def measure_batch(folder: Path, server: ServerProcess, queries: Floats, seconds:
         )
 
 
-def measure_single(folder: Path, server: ServerProcess, queries: Floats, seconds: float) -> None:
-    """Single searches compared with the engine alone, and with a server that only echoes."""
+def measure_single(
+    folder: Path, server: ServerProcess, transport: str, queries: Floats, seconds: float
+) -> None:
+    """Single searches compared with the engine alone, and with a grpcio server that only echoes."""
     direct = faiss_alone(folder, queries, batch=1, seconds=seconds)["median"]
     requests = single_requests(queries)
     with grpc.insecure_channel(server.address) as channel:
@@ -158,14 +173,14 @@ def measure_single(folder: Path, server: ServerProcess, queries: Floats, seconds
             if callers == 1:
                 beyond = figures["ours"][0] - direct
                 row(
-                    "single search, 1 caller: beyond the engine's time",
+                    f"{transport}: single search, 1 caller: beyond the engine's time",
                     f"p50 {figures['ours'][0] * 1e3:.2f} ms, engine {direct * 1e3:.2f} ms, "
                     f"echo server {figures['echo'][0] * 1e3:.2f} ms",
                     f"{beyond * 1e3:.2f} ms",
                     "0.6 ms",
                 )
             row(
-                f"single searches/s, {callers} caller(s), compared with an echo server",
+                f"{transport}: single searches/s, {callers} caller(s), compared with echo",
                 f"{figures['ours'][1]:,.0f}/s; echo {figures['echo'][1]:,.0f}/s",
                 f"{figures['ours'][1] / figures['echo'][1]:.2f}",
                 "0.8" if callers == 8 else "",
@@ -229,10 +244,16 @@ def main() -> None:
             load(server, clustered(options.rows))
             if "batch" in options.only:
                 measure_batch(folder, server, queries, options.seconds)
-            if "single" in options.only:
-                measure_single(folder, server, queries, options.seconds)
             if "kept" in options.only:
                 measure_kept(server, queries, options.seconds)
+        if "single" in options.only:
+            for transport in (Transport.GRPCIO, Transport.ENVOY):
+                if transport is Transport.ENVOY and envoy_program() is None:
+                    print("Envoy is not installed")
+                    continue
+                with serving(folder, "faiss", transport=transport.value) as server:
+                    index_all(server)
+                    measure_single(folder, server, transport.value, queries, options.seconds)
 
 
 if __name__ == "__main__":

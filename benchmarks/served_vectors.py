@@ -35,6 +35,7 @@ dir_path = models
 db_path = data
 [server]
 search_engine = {engine}
+transport = {transport}
 [faiss]
 index_type = HNSW32
 [index]
@@ -75,6 +76,7 @@ def serving(
     *,
     dim: int = DIM,
     models: Sequence[str] = (SPACE,),
+    transport: str = "auto",
 ) -> Iterator[ServerProcess]:
     """A server of vector spaces, with its data in `folder`, where it is kept."""
     for name in models:
@@ -82,7 +84,7 @@ def serving(
         model.mkdir(parents=True, exist_ok=True)
         (model / "model.conf").write_text(MODEL.format(name=name, dim=dim))
     config = folder / "euclidesdb.conf"
-    config.write_text(CONFIG.format(engine=engine, compact_rows=compact_rows))
+    config.write_text(CONFIG.format(engine=engine, compact_rows=compact_rows, transport=transport))
     with ServerProcess(data=folder / "data", log=folder / "log", config=config) as server:
         server.start()
         yield server

@@ -15,9 +15,9 @@ from euclidesdb_server.store.keys import payload_key
 from euclidesdb_server.values.payload import Payload
 from tests.support.stores import embedding, write_item
 
-PAYLOADS = 40
-PAYLOAD_BYTES = 8 << 20
-"""In all 320 MiB, which compress well, so the files are small."""
+PAYLOADS = 104
+PAYLOAD_BYTES = 2 << 20
+"""In all 208 MiB, and as much metadata, which compress well, so the files are small."""
 SPARE_BYTES = 200 << 20
 """What two open databases, and records on their way from one to the other, may take."""
 

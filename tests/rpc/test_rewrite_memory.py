@@ -50,11 +50,11 @@ def test_a_merge_of_a_whole_space_adds_little_to_the_memory_of_the_server(tmp_pa
     conf = tmp_path / "euclidesdb.conf"
     conf.write_text(CONFIG.format(engine=engine))
     with serving(conf) as (client, _, _):
-        draw = np.random.default_rng(1)
-        for first in range(0, ROWS, BLOCK):
-            ids = [str(number) for number in range(first, first + BLOCK)]
-            assert not client.add_vectors(ids, draw.random((BLOCK, DIM), np.float32), model=MODEL)
-        wait_for(lambda: segments(client), "nearly all rows are in segments")
+        for part in (range(ROWS - BLOCK), range(ROWS - BLOCK, ROWS)):
+            vectors = np.random.default_rng(1).random((len(part), DIM), np.float32)
+            assert not client.add_vectors(map(str, part), vectors, model=MODEL)
+            # each part has at least a segment of its own
+            wait_for(lambda: segments(client), "nearly all rows are in segments")
     with serving(conf) as (client, server, address):  # which has no memory left from the load
         wait_for(lambda: segments(client), "the segments are verified")
         assert segments(client) != 1

@@ -18,6 +18,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from euclidesdb_server.config.server import ServerConfig, Transport
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import ConfigError, InvalidRequest, ModelUnavailable
+from euclidesdb_server.rpc import grpcio
 from euclidesdb_server.rpc.envoy_process import envoy_program
 from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.transport import listen
@@ -330,13 +331,17 @@ def test_hundreds_of_calls_wait_on_one_connection(served):
         assert served.service.ended.acquire(timeout=TIMEOUT)
 
 
-def test_a_client_may_ping(served):
-    with served.new_channel(
-        ("grpc.keepalive_time_ms", 5000), ("grpc.keepalive_permit_without_calls", 1)
-    ) as channel:
+def test_a_client_may_ping_often(transport, monkeypatch):
+    monkeypatch.setattr(grpcio, "PING_INTERVAL_MS", 200)
+    pings = [
+        ("grpc.keepalive_time_ms", 500),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    with Served(transport) as served, served.new_channel(*pings) as channel:
         call = served.method("Wait", channel).future(BytesValue())
-        with pytest.raises(grpc.FutureTimeoutError):
-            call.result(timeout=11)
+        with pytest.raises(grpc.FutureTimeoutError):  # without the permission, it ends after four
+            call.result(timeout=4)
 
 
 @pytest.mark.parametrize(
@@ -415,7 +420,7 @@ def test_an_envoy_that_is_killed_costs_its_calls_and_is_started_again(caplog):
 def test_a_port_that_is_taken_while_envoy_starts_is_refused_with_its_words(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        monkeypatch.setattr("euclidesdb_server.rpc.envoy.check_address", lambda _: None)
+        monkeypatch.setattr("euclidesdb_server.rpc.envoy.check_address", lambda *_: None)
         with pytest.raises(ConfigError, match="cannot listen"):
             listen([], ServerConfig(transport=Transport.ENVOY, address=address))
 
@@ -432,6 +437,19 @@ def test_grpcio_serves_where_envoy_is_not_installed(monkeypatch, caplog):
     with Served(Transport.AUTO) as served:
         assert served.echo(b"x") == b"x"
     assert "transport: grpcio (Envoy is not installed)" in caplog.text
+
+
+@needs_envoy
+def test_grpcio_serves_where_envoy_cannot_run(monkeypatch, caplog):
+    def full(**_: object) -> str:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("euclidesdb_server.rpc.envoy.tempfile.mkdtemp", full)
+    with Served(Transport.AUTO) as served:
+        assert served.echo(b"x") == b"x"
+    assert "transport: grpcio ([server] transport: no sockets" in caplog.text
+    with pytest.raises(ConfigError, match=r"no space left on device.*set TMPDIR, or choose grpcio"):
+        listen([], ServerConfig(transport=Transport.ENVOY, address="127.0.0.1:0"))
 
 
 @needs_envoy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import grpc
@@ -13,7 +12,6 @@ from PIL import Image
 
 import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as v1
-from euclidesdb_server.rpc import grpcio
 from tests.support.calls import Stubs, refusal
 from tests.support.images import encoded
 from tests.support.models import SlowOnWhite, save_model
@@ -163,23 +161,6 @@ def message_of(stubs: Stubs, metadata: bytes) -> str:
     except grpc.RpcError as error:
         return error.details() or ""
     return ""
-
-
-def test_a_client_may_ping_often(serve, monkeypatch):
-    monkeypatch.setattr(grpcio, "PING_INTERVAL_MS", 200)
-    options = [
-        ("grpc.keepalive_time_ms", 500),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-    ]
-    with grpc.insecure_channel(serve().address, options=options) as channel:
-        method = channel.unary_unary(
-            "/euclidesdb.v1.FeatureDatabase/AddItem",
-            request_serializer=v1.AddItemRequest.SerializeToString,
-        )
-        stuck = method.future(add_image("stuck", WHITE))
-        time.sleep(6)  # without the permission, gRPC ends the connection after four
-        assert not stuck.done()
 
 
 def test_every_call_of_a_burst_is_answered(serve, only_vectors):

@@ -21,7 +21,7 @@ from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.envoy_calls import EnvoyCalls
 from euclidesdb_server.rpc.envoy_config import configuration, pipe, tcp
-from euclidesdb_server.rpc.envoy_process import EnvoyProcess
+from euclidesdb_server.rpc.envoy_process import EnvoyProcess, EnvoyUnavailable
 from euclidesdb_server.rpc.event_loop import event_loop, run
 from euclidesdb_server.rpc.listening import UNIX, WHERE, check_address, listen_address
 from euclidesdb_server.rpc.methods import Method
@@ -42,7 +42,10 @@ class EnvoyListener:
         *,
         where: str = WHERE,
     ) -> None:
-        """Start listening. program: Envoy. where: as in `RpcServer`. Raises ConfigError."""
+        """Start listening. program: Envoy. where: as in `RpcServer`.
+
+        Raises EnvoyUnavailable, and ConfigError if it cannot listen at the address.
+        """
         self._grace = config.shutdown_grace
         address = listen_address(config.address, where)
         check_address(address, where)  # again: models have been loaded since the start
@@ -56,7 +59,7 @@ class EnvoyListener:
                 upstream, admin = folder / "calls", folder / "admin"
                 server = run(_serve(self._calls, upstream))
             except OSError as error:
-                raise ConfigError(
+                raise EnvoyUnavailable(
                     "[server] transport: no sockets can be made in the folder for temporary files "
                     f"({error}): set TMPDIR, or choose grpcio"
                 ) from error

@@ -38,6 +38,10 @@ MAX_WORKERS: Final = 2
 log = logging.getLogger(__name__)
 
 
+class EnvoyUnavailable(ConfigError):
+    """Envoy is installed, but cannot run here."""
+
+
 def envoy_program() -> Path | None:
     """The Envoy that the extra euclidesdb[envoy] installs; None if it is not there."""
     try:
@@ -53,7 +57,7 @@ class EnvoyProcess:
     def __init__(
         self, program: Path, config: Mapping[str, Any], folder: Path, admin: Path, *, where: str
     ) -> None:
-        """Start; returns when Envoy listens. where: as in `RpcServer`. Raises ConfigError."""
+        """Start; returns when Envoy listens. where: as in `RpcServer`. Raises EnvoyUnavailable."""
         self._where = where
         file = folder / "envoy.json"
         file.write_text(json.dumps(config), "utf-8")
@@ -123,7 +127,7 @@ class EnvoyProcess:
         end = time.monotonic() + START_TIMEOUT
         while not self._listens():
             if self._failed.wait(CHECK_INTERVAL) or time.monotonic() > end:
-                raise ConfigError(
+                raise EnvoyUnavailable(
                     f"{self._where}: Envoy cannot listen there: "
                     + ("; ".join(self._errors) or "it does not start")
                 )

@@ -6,12 +6,12 @@ Both serve the same methods, by the same `Answerer`, and pass the same tests.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from euclidesdb_server.config.server import ServerConfig, Transport
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.rpc.envoy import EnvoyListener
-from euclidesdb_server.rpc.envoy_process import envoy_program
+from euclidesdb_server.rpc.envoy_process import EnvoyUnavailable, envoy_program
 from euclidesdb_server.rpc.grpcio import GrpcioListener
 from euclidesdb_server.rpc.listening import WHERE
 from euclidesdb_server.rpc.methods import Method
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def listen(
-    methods: Iterable[Method], config: ServerConfig, *, where: str = WHERE
+    methods: Sequence[Method], config: ServerConfig, *, where: str = WHERE
 ) -> GrpcioListener | EnvoyListener:
     """Start to serve methods, as the configuration says. where: as in `RpcServer`.
 
@@ -28,8 +28,15 @@ def listen(
     """
     program = None if config.transport is Transport.GRPCIO else envoy_program()
     if program is not None:
+        try:
+            listener = EnvoyListener(program, methods, config, where=where)
+        except EnvoyUnavailable as error:
+            if config.transport is Transport.ENVOY:
+                raise
+            log.warning("transport: grpcio (%s)", error)
+            return GrpcioListener(methods, config, where=where)
         log.info("transport: Envoy (%s)", program)
-        return EnvoyListener(program, methods, config, where=where)
+        return listener
     if config.transport is Transport.ENVOY:
         raise ConfigError(
             "[server] transport = envoy: Envoy is not installed; pip install 'euclidesdb[envoy]', "
