@@ -32,8 +32,10 @@ sync = {sync}
 write_buffer_kib = {buffer_kib}
 [faiss]
 index_type = HNSW8
+ef_search = 2000
 [annoy]
 metric = l2
+search_k = 100000
 [index]
 compact_rows = 8
 merge_factor = 2
