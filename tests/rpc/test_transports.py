@@ -19,6 +19,7 @@ from euclidesdb_server.config.server import ServerConfig, Transport
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import ConfigError, InvalidRequest, ModelUnavailable
 from euclidesdb_server.rpc import grpcio
+from euclidesdb_server.rpc.envoy import EnvoyListener
 from euclidesdb_server.rpc.envoy_process import envoy_program
 from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.transport import listen
@@ -104,6 +105,13 @@ class Served:
 
     def echo(self, value: bytes, name="Echo", **options) -> bytes:
         return self.method(name)(BytesValue(value=value), timeout=TIMEOUT, **options).value
+
+    def calls_in_flight(self) -> int:
+        """Those that the server has admitted and not answered."""
+        listener = self.listener
+        calls = listener._calls if isinstance(listener, EnvoyListener) else None
+        answerer = listener._answerer if calls is None else calls.answerer
+        return answerer._calls
 
     def __enter__(self):
         return self
@@ -310,10 +318,10 @@ def test_a_call_that_is_cancelled_while_it_is_queued_never_begins(served):
     for _ in held:
         assert served.service.begun.acquire(timeout=TIMEOUT)
     queued = [served.method("Hold").future(BytesValue()) for _ in range(3)]
-    assert served.echo(b"later", "Quick") == b"later"  # what came before it has arrived
+    wait_for(lambda: served.calls_in_flight() == 5, "all have arrived")
     for call in queued:
         call.cancel()
-    assert served.echo(b"again", "Quick") == b"again"
+    wait_for(lambda: served.calls_in_flight() == 2, "the server knows that they are over")
     served.service.gate.set()
     assert [call.result(TIMEOUT).value for call in held] == [b"", b""]
     assert served.echo(b"free") == b"free"
@@ -407,13 +415,34 @@ def test_an_envoy_that_is_killed_costs_its_calls_and_is_started_again(caplog):
     with Served(Transport.ENVOY) as served:
         call = served.method("Wait").future(BytesValue())
         assert served.service.begun.acquire(timeout=TIMEOUT)
-        for child in psutil.Process().children():
-            if child.name() == "envoy":
-                child.kill()
+        kill_envoy()
         assert call.exception(TIMEOUT).code() is STATUS.UNAVAILABLE
         assert served.service.ended.acquire(timeout=TIMEOUT)
         assert served.echo(b"again", wait_for_ready=True) == b"again"
     assert "Envoy is started again: it was killed by signal 9" in caplog.text
+
+
+@needs_envoy
+def test_envoy_is_started_again_once_the_system_lets_it(monkeypatch, caplog):
+    start, refusals = subprocess.Popen, iter(range(2))
+
+    def refused_twice(*args, **options):
+        if next(refusals, None) is not None:
+            raise BlockingIOError("no more processes")
+        return start(*args, **options)
+
+    with Served(Transport.ENVOY) as served:
+        monkeypatch.setattr(subprocess, "Popen", refused_twice)
+        kill_envoy()
+        assert served.echo(b"again", wait_for_ready=True) == b"again"
+    assert caplog.text.count("it could not be started: no more processes") == 2
+
+
+def kill_envoy() -> None:
+    """Kill the Envoy of the server in this process."""
+    for child in psutil.Process().children():
+        if child.name() == "envoy":
+            child.kill()
 
 
 @needs_envoy

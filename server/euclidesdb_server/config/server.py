@@ -50,7 +50,8 @@ class ServerConfig:
     """The number of calls that may be served or wait for a model at a time."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB
     max_bytes_in_flight: Annotated[int, Ge(1024)] = 512 * MIB
-    """The size of all requests being served at a time; those still arriving do not count."""
+    """The size of all requests being served at a time; of those still arriving, only what Envoy
+    hands over counts."""
     message_timeout: Annotated[float, Gt(0)] = 30.0
     """Seconds in which the message of a call must arrive."""
     max_top_k: Annotated[int, Ge(1)] = 1000

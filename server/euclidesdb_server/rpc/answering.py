@@ -78,6 +78,19 @@ class Answerer:
         for pool in self._pools.values():
             pool.shutdown(wait=False)
 
+    def hold(self, size: int, held: int) -> None:
+        """Count bytes of a request that is still arriving. Raises Overloaded.
+
+        held: what has been counted of the same request. Give both back by `release`.
+        """
+        if self._bytes > held and self._bytes + size > self._max_bytes:
+            raise self._too_many_bytes(size)
+        self._bytes += size
+
+    def release(self, size: int) -> None:
+        """Count bytes no more."""
+        self._bytes -= size
+
     @contextmanager
     def _admitted(self, size: int) -> Iterator[None]:
         """While the block runs, a request of `size` bytes counts. Raises Overloaded."""
@@ -86,10 +99,7 @@ class Answerer:
                 f"{self._calls:,} calls are being answered: [server] max_calls permits no more"
             )
         if self._bytes and self._bytes + size > self._max_bytes:
-            raise Overloaded(
-                f"requests of {self._bytes:,} bytes are being answered, and one of {size:,} more "
-                f"would exceed [server] max_bytes_in_flight = {self._max_bytes:,}"
-            )
+            raise self._too_many_bytes(size)
         self._calls += 1
         self._bytes += size
         try:
@@ -97,6 +107,12 @@ class Answerer:
         finally:
             self._calls -= 1
             self._bytes -= size
+
+    def _too_many_bytes(self, size: int) -> Overloaded:
+        return Overloaded(
+            f"requests of {self._bytes:,} bytes are being answered, and {size:,} more would exceed "
+            f"[server] max_bytes_in_flight = {self._max_bytes:,}"
+        )
 
     async def _admitted_in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
         with self._admitted(len(data)):

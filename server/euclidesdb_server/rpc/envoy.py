@@ -78,7 +78,6 @@ class EnvoyListener:
             self._process = EnvoyProcess(
                 program,
                 configuration(addresses, upstream=str(upstream), admin=str(admin)),
-                folder,
                 admin,
                 where=where,
             )

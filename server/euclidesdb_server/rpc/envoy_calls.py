@@ -18,10 +18,10 @@ import grpc
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest, ShuttingDown
 from euclidesdb_server.rpc import http1
-from euclidesdb_server.rpc.answering import Answerer
+from euclidesdb_server.rpc.answering import CONTROL_BYTES, Answerer
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.framing import FramingError, MessageReader, inflated, seconds_of
-from euclidesdb_server.rpc.methods import Method
+from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.status import Failure
 
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(?:[+;].*)?")
@@ -58,13 +58,17 @@ class EnvoyCalls:
 
 @dataclass(slots=True)
 class _Incoming:
-    """A call that is not answered yet. message: None once it is complete."""
+    """A call that is not answered yet.
+
+    message: None once it is complete. held: the bytes counted of one that is still arriving.
+    """
 
     call: RpcCall
     method: Method
     encoding: str
     message: MessageReader | None
     task: asyncio.Task[bytes] | None = None
+    held: int = 0
 
 
 class _Connection(asyncio.Protocol):
@@ -125,7 +129,10 @@ class _Connection(asyncio.Protocol):
             return
         try:
             data = now.message.take(piece)
-            if data is not None:
+            if data is None:
+                self._hold(now, now.message.received, len(piece))
+            else:
+                self._release(now)
                 compressed, now.message = now.message.compressed, None
                 self._stop_timer()
                 self._begin(now, data, compressed=compressed)
@@ -136,6 +143,16 @@ class _Connection(asyncio.Protocol):
         """The client has sent all that it will send."""
         if self._now is not None and self._now.message is not None:
             self._raised(InvalidRequest("the call ended without a message"))
+
+    def _hold(self, now: _Incoming, received: int, size: int) -> None:
+        """Count a piece of `size` bytes. Raises Overloaded."""
+        if now.method.lane is Lane.CALLS or received > CONTROL_BYTES:
+            self._calls.answerer.hold(size, now.held)
+            now.held += size
+
+    def _release(self, now: _Incoming) -> None:
+        self._calls.answerer.release(now.held)
+        now.held = 0
 
     def _begin(self, now: _Incoming, data: bytes, *, compressed: bool) -> None:
         remaining = now.call.time_remaining()
@@ -212,6 +229,7 @@ class _Connection(asyncio.Protocol):
         self._stop_timer()
         now, self._now = self._now, None
         if now is not None:
+            self._release(now)
             now.call.end()
 
     def _in(self, seconds: float, then: Callable[[], None]) -> None:

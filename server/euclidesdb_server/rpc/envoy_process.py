@@ -55,15 +55,14 @@ class EnvoyProcess:
     """Runs from construction until `close`. admin: the socket of Envoy's own interface."""
 
     def __init__(
-        self, program: Path, config: Mapping[str, Any], folder: Path, admin: Path, *, where: str
+        self, program: Path, config: Mapping[str, Any], admin: Path, *, where: str
     ) -> None:
         """Start; returns when Envoy listens. where: as in `RpcServer`. Raises EnvoyUnavailable."""
         self._where = where
-        file = folder / "envoy.json"
-        file.write_text(json.dumps(config), "utf-8")
         workers = min(MAX_WORKERS, os.cpu_count() or 1)
         self._command = bound_command(
-            *(str(program), "--config-path", str(file), "--log-level", "error"),
+            # no file, which could be gone when Envoy is started again
+            *(str(program), "--config-yaml", json.dumps(config), "--log-level", "error"),
             *("--log-format", "%n: %v", "--concurrency", str(workers), "--disable-hot-restart"),
         )
         self._admin = admin
@@ -100,28 +99,37 @@ class EnvoyProcess:
         self._thread.join()
 
     def _run(self) -> None:
+        # by this thread: the kernel ends the program with the thread that started it
         starts = 0
         while not self._closing.is_set():
-            # by this thread: the kernel ends the program with the thread that started it
-            process = self._process = subprocess.Popen(  # noqa: S603  # our own command
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-            )
-            if self._closing.is_set():
-                process.kill()
-            with process:
-                for line in process.stderr or ():
-                    self._errors.append(line.strip())
-                    log.error("Envoy: %s", line.strip())
+            try:
+                how = how_it_ended(self._run_once())
+            except OSError as error:  # no memory, or no file is left to open
+                how = f"it could not be started: {error}"
+                self._errors.append(how)
             self._failed.set()
             if not self._closing.is_set():
-                log.error("Envoy is started again: %s", how_it_ended(process.returncode))
+                log.error("Envoy is started again: %s", how)
             self._closing.wait(RESTART_DELAYS[min(starts, len(RESTART_DELAYS) - 1)])
             starts += 1
+
+    def _run_once(self) -> int:
+        """Start Envoy and wait for its end; returns its exit code. Raises OSError."""
+        process = self._process = subprocess.Popen(  # noqa: S603  # our own command
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        if self._closing.is_set():
+            process.kill()
+        with process:
+            for line in process.stderr or ():
+                self._errors.append(line.strip())
+                log.error("Envoy: %s", line.strip())
+        return process.returncode
 
     def _wait_until_it_listens(self) -> None:
         end = time.monotonic() + START_TIMEOUT

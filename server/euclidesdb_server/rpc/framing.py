@@ -72,6 +72,11 @@ class MessageReader:
         self._size = 0
         self._wanted = PREFIX_BYTES
 
+    @property
+    def received(self) -> int:
+        """Bytes so far."""
+        return self._size
+
     def take(self, piece: bytes) -> bytes | None:
         """The message, if it is complete with this piece. Raises FramingError."""
         self._pieces.append(piece)
