@@ -20,6 +20,7 @@ ENGINES = ("exact", "faiss", "annoy")
 SMALL, DEFAULT = 64, 16384
 """Sizes of LevelDB's write buffer, in KiB: with the small one it is at work all the time."""
 
+# every search compares all rows: HNSW may leave a row that no path leads to, however wide the search
 CONFIG = """
 [server]
 address = 127.0.0.1:0
@@ -31,8 +32,8 @@ db_path = {data}
 sync = {sync}
 write_buffer_kib = {buffer_kib}
 [faiss]
-index_type = HNSW8
-ef_search = 2000
+index_type = IVF4,Flat
+nprobe = 4
 [annoy]
 metric = l2
 search_k = 100000
