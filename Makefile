@@ -62,6 +62,7 @@ proof: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/storage.py
+	$(BIN)/python benchmarks/calls.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/handlers.py
 	$(BIN)/python benchmarks/restart.py

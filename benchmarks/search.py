@@ -39,7 +39,6 @@ import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.config.server import Transport
 from euclidesdb_server.demo.server_process import ServerProcess
-from euclidesdb_server.rpc.envoy_process import envoy_program
 
 TOP_K = 10
 
@@ -247,10 +246,7 @@ def main() -> None:
             if "kept" in options.only:
                 measure_kept(server, queries, options.seconds)
         if "single" in options.only:
-            for transport in (Transport.GRPCIO, Transport.ENVOY):
-                if transport is Transport.ENVOY and envoy_program() is None:
-                    print("Envoy is not installed")
-                    continue
+            for transport in (Transport.GRPCIO, Transport.NGHTTP2):
                 with serving(folder, "faiss", transport=transport.value) as server:
                     index_all(server)
                     measure_single(folder, server, transport.value, queries, options.seconds)

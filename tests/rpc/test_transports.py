@@ -6,12 +6,11 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from concurrent.futures import Future
+from ctypes.util import find_library
 from typing import Any
 
 import grpc
-import psutil
 import pytest
 from google.protobuf.wrappers_pb2 import BytesValue
 
@@ -19,9 +18,9 @@ from euclidesdb_server.config.server import ServerConfig, Transport
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import ConfigError, InvalidRequest, ModelUnavailable
 from euclidesdb_server.rpc import grpcio
-from euclidesdb_server.rpc.envoy import EnvoyListener
-from euclidesdb_server.rpc.envoy_process import envoy_program
+from euclidesdb_server.rpc.http2_listener import Http2Listener
 from euclidesdb_server.rpc.methods import Lane, Method
+from euclidesdb_server.rpc.nghttp2_library import Nghttp2Unavailable
 from euclidesdb_server.rpc.transport import listen
 from tests.support.calls import Refusal, refusal
 from tests.support.waiting import wait_for
@@ -31,10 +30,12 @@ MIB = 1 << 20
 STATUS = grpc.StatusCode
 ODD_TEXT = "the 'väl\nue' 100%25 of \x7f\t 猫"
 
-needs_envoy = pytest.mark.skipif(envoy_program() is None, reason="Envoy is not installed")
+needs_nghttp2 = pytest.mark.skipif(
+    find_library("nghttp2") is None, reason="the library nghttp2 is not installed"
+)
 
 
-@pytest.fixture(scope="module", params=["grpcio", pytest.param("envoy", marks=needs_envoy)])
+@pytest.fixture(scope="module", params=["grpcio", pytest.param("nghttp2", marks=needs_nghttp2)])
 def transport(request):
     return Transport(request.param)
 
@@ -109,7 +110,7 @@ class Served:
     def calls_in_flight(self) -> int:
         """Those that the server has admitted and not answered."""
         listener = self.listener
-        calls = listener._calls if isinstance(listener, EnvoyListener) else None
+        calls = listener._calls if isinstance(listener, Http2Listener) else None
         answerer = listener._answerer if calls is None else calls.answerer
         return answerer._calls
 
@@ -410,82 +411,36 @@ def test_a_call_past_the_grace_period_ends_when_the_server_stops(transport):
         assert served.service.ended.acquire(timeout=TIMEOUT)
 
 
-@needs_envoy
-def test_an_envoy_that_is_killed_costs_its_calls_and_is_started_again(caplog):
-    with Served(Transport.ENVOY) as served:
-        call = served.method("Wait").future(BytesValue())
-        assert served.service.begun.acquire(timeout=TIMEOUT)
-        kill_envoy()
-        assert call.exception(TIMEOUT).code() is STATUS.UNAVAILABLE
-        assert served.service.ended.acquire(timeout=TIMEOUT)
-        assert served.echo(b"again", wait_for_ready=True) == b"again"
-    assert "Envoy is started again: it was killed by signal 9" in caplog.text
-
-
-@needs_envoy
-def test_envoy_is_started_again_once_the_system_lets_it(monkeypatch, caplog):
-    start, refusals = subprocess.Popen, iter(range(2))
-
-    def refused_twice(*args, **options):
-        if next(refusals, None) is not None:
-            raise BlockingIOError("no more processes")
-        return start(*args, **options)
-
-    with Served(Transport.ENVOY) as served:
-        monkeypatch.setattr(subprocess, "Popen", refused_twice)
-        kill_envoy()
-        assert served.echo(b"again", wait_for_ready=True) == b"again"
-    assert caplog.text.count("it could not be started: no more processes") == 2
-
-
-def kill_envoy() -> None:
-    """Kill the Envoy of the server in this process."""
-    for child in psutil.Process().children():
-        if child.name() == "envoy":
-            child.kill()
-
-
-@needs_envoy
-def test_a_port_that_is_taken_while_envoy_starts_is_refused_with_its_words(monkeypatch):
+def test_a_port_that_is_taken_at_the_last_moment_is_refused_with_the_cause(transport, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        monkeypatch.setattr("euclidesdb_server.rpc.envoy.check_address", lambda *_: None)
+        for module in ("grpcio", "http2_listener"):
+            monkeypatch.setattr(f"euclidesdb_server.rpc.{module}.check_address", lambda *_: None)
         with pytest.raises(ConfigError, match="cannot listen"):
-            listen([], ServerConfig(transport=Transport.ENVOY, address=address))
+            listen([], ServerConfig(transport=transport, address=address))
 
 
-def test_envoy_that_is_asked_for_and_absent_is_an_error(monkeypatch):
-    monkeypatch.setattr("euclidesdb_server.rpc.transport.envoy_program", lambda: None)
-    with pytest.raises(ConfigError, match=r"transport = envoy: Envoy is not installed; pip"):
-        listen([], ServerConfig(transport=Transport.ENVOY, address="127.0.0.1:0"))
+def absent() -> None:
+    raise Nghttp2Unavailable("the library nghttp2 is not installed (Debian: libnghttp2-14)")
 
 
-def test_grpcio_serves_where_envoy_is_not_installed(monkeypatch, caplog):
+def test_nghttp2_that_is_asked_for_and_absent_is_an_error(monkeypatch):
+    monkeypatch.setattr("euclidesdb_server.rpc.http2_listener.check_available", absent)
+    with pytest.raises(ConfigError, match=r"transport = nghttp2: .* install it, or choose grpcio"):
+        listen([], ServerConfig(transport=Transport.NGHTTP2, address="127.0.0.1:0"))
+
+
+def test_grpcio_serves_where_nghttp2_is_not_installed(monkeypatch, caplog):
     caplog.set_level("INFO")
-    monkeypatch.setattr("euclidesdb_server.rpc.transport.envoy_program", lambda: None)
+    monkeypatch.setattr("euclidesdb_server.rpc.http2_listener.check_available", absent)
     with Served(Transport.AUTO) as served:
         assert served.echo(b"x") == b"x"
-    assert "transport: grpcio (Envoy is not installed)" in caplog.text
+    assert "transport: grpcio (the library nghttp2 is not installed" in caplog.text
 
 
-@needs_envoy
-def test_grpcio_serves_where_envoy_cannot_run(monkeypatch, caplog):
-    def full(**_: object) -> str:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("euclidesdb_server.rpc.envoy.tempfile.mkdtemp", full)
-    with Served(Transport.AUTO) as served:
-        assert served.echo(b"x") == b"x"
-    assert "transport: grpcio ([server] transport: no sockets" in caplog.text
-    with pytest.raises(ConfigError, match=r"no space left on device.*set TMPDIR, or choose grpcio"):
-        listen([], ServerConfig(transport=Transport.ENVOY, address="127.0.0.1:0"))
-
-
-@needs_envoy
-def test_envoy_serves_where_it_is_installed(caplog):
+@needs_nghttp2
+def test_nghttp2_serves_where_it_is_installed(caplog):
     caplog.set_level("INFO")
-    started = time.monotonic()
     with Served(Transport.AUTO) as served:
         assert served.echo(b"x") == b"x"
-    assert time.monotonic() - started < TIMEOUT
-    assert "transport: Envoy" in caplog.text
+    assert "transport: nghttp2" in caplog.text

@@ -14,7 +14,6 @@ from euclidesdb_server.config.server import (
     IndexConfig,
     ModelsConfig,
     ServerConfig,
-    Transport,
 )
 
 
@@ -42,8 +41,6 @@ def start_server(
             **{
                 "address": "127.0.0.1:0",
                 "search_engine": engine,
-                # both pass tests/rpc/test_transports.py; this one starts no process
-                "transport": Transport.GRPCIO,
                 **(server or {}),
             }
         ),

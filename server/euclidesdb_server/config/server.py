@@ -28,8 +28,8 @@ class Transport(StrEnum):
     """What speaks gRPC with clients."""
 
     AUTO = "auto"
-    """Envoy if it is installed."""
-    ENVOY = "envoy"
+    """nghttp2 if it is installed."""
+    NGHTTP2 = "nghttp2"
     GRPCIO = "grpcio"
 
 
@@ -50,10 +50,11 @@ class ServerConfig:
     """The number of calls that may be served or wait for a model at a time."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB
     max_bytes_in_flight: Annotated[int, Ge(1024)] = 512 * MIB
-    """The size of all requests being served at a time; of those still arriving, only what Envoy
-    hands over counts."""
+    """The size of all requests being served, and with nghttp2 also of those still arriving and of
+    the replies that clients have yet to read."""
     message_timeout: Annotated[float, Gt(0)] = 30.0
-    """Seconds in which the message of a call must arrive."""
+    """Seconds in which the message of a call must arrive; with nghttp2 also those in which a client
+    must take something of a reply."""
     max_top_k: Annotated[int, Ge(1)] = 1000
     max_comparisons: Annotated[int, Ge(1)] = 1_000_000_000_000
     """The most comparisons of a query with a row in one search call."""

@@ -87,6 +87,10 @@ class Answerer:
             raise self._too_many_bytes(size)
         self._bytes += size
 
+    def count(self, size: int) -> None:
+        """Count bytes of a reply that its client has yet to read. Give them back by `release`."""
+        self._bytes += size
+
     def release(self, size: int) -> None:
         """Count bytes no more."""
         self._bytes -= size
@@ -110,7 +114,7 @@ class Answerer:
 
     def _too_many_bytes(self, size: int) -> Overloaded:
         return Overloaded(
-            f"requests of {self._bytes:,} bytes are being answered, and {size:,} more would exceed "
+            f"calls with {self._bytes:,} bytes are being answered, and {size:,} more would exceed "
             f"[server] max_bytes_in_flight = {self._max_bytes:,}"
         )
 

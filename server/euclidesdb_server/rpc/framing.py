@@ -16,7 +16,6 @@ from euclidesdb_server.rpc.status import Failure
 
 PREFIX_BYTES: Final = 5
 """Of each message: whether it is compressed, and its length in four bytes."""
-OK_TRAILERS: Final = b"grpc-status: 0\r\n"
 ENCODINGS: Final = b"identity, deflate, gzip"
 """How a client may compress its messages."""
 
@@ -46,14 +45,14 @@ def prefix_of(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big")
 
 
-def header_lines(failure: Failure) -> bytes:
-    """The status of a call that failed, with its metadata, as lines of a header."""
+def status_headers(failure: Failure) -> list[tuple[bytes, bytes]]:
+    """The status of a call that failed, with its metadata, as names and values of headers."""
     pairs = [
         ("grpc-status", str(failure.code.value[0])),
         ("grpc-message", quote(failure.details, safe=_UNESCAPED)),
         *failure.trailing_metadata,
     ]
-    return "".join(f"{key}: {value}\r\n" for key, value in pairs).encode("ascii")
+    return [(key.encode("ascii"), value.encode("ascii")) for key, value in pairs]
 
 
 class MessageReader:

@@ -66,7 +66,7 @@ def check_address(address: str, where: str = WHERE) -> None:
             host, _, port = address.rpartition(":")
             _check_port(host.strip("[]"), int(port))
     except OSError as error:
-        raise _cannot_listen(error, address, where) from error
+        raise cannot_listen(error, address, where) from error
 
 
 def reserve_address(address: str, where: str = WHERE) -> ExitStack:
@@ -80,7 +80,7 @@ def reserve_address(address: str, where: str = WHERE) -> ExitStack:
         try:
             reserved.callback(SocketLock(Path(address.removeprefix(UNIX))).release)
         except OSError as error:
-            raise _cannot_listen(error, address, where) from error
+            raise cannot_listen(error, address, where) from error
     return reserved
 
 
@@ -97,7 +97,8 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def _cannot_listen(error: OSError, address: str, where: str) -> ConfigError:
+def cannot_listen(error: OSError, address: str, where: str) -> ConfigError:
+    """The error for an address that a server cannot listen on."""
     return ConfigError(f"{where}: cannot listen on {address!r}: {cause_of(error, address)}")
 
 

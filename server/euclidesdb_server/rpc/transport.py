@@ -1,4 +1,4 @@
-"""What speaks gRPC with clients: Envoy where it is installed, or grpcio, which always is.
+"""What speaks gRPC with clients: nghttp2 where it is installed, or grpcio, which always is.
 
 Both serve the same methods, by the same `Answerer`, and pass the same tests.
 """
@@ -10,38 +10,34 @@ from collections.abc import Sequence
 
 from euclidesdb_server.config.server import ServerConfig, Transport
 from euclidesdb_server.errors import ConfigError
-from euclidesdb_server.rpc.envoy import EnvoyListener
-from euclidesdb_server.rpc.envoy_process import EnvoyUnavailable, envoy_program
 from euclidesdb_server.rpc.grpcio import GrpcioListener
+from euclidesdb_server.rpc.http2_listener import Http2Listener
 from euclidesdb_server.rpc.listening import WHERE
 from euclidesdb_server.rpc.methods import Method
+from euclidesdb_server.rpc.nghttp2_library import Nghttp2Unavailable
 
 log = logging.getLogger(__name__)
 
 
 def listen(
     methods: Sequence[Method], config: ServerConfig, *, where: str = WHERE
-) -> GrpcioListener | EnvoyListener:
+) -> GrpcioListener | Http2Listener:
     """Start to serve methods, as the configuration says. where: as in `RpcServer`.
 
     Raises ConfigError.
     """
-    program = None if config.transport is Transport.GRPCIO else envoy_program()
-    if program is not None:
+    reason = "as configured"
+    if config.transport is not Transport.GRPCIO:
         try:
-            listener = EnvoyListener(program, methods, config, where=where)
-        except EnvoyUnavailable as error:
-            if config.transport is Transport.ENVOY:
-                raise
-            log.warning("transport: grpcio (%s)", error)
-            return GrpcioListener(methods, config, where=where)
-        log.info("transport: Envoy (%s)", program)
-        return listener
-    if config.transport is Transport.ENVOY:
-        raise ConfigError(
-            "[server] transport = envoy: Envoy is not installed; pip install 'euclidesdb[envoy]', "
-            "or choose grpcio"
-        )
-    asked = config.transport is Transport.GRPCIO
-    log.info("transport: grpcio (%s)", "as configured" if asked else "Envoy is not installed")
+            listener = Http2Listener(methods, config, where=where)
+        except Nghttp2Unavailable as error:
+            if config.transport is Transport.NGHTTP2:
+                raise ConfigError(
+                    f"[server] transport = nghttp2: {error}; install it, or choose grpcio"
+                ) from error
+            reason = str(error)
+        else:
+            log.info("transport: nghttp2")
+            return listener
+    log.info("transport: grpcio (%s)", reason)
     return GrpcioListener(methods, config, where=where)

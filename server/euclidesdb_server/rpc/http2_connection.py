@@ -1,0 +1,252 @@
+"""One HTTP/2 connection: moves bytes between its socket and nghttp2, and ends what is stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Protocol, cast
+
+from euclidesdb_server.rpc import nghttp2
+from euclidesdb_server.rpc.nghttp2_library import Http2Error
+
+WRITE_BYTES: Final = 256 << 10
+"""As many are handed to the socket at once, and may wait there."""
+PREFACE_BYTES: Final = 24
+"""What every client sends first, whether it calls or not."""
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds that what has been written has to leave, when the server stops."""
+# A connection whose other end is gone without a word is found out by TCP: after a minute of silence
+# it is asked every 20 seconds.
+_TCP_OPTIONS: Final = (
+    ("SO_KEEPALIVE", socket.SOL_SOCKET, 1),
+    ("TCP_KEEPIDLE", socket.IPPROTO_TCP, 60),
+    ("TCP_KEEPINTVL", socket.IPPROTO_TCP, 20),
+    ("TCP_KEEPCNT", socket.IPPROTO_TCP, 2),
+    ("TCP_USER_TIMEOUT", socket.IPPROTO_TCP, 80_000),
+)
+
+log = logging.getLogger(__name__)
+
+
+class Calls(nghttp2.Streams, Protocol):
+    """The calls on the streams of one connection."""
+
+    def received(self) -> None:
+        """All that has arrived has been handed over."""
+
+    def unread(self, streams: dict[int, nghttp2.Reply]) -> None:
+        """These replies could not be sent at once, as their clients do not take them."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one connection. For the event loop's thread."""
+
+    def __init__(
+        self,
+        calls: Callable[[Connection], Calls],
+        connections: set[Connection],
+        timeout: float,
+    ) -> None:
+        """calls: makes those of this connection. connections: has this one while it is there.
+
+        timeout: seconds for a client to begin, and to take something of a reply.
+        """
+        self._calls = calls(self)
+        self._connections = connections
+        self._timeout = timeout
+        self._transport: asyncio.Transport | None = None
+        self._session: nghttp2.Session | None = None
+        self._received = 0
+        self._in_session = False
+        self._paused = self._was_paused = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._stuck: dict[int, int] = {}
+        self._lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the client."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BYTES)
+        at = transport.get_extra_info("socket")
+        if at is not None and at.family != socket.AF_UNIX:
+            for name, level, value in _TCP_OPTIONS:
+                if hasattr(socket, name):
+                    with suppress(OSError):
+                        at.setsockopt(level, getattr(socket, name), value)
+        self._session = nghttp2.Session(self._calls)
+        self._connections.add(self)
+        self._watch()
+        self._send()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """End what is on the connection."""
+        self._lost.set()
+        self._transport = None
+        self._connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._calls.lost()
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has arrived, and send what it has led to."""
+        if self._session is None:
+            return
+        if self._received < PREFACE_BYTES:
+            self._received += len(data)
+        self._in_session = True
+        try:
+            self._session.receive(data)
+            self._calls.received()
+        except Http2Error as error:
+            log.debug("a connection is closed: %s", error)
+            self._end()
+            return
+        finally:
+            self._in_session = False
+        self._send()
+
+    def pause_writing(self) -> None:
+        """The socket takes no more for now."""
+        self._paused = True
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """The socket takes more."""
+        self._paused = self._was_paused = False
+        self._send()
+
+    def respond(self, stream: int, headers: nghttp2.Headers) -> None:
+        """As `Session.respond`, and send it."""
+        if self._session is not None:
+            self._session.respond(stream, headers)
+            if not self._in_session:
+                self._send()
+
+    def respond_with_body(
+        self,
+        stream: int,
+        headers: nghttp2.Headers,
+        body: tuple[bytes, bytes],
+        trailers: nghttp2.Headers,
+    ) -> None:
+        """As `Session.respond_with_body`, and send it."""
+        if self._session is not None:
+            self._session.respond_with_body(stream, headers, body, trailers)
+            if not self._in_session:
+                self._send()
+
+    def consume(self, stream: int, size: int) -> None:
+        """As `Session.consume`."""
+        if self._session is not None:
+            self._session.consume(stream, size)
+
+    def go_away(self) -> None:
+        """Ask the client for no new calls."""
+        if self._session is not None:
+            self._session.go_away(nghttp2.NO_ERROR)
+            self._send()
+
+    def is_sending(self) -> bool:
+        """Whether a reply is not yet sent."""
+        return self._session is not None and bool(self._session.replies or self._paused)
+
+    async def close(self) -> None:
+        """End the connection, once what has been written has left, or after CLOSE_TIMEOUT."""
+        if self._transport is None:
+            return
+        self._transport.close()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._lost.wait()
+        except TimeoutError:
+            self._abort()
+
+    def _send(self) -> None:
+        """Write what is to be sent, as far as the client takes it."""
+        session = self._session
+        if session is None or self._transport is None:
+            return
+        self._in_session = True
+        try:
+            self._write(session)
+            if not self._paused and self._answered_early(session):
+                self._write(session)
+        except Http2Error as error:
+            log.debug("a connection is closed: %s", error)
+            self._abort()
+            return
+        finally:
+            self._in_session = False
+        if session.replies:
+            self._calls.unread(session.replies)
+            self._watch()
+        elif not (self._paused or session.wants_more()):
+            self._transport.close()
+
+    def _write(self, session: nghttp2.Session) -> None:
+        frames: list[bytes] = []
+        size = 0
+        while not self._paused and (frame := session.output()):
+            frames.append(frame)
+            size += len(frame)
+            if size >= WRITE_BYTES:
+                self._hand_over(frames)
+                frames, size = [], 0
+        if frames:
+            self._hand_over(frames)
+
+    def _hand_over(self, frames: list[bytes]) -> None:
+        if self._transport is not None:
+            self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def _answered_early(self, session: nghttp2.Session) -> bool:
+        """End the streams whose replies are sent, though their clients would go on sending."""
+        if not session.answered:
+            return False
+        early, session.answered = session.answered & session.open, set()
+        for stream in early:
+            session.reset(stream, nghttp2.NO_ERROR)
+        return bool(early)
+
+    def _watch(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._timeout, self._look)
+
+    def _look(self) -> None:
+        """End what has not moved for `timeout` seconds."""
+        self._timer = None
+        session = self._session
+        if session is None:
+            return
+        if self._received < PREFACE_BYTES or self._was_paused:
+            self._abort()
+            return
+        self._was_paused = self._paused
+        now = {stream: reply.sent for stream, reply in session.replies.items()}
+        for stream in [each for each, sent in now.items() if self._stuck.get(each) == sent]:
+            log.info("a reply is given up: its client has taken nothing for %g s", self._timeout)
+            session.reset(stream, nghttp2.CANCEL)
+        self._stuck = now
+        if now or self._paused:
+            self._watch()
+        self._send()
+
+    def _end(self) -> None:
+        """Say why, if there is a way to, and close the connection."""
+        if self._session is not None and self._transport is not None:
+            with suppress(Http2Error):
+                self._write(self._session)
+            self._transport.close()
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
