@@ -97,7 +97,7 @@ def is_serving(listener: Http2Listener) -> bool:
         pytest.param(frame(SETTINGS, bytes(5)), id="settings of a wrong length"),
         pytest.param(frame(SETTINGS, b"\0\4\xff\xff\xff\xff"), id="a window that is too large"),
         pytest.param(frame(SETTINGS, b"\0\5\0\0\0\1"), id="frames that are too short"),
-        pytest.param(frame(SETTINGS, bytes(6), flags=1), id="an acknowledgement with settings"),
+        pytest.param(frame(SETTINGS, bytes(6), flags=1), id="an acknowledgment with settings"),
         pytest.param(frame(PUSH_PROMISE, bytes(4), flags=4, stream=1), id="a client that pushes"),
         pytest.param(frame(PING, bytes(7)), id="a short ping"),
         pytest.param(frame(PING, bytes(8), stream=1), id="a ping on a stream"),
