@@ -38,9 +38,12 @@ def refusal(call: Callable[..., Any], request: Any) -> Refusal:
 class Stubs:
     """Both services of one server, as their generated stubs call them. Close it."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, own_connection: bool = False) -> None:
+        """own_connection: do not share one with other channels of this process."""
         # the client has no limits: those of the server are under test
         options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        if own_connection:
+            options.append(("grpc.use_local_subchannel_pool", 1))
         self.channel = grpc.insecure_channel(address, options=options)
         self.v1: Any = database_pb2_grpc.FeatureDatabaseStub(self.channel)
         self.legacy: Any = euclidesproto_pb2_grpc.SimilarStub(self.channel)

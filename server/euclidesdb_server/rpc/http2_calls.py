@@ -13,10 +13,11 @@ from typing import Any, Final
 import grpc
 
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest, ShuttingDown
+from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest, Overloaded, ShuttingDown
 from euclidesdb_server.rpc import nghttp2
 from euclidesdb_server.rpc.answering import CONTROL_BYTES, Answerer
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.connection_limit import ConnectionLimit
 from euclidesdb_server.rpc.framing import (
     ENCODINGS,
     FramingError,
@@ -51,10 +52,14 @@ class Http2Calls:
         self.stopping = False
         self.running: set[asyncio.Task[bytes]] = set()
         self._connections: set[Connection] = set()
+        self._refused: set[Connection] = set()
+        self._limit = ConnectionLimit(config.max_connections)
 
     def connection(self) -> Connection:
         """The protocol of one more connection."""
-        return Connection(self._calls_of, self._connections, self.message_timeout)
+        refusal = self._limit.refusal(len(self._connections))
+        group = self._refused if refusal else self._connections
+        return Connection(self._calls_of, group, self.message_timeout, refusal)
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls; return when the running ones have been answered, and the replies read.
@@ -62,7 +67,8 @@ class Http2Calls:
         What still runs `grace` seconds later is refused, too, and what is unread is lost.
         """
         self.stopping = True
-        for connection in [*self._connections]:
+        connections = [*self._connections, *self._refused]
+        for connection in connections:
             connection.go_away()
         until = time.monotonic() + grace
         while time.monotonic() < until and (
@@ -73,7 +79,7 @@ class Http2Calls:
         for task in ended:
             task.cancel()
         await asyncio.gather(*ended, return_exceptions=True)
-        await asyncio.gather(*(each.close() for each in [*self._connections]))
+        await asyncio.gather(*(each.close() for each in connections))
 
     def _calls_of(self, connection: Connection) -> _Calls:
         return _Calls(self, connection)
@@ -111,6 +117,8 @@ class _Calls:
             return self._connection.respond(stream, _NOT_POST)
         if _CONTENT_TYPE.fullmatch(values.get(b"content-type", b"")) is None:
             return self._connection.respond(stream, _NOT_GRPC)
+        if self._connection.refusal:
+            return self._refuse(stream, Failure.of(Overloaded(self._connection.refusal)))
         method = self._server.methods.get(values.get(b":path", b"").decode("latin-1"))
         if method is None:
             return self._refuse(stream, Failure(grpc.StatusCode.UNIMPLEMENTED, "Method not found!"))

@@ -18,6 +18,10 @@ PREFACE_BYTES: Final = 24
 """What every client sends first, whether it calls or not."""
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds that what has been written has to leave, when the server stops."""
+REFUSED_AT_ONCE: Final = 50
+REFUSAL_SECONDS: Final = 1.0
+"""So many connections whose calls are refused are kept for so long, so that clients get the reason;
+further ones are closed at once."""
 # A connection whose other end is gone without a word is found out by TCP: after a minute of silence
 # it is asked every 20 seconds.
 _TCP_OPTIONS: Final = (
@@ -52,14 +56,17 @@ class Connection(asyncio.Protocol):
         calls: Callable[[Connection], Calls],
         connections: set[Connection],
         timeout: float,
+        refusal: str = "",
     ) -> None:
         """calls: makes those of this connection. connections: has this one while it is there.
 
-        timeout: seconds for a client to begin, and to take something of a reply.
+        timeout: seconds for a client to begin, and to take something of a reply. refusal: why its
+        calls are to be refused, and the connection is closed soon; usually empty.
         """
         self._calls = calls(self)
         self._connections = connections
         self._timeout = timeout
+        self.refusal = refusal
         self._transport: asyncio.Transport | None = None
         self._session: nghttp2.Session | None = None
         self._received = 0
@@ -81,6 +88,11 @@ class Connection(asyncio.Protocol):
                         at.setsockopt(level, getattr(socket, name), value)
         self._session = nghttp2.Session(self._calls)
         self._connections.add(self)
+        if self.refusal:
+            if len(self._connections) > REFUSED_AT_ONCE:
+                self._abort()
+                return
+            asyncio.get_running_loop().call_later(REFUSAL_SECONDS, self._abort)
         self._watch()
         self._send()
 
@@ -152,7 +164,7 @@ class Connection(asyncio.Protocol):
     def go_away(self) -> None:
         """Ask the client for no new calls."""
         if self._session is not None:
-            self._session.go_away(nghttp2.NO_ERROR)
+            self._session.go_away()
             self._send()
 
     def is_sending(self) -> bool:

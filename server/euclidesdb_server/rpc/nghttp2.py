@@ -33,8 +33,8 @@ MAX_HEADER_BYTES: Final = 16 << 10
 RESETS_AT_ONCE, RESETS_PER_SECOND = 20_000, 1_000
 """Streams that a client may reset, on one connection: more is taken for an attack."""
 
-NO_ERROR, INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0x0, 0x2, 0x8, 0xB
-"""Codes of HTTP/2, for `reset` and `go_away`."""
+NO_ERROR, CANCEL = 0x0, 0x8
+"""Codes of HTTP/2, for `reset`."""
 
 _DATA, _HEADERS = 0, 1
 _END_STREAM: Final = 0x1
@@ -170,10 +170,10 @@ class Session:
         """End a stream now."""
         self._check("submit_rst_stream", 0, stream, code)
 
-    def go_away(self, code: int) -> None:
+    def go_away(self) -> None:
         """Ask the client for no new streams; those that it has begun go on."""
         last = self._check("session_get_last_proc_stream_id")
-        self._check("submit_goaway", 0, last, code, None, 0)
+        self._check("submit_goaway", 0, last, NO_ERROR, None, 0)
 
     def close(self) -> None:
         """Free what the library holds. Idempotent; never while `receive` or `output` runs."""

@@ -113,7 +113,7 @@ _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "submit_response": (c_void_p, c_int32, c_void_p, c_size_t, c_void_p),
     "submit_trailer": (c_void_p, c_int32, c_void_p, c_size_t),
     "submit_rst_stream": (c_void_p, c_uint8, c_int32, c_uint32),
-    "submit_goaway": (c_void_p, c_uint8, c_int32, c_uint32, c_void_p, c_size_t),
+    "submit_goaway": (c_void_p, c_uint8, c_int32, c_uint32, c_char_p, c_size_t),
     "strerror": (c_int,),
 }
 _SIZES: Final = ("session_mem_recv", "session_mem_send")

@@ -1,6 +1,7 @@
 """The limit of open files of this process, to which each connection of a client counts.
 
-At the limit, connections are not accepted: clients wait until their timeout has passed.
+At the limit, connections are not accepted: clients wait until their timeout has passed. LevelDB and
+segments need files, too, so connections should be refused earlier.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ CHECK_INTERVAL: Final = 1.0
 LOG_INTERVAL: Final = 60.0
 """Seconds between messages while the limit is reached."""
 
+FILES_FOR_DATA: Final = 1500
+"""Kept for what is not a connection: LevelDB has a thousand tables open. Of a low limit, half."""
+
 log = logging.getLogger(__name__)
 
 
@@ -29,6 +33,12 @@ def raise_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # some systems refuse "unlimited"
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def connections_permitted() -> int:
+    """As many files as may be connections."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft - FILES_FOR_DATA, soft // 2)
 
 
 class OpenFilesWatch:
