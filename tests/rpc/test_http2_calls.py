@@ -33,6 +33,11 @@ def echo(request: Any, _: object) -> Any:
     return request
 
 
+def read(_: object, __: object) -> Any:
+    """A reply that is much larger than the request; three are within the limit."""
+    return BytesValue(value=bytes(LIMIT // 3 - 10))
+
+
 def never(_: object) -> bool:
     return False
 
@@ -48,12 +53,13 @@ def serve() -> Iterator[Callable[..., Http2Listener]]:
     """Starts a listener of methods that echo; keywords are those of its configuration."""
     GATE.clear()
     methods = [
-        Method(f"/Test/{name}", BytesValue.FromString, handle, lane, is_quick)
+        Method(f"/Test/{name}", BytesValue.FromString, handle, lane, is_quick, name == "Read")
         for name, handle, lane, is_quick in (
             ("Call", echo, Lane.CALLS, never),
             ("Quick", echo, Lane.CALLS, bool),
             ("Control", echo, Lane.CONTROL, never),
             ("Held", held, Lane.CALLS, never),
+            ("Read", read, Lane.CALLS, never),
         )
     ]
     with ExitStack() as opened:
@@ -130,6 +136,18 @@ def test_replies_count_until_their_clients_read_them(serve):
         assert unread.answer().message == message(LIMIT * 3 // 4)
         wait_for(lambda: bytes_in_flight(listener) == 0, "nothing is held any more")
         assert reader.call("/Test/Call", message(LIMIT // 2)).message == message(LIMIT // 2)
+
+
+def test_large_replies_are_refused_while_others_are_not_read(serve):
+    listener = serve(message_timeout=60.0)
+    with Http2Peer(listener.address) as reader, Http2Peer(listener.address, window=100) as peer:
+        for _ in range(5):
+            peer.begin("/Test/Read", message(1)).send()
+        wait_for(lambda: bytes_in_flight(listener) == 3 * len(message(LIMIT // 3 - 10)), "replies")
+        refused = reader.call("/Test/Read", message(1))
+        assert refused.headers[b"grpc-status"] == REFUSED
+        assert reader.call("/Test/Call", message(1)).message == message(1)
+    wait_for(lambda: bytes_in_flight(listener) == 0, "nothing is held any more")
 
 
 def test_a_reply_of_which_nothing_is_read_is_given_up(serve):

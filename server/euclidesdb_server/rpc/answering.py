@@ -91,6 +91,11 @@ class Answerer:
         """Count bytes of a reply that its client has yet to read. Give them back by `release`."""
         self._bytes += size
 
+    def check_reply(self, method: Method, size: int) -> None:
+        """Raise Overloaded if a large reply would be too much, and its call has changed nothing."""
+        if method.reads and size > QUICK_BYTES and self._bytes + size > self._max_bytes:
+            raise self._too_many_bytes(size)
+
     def release(self, size: int) -> None:
         """Count bytes no more."""
         self._bytes -= size

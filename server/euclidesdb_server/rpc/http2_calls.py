@@ -229,8 +229,14 @@ class _Calls:
         if of is not self._now.get(stream):
             return
         if error is None:
-            self._reply(stream, task.result())
-        else:
+            message = task.result()
+            try:
+                self._server.answerer.check_reply(of.method, len(message))
+            except Overloaded as overloaded:
+                error = overloaded
+            else:
+                self._reply(stream, message)
+        if error is not None:
             self._raised(stream, error)
 
     def _silent(self, stream: int) -> None:

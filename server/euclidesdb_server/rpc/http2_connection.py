@@ -139,9 +139,7 @@ class Connection(asyncio.Protocol):
     def respond(self, stream: int, headers: nghttp2.Headers) -> None:
         """As `Session.respond`, and send it."""
         if self._session is not None:
-            self._session.respond(stream, headers)
-            if not self._in_session:
-                self._send()
+            self._submit(self._session.respond, stream, headers)
 
     def respond_with_body(
         self,
@@ -152,9 +150,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """As `Session.respond_with_body`, and send it."""
         if self._session is not None:
-            self._session.respond_with_body(stream, headers, body, trailers)
-            if not self._in_session:
-                self._send()
+            self._submit(self._session.respond_with_body, stream, headers, body, trailers)
 
     def consume(self, stream: int, size: int) -> None:
         """As `Session.consume`."""
@@ -181,6 +177,16 @@ class Connection(asyncio.Protocol):
                 await self._lost.wait()
         except TimeoutError:
             self._abort()
+
+    def _submit(self, respond: Callable[..., None], *args: object) -> None:
+        try:
+            respond(*args)
+        except Http2Error as error:
+            log.debug("a connection is closed: %s", error)
+            self._abort()
+            return
+        if not self._in_session:
+            self._send()
 
     def _send(self) -> None:
         """Write what is to be sent, as far as the client takes it."""

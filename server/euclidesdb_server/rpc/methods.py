@@ -38,6 +38,17 @@ LANES: Final = {
 }
 
 
+READS: Final = frozenset(
+    (
+        "GetItem",
+        "FindSimilar",
+        "FindSimilarBatch",
+        "FindSimilarImage",
+        "FindSimilarImageById",
+    )
+)
+
+
 class Service(Protocol):
     """Has a handler for each method of its descriptor, under the method's name."""
 
@@ -54,6 +65,8 @@ class Method:
     handle: Handler
     lane: Lane
     is_quick: Callable[[Any], bool]
+    reads: bool = False
+    """Whether it only reads, so that a call may be refused when its reply is there."""
 
 
 def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Method]:
@@ -65,4 +78,5 @@ def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Meth
             getattr(service, method.name),
             LANES.get(method.name, Lane.CALLS),
             service.is_quick,
+            method.name in READS,
         )
