@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from euclidesdb_server.commands.export import run
 from euclidesdb_server.inference.model_folder import read_model_folder
+from tests.support.late_import import LateImport
 
+command = LateImport("euclidesdb_server.commands.export")  # which imports transformers
 SOURCE = Path(__file__).parents[2] / "models" / "resnet18"
 
 
@@ -18,7 +19,7 @@ def random_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "resnet18"
     options = {"source": str(SOURCE), "folder": folder, "name": None, "random": True, "seed": 7}
     exported = argparse.Namespace(**options, format="torchscript", tower=None, pooling=None)
-    assert run(exported) == 0
+    assert command.run(exported) == 0
     return folder
 
 
