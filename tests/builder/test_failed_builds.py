@@ -132,7 +132,7 @@ def test_a_program_that_cannot_be_started_fails_the_build(place):
     assert "nonexistent" in reason(place, faiss("Flat"), command=["/nonexistent"])
 
 
-@pytest.mark.parametrize("growth", [2.0, pytest.param(1.0, marks=pytest.mark.long)])
+@pytest.mark.parametrize("growth", [4.0, pytest.param(1.0, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("engine", "fault"),
     [
@@ -147,8 +147,8 @@ def test_a_program_that_cannot_be_started_fails_the_build(place):
 def test_a_kill_or_a_full_disk_at_any_step_fails_the_build(
     place, tmp_path, monkeypatch, engine, fault, growth
 ):
-    """A build for some of the calls that change the disk; growth: 1 takes every call, 2 those
-    whose number is a power of two."""
+    """A build for some of the calls that change the disk; growth: 1 takes every call, 4 those
+    whose number is a power of four."""
     faults = DiskFaults(tmp_path / "segments", tmp_path / "control")
     for name, value in faults.environment.items():
         monkeypatch.setenv(name, value)

@@ -20,7 +20,8 @@ ENGINES = ("exact", "faiss", "annoy")
 SMALL, DEFAULT = 64, 16384
 """Sizes of LevelDB's write buffer, in KiB: with the small one it is at work all the time."""
 
-# every search compares all rows: HNSW may leave a row that no path leads to, however wide the search
+# Every search compares all rows: HNSW may leave a row that no path leads to, however wide the
+# search.
 CONFIG = """
 [server]
 address = 127.0.0.1:0

@@ -208,9 +208,9 @@ def test_a_segment_that_finds_no_room_leaves_nothing_behind_and_is_built_later(f
 @pytest.mark.parametrize(
     ("engine", "step"),
     [
-        ("exact", 4),
-        ("faiss", 6),
-        ("annoy", 6),
+        ("exact", 8),
+        ("faiss", 8),
+        ("annoy", 8),
         *(pytest.param(engine, 1, marks=pytest.mark.long) for engine in ENGINES),
     ],
 )
