@@ -43,7 +43,7 @@ SLOW = (
     "project/test_examples.py",
     "project/test_wheel.py",
     "rpc/test_abandoned_searches.py",
-    "rpc/test_legacy_engines.py",
+    "rpc/test_every_engine.py",
     "rpc/test_legacy_service.py",
     "rpc/test_model_changes.py",
     "rpc/test_model_outages.py",
@@ -51,7 +51,6 @@ SLOW = (
     "rpc/test_odd_items.py",
     "rpc/test_shutdown_call.py",
     "rpc/test_transports.py",
-    "rpc/test_v1_engines.py",
     "rpc/test_v1_requests.py",
     # These repeat a random history, or compute a lot.
     "database/test_database_concurrency.py",
