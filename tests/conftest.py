@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests, and the selection of slow and long ones."""
+"""Fixtures shared by all tests, the selection of slow and long ones, and slow ones first."""
 
 from __future__ import annotations
 
@@ -93,4 +93,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--long"):
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    # what the last test process runs while the others are idle is short
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
