@@ -110,7 +110,7 @@ def test_an_exported_encoder_gives_the_features_of_the_checkpoint(name, program_
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "program_format"), formats(CLASSIFIERS, pt2="resnet"))
+@pytest.mark.parametrize(("name", "program_format"), formats(CLASSIFIERS, pt2=""))
 def test_an_exported_classifier_predicts_as_the_checkpoint(name, program_format, exported):
     make, features_of = CLASSIFIERS[name]
     made = exported(make, program_format)

@@ -96,6 +96,7 @@ def run_python(*arguments):
     assert done.stderr == ""
 
 
+@pytest.mark.long
 def test_the_script_makes_a_program_like_the_shipped_one(split, tmp_path):
     once = f"import train; train.EPOCHS = 1; train.main(['--output', {str(tmp_path)!r}])"
     run_python("-c", once)
