@@ -122,12 +122,16 @@ def fuzzed(tmp_path_factory) -> Iterator[Fuzzed]:
     folder = tmp_path_factory.mktemp("fuzzed")
     models = folder / "models"
     save_vector_space(models, "given", feature_dim=2)
-    numbers = {"feature_dim": 2, "prediction_dim": 0, "worker": "shared"}
+    numbers = {"feature_dim": 2, "prediction_dim": 0}
     save_model(models, "image", module=Tiny(), worker="shared")
-    save_model(models, "tensor", module=Sums(), input="tensor", input_shape="2, 3", **numbers)
+    save_model(
+        models, "tensor", module=Sums(), input="tensor", input_shape="2, 3", worker="shared",
+        **numbers,
+    )  # fmt: skip
     target = save_model(
-        models, "text", module=Counts(), input="text", tokenizer="tokenizer.json", **numbers
-    )
+        models, "text", module=Counts(), input="text", tokenizer="tokenizer.json", worker="shared",
+        **numbers,
+    )  # fmt: skip
     save_tokenizer(target / "tokenizer.json")
     conf = folder / "euclidesdb.conf"
     conf.write_text(CONFIG.format(models=models, data=folder / "data"))
