@@ -24,13 +24,14 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 
-# Test processes: one per logical core. Each takes a contiguous part of the tests, so that fixtures
-# of a module are seldom set up twice, and idle ones take over tests from the others.
+# Test processes: one per logical core. Each takes one file of tests after the other, so that its
+# fixtures are set up once: the slow ones first (tests/conftest.py), so that all end together.
 WORKERS ?= logical
 # Without cached bytecode, which some environments turn off, each of the hundreds of processes that
 # the tests start compiles the server first.
 unexport PYTHONDONTWRITEBYTECODE
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 \
+  --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo demo-text test test-fast coverage lint proof bench docs docker-test clean
 

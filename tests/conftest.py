@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests, and the selection of slow and long ones."""
+"""Fixtures shared by all tests, the selection of slow and long ones, and slow ones first."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SLOW = (
     "project/test_examples.py",
     "project/test_wheel.py",
     "rpc/test_abandoned_searches.py",
-    "rpc/test_legacy_engines.py",
+    "rpc/test_every_engine.py",
     "rpc/test_legacy_service.py",
     "rpc/test_model_changes.py",
     "rpc/test_model_outages.py",
@@ -51,7 +51,6 @@ SLOW = (
     "rpc/test_odd_items.py",
     "rpc/test_shutdown_call.py",
     "rpc/test_transports.py",
-    "rpc/test_v1_engines.py",
     "rpc/test_v1_requests.py",
     # These repeat a random history, or compute a lot.
     "database/test_database_concurrency.py",
@@ -94,4 +93,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--long"):
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    # what the last test process runs while the others are idle is short
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

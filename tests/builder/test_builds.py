@@ -168,7 +168,8 @@ def test_a_cancelled_build_ends_at_once_with_its_child(place):
 @pytest.mark.parametrize(
     ("engine", "graph"),
     [
-        (faiss("HNSW4"), 2 * 4 * 4 + 32),
+        # a graph takes seconds to build
+        pytest.param(faiss("HNSW4"), 2 * 4 * 4 + 32, marks=pytest.mark.long),
         (faiss("IVF64,Flat"), 0),
         (faiss("L2norm,Flat"), 0),
         (faiss("PCA64,SQ8"), 0),

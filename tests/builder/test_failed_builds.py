@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -132,23 +133,31 @@ def test_a_program_that_cannot_be_started_fails_the_build(place):
     assert "nonexistent" in reason(place, faiss("Flat"), command=["/nonexistent"])
 
 
-@pytest.mark.parametrize("growth", [2.0, pytest.param(1.0, marks=pytest.mark.long)])
+ANNOY = AnnoyEngine(AnnoyOptions(trees=3))
+GRAPH, TRAINED = faiss("HNSW8"), faiss("PCA8,IVF16,SQ8")
+
+
 @pytest.mark.parametrize(
-    ("engine", "fault"),
+    ("engine", "fault", "growth"),
     [
-        (AnnoyEngine(AnnoyOptions(trees=3)), "kill"),  # on a full disk, the kernel ends annoy
-        (faiss("HNSW8"), "kill"),
-        (faiss("HNSW8"), "full"),
-        (faiss("PCA8,IVF16,SQ8"), "kill"),
-        (faiss("PCA8,IVF16,SQ8"), "full"),
+        (ANNOY, "kill", 4.0),  # on a full disk, the kernel ends annoy
+        (GRAPH, "kill", 4.0),
+        (TRAINED, "full", 4.0),
+        *(
+            pytest.param(engine, fault, 1.0, marks=pytest.mark.long)
+            for engine, fault in (
+                (ANNOY, "kill"),
+                *itertools.product((GRAPH, TRAINED), ("kill", "full")),
+            )
+        ),
     ],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_a_kill_or_a_full_disk_at_any_step_fails_the_build(
     place, tmp_path, monkeypatch, engine, fault, growth
 ):
-    """A build for some of the calls that change the disk; growth: 1 takes every call, 2 those
-    whose number is a power of two."""
+    """A build for some of the calls that change the disk; growth: 1 takes every call, 4 those
+    whose number is a power of four."""
     faults = DiskFaults(tmp_path / "segments", tmp_path / "control")
     for name, value in faults.environment.items():
         monkeypatch.setenv(name, value)

@@ -79,7 +79,8 @@ def check_everything(client, ledger: Ledger) -> int:
     return len(everything.ids)
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.long)])
+@pytest.mark.long  # without a model it is in tests/proofs/test_kill_loop.py
+@pytest.mark.parametrize("rounds", [5])
 def test_sigkill_loses_no_acknowledged_write_and_restores_no_removed_item(
     tmp_path, tiny_models, rounds
 ):

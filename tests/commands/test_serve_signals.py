@@ -69,15 +69,6 @@ def test_sigterm_lets_a_call_in_flight_finish_and_refuses_new_ones(process):
     assert process.orphans() == []
 
 
-def test_sigint_ends_an_idle_server_well(process):
-    with Stubs(process.address()) as stubs:
-        image = v1.Payload(image=encoded(noise(1)))
-        stubs.v1.AddItem(v1.AddItemRequest(id="a", payload=image, models=["slow"]))
-        process.send(signal.SIGINT)
-        assert process.exit_code() == 0
-    assert process.orphans() == []
-
-
 def test_a_shutdown_call_ends_the_server_well(tmp_path):
     (tmp_path / "models").mkdir()
     arguments = ["--models", tmp_path / "models", "--data", tmp_path / "data"]
@@ -168,13 +159,15 @@ def changed_dim(client: euclidesdb.Client) -> int:
     return next(model.feature_dim for model in client.models() if model.name == "changed")
 
 
-def test_sighup_during_the_start_does_not_end_it(process):
+def test_sighup_during_the_start_does_not_end_it_and_sigint_ends_it_well_when_idle(process):
     wait_for(process.workers, "a worker")
     process.send(signal.SIGHUP)
     with Stubs(process.address()) as stubs:
-        stubs.v1.ListModels(v1.ListModelsRequest())
-    process.send(signal.SIGTERM)
-    assert process.exit_code() == 0
+        image = v1.Payload(image=encoded(noise(1)))
+        stubs.v1.AddItem(v1.AddItemRequest(id="a", payload=image, models=["slow"]))
+        process.send(signal.SIGINT)
+        assert process.exit_code() == 0
+    assert process.orphans() == []
 
 
 def test_a_log_that_cannot_be_written_fails_no_call_and_no_reload(tmp_path):

@@ -40,8 +40,9 @@ def test_a_socket_in_use_is_not_taken_over(here, tiny_models):
         assert db.models() == ()
 
 
-def test_of_two_servers_that_start_at_once_on_a_socket_one_serves(here):
-    for turn in range(5):
+@pytest.mark.parametrize("turns", [3, pytest.param(20, marks=pytest.mark.long)])
+def test_of_two_servers_that_start_at_once_on_a_socket_one_serves(here, turns):
+    for turn in range(turns):
         processes = [
             subprocess.Popen(
                 serve_command(

@@ -119,25 +119,30 @@ def test_a_models_folder_that_cannot_be_read_is_named_with_where_it_comes_from(t
     assert message.splitlines()[-1].startswith(f"euclidesdb: --models: cannot read {other}: ")
 
 
-@pytest.mark.parametrize(
-    ("address", "says"),
-    [
-        ("nowhere.invalid:50000", ": cannot listen on 'nowhere.invalid:50000': the host is"),
-        ("127.0.0.1:x", " = '127.0.0.1:x': the port should be 0 to 65535"),
-        ("a b", " = 'a b' should be host, "),
-        ("unix:$HOME/s", " = '$HOME/s': environment variables are not expanded here"),
-    ],
-)
-def test_an_address_that_cannot_be_used_is_named_with_where_it_comes_from(
-    tmp_path, no_models, address, says
+WRONG_ADDRESSES = {
+    "nowhere.invalid:50000": ": cannot listen on 'nowhere.invalid:50000': the host is",
+    "127.0.0.1:x": " = '127.0.0.1:x': the port should be 0 to 65535",
+    "a b": " = 'a b' should be host, ",
+    "unix:$HOME/s": " = '$HOME/s': environment variables are not expanded here",
+}
+
+
+@pytest.mark.parametrize("address", ["nowhere.invalid:50000", "a b"])
+def test_an_address_in_the_configuration_that_cannot_be_used_is_named_with_its_file(
+    tmp_path, no_models, address
 ):
     conf = write_conf(tmp_path, no_models, address=address)
     code, message = failed_start("-c", conf)
     assert (code, message.splitlines()) == (1, [message.strip()])
+    says = WRONG_ADDRESSES[address]
     assert message.startswith(f"euclidesdb: {conf}: [server] address{says}")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:x", "unix:$HOME/s"])
+def test_an_address_option_that_cannot_be_used_is_named(tmp_path, no_models, address):
     code, message = failed_start("--models", no_models, "--data", tmp_path, "--address", address)
-    assert code == 1
-    assert message.startswith(f"euclidesdb: --address{says}")
+    assert (code, message.splitlines()) == (1, [message.strip()])
+    assert message.startswith(f"euclidesdb: --address{WRONG_ADDRESSES[address]}")
 
 
 def test_a_log_file_that_cannot_be_written_is_named_with_its_file(tmp_path, no_models):

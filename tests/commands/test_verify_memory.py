@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_payloads_that_exceed_the_memory_are_verified_and_repaired(folder):
     found = verify(folder)
     assert found.stderr == ""

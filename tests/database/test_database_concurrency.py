@@ -16,7 +16,7 @@ from tests.support.assembled import OFTEN, Database, no_models
 from tests.support.ledger import Ledger
 from tests.support.stores import stored_rows
 
-WRITERS, ROUNDS = 4, 120
+WRITERS = 4
 UPDATED = [f"updated {number}" for number in range(12)]
 CONTENDED = [f"contended {number}" for number in range(4)]
 
@@ -29,9 +29,16 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield made
 
 
-def write(database: Database, ledger: Ledger, writer: int) -> None:
+@pytest.fixture(params=[60, pytest.param(1000, marks=pytest.mark.long)])
+def rounds(request: pytest.FixtureRequest) -> int:
+    """Of writes by each writer."""
+    count: int = request.param
+    return count
+
+
+def write(database: Database, ledger: Ledger, writer: int, rounds: int) -> None:
     dice = random.Random(writer)
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         position = dice.randrange(-3, 4)
         database.add(dice.choice(UPDATED), one=[position, 0])
         own = f"own {writer} {turn}"
@@ -67,7 +74,9 @@ def search(database: Database, ledger: Ledger, done: threading.Event) -> int:
     return searches
 
 
-def run_all(database: Database, *readers: Callable[[threading.Event], int]) -> list[int]:
+def run_all(
+    database: Database, rounds: int, *readers: Callable[[threading.Event], int]
+) -> list[int]:
     """Run the writers, and the readers until the last writer has ended."""
     ledger, done = Ledger(), threading.Event()
     for item_id in UPDATED:
@@ -75,7 +84,9 @@ def run_all(database: Database, *readers: Callable[[threading.Event], int]) -> l
     with ThreadPoolExecutor(WRITERS + 2 + len(readers)) as threads:
         reading = [threads.submit(search, database, ledger, done) for _ in range(2)]
         reading += [threads.submit(reader, done) for reader in readers]
-        writing = [threads.submit(write, database, ledger, number) for number in range(WRITERS)]
+        writing = [
+            threads.submit(write, database, ledger, number, rounds) for number in range(WRITERS)
+        ]
         try:
             for future in writing:
                 future.result()
@@ -84,13 +95,15 @@ def run_all(database: Database, *readers: Callable[[threading.Event], int]) -> l
         return [future.result() for future in reading]
 
 
-def test_no_search_shows_an_id_twice_or_a_removed_one_or_misses_one_that_is_updated(database):
-    assert all(run_all(database))
+def test_no_search_shows_an_id_twice_or_a_removed_one_or_misses_one_that_is_updated(
+    database, rounds
+):
+    assert all(run_all(database, rounds))
     assert database.compactor.wait_idle(60)
     assert database.spaces["one"].backlog()[1] > 0  # segments were built meanwhile
 
 
-def test_an_item_that_is_updated_is_never_unknown(database):
+def test_an_item_that_is_updated_is_never_unknown(database, rounds):
     def read(done: threading.Event) -> int:
         reads = 0
         while not done.is_set():
@@ -101,11 +114,11 @@ def test_an_item_that_is_updated_is_never_unknown(database):
             reads += 1
         return reads
 
-    run_all(database, read)
+    run_all(database, rounds, read)
 
 
-def test_afterwards_searches_and_store_agree_also_after_a_restart(tmp_path, database):
-    run_all(database)
+def test_afterwards_searches_and_store_agree_also_after_a_restart(tmp_path, database, rounds):
+    run_all(database, rounds)
     number = database.spaces["one"].record.number
 
     def check(checked: Database) -> list[tuple[str, float]]:

@@ -4,14 +4,16 @@ import hashlib
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
-from euclidesdb_server.demo.digits import decode_png, split_digits
+from tests.support.late_import import LateImport
+
+datasets = LateImport("sklearn.datasets")
+demo_digits = LateImport("euclidesdb_server.demo.digits")  # which imports scikit-learn
 
 
 @pytest.fixture(scope="module")
 def split():
-    return split_digits()
+    return demo_digits.split_digits()
 
 
 def ids(digits):
@@ -36,10 +38,10 @@ def test_the_split_is_the_one_the_shipped_model_was_trained_on(split):
 
 
 def test_a_png_holds_the_digit_of_the_data_set(split):
-    data = load_digits()
+    data = datasets.load_digits()
     for digit in split.held_out[:20]:
         index = int(digit.id.removeprefix("digit-"))
-        pixels = decode_png(digit.png)
+        pixels = demo_digits.decode_png(digit.png)
         assert pixels.shape == (8, 8)
         np.testing.assert_array_equal(np.rint(pixels / 255 * 16), data.images[index])
         assert digit.label == data.target[index]

@@ -3,50 +3,45 @@
 import pytest
 from PIL import ImageColor
 
-from euclidesdb_server.demo.digits import split_digits
-from euclidesdb_server.demo.picture import (
-    FRAME,
-    OTHER_CLASS,
-    SAME_CLASS,
-    TILE,
-    PictureRow,
-    draw_picture,
-)
+from tests.support.late_import import LateImport
 
-FRAME_PIXELS = TILE**2 - (TILE - 2 * FRAME) ** 2
+demo_digits = LateImport("euclidesdb_server.demo.digits")  # which imports scikit-learn
+demo_picture = LateImport("euclidesdb_server.demo.picture")
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return split_digits().added
+    return demo_digits.split_digits().added
 
 
 def row(digits, *labels):
     """A 3 as the query, and neighbors of these classes."""
     of_class = {digit.label: digit for digit in digits}
-    return PictureRow(of_class[3], tuple((of_class[label], 0.25) for label in labels))
+    return demo_picture.PictureRow(of_class[3], tuple((of_class[label], 0.25) for label in labels))
 
 
 def draw(*rows):
-    return draw_picture(rows, title="Title", subtitle="Subtitle")
+    return demo_picture.draw_picture(rows, title="Title", subtitle="Subtitle")
 
 
 def frames(picture, color):
     """How many frames of a color there are; their captions have fewer pixels than a frame."""
     counts = {value: count for count, value in picture.getcolors(maxcolors=1 << 20)}
-    return counts.get(ImageColor.getrgb(color), 0) // FRAME_PIXELS
+    tile, frame = demo_picture.TILE, demo_picture.FRAME
+    frame_pixels = tile**2 - (tile - 2 * frame) ** 2
+    return counts.get(ImageColor.getrgb(color), 0) // frame_pixels
 
 
 def test_neighbors_of_the_same_class_have_green_frames(digits):
     picture = draw(row(digits, 3, 3, 3, 3, 3))
-    assert frames(picture, SAME_CLASS) == 5
-    assert frames(picture, OTHER_CLASS) == 0
+    assert frames(picture, demo_picture.SAME_CLASS) == 5
+    assert frames(picture, demo_picture.OTHER_CLASS) == 0
 
 
 def test_neighbors_of_another_class_have_red_frames(digits):
     picture = draw(row(digits, 3, 8, 3, 9, 3))
-    assert frames(picture, SAME_CLASS) == 3
-    assert frames(picture, OTHER_CLASS) == 2
+    assert frames(picture, demo_picture.SAME_CLASS) == 3
+    assert frames(picture, demo_picture.OTHER_CLASS) == 2
 
 
 def test_ten_rows_of_five_make_a_portrait_that_fits_a_page(digits):

@@ -278,7 +278,7 @@ def test_opq_is_not_trained_on_fewer_rows_than_dimensions():
     rows = np.random.default_rng(0).standard_normal((300, 320), np.float32)
     segment = engine("OPQ4,PQ4x4").build(rows)
     assert segment.description == "Flat (300 rows are too few for OPQ4,PQ4x4)"
-    assert engine("OPQ4_256,PQ4x4").build(rows).description == "OPQ4_256,PQ4x4"
+    assert engine("OPQ4_32,PQ4x4").build(rows).description == "OPQ4_32,PQ4x4"
 
 
 def test_rerank_looks_at_more_and_rebuilds_nothing(vectors, tmp_path):

@@ -200,8 +200,13 @@ def test_what_could_not_be_tried_is_not_refused_and_tried_again(tmp_path, monkey
     assert caplog.text.count(message) == 2
 
 
-@pytest.mark.parametrize("growth", [2.0, pytest.param(1.0, marks=pytest.mark.long)])
-@pytest.mark.parametrize("index_type", ["HNSW8", "PCA4,SQ8"])
+@pytest.mark.parametrize(
+    ("index_type", "growth"),
+    [
+        ("HNSW8", 4.0),
+        *(pytest.param(each, 1.0, marks=pytest.mark.long) for each in ("HNSW8", "PCA4,SQ8")),
+    ],
+)
 def test_a_full_disk_at_any_step_refuses_nothing(tmp_path, monkeypatch, caplog, index_type, growth):
     faults = DiskFaults(tmp_path / "disk", tmp_path / "control")
     for name, value in faults.environment.items():

@@ -1,8 +1,4 @@
-"""Tiny checkpoints with random weights, saved as the published ones are.
-
-Classes are named as `transformers.X` where they are used: to import one takes two seconds, which
-a process that collects the tests and runs others need not wait for.
-"""
+"""Tiny checkpoints with random weights, saved as the published ones are."""
 
 from __future__ import annotations
 
@@ -12,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from tests.support.late_import import LateImport
+
+transformers = LateImport("transformers")
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,

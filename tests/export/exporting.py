@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from euclidesdb_server.commands.export import run
 from euclidesdb_server.inference.model_folder import ModelFolder, read_model_folder
 from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
+from tests.support.late_import import LateImport
+
+command = LateImport("euclidesdb_server.commands.export")  # which imports transformers
 
 
 def export(source: Path | str, folder: Path, **options: object) -> int:
     defaults = {"name": None, "random": False, "seed": 0, "tower": None, "pooling": None}
     given = {**defaults, "format": "torchscript", **options}
-    return run(argparse.Namespace(source=str(source), folder=folder, **given))
+    code: int = command.run(argparse.Namespace(source=str(source), folder=folder, **given))
+    return code
 
 
 def answers(folder: Path, items: list[bytes]) -> tuple[np.ndarray, np.ndarray]:

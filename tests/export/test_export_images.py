@@ -1,18 +1,23 @@
 """Exported image models answer as transformers does, from the file to the features."""
 
+import functools
 import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import transformers
 from PIL import Image
 
 from euclidesdb_server.export.vision import sample_images
 from euclidesdb_server.inference.model_folder import read_model_folder
 from tests.export import checkpoints
 from tests.export.exporting import answers, export
+from tests.support.late_import import LateImport
 
+transformers = LateImport("transformers")
 ENCODERS = {
     "vit": (checkpoints.vit, lambda model, pixels: model(pixels).pooler_output),
     "dinov2": (checkpoints.dinov2, lambda model, pixels: model(pixels).last_hidden_state[:, 0]),
@@ -68,31 +73,52 @@ def processed(checkpoint, images):
     return processor(images=images, return_tensors="pt")["pixel_values"]
 
 
+@dataclass(frozen=True)
+class Exported:
+    """A model with its checkpoint, and the folder that was made of it."""
+
+    model: Any
+    checkpoint: Path
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Exports each checkpoint once in each format."""
+
+    @functools.cache
+    def make(make_checkpoint, program_format="torchscript"):
+        place = tmp_path_factory.mktemp("exported")
+        model = make_checkpoint(place / "checkpoint")
+        made = Exported(model, place / "checkpoint", place / "exported")
+        tower = "image" if make_checkpoint is checkpoints.clip else None
+        assert export(made.checkpoint, made.folder, format=program_format, tower=tower) == 0
+        return made
+
+    return make
+
+
 @pytest.mark.parametrize(("name", "program_format"), formats(ENCODERS, pt2="vit"))
-def test_an_exported_encoder_gives_the_features_of_the_checkpoint(name, program_format, tmp_path):
+def test_an_exported_encoder_gives_the_features_of_the_checkpoint(name, program_format, exported):
     make, features_of = ENCODERS[name]
-    model = make(tmp_path / "checkpoint")
-    tower = "image" if name == "clip" else None
-    folder = tmp_path / "exported"
-    assert export(tmp_path / "checkpoint", folder, format=program_format, tower=tower) == 0
+    made = exported(make, program_format)
     images = sample_images("RGB")
     with torch.inference_mode():
-        expected = features_of(model, processed(tmp_path / "checkpoint", images))
-    predictions, features = answers(folder, images)
+        expected = features_of(made.model, processed(made.checkpoint, images))
+    predictions, features = answers(made.folder, images)
     assert predictions.shape == (5, 0)
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "program_format"), formats(CLASSIFIERS, pt2="resnet"))
-def test_an_exported_classifier_predicts_as_the_checkpoint(name, program_format, tmp_path):
+@pytest.mark.parametrize(("name", "program_format"), formats(CLASSIFIERS, pt2=""))
+def test_an_exported_classifier_predicts_as_the_checkpoint(name, program_format, exported):
     make, features_of = CLASSIFIERS[name]
-    model = make(tmp_path / "checkpoint")
-    assert export(tmp_path / "checkpoint", tmp_path / "exported", format=program_format) == 0
+    made = exported(make, program_format)
     images = sample_images("RGB")
-    pixels = processed(tmp_path / "checkpoint", images)
+    pixels = processed(made.checkpoint, images)
     with torch.inference_mode():
-        expected = torch.softmax(model(pixels).logits, dim=1), features_of(model, pixels)
-    predictions, features = answers(tmp_path / "exported", images)
+        expected = torch.softmax(made.model(pixels).logits, dim=1), features_of(made.model, pixels)
+    predictions, features = answers(made.folder, images)
     np.testing.assert_allclose(predictions, expected[0], atol=1e-4)
     np.testing.assert_allclose(features, expected[1], atol=1e-4)
 
@@ -119,11 +145,9 @@ def test_a_classifier_of_several_labels_at_once_gives_each_its_own_probability(t
     ids=["vit", "siglip", "dinov2", "resnet"],
 )
 def test_model_conf_has_the_preprocessing_of_the_checkpoint(
-    make, resize_mode, resize, interpolation, mean, tmp_path
+    make, resize_mode, resize, interpolation, mean, exported
 ):
-    make(tmp_path / "checkpoint")
-    assert export(tmp_path / "checkpoint", tmp_path / "exported") == 0
-    conf = read_model_folder(tmp_path / "exported").conf
+    conf = read_model_folder(exported(make).folder).conf
     assert (conf.input, conf.image_mode, conf.image_size) == ("image", "RGB", 32)
     assert (conf.resize_mode, conf.resize) == (resize_mode, resize)
     assert (conf.interpolation, conf.mean) == (interpolation, mean)
@@ -151,10 +175,9 @@ def test_labels_of_a_checkpoint_go_into_model_conf(tmp_path):
     assert conf.label_names() == ("tench, Tinca tinca", "100% wool", "two lines")
 
 
-def test_labels_that_transformers_made_up_are_left_out(tmp_path):
-    checkpoints.resnet_classifier(tmp_path / "checkpoint")
-    assert export(tmp_path / "checkpoint", tmp_path / "exported") == 0
-    assert read_model_folder(tmp_path / "exported").conf.label_names() == ()
+def test_labels_that_transformers_made_up_are_left_out(exported):
+    folder = exported(checkpoints.resnet_classifier).folder
+    assert read_model_folder(folder).conf.label_names() == ()
 
 
 def test_random_weights_need_only_a_config_and_follow_the_seed(tmp_path):

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from euclidesdb_server.engines.registry import Engines
-from euclidesdb_server.export.recipe import read_recipe
 from euclidesdb_server.export.similarity import SIMILARITIES, UNIT_LENGTH
 from euclidesdb_server.inference.model_folder import parse_model_folder, read_model_folder
 from tests.export import checkpoints
 from tests.export.exporting import answers, export
 from tests.support.cases import each_as_subtest
+from tests.support.late_import import LateImport
 from tests.support.models import save_model
 
+recipe = LateImport("euclidesdb_server.export.recipe")  # which imports transformers
 ENGINES = ("annoy", "exact", "exact_disk", "faiss")
 SECTIONS = {  # of a server that was configured for something else
     "annoy": {"metric": "l2", "tree_factor": "10"},
@@ -97,7 +98,7 @@ def test_the_metric_is_that_of_the_checkpoint(tmp_path_factory, declared, kinds,
     checkpoints.sentence_files(folder, kinds=kinds, pooling={"pooling_mode_mean_tokens": True})
     settings = {"similarity_fn_name": declared}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
-    assert read_recipe(str(folder), None).similarity == expected
+    assert recipe.read_recipe(str(folder), None).similarity == expected
 
 
 def test_a_checkpoint_that_declares_no_metric_leaves_it_to_the_server(tmp_path, capsys):

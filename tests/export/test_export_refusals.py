@@ -4,10 +4,12 @@ import json
 
 import pytest
 import torch
-import transformers
 
 from tests.export import checkpoints
 from tests.export.exporting import export
+from tests.support.late_import import LateImport
+
+transformers = LateImport("transformers")
 
 
 @pytest.fixture

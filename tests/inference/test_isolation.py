@@ -106,8 +106,10 @@ def neighbor_is_well(request):
     stop, answered = threading.Event(), []
 
     def call():
-        while not stop.wait(0.01):
+        while True:
             answered.append(neighbor.embed(gray(7)).exception(SOON))
+            if stop.wait(0.05):
+                return
 
     calling = threading.Thread(target=call)
     calling.start()
@@ -135,11 +137,15 @@ def failure(running, poison):
 @pytest.mark.parametrize(
     ("poison", "how"),
     [
-        (SEGFAULT, "it was killed by signal 11 (SIGSEGV)"),
-        (LEAVE, "it exited with code 3"),
-        (ENDLESS, "it did not respond within inference_timeout = 1 s"),
+        pytest.param(SEGFAULT, "it was killed by signal 11 (SIGSEGV)", id="segfaults"),
+        pytest.param(LEAVE, "it exited with code 3", id="leaves", marks=pytest.mark.long),
+        pytest.param(
+            ENDLESS,
+            "it did not respond within inference_timeout = 1 s",
+            id="never ends",
+            marks=pytest.mark.long,  # as for one of two workers, below
+        ),
     ],
-    ids=["segfaults", "leaves", "never ends"],
 )
 def test_an_item_that_ends_the_process_fails_alone(running, poison, how):
     before = len(running.pids)
@@ -243,6 +249,7 @@ def test_while_one_worker_is_replaced_the_other_answers(pair):
     assert pair.model.state == READY
 
 
+@pytest.mark.long  # with one worker it is in test_model_outages.py
 def test_a_model_whose_workers_all_died_is_restarting_then_ready(pair):
     for pid in filter(psutil.pid_exists, pair.pids):
         os.kill(pid, signal.SIGKILL)

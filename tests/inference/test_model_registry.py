@@ -22,8 +22,8 @@ def edit(folder, old, new):
 def mixed(tmp_path_factory):
     """Good and bad model folders side by side, and one that is not a model folder."""
     models = tmp_path_factory.mktemp("mixed")
-    save_model(models, "good")
-    save_model(models, "lies", module=Tiny(), feature_dim=512)
+    save_model(models, "good", worker="shared")
+    save_model(models, "lies", module=Tiny(), feature_dim=512, worker="shared")
     edit(save_model(models, "twin"), "name = twin", "name = good")
     edit(save_model(models, "typo"), "feature_dim", "featuredim")
     (save_model(models, "gone") / "program.pt").unlink()

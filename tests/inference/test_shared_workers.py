@@ -23,71 +23,87 @@ from tests.support.waiting import wait_for
 IMAGE = Payload("image", encoded(noise(1)))
 
 
-@pytest.fixture
-def workers():
-    """Lists the processes started since the fixture was set up: request it before the registry."""
-    others = set(psutil.Process().children())
-    return lambda: [child for child in psutil.Process().children() if child not in others]
+class Started:
+    """A registry of models, and what it started."""
+
+    def __init__(self, folder):
+        self._others = {*psutil.Process().children()}
+        self.registry = ModelRegistry(ModelsConfig(dir_path=folder, worker_threads=1))
+
+    def workers(self):
+        """The processes that have been started since."""
+        return [child for child in psutil.Process().children() if child not in self._others]
+
+    def __enter__(self):
+        self.registry.wait_until_tried(threading.Event())
+        return self
+
+    def __exit__(self, *_):
+        self.registry.close()
 
 
-@pytest.fixture
-def registry(tmp_path):
-    save_model(tmp_path, "first", worker="both")
-    save_model(tmp_path, "second", worker="both", image_mode="L", feature_dim=4)
-    made = ModelRegistry(ModelsConfig(dir_path=tmp_path, worker_threads=1))
-    made.wait_until_tried(threading.Event())
-    yield made
-    made.close()
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    save_model(folder, "first", worker="both")
+    save_model(folder, "second", worker="both", image_mode="L", feature_dim=4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(models):
+    """Of tests that leave both models loaded."""
+    with Started(models) as started:
+        yield started
 
 
 def embed(registry, name, payload=IMAGE):
     return registry.models[name].embed(payload).result(60)
 
 
-def test_models_that_name_one_worker_run_in_one_process(workers, registry):
-    (worker,) = workers()
+def test_models_that_name_one_worker_run_in_one_process(shared):
+    registry = shared.registry
+    assert len(shared.workers()) == 1
     assert embed(registry, "first").vector.shape == (12,)
     assert embed(registry, "second").vector.shape == (4,)
     with pytest.raises(UndecodableInput):
         embed(registry, "second", Payload("image", b"junk"))
-    registry.close()
-    assert not worker.is_running()
 
 
-def test_unloading_a_model_leaves_the_other_serving(workers, registry):
-    (before,) = workers()
-    registry.end(registry.models["first"])
-    assert embed(registry, "second").vector.shape == (4,)
-    (worker,) = workers()
-    assert worker.pid == before.pid
-    registry.end(registry.models["second"])
-    wait_for(lambda: not worker.is_running(), "the end of the process")
+def test_unloading_a_model_leaves_the_other_serving(models):
+    with Started(models) as started:
+        registry = started.registry
+        (before,) = started.workers()
+        registry.end(registry.models["first"])
+        assert embed(registry, "second").vector.shape == (4,)
+        (worker,) = started.workers()
+        assert worker.pid == before.pid
+        registry.end(registry.models["second"])
+        wait_for(lambda: not worker.is_running(), "the end of the process")
 
 
 def is_ready(registry, name):
     return registry.models[name].state[0] is ModelState.READY
 
 
-def test_the_death_of_a_shared_worker_restarts_both_models(workers, registry):
-    (worker,) = workers()
+def test_the_death_of_a_shared_worker_restarts_both_models(shared):
+    (worker,) = shared.workers()
     worker.kill()
     for name in ("first", "second"):
-        wait_for(partial(is_ready, registry, name), name)
-        assert embed(registry, name).vector.any()
-    (another,) = workers()
+        wait_for(partial(is_ready, shared.registry, name), name)
+        assert embed(shared.registry, name).vector.any()
+    (another,) = shared.workers()
     assert another.pid != worker.pid
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_other_serving(tmp_path):
+def test_a_model_that_cannot_be_loaded_leaves_the_other_serving_until_the_end(tmp_path):
     save_model(tmp_path, "good", worker="both")
     save_model(tmp_path, "bad", worker="both", feature_dim=11)
-    made = ModelRegistry(ModelsConfig(dir_path=tmp_path, worker_threads=1))
-    try:
-        made.wait_until_tried(threading.Event())
-        assert made.models["bad"].state[0] is ModelState.QUARANTINED
-        assert embed(made, "good").vector.shape == (12,)
-    finally:
-        made.close()
+    with Started(tmp_path) as started:
+        assert started.registry.models["bad"].state[0] is ModelState.QUARANTINED
+        assert embed(started.registry, "good").vector.shape == (12,)
+        (worker,) = started.workers()
+    assert not worker.is_running()
 
 
 class Decoder:

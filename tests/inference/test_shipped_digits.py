@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from euclidesdb_server.demo.digits import decode_png, split_digits
+from tests.support.late_import import LateImport
 
+demo_digits = LateImport("euclidesdb_server.demo.digits")  # which imports scikit-learn
 FOLDER = Path(__file__).parents[2] / "models" / "digits"
 
 
 def as_images(digits):
-    pixels = np.stack([decode_png(digit.png) for digit in digits])
+    pixels = np.stack([demo_digits.decode_png(digit.png) for digit in digits])
     return torch.from_numpy(pixels).unsqueeze(1).float() / 255
 
 
@@ -31,7 +32,7 @@ def embed(program, images):
 
 @pytest.fixture(scope="module")
 def split():
-    return split_digits()
+    return demo_digits.split_digits()
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,7 @@ def run_python(*arguments):
     assert done.stderr == ""
 
 
+@pytest.mark.long
 def test_the_script_makes_a_program_like_the_shipped_one(split, tmp_path):
     once = f"import train; train.EPOCHS = 1; train.main(['--output', {str(tmp_path)!r}])"
     run_python("-c", once)

@@ -84,9 +84,10 @@ def test_a_space_without_a_folder_that_the_engine_cannot_index_is_searched_exact
     "section",
     [
         {"index_type": "HNSW0"},
-        {"index_type": "RR0,Flat"},
-        {"index_type": "PQ8x0"},
-        {"index_type": "IVF16(PQ4),Flat"},
+        # the reasons are those of tests/engines/test_trials.py
+        pytest.param({"index_type": "RR0,Flat"}, marks=pytest.mark.long),
+        pytest.param({"index_type": "PQ8x0"}, marks=pytest.mark.long),
+        pytest.param({"index_type": "IVF16(PQ4),Flat"}, marks=pytest.mark.long),
         {"index_type": "HNSW8", "ef_search": str(1 << 40)},
     ],
     ids=lambda section: ",".join(section.values()),

@@ -208,9 +208,8 @@ def test_a_segment_that_finds_no_room_leaves_nothing_behind_and_is_built_later(f
 @pytest.mark.parametrize(
     ("engine", "step"),
     [
-        ("exact", 4),
-        ("faiss", 6),
-        ("annoy", 6),
+        ("exact", 8),
+        ("faiss", 8),
         *(pytest.param(engine, 1, marks=pytest.mark.long) for engine in ENGINES),
     ],
 )
@@ -298,7 +297,7 @@ def test_writers_on_a_disk_that_fills_up_at_any_call_lose_nothing(tmp_path, roun
     [
         pytest.param(1, DEFAULT, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
         pytest.param(1, SMALL, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
-        (10, SMALL),
+        (15, SMALL),
     ],
 )
 def test_a_start_that_meets_a_full_disk_at_any_call_serves_reads(filled, step):
@@ -343,7 +342,7 @@ def test_reads_go_on_if_taking_up_writing_finds_no_room_in_any_of_its_calls(fill
     assert calls > 2 * step
 
 
-@pytest.mark.parametrize("names", [False, True])
+@pytest.mark.parametrize("names", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_start_on_a_full_disk_serves_reads_and_writes_when_there_is_room(filled, names):
     server, process, _, ledger = filled
     process.kill()

@@ -124,14 +124,19 @@ def after_rounds(server: Served, callers: list[Caller], rounds: int, readings: i
     return peak(taken)
 
 
+BRIEF = (2, 2, 4, WRITE_BUFFER)  # which fills meanwhile
+AT_LENGTH = (4, 120, 400, 8 * MIB)
+LONG = [pytest.mark.long, pytest.mark.timeout(0)]
+
+
 @pytest.mark.parametrize(
-    ("readings", "warming_up", "rounds", "growth"),
+    ("engine", "readings", "warming_up", "rounds", "growth"),
     [
-        (2, 2, 4, WRITE_BUFFER),  # which fills meanwhile
-        pytest.param(4, 120, 400, 8 * MIB, marks=[pytest.mark.long, pytest.mark.timeout(0)]),
+        ("faiss", *BRIEF),  # builds in other processes, too
+        pytest.param("exact", *AT_LENGTH, marks=LONG),
+        pytest.param("faiss", *AT_LENGTH, marks=LONG),
     ],
 )
-@pytest.mark.parametrize("engine", ["exact", "faiss"])
 def test_mixed_calls_leave_memory_threads_and_files_as_they_were(
     tmp_path, engine, readings, warming_up, rounds, growth
 ):

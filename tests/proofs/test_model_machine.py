@@ -488,12 +488,11 @@ def run_histories(
     ("name", "write_buffer_bytes"), [*zip(SETTINGS, cycle([SMALL, DEFAULT]), strict=False)]
 )
 def test_the_database_agrees_with_a_dict_and_brute_force(tmp_path, name, write_buffer_bytes):
-    histories = 3 if SETTINGS[name].recall == 1.0 else 2
     run_histories(
         tmp_path,
         SETTINGS[name],
         write_buffer_bytes=write_buffer_bytes,
-        histories=histories,
+        histories=2,
         steps=40,
     )
 

@@ -256,8 +256,7 @@ def prove(kills: SegmentKills, calls: Iterable[Call]) -> None:
     print(kills.summary())
 
 
-@pytest.mark.parametrize("buffer_bytes", [SMALL, DEFAULT])
-@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize(("sync", "buffer_bytes"), [(True, SMALL), (False, DEFAULT)])
 def test_a_rewrite_may_be_killed_or_lose_its_power(tmp_path, sync, buffer_bytes):
     kills = SegmentKills(tmp_path, Place(tmp_path, "exact", sync, buffer_bytes))
     number = random.Random(f"{sync} {buffer_bytes}").randrange(100, 500)

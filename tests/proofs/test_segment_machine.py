@@ -137,7 +137,7 @@ def test_rewrites_in_any_order_agree_with_a_dict_and_brute_force(
         tmp_path,
         SETTINGS[name],
         write_buffer_bytes=write_buffer_bytes,
-        histories=3,
+        histories=2,
         steps=40,
         kind=SegmentMachine,
     )

@@ -18,7 +18,7 @@ from tests.support.versions import MODEL, OLD, make, names, opened, vectors
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 2500
 """Three batches."""
-SHORT_SHARE = 6
+SHORT_SHARE = 3
 SMALL, DEFAULT = 64 << 10, WRITE_BUFFER_BYTES
 """Sizes of LevelDB's write buffer: the small one is full several times."""
 

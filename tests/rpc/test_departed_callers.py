@@ -20,7 +20,6 @@ from tests.support.processes import ServerProcess
 from tests.support.vector_spaces import save_vector_space
 
 DIM = 32
-CALLS = 3000
 PER_CONNECTION = 60
 GET = v1.GetItemRequest(id="item 7")
 MISSING = v1.GetItemRequest(id="missing")
@@ -87,7 +86,8 @@ class LeavingCallers:
                 return channel.stream_unary(get)(timeout=timeout)
 
 
-def test_callers_that_leave_at_any_moment_leave_no_traceback(tmp_path):
+@pytest.mark.parametrize("calls", [900, pytest.param(9000, marks=pytest.mark.long)])
+def test_callers_that_leave_at_any_moment_leave_no_traceback(tmp_path, calls):
     save_vector_space(tmp_path / "models", feature_dim=DIM)
     (tmp_path / "conf").write_text(CONFIG)
     log = tmp_path / "log"
@@ -95,7 +95,7 @@ def test_callers_that_leave_at_any_moment_leave_no_traceback(tmp_path):
         with euclidesdb.Client(process.address()) as db:
             vectors = np.random.default_rng(2).normal(size=(2000, DIM))
             db.add_vectors([f"item {row}" for row in range(2000)], vectors, model="given")
-        asyncio.run(LeavingCallers(process.address()).leave(CALLS))
+        asyncio.run(LeavingCallers(process.address()).leave(calls))
         with euclidesdb.Client(process.address()) as db:
             assert db.get("item 7").id == "item 7"
     for line in log.read_text().splitlines():

@@ -149,7 +149,7 @@ def test_items_of_a_superseded_version_stay_searchable_under_its_own_name(
 
 def test_a_superseded_version_is_searchable_after_a_restart_and_can_return(tmp_path):
     models = tmp_path / "models"
-    save_model(models)
+    save_model(models, worker="shared")  # the versions of a server need one process
     with (
         start_server(tmp_path / "data", models) as server,
         euclidesdb.Client(server.address) as client,
@@ -157,7 +157,7 @@ def test_a_superseded_version_is_searchable_after_a_restart_and_can_return(tmp_p
     ):
         client.add("a", image=IMAGES[0], models=["tiny"])
         old = listed(client)["tiny"].fingerprint
-        replace(models, "tiny", Doubled())
+        replace(models, "tiny", Doubled(), worker="shared")
         reload(stubs, "tiny")
     with (
         start_server(tmp_path / "data", models) as server,
@@ -168,7 +168,7 @@ def test_a_superseded_version_is_searchable_after_a_restart_and_can_return(tmp_p
         assert client.find_similar(id="a", model=superseded, include_self=True)[superseded].ids == (
             "a",
         )
-        replace(models, "tiny")
+        replace(models, "tiny", worker="shared")
         assert reload(stubs, "tiny").fingerprint == old
         assert client.find_similar(image=IMAGES[0], model="tiny")["tiny"].ids == ("a",)
         assert superseded not in listed(client)

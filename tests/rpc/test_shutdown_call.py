@@ -13,6 +13,7 @@ import euclidesdb
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from tests.support.calls import Stubs, refusal
 from tests.support.servers import start_server
+from tests.support.vector_spaces import save_vector_space
 from tests.support.waiting import generations, wait_for
 
 STOP, REFRESH = 0, 1
@@ -69,27 +70,28 @@ def test_shutdown_is_for_whom_the_configuration_lets(
             assert stop_wanted.is_set() == (kind == STOP and may_stop)
 
 
-def test_a_refresh_answers_at_once_and_searches_go_on_meanwhile(tiny_models, tmp_path):
-    data = tmp_path / "data"
+def test_a_refresh_answers_at_once_and_searches_go_on_meanwhile(tmp_path):
+    data, models = tmp_path / "data", tmp_path / "models"
+    save_vector_space(models, feature_dim=12)
     rows = np.random.default_rng(5).random((400, 12), np.float32)
     with (
         # a forest so large that it takes a while to grow
-        start_server(data, tiny_models, engine="annoy", engines={"annoy": {"trees": "500"}},
+        start_server(data, models, engine="annoy", engines={"annoy": {"trees": "500"}},
                      database={"sync": False}) as server,
         Stubs(server.address) as stubs,
         euclidesdb.Client(server.address) as client,
         ThreadPoolExecutor(8) as pool,
     ):  # fmt: skip
         for _ in pool.map(
-            lambda row: client.add(f"{row}", vectors={"tiny": rows[row]}), range(len(rows))
+            lambda row: client.add(f"{row}", vectors={"given": rows[row]}), range(len(rows))
         ):
             pass
         assert stubs.legacy.Shutdown(pb.ShutdownRequest(shutdown_type=REFRESH)).shutdown is True
         searches = 0
         while not generations(data):
-            found = client.find_similar(vector=rows[3], model="tiny", top_k=1)["tiny"]
+            found = client.find_similar(vector=rows[3], model="given", top_k=1)["given"]
             assert found.ids == ("3",)
             searches += 1
         assert searches > 1, "the build was over before a search was made: it proves nothing"
-        client.add("new", vectors={"tiny": rows[0] + 9})
+        client.add("new", vectors={"given": rows[0] + 9})
         wait_for(lambda: client.models()[0].items == 401, "the new item")

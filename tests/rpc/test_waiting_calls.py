@@ -19,7 +19,7 @@ from tests.support.servers import start_server
 from tests.support.vector_spaces import save_vector_space
 from tests.support.waiting import wait_for
 
-WAITING = 800
+WAITING = 300
 WHITE = encoded(Image.new("RGB", (4, 4), "white"))
 MESSAGE_TIMEOUT = 2.0
 
@@ -104,7 +104,7 @@ class SilentCalls:
 
 def test_calls_that_send_nothing_stop_no_other_and_end(serve, only_vectors):
     server = serve(only_vectors, threads=2, message_timeout=MESSAGE_TIMEOUT)
-    with SilentCalls(server.address, 200) as silent:
+    with SilentCalls(server.address, 100) as silent:
         check_others_are_answered(server.address, "given")
         for call in silent.calls:
             error = call.exception(timeout=60)
@@ -173,6 +173,6 @@ def message_of(stubs: Stubs, metadata: bytes) -> str:
 def test_every_call_of_a_burst_is_answered(serve, only_vectors):
     with Stubs(serve(only_vectors).address) as stubs:
         request = v1.GetItemRequest(id="absent")
-        calls = [stubs.v1.GetItem.future(request) for _ in range(2000)]
+        calls = [stubs.v1.GetItem.future(request) for _ in range(1000)]
         codes = {call.exception(timeout=60).code() for call in calls}
     assert codes == {grpc.StatusCode.NOT_FOUND}
