@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -22,6 +24,8 @@ from euclidesdb_server.values.row_mask import RowMask
 _MAX_GATHERED_BYTES: Final = 256 << 10
 """More candidates of a segment than take so much are compared with the query by themselves."""
 _NOT_COMPARED_YET: Final = np.empty((1, 0), np.float32)
+_FEW_ROWS: Final = 64
+"""The ids of so many are read one by one in less time than by segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class View:
 
     segments: Sequence[IndexedSegment]
     allowed: Sequence[RowMask | None]
-    starts: npt.NDArray[np.int64]
+    starts: Sequence[int]
     unindexed: UnindexedView
     metric: Metric
     version: int
@@ -52,8 +56,7 @@ class View:
         version: int,
     ) -> View:
         """The rows of some segments and the unindexed ones. The caller holds the space's lock."""
-        starts = np.zeros(len(segments) + 1, np.int64)
-        np.cumsum([len(segment) for segment in segments], out=starts[1:])
+        starts = [*accumulate(map(len, segments), initial=0)]
         masks = [segment.deletions.mask() for segment in segments]
         exact = all(segment.segment.exact for segment in segments)
         return cls(segments, masks, starts, unindexed, metric, version, exact)
@@ -83,12 +86,15 @@ class View:
         queries: shape (q, dim), scaled to unit length where the metric normalizes. exactly:
         compare with every row, whatever the engine is.
         """
-        if len(queries) == 1 and len(self.segments) > 1 and not exactly:
-            near, rows = self._search_single(queries, k)
+        if len(queries) == 1 and self.segments and not exactly:
+            single = self._search_single(queries, k)
+            if not len(self.unindexed.vectors):
+                return single
+            near, rows = [single[0]], [single[1]]
         else:
             near, rows = self._search_segments(queries, k, exactly)
         if len(self.unindexed.vectors):
-            if near:
+            if len(near) > 1:
                 merged = _merged(near, rows, k)
                 near, rows = [merged[0]], [merged[1]]
             found = search_matrix(
@@ -109,39 +115,35 @@ class View:
     def _search_segments(
         self, queries: Matrix, k: int, exactly: bool
     ) -> tuple[list[Distances], list[Rows]]:
-        """The answer of each segment."""
+        """The answers of each segment."""
         near: list[Distances] = []
         rows: list[Rows] = []
-        for segment, allowed, start in zip(
-            self.segments, self.allowed, self.starts.tolist(), strict=False
-        ):
+        for segment, allowed, start in zip(self.segments, self.allowed, self.starts, strict=False):
             search = segment.segment.search_exactly if exactly else segment.segment.search
             found = search(queries, k, allowed)
             near.append(found[0])
             rows.append(found[1] + start if start else found[1])
         return near, rows
 
-    def _search_single(self, query: Matrix, k: int) -> tuple[list[Distances], list[Rows]]:
-        """What each segment has found for one query: its answer, or candidates in any order.
+    def _search_single(self, query: Matrix, k: int) -> tuple[Distances, Rows]:
+        """The answer of all segments to one query.
 
-        The candidates of all segments are compared with the query at once.
+        The candidates of all of them are compared with the query at once.
         """
         near: list[Distances] = []
         rows: list[Rows] = []
         vectors: list[Matrix] = []
         places: list[int] = []
-        for segment, allowed, start in zip(
-            self.segments, self.allowed, self.starts.tolist(), strict=False
-        ):
+        for segment, allowed, start in zip(self.segments, self.allowed, self.starts, strict=False):
             source = segment.segment
             candidates = single_candidates(source, query, k, allowed)
             if candidates is None:
                 found = source.search(query, k, allowed)
                 near.append(found[0])
-                rows.append(found[1] + start)
+                rows.append(found[1] + start if start else found[1])
                 continue
             compared = rows_at(source.vectors, candidates)
-            rows.append(candidates[np.newaxis] + start)
+            rows.append((candidates + start if start else candidates)[np.newaxis])
             if compared.nbytes > _MAX_GATHERED_BYTES:
                 near.append(distances_to(query, compared, self.metric)[np.newaxis])
             else:
@@ -149,17 +151,20 @@ class View:
                 vectors.append(compared)
                 near.append(_NOT_COMPARED_YET)
         if vectors:
-            measured = distances_to(query, np.concatenate(vectors), self.metric)[np.newaxis]
+            gathered = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
+            measured = distances_to(query, gathered, self.metric)[np.newaxis]
             first = 0
             for place, compared in zip(places, vectors, strict=True):
                 near[place] = measured[:, first : first + len(compared)]
                 first += len(compared)
-        return near, rows
+        return _merged_single(near, rows, k)
 
     def ids(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """The ids of rows, shape (n,)."""
         if len(self.segments) == 1 and not len(self.unindexed.vectors):
             return self.segments[0].ids.take(rows)
+        if len(rows) <= _FEW_ROWS:
+            return [self._id(row) for row in rows.tolist()]
         ids: list[str] = [""] * len(rows)
         sources = np.searchsorted(self.starts, rows, side="right") - 1
         for source in np.unique(sources).tolist():
@@ -172,6 +177,23 @@ class View:
             for place, item_id in zip(places.tolist(), found, strict=True):
                 ids[place] = item_id
         return ids
+
+    def _id(self, row: int) -> str:
+        source = bisect_right(self.starts, row) - 1
+        local = row - self.starts[source]
+        if source == len(self.segments):
+            return self.unindexed.ids[local]
+        return self.segments[source].ids.at(local)
+
+
+def _merged_single(
+    near: Sequence[Distances], rows: Sequence[Rows], k: int
+) -> tuple[Distances, Rows]:
+    """As `_merged`, for a single query; no answer must be in order."""
+    all_near = near[0] if len(near) == 1 else np.concatenate(near, axis=1)
+    all_rows = rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+    order = all_near.argsort(kind="stable")[:, :k]  # as below
+    return all_near.take(order), all_rows.take(order)
 
 
 def _merged(near: Sequence[Distances], rows: Sequence[Rows], k: int) -> tuple[Distances, Rows]:
