@@ -1,4 +1,4 @@
-"""A search for one vector or id finds what a search for many finds."""
+"""A search for one vector or id finds what a search for many finds, and stays on the event loop."""
 
 from __future__ import annotations
 
@@ -113,3 +113,40 @@ def test_a_search_by_id_sees_what_was_written_last(database):
         )
     database.features.remove("moving")
     assert outcome(database, ["moving"], top_k=1)[1] == "no item 'moving'"
+
+
+def flushed(database, segments, rows):
+    vectors = np.random.default_rng(0).standard_normal((rows, 128))
+    for number in range(segments):
+        assert not database.add_vectors("one", [f"{number}-{row}" for row in range(rows)], vectors)
+        database.spaces["one"].rewriter.flush(threading.Event())
+    assert len(database.spaces["one"].segments) == segments
+
+
+def test_a_search_of_sixteen_graphs_is_quick(tmp_path):
+    engine = FaissEngine(FaissOptions(index_type="HNSW32"))
+    with Database(tmp_path, no_models(tmp_path / "m"), {"one": 128}, engine=engine) as database:
+        flushed(database, 16, 300)
+        quick = database.features.searches_quickly
+        assert quick(["one"], 10)
+        assert not quick(["one", "one", "one"], 10)
+        assert not quick(["one"], 101)
+        assert not quick([], 10)
+        assert not quick(["unknown"], 10)
+
+
+def test_a_wide_search_of_graphs_is_not_quick(tmp_path):
+    engine = FaissEngine(FaissOptions(index_type="HNSW32", ef_search=2000))
+    with Database(tmp_path, no_models(tmp_path / "m"), {"one": 128}, engine=engine) as database:
+        flushed(database, 4, 2000)
+        assert not database.features.searches_quickly(["one"], 10)
+
+
+def test_a_scan_is_quick_up_to_some_thousand_rows(tmp_path):
+    with Database(tmp_path, no_models(tmp_path / "m"), {"one": 128}) as database:
+        assert database.features.searches_quickly(["one"], 10)
+        flushed(database, 2, 10_000)
+        assert database.features.searches_quickly(["one"], 10)
+        flushed_more = np.zeros((2000, 128))
+        database.add_vectors("one", [f"more-{row}" for row in range(2000)], flushed_more)
+        assert not database.features.searches_quickly(["one"], 10)

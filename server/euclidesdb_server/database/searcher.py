@@ -108,7 +108,8 @@ class Searcher:
             space = self._models.open_space(name)
             if space is None:
                 return False
-            products += space.rows_compared(top_k) * (space.record.feature_dim + PAIR_PRODUCTS)
+            rows = space.rows_compared_singly(top_k)
+            products += rows * (space.record.feature_dim + PAIR_PRODUCTS)
         return bool(models) and top_k <= QUICK_TOP_K and products <= QUICK_PRODUCTS
 
     def _check(self, conditions: Conditions, queries: int) -> None:

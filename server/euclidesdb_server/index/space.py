@@ -168,6 +168,10 @@ class ModelSpace:
         """About how many rows a search for the k nearest compares with each query."""
         return self._rows.view().rows_compared(k)
 
+    def rows_compared_singly(self, k: int) -> int:
+        """As `rows_compared`, for one query, in rows that a scan compares with it alone."""
+        return self._rows.view().rows_compared_singly(k)
+
     def status(self) -> IndexStatus:
         """The state of the index."""
         view = self._rows.view()

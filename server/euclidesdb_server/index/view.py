@@ -15,7 +15,7 @@ from euclidesdb_server.engines.distances import distances_to, rows_at
 from euclidesdb_server.engines.protocol import single_candidates
 from euclidesdb_server.engines.scan import search_matrix
 from euclidesdb_server.index.indexed_segment import IndexedSegment
-from euclidesdb_server.index.search_cost import estimated_comparisons
+from euclidesdb_server.index.search_cost import estimated_comparisons, estimated_single_comparisons
 from euclidesdb_server.index.unindexed_rows import UnindexedView
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
@@ -46,6 +46,7 @@ class View:
     version: int
     exact: bool
     _compared: dict[int, int] = field(default_factory=dict)
+    _compared_singly: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -71,6 +72,16 @@ class View:
             )
         return compared
 
+    def rows_compared_singly(self, k: int) -> int:
+        """As `rows_compared`, for one query, in rows that a scan compares with it alone."""
+        compared = self._compared_singly.get(k)
+        if compared is None:
+            compared = self._compared_singly[k] = len(self.unindexed.vectors) + sum(
+                estimated_single_comparisons(segment.segment, segment.alive, k)
+                for segment in self.segments
+            )
+        return compared
+
     def int32_only(self) -> View:
         """The rows whose item id is the decimal form of an int32."""
         masks = [
@@ -78,7 +89,7 @@ class View:
             for segment, allowed in zip(self.segments, self.allowed, strict=True)
         ]
         unindexed = self.unindexed.int32_only()
-        return replace(self, allowed=masks, unindexed=unindexed, _compared={})
+        return replace(self, allowed=masks, unindexed=unindexed, _compared={}, _compared_singly={})
 
     def search(self, queries: Matrix, k: int, *, exactly: bool = False) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; at equal distance the older first.
