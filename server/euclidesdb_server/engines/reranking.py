@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from euclidesdb_server.engines.distances import (
     distances_to,
-    nearest,
     pair_distances,
     rows_at,
     table_distances,
@@ -99,19 +98,20 @@ class RerankedSearch(msgspec.Struct, frozen=True):
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`."""
+        if len(queries) == 1:
+            candidates = self.single_candidates(queries, k, allowed)
+            if candidates is not None:
+                rows = rows_at(self.scan.vectors, candidates)
+                measured = distances_to(queries, rows, self.scan.metric)
+                order = measured.argsort(kind="stable")[:k]
+                return measured.take(order)[np.newaxis], candidates.take(order)[np.newaxis]
         available = self._available(allowed)
         k = min(k, available)
         if available <= max(2 * k, _MAX_ROWS_TO_SCAN):
             return self.scan.search(queries, k, allowed)
         request, enough = self._request(k, allowed, available)
         attempts = _MAX_ATTEMPTS
-        if len(queries) == 1:
-            candidates = self.single_candidates(queries, k, allowed)
-            if candidates is not None:
-                rows = rows_at(self.scan.vectors, candidates)
-                measured = distances_to(queries, rows, self.scan.metric)
-                chosen = nearest(measured, k)
-                return measured[chosen][np.newaxis], candidates[chosen][np.newaxis]
+        if len(queries) == 1:  # it has been searched once
             request, attempts = request.wider(), attempts - 1
         found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         incomplete = np.arange(len(queries))

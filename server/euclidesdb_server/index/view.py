@@ -97,7 +97,7 @@ class View:
         queries: shape (q, dim), scaled to unit length where the metric normalizes. exactly:
         compare with every row, whatever the engine is.
         """
-        if len(queries) == 1 and self.segments and not exactly:
+        if len(queries) == 1 and len(self.segments) > 1 and not exactly:
             single = self._search_single(queries, k)
             if not len(self.unindexed.vectors):
                 return single
@@ -162,8 +162,7 @@ class View:
                 vectors.append(compared)
                 near.append(_NOT_COMPARED_YET)
         if vectors:
-            gathered = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
-            measured = distances_to(query, gathered, self.metric)[np.newaxis]
+            measured = distances_to(query, np.concatenate(vectors), self.metric)[np.newaxis]
             first = 0
             for place, compared in zip(places, vectors, strict=True):
                 near[place] = measured[:, first : first + len(compared)]
@@ -201,8 +200,7 @@ def _merged_single(
     near: Sequence[Distances], rows: Sequence[Rows], k: int
 ) -> tuple[Distances, Rows]:
     """As `_merged`, for a single query; no answer must be in order."""
-    all_near = near[0] if len(near) == 1 else np.concatenate(near, axis=1)
-    all_rows = rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+    all_near, all_rows = np.concatenate(near, axis=1), np.concatenate(rows, axis=1)
     order = all_near.argsort(kind="stable")[:, :k]  # as below
     return all_near.take(order), all_rows.take(order)
 

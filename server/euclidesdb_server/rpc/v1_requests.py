@@ -125,6 +125,9 @@ def _each(
 
 def _vector(message: pb.Vector) -> ModelVector:
     array = message.values
+    shape, data = array.shape, array.data
+    if array.data_type == pb.DATA_TYPE_FLOAT32 and len(shape) == 1 and len(data) == 4 * shape[0]:
+        return ModelVector(np.frombuffer(data, FLOAT32), message.fingerprint or None)
     _check_data_type(array, "a vector")
     # before anything is computed from the shape: a hostile one has a million huge lengths
     if len(array.shape) != 1:
