@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from euclidesdb_server.engines.distances import distances, nearest, normalized, pair_distances
+from euclidesdb_server.engines.distances import (
+    distances,
+    distances_to,
+    nearest,
+    normalized,
+    pair_distances,
+    table_distances,
+)
 from euclidesdb_server.values.metric import COSINE, INNER_PRODUCT, L2, Metric, MetricKind
 from tests.support.cases import each_as_subtest
 
@@ -75,7 +82,7 @@ def check_every_position(metric, dim):
     st.sampled_from([1e-30, 1e-19, 1.0, 1e18, 1e30]),
     st.integers(0, 2**32 - 1),
 )
-def test_pairs_are_at_the_distances_of_their_queries(dim, rows, queries, scale, seed):
+def test_every_way_to_measure_gives_the_same_distances(dim, rows, queries, scale, seed):
     random = np.random.default_rng(seed)
     vectors = (random.standard_normal((rows, dim)) * scale).astype(np.float32)
     asked = (random.standard_normal((queries, dim)) * scale).astype(np.float32)
@@ -89,6 +96,12 @@ def test_pairs_are_at_the_distances_of_their_queries(dim, rows, queries, scale, 
         table = np.stack([distances(query, right, metric) for query in left])
         found = pair_distances(left, of, right, numbers, metric)
         np.testing.assert_array_equal(found, table[of, numbers])
+        of_each = random.integers(0, rows, (queries, 40))
+        found = table_distances(left, right, of_each, metric)
+        np.testing.assert_array_equal(found, np.take_along_axis(table, of_each, 1))
+        for row, query in enumerate(left):
+            found = distances_to(query[np.newaxis], right, metric)
+            np.testing.assert_array_equal(found, table[row])
 
 
 @pytest.mark.parametrize("metric", [L2, COSINE, L1, L3, LINF], ids=str)
@@ -122,6 +135,10 @@ def check_accuracy(metric, scale):
 def test_a_distance_beyond_float32_is_infinite_and_never_nan():
     rows = np.array([[3e38, 3e38], [-3e38, 3e38], [0, 0]], np.float32)
     assert distances(rows[1], rows, L2).tolist() == [np.inf, 0, np.inf]
+    assert distances_to(rows[1:2], rows, L2).tolist() == [np.inf, 0, np.inf]
+    assert table_distances(rows[1:2], rows, np.array([[0, 1, 2]]), L2).tolist() == [
+        [np.inf, 0, np.inf]
+    ]
     assert distances(rows[1], rows, INNER_PRODUCT).tolist() == [0, -np.inf, 0]
 
 

@@ -13,6 +13,7 @@ from euclidesdb_server.engines import faiss_index
 from euclidesdb_server.engines.distances import normalized
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.engines.faiss_build import fill, prepare_training
+from euclidesdb_server.engines.faiss_index import RowSearch
 from euclidesdb_server.engines.protocol import rows_compared
 from euclidesdb_server.engines.vectors import save_vectors
 from euclidesdb_server.errors import ConfigError, CorruptRecord
@@ -329,3 +330,17 @@ def test_a_search_that_looks_further_is_estimated_to_cost_more(vectors, index_ty
     assert rows_compared(FaissEngine(FaissOptions(index_type="PQ4")).build(vectors), 1) == len(
         vectors
     )
+
+
+@pytest.mark.parametrize("index_type", ["HNSW16", "IVF16,SQ8", "PCA4,Flat", "LSH"])
+def test_rows_are_found_as_faiss_itself_finds_them(vectors, index_type):
+    index = faiss.index_factory(vectors.shape[1], index_type)
+    index.train(vectors)
+    index.add(vectors)
+    find = RowSearch(index)
+    for queries in (vectors[:1], vectors[:50], np.asfortranarray(vectors[:7])):
+        for count in (1, 10, len(vectors) + 5):
+            expected = index.search(queries, count)[1]
+            np.testing.assert_array_equal(find(queries, count), expected)
+    with pytest.raises(ValueError, match="queries of shape"):
+        find(vectors[:1, :-1], 10)

@@ -28,6 +28,7 @@ def test_ids_come_back_as_they_were(tmp_path, ids):
         assert packed.take(np.array([], np.int64)) == []
         backwards = np.arange(len(ids))[::-1]
         assert packed.take(backwards) == ids[::-1]
+        assert [packed.at(row) for row in range(len(ids))] == ids
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path):

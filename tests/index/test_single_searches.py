@@ -78,3 +78,17 @@ def check_answers(space, share):
             alone = space.search(queries[place : place + 1], k)
             np.testing.assert_array_equal(alone.distances[0], together.distances[place])
             assert alone.ids == together.ids[place * found : (place + 1) * found]
+
+
+def test_the_row_of_a_label_is_found_wherever_it_is(space):
+    for segment in space.segments:
+        for row in (0, 7, PER_SEGMENT - 1):
+            found = space.row(int(segment.labels[row]))
+            np.testing.assert_array_equal(found, segment.segment.vectors[row])
+    last = int(space.segments[-1].labels[-1])
+    assert space.unindexed == 50
+    unindexed = space.row(last + 50)
+    assert space.search(unindexed[np.newaxis], 1, prepared=True).ids == ["3-49"]
+    assert space.row(last + 51) is None
+    space.delete([last + 50])
+    assert space.row(last + 50) is None

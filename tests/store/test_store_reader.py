@@ -45,3 +45,18 @@ def test_a_record_without_the_list_of_ready_made_vectors_has_only_such():
 def test_a_field_of_another_type_is_damage():
     with pytest.raises(CorruptRecord, match="an item has a field of the wrong type"):
         unpack_item(b"\x96\xa2{}\xc4\x00\x80\xc0\xc4\x00\x01", "an item")
+
+
+def test_the_labels_of_an_item_are_those_of_its_record():
+    record = ItemRecord(metadata=b"m", labels={1: 5, 2: 1 << 40})
+    source: Any = DeletedMeanwhile({keys.item_key("a"): record.packed()}, 2)
+    assert StoreReader(source).vector_labels("a") == {1: 5, 2: 1 << 40}
+    assert StoreReader(source).vector_labels("b") is None
+
+
+def test_labels_of_another_type_are_damage():
+    source: Any = DeletedMeanwhile(
+        {keys.item_key("a"): b"\x96\xa2{}\xc4\x00\x07\xc0\xc4\x00\x90"}, 1
+    )
+    with pytest.raises(CorruptRecord, match="the record of item 'a' has no labels: 7"):
+        StoreReader(source).vector_labels("a")

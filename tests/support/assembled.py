@@ -63,6 +63,7 @@ class InOneThread:
         self.lock_items = features.lock_items
         self.list_models = features.list_models
         self.compact = features.compact
+        self.searches_quickly = features.searches_quickly
         self._features = features
 
     def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:

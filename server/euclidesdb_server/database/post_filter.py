@@ -1,7 +1,8 @@
 """Post-filtering: from the nearest rows to the answer that a search's conditions allow.
 
 Conditions are applied after the nearest-neighbor search; if too few neighbors remain, the search
-is repeated with a larger k.
+is repeated with a larger k. The most frequent one, that an item is not similar to itself, never
+needs that (`others`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,17 @@ from euclidesdb_server.values.metric import MetricKind
 
 GROWTH: Final = 4
 """How many times larger k is in a repeated search."""
+
+
+def others(item_id: str | None, ids: list[str], distances: list[float], count: int) -> Neighbors:
+    """The first `count` neighbors of an item besides itself; ids, distances: of count + 1, or all.
+
+    The lists may be changed.
+    """
+    if item_id in ids:
+        itself = ids.index(item_id)
+        del ids[itself], distances[itself]
+    return Neighbors(ids, distances).first(count)
 
 
 class PostFilter(msgspec.Struct, frozen=True):
@@ -77,14 +89,6 @@ class PostFilter(msgspec.Struct, frozen=True):
         self, vector: Vector, item_id: str | None, ids: Sequence[str], distances: Sequence[float]
     ) -> Neighbors:
         conditions = self.conditions
-        if conditions.ids_and_distances_only and not conditions.include_self:
-            if item_id not in ids:
-                return Neighbors(ids, distances)
-            itself = ids.index(item_id)
-            return Neighbors(
-                [*ids[:itself], *ids[itself + 1 :]],
-                [*distances[:itself], *distances[itself + 1 :]],
-            )
         pairs = list(zip(ids, distances, strict=True))
         if item_id is not None:
             pairs = [pair for pair in pairs if pair[0] != item_id]

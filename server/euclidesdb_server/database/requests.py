@@ -111,7 +111,7 @@ class Conditions(msgspec.Struct, frozen=True):
 
     @property
     def ids_and_distances_only(self) -> bool:
-        """Whether the nearest rows answer a query as the index returns them."""
+        """Whether the nearest rows answer a query by vector as the index returns them."""
         return (
             self.max_distance is None and not self.include_attributes and not self.include_metadata
         )

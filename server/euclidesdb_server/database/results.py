@@ -7,10 +7,11 @@ outcome of item i is at position i, from the request to the reply.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import overload
+from types import MappingProxyType
+from typing import Final, overload
 
 import msgspec
 
@@ -19,6 +20,8 @@ from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import IndexStatus, ModelState
+
+NO_ERRORS: Final[Mapping[int, DatabaseError]] = MappingProxyType({})
 
 
 class Neighbor(msgspec.Struct, frozen=True):
@@ -68,10 +71,8 @@ class Neighbors(msgspec.Struct, frozen=True):
         )
 
 
-# Not slotted: where each answer begins is kept in the instance.
-@dataclass(frozen=True)
 class Answers(Sequence[Neighbors | DatabaseError]):
-    """The outcome of each query of a search in one space: its neighbors, or an error.
+    """The outcome of each query of a search in one space: its neighbors, or an error. Immutable.
 
     Stored by columns, as the reply to a batch sends them.
 
@@ -80,9 +81,15 @@ class Answers(Sequence[Neighbors | DatabaseError]):
     errors: by position of the query.
     """
 
-    counts: Sequence[int]
-    neighbors: Neighbors
-    errors: Mapping[int, DatabaseError] = field(default_factory=dict)
+    def __init__(
+        self,
+        counts: Sequence[int],
+        neighbors: Neighbors,
+        errors: Mapping[int, DatabaseError] = NO_ERRORS,
+    ) -> None:
+        self.counts = counts
+        self.neighbors = neighbors
+        self.errors = errors
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -99,7 +106,7 @@ class Answers(Sequence[Neighbors | DatabaseError]):
         position = range(len(self))[position]
         if (error := self.errors.get(position)) is not None:
             return error
-        if len(self) == 1:
+        if len(self.counts) == 1:
             return self.neighbors
         return self.neighbors.part(slice(self._starts[position], self._starts[position + 1]))
 
@@ -120,7 +127,10 @@ class ModelAnswer(msgspec.Struct, frozen=True):
     @property
     def neighbors(self) -> Neighbors:
         """The answer to the first query. Raises the error if it failed."""
-        first = self.answers[0]
+        answers = self.answers
+        if len(answers.counts) == 1 and not answers.errors:
+            return answers.neighbors
+        first = answers[0]
         if isinstance(first, DatabaseError):
             raise first
         return first

@@ -28,9 +28,10 @@ from euclidesdb_server.database.requests import (
 from euclidesdb_server.database.results import ModelAnswer
 from euclidesdb_server.database.search_work import PAIR_PRODUCTS, SearchWork
 from euclidesdb_server.database.serving import Serving
+from euclidesdb_server.database.single_search import answer_single, single_query, stored_vector
 from euclidesdb_server.database.space_search import SpaceQueries, SpaceSearch, rows_wanted
 from euclidesdb_server.database.validation import check_id, check_vector, check_vectors
-from euclidesdb_server.errors import DatabaseError, InvalidRequest, UnknownItem
+from euclidesdb_server.errors import DatabaseError, InvalidRequest
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Vector
@@ -71,6 +72,8 @@ class Searcher:
             self._limits.max_comparisons,
             max_reply_bytes=self._limits.max_reply_bytes,
         )
+        if (query := single_query(request)) is not None:
+            return (answer_single(self._store, self._models, query, request, work),)
         chosen = [] if request.models else self._models_for(request.queries, work)
         names = [*dict.fromkeys(request.models)] or [serving.name for serving in chosen]
         if isinstance(request.queries, ModelVectors):
@@ -80,7 +83,7 @@ class Searcher:
             columns = self._columns(serving.searchable_space(), request.queries)
             return (self._search(serving, columns, request, work),)
         tasks = request.queries
-        if any(isinstance(query, Payload) for query in tasks):
+        if Payload in map(type, tasks):
             with self._models.lease(names) as leased:
                 servings = [leased.get(name) for name in names]
                 if chosen:  # one of them may have been unloaded since
@@ -105,7 +108,8 @@ class Searcher:
             space = self._models.open_space(name)
             if space is None:
                 return False
-            products += space.rows_compared(top_k) * (space.record.feature_dim + PAIR_PRODUCTS)
+            rows = space.rows_compared_singly(top_k)
+            products += rows * (space.record.feature_dim + PAIR_PRODUCTS)
         return bool(models) and top_k <= QUICK_TOP_K and products <= QUICK_PRODUCTS
 
     def _check(self, conditions: Conditions, queries: int) -> None:
@@ -203,7 +207,7 @@ class Searcher:
                         check_vector(space.record, query.values, fingerprint, self._models)
                         vectors.append(query.values)
                     case str():
-                        vectors.append(self._stored_vector(query, space))
+                        vectors.append(stored_vector(self._store, query, space))
                 item_ids.append(query if isinstance(query, str) else None)
             except DatabaseError as error:
                 errors[position] = error
@@ -214,20 +218,6 @@ class Searcher:
         else:
             matrix = np.empty((0, space.record.feature_dim), np.float32)
         return SpaceQueries(len(queries), matrix, errors, item_ids if any(item_ids) else None)
-
-    def _stored_vector(self, item_id: str, space: ModelSpace) -> Vector:
-        check_id(item_id)
-        number, missing = space.record.number, None
-        while True:
-            record = self._store.item(item_id)
-            if record is None:
-                raise UnknownItem(f"no item {item_id!r}")
-            label = record.labels.get(number)
-            if label == missing:
-                raise UnknownItem(f"item {item_id!r} has no vector of model {space.record.model!r}")
-            if label is not None and (vector := self._store.vector(number, label)) is not None:
-                return vector
-            missing = label  # the item was written between the two reads: read it again
 
     def _search(
         self, serving: Serving, queries: SpaceQueries, request: FindRequest, work: SearchWork

@@ -12,7 +12,7 @@ from itertools import chain
 
 import msgspec
 
-from euclidesdb_server.database.post_filter import PostFilter
+from euclidesdb_server.database.post_filter import PostFilter, others
 from euclidesdb_server.database.requests import Conditions
 from euclidesdb_server.database.results import Answers, Neighbors
 from euclidesdb_server.database.search_work import SearchWork, texts_bytes
@@ -51,24 +51,29 @@ class SpaceSearch(msgspec.Struct, frozen=True):
         Raises InvalidRequest, ReplyTooLarge, DeadlineExceeded, StorageError.
         """
         conditions = self.conditions
-        k = rows_wanted(conditions, by_id=queries.item_ids is not None)
+        item_ids = queries.item_ids
+        k = rows_wanted(conditions, by_id=item_ids is not None)
         post_filter = None
-        if queries.item_ids is not None or not conditions.ids_and_distances_only:
+        if not conditions.ids_and_distances_only or (item_ids and conditions.include_self):
             post_filter = PostFilter(self.store, self.space, conditions, k, self.work)
         counts: list[int] = []
         found: list[Neighbors] = []
         count, dim = queries.vectors.shape
         for block in self.work.blocks(count, self.space.rows_compared(k), dim):
             nearest = self.space.search(queries.vectors[block], k, int32_only=conditions.int32_ids)
-            if post_filter is None:
+            if post_filter is not None:
+                answered = _filtered(post_filter, queries, block, nearest)
+            elif item_ids is not None:
+                answered = _others(item_ids[block], nearest, conditions.top_k)
+                self.work.add_to_reply(sum(texts_bytes(each.ids) for each in answered))
+            else:
                 searched, width = nearest.distances.shape
                 counts += [width] * searched
                 self.work.add_to_reply(texts_bytes(nearest.ids))
                 found.append(Neighbors(nearest.ids, nearest.distances.ravel().tolist()))
-            else:
-                answered = _filtered(post_filter, queries, block, nearest)
-                counts += map(len, answered)
-                found += answered
+                continue
+            counts += map(len, answered)
+            found += answered
         neighbors = found[0] if len(found) == 1 else _concatenated(found, conditions)
         return _answers(counts, neighbors, queries)
 
@@ -77,6 +82,17 @@ def rows_wanted(conditions: Conditions, *, by_id: bool = False) -> int:
     """How many rows a space is searched for first."""
     # the item that a query is about is among the nearest, and is left out
     return conditions.top_k + by_id
+
+
+def _others(item_ids: Sequence[str | None], found: Found, count: int) -> list[Neighbors]:
+    """The rows found for each query, without the item that it is about."""
+    width = found.distances.shape[1]
+    return [
+        others(item_id, found.ids[row * width : (row + 1) * width], distances, count)
+        for row, (item_id, distances) in enumerate(
+            zip(item_ids, found.distances.tolist(), strict=True)
+        )
+    ]
 
 
 def _filtered(

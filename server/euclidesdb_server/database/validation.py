@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
 
@@ -12,6 +13,7 @@ import numpy as np
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import AddRequest
+from euclidesdb_server.engines.distances import extremes
 from euclidesdb_server.errors import (
     DatabaseError,
     DimensionMismatch,
@@ -150,6 +152,12 @@ def check_vector(
 
     fingerprint: of the version that made the vector, if it is known.
     """
+    if (
+        vector.shape == (space.feature_dim,)
+        and fingerprint in (None, "", space.fingerprint)
+        and all(map(math.isfinite, extremes(vector)))
+    ):
+        return
     if vector.ndim != 1:
         raise _wrong_shape(space, vector.shape)
     for error in check_vectors(space, vector[np.newaxis], fingerprint, models).values():

@@ -18,10 +18,12 @@ Rows and queries must be of unit length (or zero) if the metric normalizes.
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import numpy.typing as npt
 
-from euclidesdb_server.values.arrays import Matrix, Rows, Vector
+from euclidesdb_server.values.arrays import Distances, Matrix, Rows, Vector
 from euclidesdb_server.values.metric import Metric, MetricKind
 
 SEARCH_BLOCK_BYTES = 4 << 20
@@ -34,11 +36,18 @@ _CACHE_BLOCK_BYTES = 512 << 10
 # Limits the memory for the pairs of rows and queries of a block if vectors are short.
 _MAX_ROWS = 8192
 
+# The function itself: numpy's dispatch to the arrays of other libraries takes 1 us.
+_einsum = inspect.unwrap(np.einsum)
+
 # einsum sums longer rows in pieces whose boundaries depend on the row's position.
 _MAX_EINSUM_LENGTH = 8192
 
 # Below this, the squares of single differences may have lost digits to underflow.
 _MIN_RELIABLE_SQUARE = np.float32(1e-30)
+
+# Half the distance between the two largest float32: a smaller number can be added to any float32
+# without overflow.
+_MAX_ROUNDED_AWAY = np.float32(1e31)
 
 # Below this, 1 - cosine similarity has lost digits that half the squared distance retains.
 _MIN_RELIABLE_COSINE = np.float32(0.125)
@@ -59,6 +68,8 @@ def distances(query: Vector, rows: Matrix, metric: Metric) -> Vector:
 
 def distances_to(query: Matrix, rows: Matrix, metric: Metric) -> Vector:
     """As `distances`, for a query of shape (1, dim) and few, aligned rows; less overhead."""
+    if metric.kind is MetricKind.L2 and (reliable := _reliable_l2(query, rows)) is not None:
+        return reliable
     with np.errstate(over="ignore", invalid="ignore"):
         measured = _block_distances(query.repeat(len(rows), 0), rows, metric)
     return measured.astype(np.float32, copy=False)
@@ -83,8 +94,33 @@ def pair_distances(
     return result
 
 
+def table_distances(queries: Matrix, rows: Matrix, numbers: Rows, metric: Metric) -> Distances:
+    """The distances of each query to rows of its own, `rows[numbers[i]]`: the shape of `numbers`.
+
+    As `pair_distances` of all these pairs, in two thirds of the time under `l2`. numbers: shape
+    (queries, n), n >= 1.
+    """
+    result = np.empty(numbers.shape, np.float32)
+    count, dim = numbers.shape[1], rows.shape[1]
+    step = max(1, rows_per_block(dim, _CACHE_BLOCK_BYTES) // count)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(queries), step):
+            own, part = queries[start : start + step], numbers[start : start + step]
+            if metric.kind is MetricKind.L2:
+                difference = rows_at(rows, part)
+                difference -= own[:, np.newaxis]
+                squares = row_dots(*[difference.reshape(-1, dim)] * 2)
+                if _are_reliable(squares):
+                    result[start : start + step] = np.sqrt(squares).reshape(part.shape)
+                    continue
+            picked = rows_at(rows, part.reshape(-1))
+            measured = _block_distances(own.repeat(count, 0), picked, metric)
+            result[start : start + step] = measured.reshape(part.shape)
+    return result
+
+
 def rows_at(rows: Matrix, numbers: Rows) -> Matrix:
-    """A copy of the rows of these numbers. `rows` need not be aligned."""
+    """A copy of the rows of these numbers, shape (..., dim). `rows` need not be aligned."""
     # as bytes, in half the time of indexing
     return rows.view(np.uint8).take(numbers, 0).view(np.float32)
 
@@ -111,6 +147,12 @@ def nearest(distances: Vector, k: int) -> Rows:
     return chosen[np.argsort(distances[chosen], kind="stable")]
 
 
+def extremes(values: Vector) -> tuple[np.float32, np.float32]:
+    """The smallest and the largest of some numbers; a NaN if there is one. values: not empty."""
+    # in a third of the time of min and max
+    return values[values.argmin()], values[values.argmax()]
+
+
 def normalized(matrix: Matrix) -> Matrix:
     """A copy with each row at unit length; zero rows stay zero. Safe at any finite magnitude."""
     result = np.empty(matrix.shape, np.float32)
@@ -127,6 +169,28 @@ def normalized(matrix: Matrix) -> Matrix:
 def rows_per_block(dim: int, block_bytes: int = SEARCH_BLOCK_BYTES) -> int:
     """How many float32 rows of length `dim` fill a block; at least one."""
     return max(1, min(_MAX_ROWS, block_bytes // (4 * max(dim, 1))))
+
+
+def _reliable_l2(query: Matrix, rows: Matrix) -> Vector | None:
+    """As `_l2`, for one query; None where numbers are so large or so small that it takes care."""
+    smallest, largest = extremes(query[0])
+    if not (len(rows) and smallest > -_MAX_ROUNDED_AWAY and largest < _MAX_ROUNDED_AWAY):
+        return None
+    difference = rows - query
+    squares = row_dots(difference, difference)
+    smallest, largest = extremes(squares)
+    if not largest < np.inf:  # or it is NaN
+        return None
+    # a query that is one of the rows is at distance 0 from it
+    if smallest < _MIN_RELIABLE_SQUARE and difference[squares < _MIN_RELIABLE_SQUARE].any():
+        return None
+    measured: Vector = np.sqrt(squares)
+    return measured
+
+
+def _are_reliable(squares: Vector) -> bool:
+    smallest, largest = extremes(squares)
+    return bool(smallest >= _MIN_RELIABLE_SQUARE and largest < np.inf)
 
 
 # Below, each row is paired with a query: `queries` and `rows` have the same shape, (n, dim).
@@ -148,8 +212,8 @@ def _l2(queries: Matrix, rows: Matrix) -> Vector:
     difference = rows - queries
     squares = row_dots(difference, difference)
     result: Vector = np.sqrt(squares)
-    if len(squares) and squares.min() >= _MIN_RELIABLE_SQUARE and squares.max() < np.inf:
-        return result  # and none is NaN
+    if len(squares) and _are_reliable(squares):
+        return result
     unreliable = np.flatnonzero(~((squares >= _MIN_RELIABLE_SQUARE) & (squares < np.inf)))
     if difference[unreliable].any():  # otherwise these are at distance 0
         result[unreliable] = _lp(queries[unreliable], rows[unreliable], 2.0)
@@ -192,6 +256,9 @@ def row_dots(
     left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.floating]:
     """The dot products of the rows of `left` and `right`, both of shape (n, dim): shape (n,)."""
+    if left.shape[1] <= _MAX_EINSUM_LENGTH:
+        dots: npt.NDArray[np.floating] = _einsum("ij,ij->i", left, right)
+        return dots
     total: npt.NDArray[np.floating] = np.einsum(
         "ij,ij->i", left[:, :_MAX_EINSUM_LENGTH], right[:, :_MAX_EINSUM_LENGTH]
     )

@@ -37,6 +37,7 @@ from euclidesdb_server.engines.faiss_build import (
     smaller,
 )
 from euclidesdb_server.engines.faiss_index import (
+    RowSearch,
     adds_dimensions,
     can_refer_to_rows,
     check_rows_fill_lists,
@@ -117,6 +118,7 @@ class FaissSegment:
         self._takes_mask = compares_all(index) and takes_parameters(
             index, faiss_untyped.IDSelectorAll()
         )
+        self._find_rows = RowSearch(index)
         self._takes_parameters = not self._takes_mask and takes_parameters(index, None)
 
     @property
@@ -165,8 +167,7 @@ class FaissSegment:
                 parameters = search_parameters(
                     self._index, overfetch=request.overfetch, candidates=candidates
                 )
-        rows: Rows = self._index.search(queries, count, params=parameters)[1]
-        return rows
+        return self._find_rows(queries, count, parameters)
 
     def save(self, folder: Path) -> None:
         """As `Segment.save`."""

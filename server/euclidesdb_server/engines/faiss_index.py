@@ -16,10 +16,11 @@ from typing import Any, Final
 import faiss
 import numpy as np
 
-from euclidesdb_server.values.arrays import Matrix
+from euclidesdb_server.values.arrays import Matrix, Rows
 
 # The type information of faiss 1.15 lacks the arguments that its wrappers take.
 faiss_untyped: Any = faiss
+_pointer: Final = faiss_untyped.swig_ptr
 
 
 # What precedes the reason in faiss's messages: a C++ function, file and line, and the condition
@@ -159,6 +160,30 @@ def rows_compared(index: faiss.Index, candidates: int) -> int:
             kept = max(part.hnsw.efSearch, candidates)
             return GRAPH_CANDIDATE_COST * min(kept, rows)
     return rows
+
+
+class RowSearch:
+    """Finds what `index.search` finds, without its distances and its wrapper's 5 us a call.
+
+    Called from many threads at once.
+    """
+
+    def __init__(self, index: Any) -> None:
+        self._search = index.search_c
+        self._dim = index.d
+
+    def __call__(self, queries: Matrix, count: int, parameters: Any = None) -> Rows:
+        """The rows nearest to each query, shape (n, count); -1 is padding."""
+        queries = np.ascontiguousarray(queries, np.float32)
+        size, dim = queries.shape
+        if dim != self._dim:  # faiss would read past their end
+            raise ValueError(f"queries of shape {queries.shape} for an index of {self._dim}")
+        rows = np.empty((size, count), np.int64)
+        distances = np.empty((size, count), np.float32)
+        self._search(
+            size, _pointer(queries), count, _pointer(distances), _pointer(rows), parameters
+        )
+        return rows
 
 
 def takes_parameters(index: faiss.Index, selector: Any) -> bool:

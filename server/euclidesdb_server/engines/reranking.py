@@ -18,7 +18,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from euclidesdb_server.engines.distances import distances_to, nearest, pair_distances, rows_at
+from euclidesdb_server.engines.distances import (
+    distances_to,
+    pair_distances,
+    rows_at,
+    table_distances,
+)
 from euclidesdb_server.engines.scan import MatrixScan
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.row_mask import RowMask
@@ -69,7 +74,8 @@ class CandidateSource(Protocol):
     """An approximate index. Called from many threads at once."""
 
     def find_candidates(self, queries: Matrix, request: CandidateRequest) -> Rows:
-        """Candidates for each query, shape (queries, any number); -1 is padding.
+        """Candidates for each query, shape (queries, any number); -1 is padding. The caller may
+        change the array.
 
         Unless the index compares a query with every allowed row, it must not search for allowed
         rows only, but return `count * overfetch` rows of any kind: if the allowed ones are
@@ -92,19 +98,20 @@ class RerankedSearch(msgspec.Struct, frozen=True):
 
     def search(self, queries: Matrix, k: int, allowed: RowMask | None) -> tuple[Distances, Rows]:
         """As `Segment.search`."""
-        available = self._available(allowed)
-        k = min(k, available)
-        if available <= max(2 * k, _MAX_ROWS_TO_SCAN):
-            return self.scan.search(queries, k, allowed)
-        request, enough = self._request(k, allowed)
-        attempts = _MAX_ATTEMPTS
         if len(queries) == 1:
             candidates = self.single_candidates(queries, k, allowed)
             if candidates is not None:
                 rows = rows_at(self.scan.vectors, candidates)
                 measured = distances_to(queries, rows, self.scan.metric)
-                chosen = nearest(measured, k)
-                return measured[chosen][np.newaxis], candidates[chosen][np.newaxis]
+                order = measured.argsort(kind="stable")[:k]
+                return measured.take(order)[np.newaxis], candidates.take(order)[np.newaxis]
+        available = self._available(allowed)
+        k = min(k, available)
+        if available <= max(2 * k, _MAX_ROWS_TO_SCAN):
+            return self.scan.search(queries, k, allowed)
+        request, enough = self._request(k, allowed, available)
+        attempts = _MAX_ATTEMPTS
+        if len(queries) == 1:  # it has been searched once
             request, attempts = request.wider(), attempts - 1
         found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         incomplete = np.arange(len(queries))
@@ -122,14 +129,16 @@ class RerankedSearch(msgspec.Struct, frozen=True):
     def single_candidates(self, query: Matrix, k: int, allowed: RowMask | None) -> Rows | None:
         """As `protocol.single_candidates`."""
         available = self._available(allowed)
-        k = min(k, available)
-        if available <= max(2 * k, _MAX_ROWS_TO_SCAN):
+        if available <= _MAX_ROWS_TO_SCAN or available <= 2 * k:
             return None
-        request, enough = self._request(k, allowed)
+        request, enough = self._request(k, allowed, available)
         if request.cost >= available:
             return None
-        candidates = np.sort(self.index.find_candidates(query, request)[0])
-        if len(candidates) and (candidates[0] < 0 or (candidates[1:] == candidates[:-1]).any()):
+        (candidates,) = self.index.find_candidates(query, request)
+        candidates.sort()
+        if len(candidates) and (
+            candidates[0] < 0 or (candidates[1:] == candidates[:-1]).nonzero()[0].size
+        ):
             candidates = np.unique(candidates[candidates >= 0])
         if allowed is not None:
             candidates = candidates[allowed.allows(candidates)]
@@ -138,9 +147,11 @@ class RerankedSearch(msgspec.Struct, frozen=True):
     def _available(self, allowed: RowMask | None) -> int:
         return len(self.scan.vectors) if allowed is None else allowed.count
 
-    def _request(self, k: int, allowed: RowMask | None) -> tuple[CandidateRequest, int]:
+    def _request(
+        self, k: int, allowed: RowMask | None, available: int
+    ) -> tuple[CandidateRequest, int]:
         """What to ask of the index at first, and how many candidates are enough."""
-        total, available = len(self.scan.vectors), self._available(allowed)
+        total = len(self.scan.vectors)
         if allowed is None:
             return CandidateRequest(min(k * self.rerank, total), None, 1), k
         enough = min(k * self.rerank, available)
@@ -179,8 +190,13 @@ class RerankedSearch(msgspec.Struct, frozen=True):
         if candidates.shape[1] < k:
             missing = k - candidates.shape[1]
             candidates = np.pad(candidates, ((0, 0), (missing, 0)), constant_values=-1)
+        same = candidates[:, 1:] == candidates[:, :-1]
+        if request.allowed is None and candidates[:, 0].min() >= 0 and not same.any():
+            measured = table_distances(queries, self.scan.vectors, candidates, self.scan.metric)
+            counts = np.full(len(queries), candidates.shape[1])
+            return *_nearest(measured, candidates, k), counts
         usable = candidates >= 0
-        usable[:, 1:] &= candidates[:, 1:] != candidates[:, :-1]
+        usable[:, 1:] &= ~same
         if request.allowed is not None:
             usable &= request.allowed.allows(candidates)
         # Unusable candidates are NaN, and so sort after those at infinite distance. Candidates
@@ -194,6 +210,11 @@ class RerankedSearch(msgspec.Struct, frozen=True):
             candidates.reshape(-1)[pairs],
             self.scan.metric,
         )
-        order = np.argsort(measured, axis=1, kind="stable")[:, :k]
-        order += np.arange(len(order))[:, None] * candidates.shape[1]
-        return measured.take(order), candidates.take(order), np.count_nonzero(usable, axis=1)
+        return *_nearest(measured, candidates, k), np.count_nonzero(usable, axis=1)
+
+
+def _nearest(measured: Distances, candidates: Rows, k: int) -> tuple[Distances, Rows]:
+    """The k nearest candidates of each query; at equal distance those further left come first."""
+    order = np.argsort(measured, axis=1, kind="stable")[:, :k]
+    order += np.arange(len(order))[:, np.newaxis] * candidates.shape[1]
+    return measured.take(order), candidates.take(order)

@@ -14,6 +14,7 @@ from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 TEXT: Final = "ids.utf8"
 OFFSETS: Final = "ids.i64"
@@ -32,6 +33,8 @@ class Ids:
     def __init__(self, text: bytes | mmap.mmap, offsets: Offsets) -> None:
         self._text = text
         self._offsets = offsets
+        # where each begins and ends, shape (n, 2); a view of the same memory
+        self._bounds = as_strided(offsets, (len(offsets) - 1, 2), offsets.strides * 2)
 
     @classmethod
     def of(cls, ids: Sequence[str]) -> Self:
@@ -56,11 +59,15 @@ class Ids:
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
+    def at(self, row: int) -> str:
+        """The id of one row."""
+        start, stop = self._bounds[row].tolist()
+        return self._text[start:stop].decode()
+
     def take(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """The ids of the given rows, int64, shape (n,)."""
         text = self._text
-        bounds = zip(self._offsets[rows].tolist(), self._offsets[rows + 1].tolist(), strict=True)
-        return [text[start:stop].decode() for start, stop in bounds]
+        return [text[start:stop].decode() for start, stop in self._bounds[rows].tolist()]
 
     def parts(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[bytes, Offsets]]:
         """The ids of some rows, ascending, a part at a time: their text, and their lengths."""

@@ -72,7 +72,7 @@ class IndexedSegment:
 
     def row_of(self, label: int) -> int | None:
         """The row of a label; None if the segment does not hold it."""
-        row = int(np.searchsorted(self.labels, label))
+        row = int(self.labels.searchsorted(label))
         return row if row < len(self.labels) and self.labels[row] == label else None
 
     def rows_of(self, labels: Labels) -> npt.NDArray[np.int64]:

@@ -71,6 +71,7 @@ class ModelSpace:
         self.record = record
         self.engine = engine
         self.metric = engine.metric
+        self._normalizes = engine.metric.normalizes
         self.failure = ""
         self._sampler = sampler
         self._recall = RecallMeter()
@@ -87,19 +88,32 @@ class ModelSpace:
         """Rows that a search can return."""
         return self._rows.counts()[0]
 
-    def search(self, queries: Matrix, k: int, *, int32_only: bool = False) -> Found:
+    def search(
+        self, queries: Matrix, k: int, *, int32_only: bool = False, prepared: bool = False
+    ) -> Found:
         """The rows nearest to each query, nearest first; at equal distance the older first.
 
         queries: shape (q, feature_dim). int32_only: only of items whose id is the decimal form of
-        an int32. Each answer has min(k, rows) neighbors.
+        an int32. prepared: the queries are rows of this space. Each answer has min(k, rows)
+        neighbors.
         """
         if not len(queries):
             return Found(np.empty((0, 0), np.float32), [])
-        queries = self._prepared(np.ascontiguousarray(queries, np.float32))
+        queries = np.ascontiguousarray(queries, np.float32)
+        if self._normalizes and not prepared:
+            queries = normalized(queries)
         view = self._rows.int32_view() if int32_only else self._rows.view()
         near, rows = view.search(queries, k)
-        self._sample(view, queries, k, near)
-        return Found(near, view.ids(rows.ravel()))
+        if self._sampler is not None:
+            self._sample(self._sampler, view, queries, k, near)
+        return Found(near, view.ids(rows.reshape(-1)))
+
+    def row(self, label: int) -> Vector | None:
+        """The row of a label, for a search with `prepared`; None if there is none, perhaps not yet.
+
+        It is the stored vector, scaled to unit length if the metric normalizes.
+        """
+        return self._rows.row(label)
 
     def distance(self, query: Vector, vector: Vector) -> float:
         """The distance of two vectors in this space."""
@@ -154,6 +168,10 @@ class ModelSpace:
         """About how many rows a search for the k nearest compares with each query."""
         return self._rows.view().rows_compared(k)
 
+    def rows_compared_singly(self, k: int) -> int:
+        """As `rows_compared`, for one query, in rows that a scan compares with it alone."""
+        return self._rows.view().rows_compared_singly(k)
+
     def status(self) -> IndexStatus:
         """The state of the index."""
         view = self._rows.view()
@@ -174,9 +192,11 @@ class ModelSpace:
             recall_samples=samples,
         )
 
-    def _sample(self, view: View, queries: Matrix, k: int, answered: Distances) -> None:
-        sampler, number = self._sampler, self.record.number
-        if sampler is None or view.exact or not answered.size or not sampler.due(number):
+    def _sample(
+        self, sampler: RecallSampler, view: View, queries: Matrix, k: int, answered: Distances
+    ) -> None:
+        number = self.record.number
+        if view.exact or not answered.size or not sampler.due(number):
             return
         place = sampler.choose(len(queries))
         query, near = queries[place : place + 1], answered[place]
@@ -191,4 +211,4 @@ class ModelSpace:
         sampler.offer(number, measure)
 
     def _prepared(self, vectors: Matrix) -> Matrix:
-        return normalized(vectors) if self.metric.normalizes else vectors
+        return normalized(vectors) if self._normalizes else vectors

@@ -18,7 +18,7 @@ from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.unindexed_rows import TakenRows, UnindexedRows
 from euclidesdb_server.index.view import View
 from euclidesdb_server.store import Bits, SegmentRecord
-from euclidesdb_server.values.arrays import Labels, Matrix
+from euclidesdb_server.values.arrays import Labels, Matrix, Vector
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.row_mask import RowMask
 
@@ -81,6 +81,16 @@ class SpaceRows:
             alive = sum(segment.alive for segment in self._segments)
             rows = sum(len(segment) for segment in self._segments)
             return alive + self._unindexed.alive, len(self._unindexed), rows - alive
+
+    def row(self, label: int) -> Vector | None:
+        """The row of a label, deleted or not; None if there is none."""
+        with self._lock:
+            unindexed = self._unindexed.row(label)
+            segment = self._segment_of(label)
+        if unindexed is not None or segment is None:
+            return unindexed
+        row = segment.row_of(label)
+        return None if row is None else segment.segment.vectors[row]
 
     def view(self) -> View:
         """What a search that starts now sees."""

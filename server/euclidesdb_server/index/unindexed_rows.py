@@ -103,6 +103,11 @@ class UnindexedRows:
         self._alive[row] = False
         return True
 
+    def row(self, label: int) -> Vector | None:
+        """The vector of a label that is not deleted; None if there is no such row."""
+        row = self._row_of_label.get(label)
+        return None if row is None else self._vectors[row]
+
     def view(self) -> UnindexedView:
         """The rows at this moment. The vectors are not copied."""
         count = len(self)

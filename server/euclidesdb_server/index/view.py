@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -13,7 +15,7 @@ from euclidesdb_server.engines.distances import distances_to, rows_at
 from euclidesdb_server.engines.protocol import single_candidates
 from euclidesdb_server.engines.scan import search_matrix
 from euclidesdb_server.index.indexed_segment import IndexedSegment
-from euclidesdb_server.index.search_cost import estimated_comparisons
+from euclidesdb_server.index.search_cost import estimated_comparisons, estimated_single_comparisons
 from euclidesdb_server.index.unindexed_rows import UnindexedView
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
@@ -22,6 +24,8 @@ from euclidesdb_server.values.row_mask import RowMask
 _MAX_GATHERED_BYTES: Final = 256 << 10
 """More candidates of a segment than take so much are compared with the query by themselves."""
 _NOT_COMPARED_YET: Final = np.empty((1, 0), np.float32)
+_FEW_ROWS: Final = 64
+"""The ids of so many are read one by one in less time than by segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,13 @@ class View:
 
     segments: Sequence[IndexedSegment]
     allowed: Sequence[RowMask | None]
-    starts: npt.NDArray[np.int64]
+    starts: Sequence[int]
     unindexed: UnindexedView
     metric: Metric
     version: int
     exact: bool
     _compared: dict[int, int] = field(default_factory=dict)
+    _compared_singly: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -52,8 +57,7 @@ class View:
         version: int,
     ) -> View:
         """The rows of some segments and the unindexed ones. The caller holds the space's lock."""
-        starts = np.zeros(len(segments) + 1, np.int64)
-        np.cumsum([len(segment) for segment in segments], out=starts[1:])
+        starts = [*accumulate(map(len, segments), initial=0)]
         masks = [segment.deletions.mask() for segment in segments]
         exact = all(segment.segment.exact for segment in segments)
         return cls(segments, masks, starts, unindexed, metric, version, exact)
@@ -68,6 +72,16 @@ class View:
             )
         return compared
 
+    def rows_compared_singly(self, k: int) -> int:
+        """As `rows_compared`, for one query, in rows that a scan compares with it alone."""
+        compared = self._compared_singly.get(k)
+        if compared is None:
+            compared = self._compared_singly[k] = len(self.unindexed.vectors) + sum(
+                estimated_single_comparisons(segment.segment, segment.alive, k)
+                for segment in self.segments
+            )
+        return compared
+
     def int32_only(self) -> View:
         """The rows whose item id is the decimal form of an int32."""
         masks = [
@@ -75,7 +89,7 @@ class View:
             for segment, allowed in zip(self.segments, self.allowed, strict=True)
         ]
         unindexed = self.unindexed.int32_only()
-        return replace(self, allowed=masks, unindexed=unindexed, _compared={})
+        return replace(self, allowed=masks, unindexed=unindexed, _compared={}, _compared_singly={})
 
     def search(self, queries: Matrix, k: int, *, exactly: bool = False) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; at equal distance the older first.
@@ -84,11 +98,14 @@ class View:
         compare with every row, whatever the engine is.
         """
         if len(queries) == 1 and len(self.segments) > 1 and not exactly:
-            near, rows = self._search_single(queries, k)
+            single = self._search_single(queries, k)
+            if not len(self.unindexed.vectors):
+                return single
+            near, rows = [single[0]], [single[1]]
         else:
             near, rows = self._search_segments(queries, k, exactly)
         if len(self.unindexed.vectors):
-            if near:
+            if len(near) > 1:
                 merged = _merged(near, rows, k)
                 near, rows = [merged[0]], [merged[1]]
             found = search_matrix(
@@ -109,39 +126,35 @@ class View:
     def _search_segments(
         self, queries: Matrix, k: int, exactly: bool
     ) -> tuple[list[Distances], list[Rows]]:
-        """The answer of each segment."""
+        """The answers of each segment."""
         near: list[Distances] = []
         rows: list[Rows] = []
-        for segment, allowed, start in zip(
-            self.segments, self.allowed, self.starts.tolist(), strict=False
-        ):
+        for segment, allowed, start in zip(self.segments, self.allowed, self.starts, strict=False):
             search = segment.segment.search_exactly if exactly else segment.segment.search
             found = search(queries, k, allowed)
             near.append(found[0])
             rows.append(found[1] + start if start else found[1])
         return near, rows
 
-    def _search_single(self, query: Matrix, k: int) -> tuple[list[Distances], list[Rows]]:
-        """What each segment has found for one query: its answer, or candidates in any order.
+    def _search_single(self, query: Matrix, k: int) -> tuple[Distances, Rows]:
+        """The answer of all segments to one query.
 
-        The candidates of all segments are compared with the query at once.
+        The candidates of all of them are compared with the query at once.
         """
         near: list[Distances] = []
         rows: list[Rows] = []
         vectors: list[Matrix] = []
         places: list[int] = []
-        for segment, allowed, start in zip(
-            self.segments, self.allowed, self.starts.tolist(), strict=False
-        ):
+        for segment, allowed, start in zip(self.segments, self.allowed, self.starts, strict=False):
             source = segment.segment
             candidates = single_candidates(source, query, k, allowed)
             if candidates is None:
                 found = source.search(query, k, allowed)
                 near.append(found[0])
-                rows.append(found[1] + start)
+                rows.append(found[1] + start if start else found[1])
                 continue
             compared = rows_at(source.vectors, candidates)
-            rows.append(candidates[np.newaxis] + start)
+            rows.append((candidates + start if start else candidates)[np.newaxis])
             if compared.nbytes > _MAX_GATHERED_BYTES:
                 near.append(distances_to(query, compared, self.metric)[np.newaxis])
             else:
@@ -154,12 +167,14 @@ class View:
             for place, compared in zip(places, vectors, strict=True):
                 near[place] = measured[:, first : first + len(compared)]
                 first += len(compared)
-        return near, rows
+        return _merged_single(near, rows, k)
 
     def ids(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """The ids of rows, shape (n,)."""
         if len(self.segments) == 1 and not len(self.unindexed.vectors):
             return self.segments[0].ids.take(rows)
+        if len(rows) <= _FEW_ROWS:
+            return [self._id(row) for row in rows.tolist()]
         ids: list[str] = [""] * len(rows)
         sources = np.searchsorted(self.starts, rows, side="right") - 1
         for source in np.unique(sources).tolist():
@@ -172,6 +187,22 @@ class View:
             for place, item_id in zip(places.tolist(), found, strict=True):
                 ids[place] = item_id
         return ids
+
+    def _id(self, row: int) -> str:
+        source = bisect_right(self.starts, row) - 1
+        local = row - self.starts[source]
+        if source == len(self.segments):
+            return self.unindexed.ids[local]
+        return self.segments[source].ids.at(local)
+
+
+def _merged_single(
+    near: Sequence[Distances], rows: Sequence[Rows], k: int
+) -> tuple[Distances, Rows]:
+    """As `_merged`, for a single query; no answer must be in order."""
+    all_near, all_rows = np.concatenate(near, axis=1), np.concatenate(rows, axis=1)
+    order = all_near.argsort(kind="stable")[:, :k]  # as below
+    return all_near.take(order), all_rows.take(order)
 
 
 def _merged(near: Sequence[Distances], rows: Sequence[Rows], k: int) -> tuple[Distances, Rows]:

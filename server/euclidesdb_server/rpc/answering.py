@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
@@ -68,9 +68,12 @@ class Answerer:
                 )
             return self._in_threads(method, data, call)
         if len(data) <= QUICK_BYTES:
-            with self._admitted(len(data)):
+            self._admit(len(data))
+            try:
                 if method.is_quick(request := parsed(method, data)):
                     return serialized(method.handle(request, call))
+            finally:
+                self._leave(len(data))
         return self._admitted_in_threads(method, data, call)
 
     def close(self) -> None:
@@ -100,9 +103,8 @@ class Answerer:
         """Count bytes no more."""
         self._bytes -= size
 
-    @contextmanager
-    def _admitted(self, size: int) -> Iterator[None]:
-        """While the block runs, a request of `size` bytes counts. Raises Overloaded."""
+    def _admit(self, size: int) -> None:
+        """Count a request of `size` bytes until `_leave`. Raises Overloaded."""
         if self._calls >= self._max_calls:
             raise Overloaded(
                 f"{self._calls:,} calls are being answered: [server] max_calls permits no more"
@@ -111,11 +113,10 @@ class Answerer:
             raise self._too_many_bytes(size)
         self._calls += 1
         self._bytes += size
-        try:
-            yield
-        finally:
-            self._calls -= 1
-            self._bytes -= size
+
+    def _leave(self, size: int) -> None:
+        self._calls -= 1
+        self._bytes -= size
 
     def _too_many_bytes(self, size: int) -> Overloaded:
         return Overloaded(
@@ -124,8 +125,12 @@ class Answerer:
         )
 
     async def _admitted_in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
-        with self._admitted(len(data)):
+        size = len(data)
+        self._admit(size)
+        try:
             return await self._in_threads(method, data, call)
+        finally:
+            self._leave(size)
 
     async def _in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
         pool = self._pools[method.lane]

@@ -30,7 +30,9 @@ class RpcCall:
 
     def is_active(self) -> bool:
         """Whether the caller still waits: it has not left, and its deadline has not passed."""
-        return not self._ended and self.time_remaining() != 0
+        if self._ended:
+            return False
+        return self._deadline is None or time.monotonic() < self._deadline
 
     def on_done(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the call ends, for whatever reason; at once if it has ended."""

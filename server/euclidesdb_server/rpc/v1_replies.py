@@ -71,17 +71,13 @@ def get_item_reply(request: pb.GetItemRequest, item: Item) -> pb.GetItemReply:
 
 def find_reply(answers: Sequence[ModelAnswer]) -> pb.FindSimilarReply:
     """The answers to one query. Raises the error if one of them failed."""
-    return pb.FindSimilarReply(
-        answers=[
-            pb.ModelAnswer(
-                model=answer.model,
-                fingerprint=answer.fingerprint,
-                metric=str(answer.metric),
-                neighbors=_neighbors(answer.neighbors),
-            )
-            for answer in answers
-        ]
-    )
+    reply = pb.FindSimilarReply()
+    for answer in answers:
+        message = reply.answers.add(
+            model=answer.model, fingerprint=answer.fingerprint, metric=str(answer.metric)
+        )
+        _add_neighbors(message, answer.neighbors)
+    return reply
 
 
 def batch_find_reply(answers: Sequence[ModelAnswer]) -> pb.FindSimilarBatchReply:
@@ -178,16 +174,17 @@ def _array(values: Vector) -> pb.Array:
     return pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=values.shape, data=data)
 
 
-def _neighbors(found: Neighbors) -> list[pb.Neighbor]:
-    messages = [*map(_neighbor, found.ids, found.distances)]
+def _add_neighbors(answer: pb.ModelAnswer, found: Neighbors) -> None:
+    # made in place and assigned, a neighbor takes less than half the time of one that is
+    # constructed and then copied into the answer
+    add = answer.neighbors.add
+    for item_id, distance in zip(found.ids, found.distances, strict=True):
+        message = add()
+        message.id = item_id
+        message.distance = distance
     if found.attributes_json is not None:
-        for message, attributes_json in zip(messages, found.attributes_json, strict=True):
+        for message, attributes_json in zip(answer.neighbors, found.attributes_json, strict=True):
             message.attributes_json = attributes_json
     if found.metadata is not None:
-        for message, metadata in zip(messages, found.metadata, strict=True):
+        for message, metadata in zip(answer.neighbors, found.metadata, strict=True):
             message.metadata = metadata
-    return messages
-
-
-def _neighbor(item_id: str, distance: float) -> pb.Neighbor:
-    return pb.Neighbor(id=item_id, distance=distance)

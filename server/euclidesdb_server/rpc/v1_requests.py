@@ -124,13 +124,17 @@ def _each(
 
 
 def _vector(message: pb.Vector) -> ModelVector:
-    _check_data_type(message.values, "a vector")
+    array = message.values
+    shape, data = array.shape, array.data
+    if array.data_type == pb.DATA_TYPE_FLOAT32 and len(shape) == 1 and len(data) == 4 * shape[0]:
+        return ModelVector(np.frombuffer(data, FLOAT32), message.fingerprint or None)
+    _check_data_type(array, "a vector")
     # before anything is computed from the shape: a hostile one has a million huge lengths
-    if len(message.values.shape) != 1:
+    if len(array.shape) != 1:
         raise DimensionMismatch(
-            f"a vector should have shape (feature_dim,), not {arrays.shown(message.values)}"
+            f"a vector should have shape (feature_dim,), not {arrays.shown(array)}"
         )
-    return ModelVector(_floats(message.values, "a vector"), message.fingerprint or None)
+    return ModelVector(_floats(array, "a vector"), message.fingerprint or None)
 
 
 def _matrix(array: pb.Array, name: str) -> Matrix:

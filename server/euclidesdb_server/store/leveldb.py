@@ -89,6 +89,9 @@ class LevelDB:
 
     def get(self, key: bytes) -> bytes | None:
         """As `Readable.get`."""
+        with self._lock:
+            if self._opened is not None:
+                return read_value(self._opened.database, key)
         self._ensure_open()
         with self._lock:
             return read_value(self._open_database(), key)

@@ -20,6 +20,8 @@ from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 
 FLOAT32 = np.dtype("<f4")
+ITEM_FIELDS: Final = (5, 6)
+"""How many the record of an item has."""
 SPARSE: Final = 8
 """Scanning over this many labels costs as much as looking one up."""
 
@@ -62,7 +64,7 @@ class ItemRecord:
 
 def unpack_item(value: bytes, what: str) -> ItemRecord:
     """The record in an item's value. Raises CorruptRecord naming `what`."""
-    fields = unpack(value, what, 5, 6)
+    fields = unpack(value, what, *ITEM_FIELDS)
     attributes_json, metadata, labels, payload_label, digest = fields[:5]
     ready_made = fields[5] if len(fields) == 6 else labels  # not recorded: any vector may be
     try:
@@ -110,6 +112,16 @@ class StoreReader:
         """The record of an item; None if it is not stored."""
         value = self.value(keys.item_key(item_id))
         return None if value is None else unpack_item(value, f"the record of item {item_id!r}")
+
+    def vector_labels(self, item_id: str) -> Mapping[int, int] | None:
+        """The labels of an item's vectors, by space; None if the item is not stored."""
+        value = self.value(keys.item_key(item_id))
+        if value is None:
+            return None
+        labels = unpack(value, f"the record of item {item_id!r}", *ITEM_FIELDS)[2]
+        if not isinstance(labels, dict):
+            raise CorruptRecord(f"the record of item {item_id!r} has no labels: {labels!r}")
+        return labels
 
     def items(self, ids: Sequence[str]) -> list[ItemRecord | None]:
         """The records of many items."""

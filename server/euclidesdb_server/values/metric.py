@@ -37,7 +37,7 @@ class Metric:
         return self.normalized or self.kind is MetricKind.COSINE
 
     def __str__(self) -> str:
-        name = f"l{self.p:g}" if self.kind is MetricKind.LP else self.kind.value
+        name = f"l{self.p:g}" if self.kind is MetricKind.LP else f"{self.kind}"
         return f"normalized_{name}" if self.normalized else name
 
 
