@@ -87,8 +87,9 @@ class ImageInput:
 
     def collate(self, items: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
         """One argument: float32, shape (n, channels, height, width)."""
-        # uint8 is moved to the device, a quarter of the size of float32
-        batch = torch.stack([*items]).to(device)
+        batch = torch.stack([*items]) if len(items) > 1 else items[0].unsqueeze(0)
+        if device.type != "cpu":
+            batch = batch.to(device)  # as uint8, a quarter of the size of float32
         pixels = batch.to(torch.float32, memory_format=torch.contiguous_format)
         if not self._normalizes:
             return [pixels.div_(255)]
