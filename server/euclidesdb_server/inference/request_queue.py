@@ -5,18 +5,24 @@ canceled it is never handed out. Every request that is accepted gets a result, a
 the queue is closed. While the worker is busy a batch grows; if items differ in cost, items of
 similar cost share a batch.
 
+A batch is handed to a taker, a worker's side of the queue, by the thread that makes it due: that of
+a caller if the worker is idle, that which received the last results, or the taker's own, which
+waits in `take` for what is not due yet. A change of threads takes longer than a small model.
+
 Does not know models, torch or processes.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from euclidesdb_server.errors import DatabaseError, Overloaded, copy_of
 
@@ -37,6 +43,39 @@ class Request(Generic[Work, Result]):
     alone: bool = False
 
 
+class Taker(Protocol[Work, Result]):
+    """What takes batches. Its methods but `send` are called with the queue locked."""
+
+    @property
+    def max_size(self) -> int:
+        """Of a batch."""
+
+    @property
+    def max_wait(self) -> float:
+        """Seconds that the first item of a batch waits for others."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no batch, so that another thread may send it one."""
+
+    def has_room(self, *, alone: bool) -> bool:
+        """Whether it can take a batch now; `alone`, one of a request that is retried alone."""
+
+    def busy_for(self, waiting: int) -> float:
+        """Given the number of waiting requests: for how many more seconds it gains nothing from a
+        batch.
+        """
+
+    def may_block(self, works: Iterable[Work]) -> bool:
+        """Whether sending these to it, while it is idle, may make the sender wait."""
+
+    def add(self, batch: list[Request[Work, Result]]) -> int | None:
+        """Record a batch that was taken; returns its number, or None if it takes none any more."""
+
+    def send(self, number: int, batch: list[Request[Work, Result]]) -> None:
+        """Send a batch on that was added."""
+
+
 class RequestQueue(Generic[Work, Result]):
     """Thread-safe."""
 
@@ -48,14 +87,27 @@ class RequestQueue(Generic[Work, Result]):
         self._name = name
         self._limit = limit
         self._cost = cost
-        self._last_was_single = False
+        self._last_size: float = math.inf
         self._condition = threading.Condition()
         self._waiting: deque[Request[Work, Result]] = deque()
         self._refusal: DatabaseError | None = None
+        self._takers: list[Taker[Work, Result]] = []
+        self._sleeping: dict[Taker[Work, Result], float] = {}
+        """Until when each waits in `take`."""
 
     def __len__(self) -> int:
         with self._condition:
             return len(self._waiting)
+
+    def attach(self, taker: Taker[Work, Result]) -> None:
+        """Let callers send their requests to this taker themselves while it is idle."""
+        with self._condition:
+            self._takers.append(taker)
+
+    def detach(self, taker: Taker[Work, Result]) -> None:
+        """Undo `attach`."""
+        with self._condition:
+            self._takers.remove(taker)
 
     def put(self, work: Work) -> Future[Result]:
         """Queue an item. Raises Overloaded if the queue is full, or the error that closed it."""
@@ -68,8 +120,23 @@ class RequestQueue(Generic[Work, Result]):
                 raise Overloaded(f"{self._name} has {self._limit} items waiting; try again later")
             request: Request[Work, Result] = Request(work)
             self._waiting.append(request)
-            self._condition.notify_all()
-            return request.future
+            send = next(filter(None, map(self._sending, self._takers)), None)
+            if send is None:
+                self._wake_sleeping()
+        if send is not None:
+            send()
+        return request.future
+
+    def hand_over(self, taker: Taker[Work, Result]) -> None:
+        """After a taker has completed a batch: send it the next one if that is due; wake those
+        that wait in `take` if it is not.
+        """
+        with self._condition:
+            send = self._sending(taker)
+            if self._waiting:
+                self._wake_sleeping()
+        if send is not None:
+            send()
 
     def put_back(self, requests: Iterable[Request[Work, Result]]) -> None:
         """Queue requests that were handed out, ahead of all others, each in a batch of one."""
@@ -86,54 +153,31 @@ class RequestQueue(Generic[Work, Result]):
                 request.future.set_exception(copy_of(refusal))
 
     def take(
-        self,
-        max_size: int,
-        max_wait: float,
-        give_up: Callable[[], bool],
-        busy: Callable[[int], float] = lambda _waiting: 0.0,
-    ) -> list[Request[Work, Result]]:
+        self, taker: Taker[Work, Result], give_up: Callable[[], bool]
+    ) -> tuple[int, list[Request[Work, Result]]] | None:
         """Wait for a request, then up to `max_wait` seconds, counted from its arrival, for more.
 
-        busy: given the number of waiting requests, for how many more seconds the worker is too
-        busy to gain from a batch. A single request that follows a single one counts as a full
-        batch.
+        A batch that is as large as the last one does not wait: there may be no more callers.
 
-        Returns 1 to `max_size` requests; none if `give_up` became true (see `wake`). With
-        `max_wait` 0, a batch is still all that was queued during the last one.
+        Returns the number of a batch that was added to the taker, and its 1 to `max_size`
+        requests; None if `give_up` became true (see `wake`). With `max_wait` 0, a batch is still
+        all that was queued during the last one.
         """
         with self._condition:
-            while True:
-                self._condition.wait_for(lambda: self._waiting or give_up())
-                if give_up():
-                    return []
-                if not self._waiting[0].alone:
-                    self._grow(max_size, max_wait, give_up, busy)
-                    if give_up():
-                        return []
-                batch = self._pop(max_size)
-                if batch:
-                    self._last_was_single = len(batch) == 1
-                    return batch
-
-    def _grow(
-        self,
-        max_size: int,
-        max_wait: float,
-        give_up: Callable[[], bool],
-        busy: Callable[[int], float],
-    ) -> None:
-        """Wait until the batch should be handed over, or `give_up` became true."""
-        while self._waiting and len(self._waiting) < max_size and not give_up():
-            single = self._last_was_single and len(self._waiting) == 1
-            wait = 0.0 if single else max_wait
-            busy_for = busy(max_size if single else len(self._waiting))
-            remaining = max(self._waiting[0].arrived + wait - time.monotonic(), busy_for)
-            if remaining <= 0:
-                return
-            self._condition.wait(remaining)
+            while not give_up():
+                due = self._due_in(taker)
+                if due <= 0:
+                    taken = self._taken(taker)
+                    if taken is not None:
+                        return taken
+                    continue
+                self._sleeping[taker] = time.monotonic() + due
+                self._condition.wait(None if due == math.inf else due)
+                del self._sleeping[taker]
+        return None
 
     def wake(self) -> None:
-        """Make `take` evaluate `give_up` and `busy` again."""
+        """Make `take` evaluate `give_up` and the taker's state again."""
         with self._condition:
             self._condition.notify_all()
 
@@ -163,6 +207,56 @@ class RequestQueue(Generic[Work, Result]):
         """Accept requests again."""
         with self._condition:
             self._refusal = None
+
+    def _due_in(self, taker: Taker[Work, Result]) -> float:
+        """Seconds until the taker should be given a batch; infinite if something must happen
+        before.
+        """
+        waiting = len(self._waiting)
+        if not waiting or not taker.has_room(alone=self._waiting[0].alone):
+            return math.inf
+        if waiting >= taker.max_size or self._waiting[0].alone:
+            return 0.0
+        is_enough = waiting >= self._last_size
+        wait = 0.0 if is_enough else taker.max_wait
+        # a single request after a single one counts as a full batch
+        busy = taker.busy_for(taker.max_size if is_enough and waiting == 1 else waiting)
+        return max(self._waiting[0].arrived + wait - time.monotonic(), busy)
+
+    def _sending(self, taker: Taker[Work, Result]) -> Callable[[], None] | None:
+        """What sends an idle taker a batch that is due, and that any thread may send."""
+        if (
+            not self._waiting
+            or not taker.is_idle
+            or self._waiting[0].alone
+            or self._due_in(taker) > 0
+            or taker.may_block(request.work for request in self._waiting)
+        ):
+            return None
+        taken = self._taken(taker)
+        return None if taken is None else functools.partial(taker.send, *taken)
+
+    def _taken(self, taker: Taker[Work, Result]) -> tuple[int, list[Request[Work, Result]]] | None:
+        """A batch, added to the taker; None if it takes none, or all requests were canceled."""
+        batch = self._pop(taker.max_size)
+        if not batch:
+            return None
+        self._last_size = len(batch)
+        number = taker.add(batch)
+        if number is None:
+            for request in batch:
+                request.alone = True
+            self._waiting.extendleft(reversed(batch))
+            return None
+        return number, batch
+
+    def _wake_sleeping(self) -> None:
+        """Wake the takers in `take` if one of them must wait less long than it meant to."""
+        now = time.monotonic()
+        for taker, until in self._sleeping.items():
+            if now + self._due_in(taker) < until:
+                self._condition.notify_all()
+                return
 
     def _remove_canceled(self) -> None:
         self._waiting = deque(
