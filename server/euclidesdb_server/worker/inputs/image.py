@@ -114,8 +114,9 @@ class ImageInput:
             if image.mode not in (self._mode, "L"):
                 image = image.convert(self._mode)
             image = self._sized(image)
-            # gray becomes RGB when it is small: the result is the same
-            pixels = torch.from_numpy(np.array(image.convert(self._mode)))
+            if image.mode != self._mode:  # a conversion to the same mode would copy the image
+                image = image.convert(self._mode)  # gray to RGB when it is small: the same result
+            pixels = torch.from_numpy(np.array(image))
         return pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
     def _open(self, data: bytes, kind: str) -> Image.Image:
