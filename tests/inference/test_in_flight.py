@@ -8,7 +8,7 @@ import pytest
 
 from euclidesdb_server.inference import in_flight as module
 from euclidesdb_server.inference.in_flight import GATHERING, HEAD_START, MIN_HEAD_START, InFlight
-from euclidesdb_server.inference.request_queue import Request
+from euclidesdb_server.inference.taker import Request
 
 
 class Clock:

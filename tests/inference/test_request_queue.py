@@ -402,3 +402,24 @@ def test_a_request_that_no_worker_took_is_handed_out_alone():
     looks = iter([False, True])
     assert queue.take(worker, lambda: next(looks)) is None
     assert [works(take(queue, 10, 0)) for _ in range(2)] == [[1], [2]]
+
+
+def test_while_a_caller_sends_its_request_no_other_batch_is_taken_for_that_worker(taker):
+    queue, worker = attached()
+    sending, go_on = threading.Event(), threading.Event()
+
+    def send_slowly(_number, _batch):
+        sending.set()
+        assert go_on.wait(SOON)
+
+    worker.send = send_slowly
+    with ThreadPoolExecutor(1) as caller:
+        calling = caller.submit(queue.put, 1)
+        assert sending.wait(SOON)
+        taken = taker.submit(queue.take, worker, never)
+        queue.put(2)
+        queue.hand_over(worker)
+        assert not taken.done()
+        go_on.set()
+        calling.result(SOON)
+        assert works(taken.result(SOON)[1]) == [2]

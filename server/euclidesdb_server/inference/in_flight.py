@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Final, TypeAlias
 
-from euclidesdb_server.inference.request_queue import Request
+from euclidesdb_server.inference.taker import Request
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 

@@ -21,59 +21,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 from euclidesdb_server.errors import DatabaseError, Overloaded, copy_of
-
-Work = TypeVar("Work")
-Result = TypeVar("Result")
-
-
-@dataclass(slots=True, eq=False)
-class Request(Generic[Work, Result]):
-    """One item on its way through a model.
-
-    alone: it was in a batch that killed its worker; it is retried once, in a batch of one.
-    """
-
-    work: Work
-    future: Future[Result] = field(default_factory=Future)
-    arrived: float = field(default_factory=time.monotonic)
-    alone: bool = False
-
-
-class Taker(Protocol[Work, Result]):
-    """What takes batches. Its methods but `send` are called with the queue locked."""
-
-    @property
-    def max_size(self) -> int:
-        """Of a batch."""
-
-    @property
-    def max_wait(self) -> float:
-        """Seconds that the first item of a batch waits for others."""
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it has no batch, so that another thread may send it one."""
-
-    def has_room(self, *, alone: bool) -> bool:
-        """Whether it can take a batch now; `alone`, one of a request that is retried alone."""
-
-    def busy_for(self, waiting: int) -> float:
-        """Given the number of waiting requests: for how many more seconds it gains nothing from a
-        batch.
-        """
-
-    def may_block(self, works: Iterable[Work]) -> bool:
-        """Whether sending these to it, while it is idle, may make the sender wait."""
-
-    def add(self, batch: list[Request[Work, Result]]) -> int | None:
-        """Record a batch that was taken; returns its number, or None if it takes none any more."""
-
-    def send(self, number: int, batch: list[Request[Work, Result]]) -> None:
-        """Send a batch on that was added."""
+from euclidesdb_server.inference.taker import Request, Result, Taker, Work
 
 
 class RequestQueue(Generic[Work, Result]):
@@ -95,6 +46,9 @@ class RequestQueue(Generic[Work, Result]):
         self._takers: list[Taker[Work, Result]] = []
         self._sleeping: dict[Taker[Work, Result], float] = {}
         """Until when each waits in `take`."""
+        self._being_sent_to: set[Taker[Work, Result]] = set()
+        """Those that another thread sends a batch: it must not wait until `take`'s thread has sent
+        one that may block."""
 
     def __len__(self) -> int:
         with self._lock:
@@ -214,7 +168,11 @@ class RequestQueue(Generic[Work, Result]):
         before.
         """
         waiting = len(self._waiting)
-        if not waiting or not taker.has_room(alone=self._waiting[0].alone):
+        if (
+            not waiting
+            or taker in self._being_sent_to
+            or not taker.has_room(alone=self._waiting[0].alone)
+        ):
             return math.inf
         if waiting >= taker.max_size or self._waiting[0].alone:
             return 0.0
@@ -235,7 +193,21 @@ class RequestQueue(Generic[Work, Result]):
         ):
             return None
         taken = self._taken(taker)
-        return None if taken is None else functools.partial(taker.send, *taken)
+        if taken is None:
+            return None
+        self._being_sent_to.add(taker)
+        return functools.partial(self._send, taker, *taken)
+
+    def _send(
+        self, taker: Taker[Work, Result], number: int, batch: list[Request[Work, Result]]
+    ) -> None:
+        try:
+            taker.send(number, batch)
+        finally:
+            with self._lock:
+                self._being_sent_to.discard(taker)
+                if self._waiting:
+                    self._wake_sleeping()
 
     def _taken(self, taker: Taker[Work, Result]) -> tuple[int, list[Request[Work, Result]]] | None:
         """A batch, added to the taker; None if it takes none, or all requests were canceled."""
