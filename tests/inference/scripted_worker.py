@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,12 @@ class Script:
     """Answers each item with (its value, how many shared its batch), and obeys magic items.
 
     `crash...` dies of SIGSEGV, `hang` never answers, `bad` is an item's own error, `gate` waits
-    for the test to open the gate. batches: what it was given.
+    for the test to open the gate. batches: what it was given. senders: the threads that sent it.
     """
 
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
+        self.senders: list[str] = []
         self.entered = threading.Event()
         self.gate = threading.Event()
         self.processes: list[Process] = []
@@ -124,7 +125,12 @@ class ScriptedWorker(WorkerProcess):
         self._name = "scripted"
         self._connection, theirs = Pipe()
         self._process: Any = Process(theirs, script)
+        self._script = script
         script.processes.append(self._process)
+
+    def send(self, batch: int, payloads: Sequence[Payload]) -> None:
+        self._script.senders.append(threading.current_thread().name)
+        super().send(batch, payloads)
 
 
 def serve(script: Script, *, pauses: Pauses = SHORT_PAUSES, **conf: Any) -> ServedModel:

@@ -17,6 +17,37 @@ def never():
     return False
 
 
+class Worker:
+    """A taker that is busy as the test says, and otherwise takes and sends what is due."""
+
+    def __init__(self, max_size=10, max_wait=0.0, busy=lambda _waiting: 0.0, limit=100):
+        self.max_size, self.max_wait, self.busy_for = max_size, max_wait, busy
+        self.limit = limit
+        self.is_idle = True
+        self.alone = True
+        self.takes = True
+        self.sent = []
+
+    def has_room(self, *, alone):
+        return self.alone or not alone
+
+    def may_block(self, works):
+        return len([*works]) > self.limit
+
+    def add(self, batch):
+        return len(batch) if self.takes else None
+
+    def send(self, number, batch):
+        assert number == len(batch)
+        self.sent.append(works(batch))
+
+
+def take(queue, max_size, max_wait, give_up=never, busy=lambda _waiting: 0.0):
+    """The requests of a batch; none if it gave up."""
+    taken = queue.take(Worker(max_size, max_wait, busy), give_up)
+    return [] if taken is None else taken[1]
+
+
 def queue_of(*works, limit=100):
     queue = RequestQueue("model 'm'", limit)
     return queue, [queue.put(work) for work in works]
@@ -34,20 +65,20 @@ def taker():
 
 def test_without_a_wait_a_batch_is_all_that_queued_up():
     queue, _ = queue_of(1, 2, 3)
-    assert works(queue.take(10, 0, never)) == [1, 2, 3]
+    assert works(take(queue, 10, 0)) == [1, 2, 3]
     assert len(queue) == 0
 
 
 def test_a_batch_has_at_most_so_many_and_the_rest_keeps_its_order():
     queue, _ = queue_of(1, 2, 3, 4, 5)
-    assert works(queue.take(2, HOUR, never)) == [1, 2]
-    assert works(queue.take(2, HOUR, never)) == [3, 4]
-    assert works(queue.take(2, 0, never)) == [5]
+    assert works(take(queue, 2, HOUR)) == [1, 2]
+    assert works(take(queue, 2, HOUR)) == [3, 4]
+    assert works(take(queue, 2, 0)) == [5]
 
 
 def test_a_full_batch_does_not_wait(taker):
     queue, _ = queue_of(1)
-    taken = taker.submit(queue.take, 2, HOUR, never)
+    taken = taker.submit(take, queue, 2, HOUR)
     queue.put(2)
     assert works(taken.result(SOON)) == [1, 2]
 
@@ -55,12 +86,12 @@ def test_a_full_batch_does_not_wait(taker):
 def test_the_wait_is_counted_from_the_arrival_of_the_first(taker):
     queue, _ = queue_of(1, 2)
     queue._waiting[0].arrived = time.monotonic() - HOUR
-    assert works(taker.submit(queue.take, 10, HOUR, never).result(SOON)) == [1, 2]
+    assert works(taker.submit(take, queue, 10, HOUR).result(SOON)) == [1, 2]
 
 
 def test_a_take_waits_for_the_first_request(taker):
     queue, _ = queue_of()
-    taken = taker.submit(queue.take, 10, 0, never)
+    taken = taker.submit(take, queue, 10, 0)
     queue.put(1)
     assert works(taken.result(SOON)) == [1]
 
@@ -69,9 +100,9 @@ def test_a_full_queue_refuses_at_once():
     queue, _ = queue_of(1, 2, limit=2)
     with pytest.raises(Overloaded, match="model 'm' has 2 items waiting"):
         queue.put(3)
-    queue.take(1, 0, never)
+    take(queue, 1, 0)
     queue.put(3)
-    assert works(queue.take(5, 0, never)) == [2, 3]
+    assert works(take(queue, 5, 0)) == [2, 3]
 
 
 def test_requests_that_were_cancelled_leave_room_for_others():
@@ -80,42 +111,42 @@ def test_requests_that_were_cancelled_leave_room_for_others():
     queue.put(3)
     with pytest.raises(Overloaded):
         queue.put(4)
-    assert works(queue.take(10, 0, never)) == [2, 3]
+    assert works(take(queue, 10, 0)) == [2, 3]
 
 
 def test_a_cancelled_request_is_never_handed_out():
     queue, futures = queue_of(1, 2, 3)
     assert futures[1].cancel()
-    assert works(queue.take(10, 0, never)) == [1, 3]
+    assert works(take(queue, 10, 0)) == [1, 3]
 
 
 def test_a_batch_of_cancelled_requests_is_not_run(taker):
     queue, futures = queue_of(1, 2)
     for future in futures:
         assert future.cancel()
-    taken = taker.submit(queue.take, 10, 0, never)
+    taken = taker.submit(take, queue, 10, 0)
     queue.put(3)
     assert works(taken.result(SOON)) == [3]
 
 
 def test_a_request_that_was_handed_out_cannot_be_cancelled():
     queue, (future,) = queue_of(1)
-    queue.take(1, 0, never)
+    take(queue, 1, 0)
     assert not future.cancel()
 
 
 def test_what_is_put_back_comes_first_and_alone():
     queue, _ = queue_of(1, 2, 3)
-    batch = queue.take(2, 0, never)
+    batch = take(queue, 2, 0)
     queue.put(4)
     queue.put_back(batch)
-    assert [works(queue.take(10, HOUR, never)) for _ in range(2)] == [[1], [2]]
-    assert works(queue.take(10, 0, never)) == [3, 4]
+    assert [works(take(queue, 10, HOUR)) for _ in range(2)] == [[1], [2]]
+    assert works(take(queue, 10, 0)) == [3, 4]
 
 
 def test_what_is_put_back_into_a_closed_queue_is_answered():
     queue, futures = queue_of(1, 2)
-    batch = queue.take(2, 0, never)
+    batch = take(queue, 2, 0)
     queue.refuse(ShuttingDown("stopping"))
     queue.put_back(batch)
     assert [str(future.exception(0)) for future in futures] == ["stopping"] * 2
@@ -124,7 +155,7 @@ def test_what_is_put_back_into_a_closed_queue_is_answered():
 def test_refuse_answers_all_who_wait_and_all_who_come():
     queue, futures = queue_of(1, 2, 3)
     futures[1].cancel()
-    queue.put_back(queue.take(1, 0, never))
+    queue.put_back(take(queue, 1, 0))
     queue.refuse(ModelUnavailable("broken"))
     assert isinstance(futures[0].exception(0), ModelUnavailable)
     assert futures[1].cancelled()
@@ -151,23 +182,32 @@ def test_a_queue_that_accepts_again_takes_requests():
     queue.refuse(ModelUnavailable("for now"))
     queue.accept()
     queue.put(1)
-    assert works(queue.take(1, 0, never)) == [1]
+    assert works(take(queue, 1, 0)) == [1]
 
 
 def test_a_take_that_is_not_wanted_any_more_returns_nothing(taker):
     queue, _ = queue_of()
     gone = threading.Event()
-    taken = taker.submit(queue.take, 10, 0, gone.is_set)
+    taken = taker.submit(take, queue, 10, 0, gone.is_set)
     gone.set()
     queue.wake()
     assert taken.result(SOON) == []
 
 
-def test_a_take_that_gives_up_while_waiting_for_more_leaves_the_requests_queued():
+def test_a_take_that_gives_up_while_waiting_for_more_leaves_the_requests_queued(taker):
     queue, _ = queue_of(1)
-    looks = iter([False, True, True])  # not at first; then, while waiting for more
-    assert queue.take(2, HOUR, lambda: next(looks)) == []
-    assert works(queue.take(2, 0, never)) == [1]
+    gone, looked = threading.Event(), threading.Event()
+
+    def give_up():
+        looked.set()
+        return gone.is_set()
+
+    taken = taker.submit(take, queue, 2, HOUR, give_up)
+    assert looked.wait(SOON)
+    gone.set()
+    queue.wake()
+    assert taken.result(SOON) == []
+    assert works(take(queue, 2, 0)) == [1]
 
 
 def test_every_request_of_many_threads_is_handed_out_once():
@@ -176,7 +216,7 @@ def test_every_request_of_many_threads_is_handed_out_once():
     done = threading.Event()
 
     def take_all():
-        while batch := queue.take(7, 0, done.is_set):
+        while batch := take(queue, 7, 0, done.is_set):
             taken.extend(works(batch))
 
     def put(first):
@@ -190,14 +230,14 @@ def test_every_request_of_many_threads_is_handed_out_once():
         done.set()
         queue.wake()
         taking.result(SOON)
-    taken.extend(works(queue.take(10_000, 0, never)) if len(queue) else [])
+    taken.extend(works(take(queue, 10_000, 0)) if len(queue) else [])
     assert sorted(taken) == list(range(1000))
 
 
 def test_a_batch_grows_while_the_worker_is_busy(taker):
     queue, _ = queue_of(1)
     free = threading.Event()
-    taken = taker.submit(queue.take, 10, 0, never, lambda _waiting: 0.0 if free.is_set() else HOUR)
+    taken = taker.submit(take, queue, 10, 0, never, lambda _waiting: 0.0 if free.is_set() else HOUR)
     queue.put(2)
     assert not taken.done()
     free.set()
@@ -207,7 +247,7 @@ def test_a_batch_grows_while_the_worker_is_busy(taker):
 
 def test_a_full_batch_does_not_wait_for_a_busy_worker():
     queue, _ = queue_of(1, 2)
-    assert works(queue.take(2, 0, never, lambda _waiting: HOUR)) == [1, 2]
+    assert works(take(queue, 2, 0, never, lambda _waiting: HOUR)) == [1, 2]
 
 
 def test_a_batch_grows_until_it_is_enough_and_a_lone_item_after_a_lone_one_is(taker):
@@ -215,28 +255,28 @@ def test_a_batch_grows_until_it_is_enough_and_a_lone_item_after_a_lone_one_is(ta
         return 0.0 if waiting >= 2 else HOUR
 
     queue, _ = queue_of(1)
-    taken = taker.submit(queue.take, 4, 0, never, unless_enough)
+    taken = taker.submit(take, queue, 4, 0, never, unless_enough)
     queue.put(2)
     assert works(taken.result(SOON)) == [1, 2]
     queue.put(3)
-    assert works(queue.take(4, 0, never)) == [3]
+    assert works(take(queue, 4, 0)) == [3]
     queue.put(4)
-    assert works(queue.take(4, 0, never, unless_enough)) == [4]
+    assert works(take(queue, 4, 0, never, unless_enough)) == [4]
 
 
 def test_who_came_alone_last_time_is_not_made_to_wait_again():
     queue, _ = queue_of(1)
-    assert works(queue.take(10, 0, never)) == [1]
+    assert works(take(queue, 10, 0)) == [1]
     queue.put(2)
-    assert works(queue.take(10, HOUR, never)) == [2]
+    assert works(take(queue, 10, HOUR)) == [2]
 
 
 def test_items_of_like_size_share_a_batch_and_the_oldest_is_in_the_first():
     queue = RequestQueue("model 'm'", 100, cost=len)
     for work in ("aaaaaa", "b", "cccccc", "d", "eeeee", "ff"):
         queue.put(work)
-    assert works(queue.take(3, 0, never)) == ["aaaaaa", "cccccc", "eeeee"]
-    assert works(queue.take(3, 0, never)) == ["b", "d", "ff"]
+    assert works(take(queue, 3, 0)) == ["aaaaaa", "cccccc", "eeeee"]
+    assert works(take(queue, 3, 0)) == ["b", "d", "ff"]
 
 
 def test_whatever_their_sizes_every_item_has_its_turn():
@@ -246,7 +286,7 @@ def test_whatever_their_sizes_every_item_has_its_turn():
     for round_ in range(3):
         for _ in range(4):
             queue.put("y")
-        batch = works(queue.take(4, 0, never))
+        batch = works(take(queue, 4, 0))
         taken.append(batch)
         assert len(batch) == 4, round_
     assert "x" * 1000 in taken[0]
@@ -256,8 +296,130 @@ def test_what_is_tried_alone_stays_alone_whatever_its_size():
     queue = RequestQueue("model 'm'", 100, cost=len)
     for work in ("a", "b"):
         queue.put(work)
-    queue.put_back(queue.take(1, 0, never))
+    queue.put_back(take(queue, 1, 0))
     for work in ("c", "d"):
         queue.put(work)
-    assert works(queue.take(2, 0, never)) == ["a"]
-    assert works(queue.take(2, 0, never)) == ["b", "c"]
+    assert works(take(queue, 2, 0)) == ["a"]
+    assert works(take(queue, 2, 0)) == ["b", "c"]
+
+
+def attached(last=1, **settings):
+    """A queue, and a worker that it may send to, after a batch of so many."""
+    queue, _ = queue_of(*range(last))
+    take(queue, last, 0)
+    worker = Worker(**settings)
+    queue.attach(worker)
+    return queue, worker
+
+
+def test_a_lone_request_is_sent_to_an_idle_worker_by_its_caller():
+    queue, worker = attached(max_wait=HOUR)
+    future = queue.put(1)
+    assert worker.sent == [[1]]
+    assert not future.cancel()
+    assert len(queue) == 0
+    queue.detach(worker)
+    queue.put(2)
+    assert (worker.sent, len(queue)) == ([[1]], 1)
+
+
+@pytest.mark.parametrize("reason", ["busy", "expecting more", "large", "gone"])
+def test_a_caller_leaves_to_others_what_is_not_due_or_may_take_long_to_send(reason):
+    queue, worker = attached(
+        last=2 if reason == "expecting more" else 1,
+        max_wait=HOUR,
+        limit=0 if reason == "large" else 1,
+        busy=lambda _waiting: float(reason == "busy"),
+    )
+    worker.takes = reason != "gone"
+    queue.put(7)
+    assert worker.sent == []
+    assert works(take(queue, 1, 0)) == [7]
+
+
+def test_no_caller_sends_a_request_that_is_retried_alone_nor_one_to_a_worker_that_has_a_batch():
+    queue, worker = attached()
+    worker.is_idle = False
+    queue.put(1)
+    worker.is_idle = True
+    queue.put_back(take(queue, 1, 0))
+    queue.put(2)
+    assert worker.sent == []
+    assert [works(take(queue, 10, 0)) for _ in range(2)] == [[1], [2]]
+
+
+def test_a_request_retried_alone_waits_until_the_worker_has_nothing_else(taker):
+    queue, _ = queue_of(1)
+    queue.put_back(take(queue, 1, 0))
+    worker = Worker()
+    worker.alone = False
+    taken = taker.submit(queue.take, worker, never)
+    queue.put(2)
+    assert not taken.done()
+    worker.alone = True
+    queue.hand_over(worker)
+    assert works(taken.result(SOON)[1]) == [1]
+    assert worker.sent == []
+
+
+def test_a_worker_that_completed_a_batch_is_sent_what_queued_up_meanwhile():
+    queue, worker = attached(max_size=2, max_wait=HOUR)
+    worker.is_idle = False
+    for work in (1, 2, 3):
+        queue.put(work)
+    worker.is_idle = True
+    queue.hand_over(worker)
+    queue.hand_over(worker)
+    assert worker.sent == [[1, 2]], "then, one request is not as many as last time"
+    assert len(queue) == 1
+
+
+def test_what_is_not_due_when_a_batch_is_completed_is_left_to_the_worker_that_waits(taker):
+    free = threading.Event()
+    queue, worker = attached(limit=1, busy=lambda _waiting: 0.0 if free.is_set() else HOUR)
+    taken = taker.submit(queue.take, worker, never)
+    for work in (1, 2):
+        queue.put(work)
+    assert not taken.done()
+    free.set()
+    queue.hand_over(worker)
+    assert works(taken.result(SOON)[1]) == [1, 2]
+    assert worker.sent == []
+
+
+def test_a_batch_as_large_as_the_last_one_does_not_wait_for_more():
+    queue, _ = queue_of(1, 2, 3)
+    take(queue, 10, 0)
+    for work in (4, 5, 6):
+        queue.put(work)
+    assert works(take(queue, 10, HOUR)) == [4, 5, 6]
+
+
+def test_a_request_that_no_worker_took_is_handed_out_alone():
+    queue, _ = queue_of(1, 2)
+    worker = Worker()
+    worker.takes = False
+    looks = iter([False, True])
+    assert queue.take(worker, lambda: next(looks)) is None
+    assert [works(take(queue, 10, 0)) for _ in range(2)] == [[1], [2]]
+
+
+def test_while_a_caller_sends_its_request_no_other_batch_is_taken_for_that_worker(taker):
+    queue, worker = attached()
+    sending, go_on = threading.Event(), threading.Event()
+
+    def send_slowly(_number, _batch):
+        sending.set()
+        assert go_on.wait(SOON)
+
+    worker.send = send_slowly
+    with ThreadPoolExecutor(1) as caller:
+        calling = caller.submit(queue.put, 1)
+        assert sending.wait(SOON)
+        taken = taker.submit(queue.take, worker, never)
+        queue.put(2)
+        queue.hand_over(worker)
+        assert not taken.done()
+        go_on.set()
+        calling.result(SOON)
+        assert works(taken.result(SOON)[1]) == [2]

@@ -18,6 +18,7 @@ from euclidesdb_server.errors import (
 )
 from euclidesdb_server.inference.load_errors import FilesChanged, LoadInterrupted, WorkerDied
 from euclidesdb_server.inference.restarts import Pauses
+from euclidesdb_server.inference.worker_feed import MAX_DIRECT_BYTES
 from euclidesdb_server.inference.worker_seat import SHARED_DEATHS
 from euclidesdb_server.system.worker_protocol import send_message
 from euclidesdb_server.values.payload import Payload
@@ -72,6 +73,25 @@ def test_items_that_queue_up_during_a_forward_pass_share_the_next(start, script)
     assert [answer(future) for future in futures] == [[value, 8] for value in range(1, 9)]
     assert [answer(future) for future in busy] == [[4, 1], [1, 1]]
     assert len(model._queue) == 0
+
+
+def test_a_lone_item_is_sent_to_an_idle_worker_by_the_thread_of_its_caller(start, script):
+    model = start(max_wait_ms=1.0)
+    assert [answer(model.embed(item(value))) for value in (1, 2, 3)] == [[1, 1], [2, 1], [3, 1]]
+    own = threading.current_thread().name
+    assert script.senders == ["model-scripted-0", own, own]
+    large = Payload("image", b"x" * (MAX_DIRECT_BYTES + 1))
+    assert answer(model.embed(large)) == [MAX_DIRECT_BYTES + 1, 1]
+    assert script.senders[3:] == ["model-scripted-0"]
+
+
+def test_what_queued_up_is_sent_by_the_thread_that_received_the_last_results(start, script):
+    model = start()
+    busy = closed_gate(model, script)
+    futures = [model.embed(item(value)) for value in (1, 2)]
+    script.gate.set()
+    assert [answer(future) for future in busy + futures] == [[4, 1], [1, 1], [1, 2], [2, 2]]
+    assert script.senders[2:] == ["model-scripted-0-receiver"]
 
 
 def test_a_batch_has_at_most_max_batch_size_items(start, script):

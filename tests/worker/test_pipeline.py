@@ -5,6 +5,7 @@ from multiprocessing.connection import Pipe
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from euclidesdb_server.system.worker_protocol import receive_message, send_message
@@ -85,3 +86,65 @@ def test_an_item_that_cannot_be_decoded_for_whatever_reason_fails_alone(
     assert errors[0]["kind"] == "undecodable"
     assert "no room for it" in errors[0]["message"]
     assert run(connection, 2, [gray(1)])[0] == [None]
+
+
+class Observed:
+    """A module that notes, for each forward pass, its threads and the items decoded before its end.
+
+    decoded: set when as many items are decoded as the test waits for.
+    """
+
+    def __init__(self, program, monkeypatch, wanted):
+        self.module, self.decode = program.module, program.inputs.decode
+        self.items = 0
+        self.wanted = wanted
+        self.decoded = threading.Event()
+        self.threads = []
+        monkeypatch.setattr(program, "module", self.run)
+        monkeypatch.setattr(program.inputs, "decode", self.decode_and_count)
+
+    def decode_and_count(self, data):
+        self.items += 1
+        if self.items == self.wanted:
+            self.decoded.set()
+        return self.decode(data)
+
+    def run(self, images):
+        self.threads.append(torch.get_num_threads())
+        assert self.decoded.wait(30)
+        return self.module(images)
+
+
+@pytest.mark.parametrize("is_long", [True, False])
+def test_the_next_batch_is_decoded_during_a_forward_pass_that_is_long(
+    connection, program, monkeypatch, is_long
+):
+    program.threads = 2
+    program._seconds_per_element = 1.0 if is_long else 0.0
+    observed = Observed(program, monkeypatch, wanted=2 if is_long else 1)
+    for number in range(2):
+        send_message(connection, {"type": "run", "batch": number}, [gray(number + 1)])
+    for number in range(2):
+        assert receive_message(connection)[0]["batch"] == number
+    assert observed.threads == ([2, 2] if is_long else [1, 1])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_items_are_decoded_in_threads_if_that_takes_long(program, monkeypatch, seconds):
+    ours, theirs = Pipe()
+    with ours, theirs:
+        pipeline = Pipeline(theirs, program)
+        pipeline._decoding_seconds = seconds
+        names = set()
+        decode = program.inputs.decode
+
+        def named(data):
+            names.add(threading.current_thread().name.partition("_")[0])
+            return decode(data)
+
+        monkeypatch.setattr(program.inputs, "decode", named)
+        items = pipeline._decode_all([gray(value) for value in (1, 2, 3)])
+        pixels = [int(each[0, 0, 0]) for each in items if isinstance(each, torch.Tensor)]
+        assert pixels == [1, 2, 3]
+        assert names == ({"decode"} if seconds else {threading.current_thread().name})
+        assert (pipeline._decoding_seconds < seconds) == bool(seconds)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from euclidesdb_server.worker.program import BadOutput
+from euclidesdb_server.worker.program import SHORT, BadOutput
 from tests.support.models import Tiny
 from tests.worker.odd_programs import Moody, load
 
@@ -91,3 +91,38 @@ def test_a_batch_gives_what_its_items_give_alone(tmp_path):
     for matrix in ("features", "predictions"):
         expected = torch.cat([getattr(result, matrix) for result in alone])
         torch.testing.assert_close(getattr(together, matrix), expected)
+
+
+def test_a_forward_pass_runs_on_one_thread_if_it_is_short_there(tmp_path, monkeypatch):
+    program = load(tmp_path, Moody())
+    module, threads = program.module, []
+
+    def run(images):
+        threads.append(torch.get_num_threads())
+        return module(images)
+
+    monkeypatch.setattr(program, "module", run)
+    program.threads = 2
+    program.measure()
+    assert set(threads) == {1}, "it is measured there"
+    program._seconds_per_element = SHORT / 1000
+    small, large = gray(1, size=8), gray(2, size=32)
+    del threads[:]
+    for items in ([small], [large], [small] * 6, [large, small]):
+        program.run(items)
+    assert threads == [1, 2, 2, 2, 1]
+    assert torch.get_num_threads() == 1
+
+
+def test_how_long_a_forward_pass_takes_is_known_once_the_program_is_loaded(tmp_path):
+    program = load(tmp_path, Moody())
+    assert program.is_short([gray(1)])
+    assert not program.is_short([gray(1, size=10_000)])
+    assert program.is_short([])
+
+
+def test_an_output_that_is_a_weight_is_read(tmp_path):
+    program = load(tmp_path, Moody())
+    weight = torch.nn.Parameter(torch.ones(1, 3))
+    program.module = lambda _images: (weight, weight)
+    assert program.run([gray(1)]).features.numpy().tolist() == [[1, 1, 1]]

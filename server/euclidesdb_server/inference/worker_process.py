@@ -28,9 +28,10 @@ from euclidesdb_server.system.child_process import (
     python_command,
 )
 from euclidesdb_server.system.worker_protocol import (
+    Message,
+    MessageReader,
     ProtocolError,
     limit_silence,
-    receive_message,
     send_message,
     shut_down,
 )
@@ -92,6 +93,7 @@ class WorkerProcess:
 
     warning = ""
 
+    _silence = 0.0
     _shared: SharedWorker | None = None
 
     def __init__(
@@ -127,7 +129,6 @@ class WorkerProcess:
                 theirs.close()
         self._connection: Connection[Any, Any] = ours
         try:
-            limit_silence(ours, folder.conf.inference_timeout)
             load = load_message(
                 folder, device=device, threads=threads, max_image_pixels=max_image_pixels
             )
@@ -145,21 +146,26 @@ class WorkerProcess:
             raise
 
     def send(self, batch: int, payloads: Sequence[Payload]) -> None:
-        """Hand over a batch. Raises OSError if the worker is dead."""
+        """Send a batch. Raises OSError if the worker is dead."""
         header = {"type": "run", "batch": batch}
         send_message(self._connection, header, [payload.data for payload in payloads])
 
-    def poll(self, timeout: float) -> bool:
-        """Whether a reply, or the end of the worker, arrives within `timeout` seconds."""
-        return self._connection.poll(timeout)
+    def receive(self, timeout: float) -> Message | None:
+        """The next reply; None if nothing more of it arrives for `timeout` seconds.
 
-    def receive(self) -> tuple[dict[str, Any], list[bytes]]:
-        """The next reply.
-
-        Raises EOFError or OSError if the worker ended, OSError if it stalls for inference_timeout
-        within a reply, ProtocolError for a malformed one.
+        Raises EOFError or OSError if the worker ended, ProtocolError for a malformed reply.
         """
-        return receive_message(self._connection)
+        if timeout != self._silence:
+            limit_silence(self._connection, timeout)
+            self._silence = timeout
+        try:
+            return self._reader.read()
+        except BlockingIOError:
+            return None
+
+    @functools.cached_property
+    def _reader(self) -> MessageReader:
+        return MessageReader(self._connection)
 
     def end(self, timeout: float) -> str:
         """Give the process `timeout` seconds to exit, then kill it; returns how it ended.
@@ -202,12 +208,12 @@ class WorkerProcess:
         deadline = time.monotonic() + start_timeout
         try:
             send_message(self._connection, load)
-            while not self.poll(GIVE_UP_INTERVAL):
+            while (reply := self.receive(GIVE_UP_INTERVAL)) is None:
                 if give_up():
                     raise _GivenUp("it is no longer needed")
                 if time.monotonic() > deadline:
                     raise LoadTimedOut(f"it did not load in start_timeout = {start_timeout:g} s")
-            header, _ = self.receive()
+            header, _ = reply
         except (EOFError, OSError, ProtocolError) as error:
             raise self._death() from error
         if header.get("type") != "ready":

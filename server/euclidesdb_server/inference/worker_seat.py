@@ -18,13 +18,14 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from euclidesdb_server.errors import ModelFailed, ModelLoadError, UndecodableInput
-from euclidesdb_server.inference.in_flight import MAX_BATCHES, EmbedRequest, InFlight
+from euclidesdb_server.inference.in_flight import EmbedRequest, InFlight
 from euclidesdb_server.inference.load_errors import FilesChanged, LoadInterrupted, WorkerDied
 from euclidesdb_server.inference.model_conf import ProgramConf
 from euclidesdb_server.inference.model_health import ModelHealth
 from euclidesdb_server.inference.poisonous_items import PoisonousItems
 from euclidesdb_server.inference.request_queue import RequestQueue
 from euclidesdb_server.inference.restarts import Pauses
+from euclidesdb_server.inference.worker_feed import WorkerFeed
 from euclidesdb_server.inference.worker_output import read_outputs
 from euclidesdb_server.inference.worker_process import EXIT_TIMEOUT, WorkerProcess
 from euclidesdb_server.system.worker_protocol import ProtocolError
@@ -143,55 +144,37 @@ class WorkerSeat:
         """Feed a worker until it dies or the model stops."""
         self._died_idle = False
         in_flight = InFlight(self._conf.max_batch_size, decodes_in_parallel=self._device != "cpu")
+        feed = WorkerFeed(self._conf, worker, in_flight)
         receiver = threading.Thread(
             target=self._receive,
-            args=(worker, in_flight),
+            args=(worker, in_flight, feed),
             name=f"{threading.current_thread().name}-receiver",
         )
         receiver.start()
+        self._queue.attach(feed)
         try:
-            self._feed(worker, in_flight)
+            while taken := self._queue.take(feed, lambda: in_flight.down or self._health.stopped):
+                feed.send(*taken)
             if self._health.stopped:
-                in_flight.wait_for_room(1)  # the batches in flight are completed
+                in_flight.wait_until_idle()  # the batches in flight are completed
                 worker.stop()
-        except OSError:
-            log.debug("the worker broke its connection; the receiver handles it")
         except BaseException:
             worker.end(timeout=0)
             raise
         finally:
+            self._queue.detach(feed)
             receiver.join()
+            feed.close()
 
-    def _feed(self, worker: WorkerProcess, in_flight: InFlight) -> None:
-        while True:
-            in_flight.wait_for_room(MAX_BATCHES)
-            batch = self._queue.take(
-                self._conf.max_batch_size,
-                self._conf.max_wait_ms / 1000,
-                give_up=lambda: in_flight.down or self._health.stopped,
-                busy=in_flight.busy_for,
-            )
-            if not batch:
-                return
-            alone = batch[0].alone
-            if alone:
-                in_flight.wait_for_room(1)
-            number = in_flight.add(batch)
-            if number is None:
-                self._queue.put_back(batch)
-                return
-            worker.send(number, [request.work for request in batch])
-            if alone:
-                in_flight.wait_for_room(1)
-
-    def _receive(self, worker: WorkerProcess, in_flight: InFlight) -> None:
+    def _receive(self, worker: WorkerProcess, in_flight: InFlight, feed: WorkerFeed) -> None:
         """Complete batches until the worker is gone; then retry or fail its requests."""
         timeout = self._conf.inference_timeout
+        interval = min(timeout / 4, POLL_INTERVAL)
         try:
             while True:
-                if worker.poll(min(timeout / 4, POLL_INTERVAL)):
-                    header, parts = worker.receive()
-                    self._complete(in_flight, header, parts)
+                reply = worker.receive(interval)
+                if reply is not None:
+                    self._complete(in_flight, feed, *reply)
                 elif in_flight.stalled_for() > timeout:
                     worker.end(timeout=0)
                     how = f"it did not respond within inference_timeout = {timeout:g} s"
@@ -227,10 +210,12 @@ class WorkerSeat:
         self._health.worker_died(self._number, how)
         log.error("the worker of model %r died with %d items: %s", name, len(lost), how)
 
-    def _complete(self, in_flight: InFlight, header: dict[str, Any], parts: list[bytes]) -> None:
+    def _complete(
+        self, in_flight: InFlight, feed: WorkerFeed, header: dict[str, Any], parts: list[bytes]
+    ) -> None:
         try:
             requests = in_flight.complete(header["batch"])
-            self._queue.wake()
+            self._queue.hand_over(feed)
         except (KeyError, TypeError) as error:
             raise ProtocolError(f"a result for an unknown batch: {header}") from error
         try:

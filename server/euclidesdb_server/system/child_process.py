@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-OPENMP: Final = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
-"""By default libgomp's threads spin between parallel regions, on cores that others need: a forward
-pass of `digits` on two threads took 3.5 ms of processor time, and takes 0.6 ms with these settings.
-Without any spinning, threads sleep between the layers of a large model: a single image took a
-ResNet-18 45 ms instead of 35. So they spin for some tens of microseconds."""
+OPENMP: Final = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+"""By default libgomp's threads spin between parallel regions, on cores that others need. Without
+any spinning, threads sleep between the layers of a large model: a single image took a ResNet-18
+45 ms instead of 35. So they spin briefly: on two cores that five other processes kept busy, a
+ResNet-18 on two threads took 80 ms of processor time an image, and 130 with a count of 10,000."""
 
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 

@@ -46,7 +46,7 @@ def load_program(load: Mapping[str, Any]) -> Program:
         module = _exported(path, device, dtype)
     else:
         module = _torchscript(path, device, dtype)
-    program = Program(module, inputs, conf, device=device, dtype=dtype)
+    program = Program(module, inputs, conf, device=device, dtype=dtype, threads=load["threads"])
     batches = conf["max_batch_size"] > 1
     try:
         program.warning = check_program(program, batches=batches)
@@ -59,6 +59,7 @@ def load_program(load: Mapping[str, Any]) -> Program:
         raise
     if isinstance(module, torch.jit.ScriptModule):
         _freeze(program, module, batches=batches)
+    program.measure()
     return program
 
 

@@ -1,7 +1,8 @@
-"""Pipeline: decodes the next batch while the current one is in the forward pass.
+"""Pipeline: serves a program over a connection, batch by batch.
 
-One thread reads and decodes (Pillow releases the GIL), the main thread runs the program and
-replies. The queue between them holds one batch, so the number of batches that the server has in
+One thread reads a batch, decodes it, runs the program and replies. A second thread reads and
+decodes the next batch meanwhile, unless the forward pass is so short that handing the batch over
+would take longer. At most one batch is read ahead, so the number of batches that the server has in
 flight bounds the memory.
 """
 
@@ -10,17 +11,24 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-from euclidesdb_server.system.worker_protocol import receive_message, send_message
+from euclidesdb_server.system.worker_protocol import MessageReader, send_message
 from euclidesdb_server.worker.decoded import DecodedItems
 from euclidesdb_server.worker.inputs import Undecodable
 from euclidesdb_server.worker.program import Program
+
+SERIAL: Final = 0.001
+"""Seconds of a batch's decoding up to which one thread does it: waking others would cost more."""
+SMOOTHING: Final = 16
+"""The number of items over which the time of decoding is averaged."""
 
 log = logging.getLogger(__name__)
 
@@ -41,51 +49,78 @@ class Pipeline:
         self, connection: Connection[Any, Any], program: Program, shared: DecodedItems | None = None
     ) -> None:
         self._connection = connection
+        self._reader = MessageReader(connection)
         self._shared = shared
         self._program = program
-        self._decoded: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
-        self._decoders = ThreadPoolExecutor(torch.get_num_threads(), "decode")
+        self._decoders = ThreadPoolExecutor(program.threads, "decode")
+        self._decoding_seconds = 0.0  # of an item, averaged
+        self._wanted = queue.SimpleQueue[bool]()  # that a batch is read ahead; False: the end
+        self._ahead = queue.SimpleQueue[_Batch | None]()
 
     def run(self) -> None:
         """Serve until the parent closes the connection. Raises OSError if the parent died."""
-        threading.Thread(target=self._read, name="reader", daemon=True).start()
-        while (batch := self._decoded.get()) is not None:
-            self._run(batch)
-
-    def _read(self) -> None:
+        threading.Thread(target=self._read_ahead, name="reader", daemon=True).start()
         try:
-            while True:
-                header, parts = receive_message(self._connection)
-                if len(parts) == 1:
-                    items = [self._decode(parts[0])]
-                else:
-                    items = [*self._decoders.map(self._decode, parts)]
-                self._decoded.put(_Batch(header["batch"], items))
+            batch = self._read()
+            while batch is not None:
+                items = [item for item in batch.items if isinstance(item, torch.Tensor)]
+                reads_ahead = not self._program.is_short(items)
+                if reads_ahead:
+                    self._wanted.put(True)
+                self._run(batch, items)
+                batch = self._ahead.get() if reads_ahead else self._read()
+        finally:
+            self._wanted.put(False)
+
+    def _read_ahead(self) -> None:
+        while self._wanted.get():
+            self._ahead.put(self._read())
+
+    def _read(self) -> _Batch | None:
+        """The next batch, decoded; None ends the process: without a reader it would only hang."""
+        try:
+            header, parts = self._reader.read()
+            return _Batch(header["batch"], self._decode_all(parts))
         except (EOFError, OSError):
             log.debug("the server closed the connection")
         except Exception:
             log.exception("the reader failed")
-        finally:
-            self._decoded.put(None)  # ends the process: without a reader it would only hang
+        return None
 
-    def _decode(self, data: bytes) -> torch.Tensor | Undecodable:
+    def _decode_all(self, parts: Sequence[bytes]) -> list[torch.Tensor | Undecodable]:
+        if len(parts) == 1 or len(parts) * self._decoding_seconds <= SERIAL:
+            timed = [self._decode(part) for part in parts]
+        else:
+            timed = [*self._decoders.map(self._decode, parts)]
+        for _, seconds in timed:
+            self._decoding_seconds += (seconds - self._decoding_seconds) / SMOOTHING
+        return [item for item, _ in timed]
+
+    def _decode(self, data: bytes) -> tuple[torch.Tensor | Undecodable, float]:
+        """An item, and the processor time that it took."""
         inputs = self._program.inputs
+        started = time.thread_time()
         try:
             if self._shared is not None:
-                return self._shared.get(data, inputs.decoding, inputs.decode)
-            return inputs.decode(data)
+                item = self._shared.get(data, inputs.decoding, inputs.decode)
+            else:
+                item = inputs.decode(data)
         except Undecodable as error:
-            return error
+            return error, time.thread_time() - started
         except Exception as error:  # one item must not end the reader, and all others with it
             log.exception("an item was not decoded")
-            return Undecodable(f"the item cannot be decoded: {type(error).__name__}: {error}")
+            failure = Undecodable(f"the item cannot be decoded: {type(error).__name__}: {error}")
+            return failure, time.thread_time() - started
+        return item, time.thread_time() - started
 
-    def _run(self, batch: _Batch) -> None:
-        result = self._program.run([item for item in batch.items if isinstance(item, torch.Tensor)])
-        run_errors = iter(result.errors)
-        errors = [
-            item if isinstance(item, Undecodable) else next(run_errors) for item in batch.items
-        ]
+    def _run(self, batch: _Batch, items: Sequence[torch.Tensor]) -> None:
+        result = self._program.run(items)
+        errors = result.errors
+        if len(items) < len(batch.items):
+            run_errors = iter(errors)
+            errors = [
+                item if isinstance(item, Undecodable) else next(run_errors) for item in batch.items
+            ]
         send_message(
             self._connection,
             {"type": "done", "batch": batch.number, "errors": [*map(self._described, errors)]},
@@ -104,6 +139,6 @@ class Pipeline:
         }
 
 
-def _bytes(matrix: torch.Tensor) -> memoryview:
+def _bytes(matrix: torch.Tensor) -> bytes:
     """Little-endian float32, C order, as a matrix is in memory on every machine torch runs on."""
-    return matrix.contiguous().numpy().reshape(-1).view("u1").data
+    return matrix.numpy().tobytes()

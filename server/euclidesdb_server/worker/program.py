@@ -8,10 +8,13 @@ row, so that one item's bad output is that item's error only.
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +24,12 @@ from euclidesdb_server.worker.inputs import InputKind
 log = logging.getLogger(__name__)
 
 Module: TypeAlias = Callable[..., Any]
+
+SHORT: Final = 0.002
+"""Seconds of a forward pass on one thread up to which other threads are not worth waking. If other
+processes keep the cores busy, two threads wait for each other: a pass of 45 microseconds on one
+thread took 80 on two, and 1,000 to 2,700 next to two busy processes."""
+MEASURED_PASSES: Final = 5
 
 
 class BadOutput(Exception):
@@ -67,8 +76,12 @@ class Program:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        threads: int = 1,
     ) -> None:
+        """threads: of a forward pass on the CPU that is not short."""
         self.inputs = inputs
+        self.threads = threads
+        self._seconds_per_element = math.inf  # of the items, on one thread
         self.name: str = conf["name"]
         self.device = torch.device(device)
         self.dtype = dtype
@@ -90,15 +103,47 @@ class Program:
                 return pair
         raise failure or BadOutput("there is no sample for it")
 
+    def measure(self) -> None:
+        """Find out how long a forward pass takes on one thread, for `is_short`."""
+        if self.device.type != "cpu":
+            return
+        item = self.sample()[0]
+        took = math.inf
+        self._use_threads(1)
+        for _ in range(MEASURED_PASSES):
+            started = time.thread_time()
+            self.forward([item])
+            took = min(took, time.thread_time() - started)
+            if took > MEASURED_PASSES * SHORT:
+                break
+        self._use_threads(self.threads)
+        self._seconds_per_element = took / max(1, item.numel())
+
+    def is_short(self, items: Sequence[torch.Tensor]) -> bool:
+        """Whether a forward pass of these items is short: see SHORT. Estimated by their size; on
+        another device than the CPU it never is.
+        """
+        elements = sum(item.numel() for item in items)
+        return elements == 0 or elements * self._seconds_per_element <= SHORT
+
     def run(self, items: Sequence[torch.Tensor]) -> BatchResult:
         """Run a batch.
 
         A forward pass that fails is run again item by item, so that a bad item fails alone.
         """
+        errors: list[Exception | None] = [None] * len(items)
+        groups = self.inputs.groups(items) if len(items) > 1 else [[0]] if items else []
+        passes = self._forward_passes(items, groups)
+        if len(groups) == 1:
+            positions, outcome = next(passes)
+            if isinstance(outcome, Outputs) and positions == [*range(len(items))]:
+                features, predictions = outcome
+                if _all_finite(features) and _all_finite(predictions):
+                    return BatchResult(features, predictions, errors)
+            passes = itertools.chain([(positions, outcome)], passes)
         features = torch.empty(len(items), self._feature_dim)
         predictions = torch.empty(len(items), self._prediction_dim)
-        errors: list[Exception | None] = [None] * len(items)
-        for positions, outcome in self._forward_passes(items, self.inputs.groups(items)):
+        for positions, outcome in passes:
             if isinstance(outcome, Outputs):
                 features[positions], predictions[positions] = outcome
             else:
@@ -146,6 +191,7 @@ class Program:
     ) -> Iterator[tuple[list[int], Outputs | Exception]]:
         """The outputs of each group of positions; of a group that fails, those of each item."""
         for group in groups:
+            self._use_threads(1 if self.is_short([items[at] for at in group]) else self.threads)
             try:
                 outputs = self.forward([items[position] for position in group])
             except Exception as error:  # a program is foreign code: it may raise anything
@@ -157,8 +203,25 @@ class Program:
             else:
                 yield group, outputs
 
+    def _use_threads(self, count: int) -> None:
+        """Make the forward passes of the calling thread use that many."""
+        if torch.get_num_threads() != count:
+            torch.set_num_threads(count)
+
+
+def _all_finite(values: torch.Tensor) -> bool:
+    return values.numel() == 0 or bool(np.isfinite(values.numpy()).all())
+
 
 def _as_rows(values: Any, count: int, dim: int, key: str) -> torch.Tensor:
+    if (
+        isinstance(values, torch.Tensor)
+        and values.dtype == torch.float32
+        and values.shape == (count, dim)
+        and values.is_cpu
+        and not values.requires_grad
+    ):
+        return values  # what most programs return: each call of torch takes microseconds
     if not isinstance(values, torch.Tensor) or not values.is_floating_point():
         raise BadOutput(f"{key}: it returned {_described(values)}, not a float tensor")
     if values.dim() < 2 or values.shape[0] != count or values[0].numel() != dim:
@@ -166,7 +229,7 @@ def _as_rows(values: Any, count: int, dim: int, key: str) -> torch.Tensor:
             f"{key} = {dim} in model.conf, but it returned shape {tuple(values.shape)} "
             f"for {count} item{'s' if count > 1 else ''}"
         )
-    return values.reshape(count, dim).to("cpu", torch.float32)
+    return values.detach().reshape(count, dim).to("cpu", torch.float32)
 
 
 def _described(value: Any) -> str:

@@ -87,8 +87,9 @@ class ImageInput:
 
     def collate(self, items: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
         """One argument: float32, shape (n, channels, height, width)."""
-        # uint8 is moved to the device, a quarter of the size of float32
-        batch = torch.stack([*items]).to(device)
+        batch = torch.stack([*items]) if len(items) > 1 else items[0].unsqueeze(0)
+        if device.type != "cpu":
+            batch = batch.to(device)  # as uint8, a quarter of the size of float32
         pixels = batch.to(torch.float32, memory_format=torch.contiguous_format)
         if not self._normalizes:
             return [pixels.div_(255)]
@@ -113,8 +114,9 @@ class ImageInput:
             if image.mode not in (self._mode, "L"):
                 image = image.convert(self._mode)
             image = self._sized(image)
-            # gray becomes RGB when it is small: the result is the same
-            pixels = torch.from_numpy(np.array(image.convert(self._mode)))
+            if image.mode != self._mode:  # a conversion to the same mode would copy the image
+                image = image.convert(self._mode)  # gray to RGB when it is small: the same result
+            pixels = torch.from_numpy(np.array(image))
         return pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
     def _open(self, data: bytes, kind: str) -> Image.Image:
