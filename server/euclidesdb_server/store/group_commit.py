@@ -69,7 +69,7 @@ class GroupCommit:
             group: list[PendingWrite] = []
             size = 0
             while self._waiting and (not group or size < GROUP_BYTES):
-                size += self._waiting[0].batch.approximate_size()
+                size += _size(self._waiting[0].batch)
                 group.append(self._waiting.pop(0))
         error = self._commit(group)
         with self._mutex:
@@ -80,3 +80,14 @@ class GroupCommit:
             member.error, member.done = error, True
             if member is not write:
                 member.wake.release()
+
+
+def _size(batch: Any) -> int:
+    """About how many bytes a batch has; if its database was closed meanwhile, enough for a group.
+
+    A leader that raised here would never pass leadership on.
+    """
+    try:
+        return int(batch.approximate_size())
+    except RuntimeError:
+        return GROUP_BYTES

@@ -31,12 +31,12 @@ class LabelSequence:
         self._condition = threading.Condition()
         self._next = self._reserved = first
         self._reserve = reserve
-        self._in_flight: set[int] = set()
+        self._in_flight: set[int] = set()  # the first label of each write
         self._in_doubt: set[int] = set()
 
     @contextmanager
     def allocate(self, count: int = 1) -> Iterator[range]:
-        """The next labels, for the writes made and published in this block.
+        """The next labels, for the writes made and published in this block. count: at least 1.
 
         If the block fails, they stay in doubt until `resolve`: LevelDB cannot tell whether the
         write will be there after a restart, so no segment may claim to cover these labels.
@@ -48,7 +48,7 @@ class LabelSequence:
                 self._reserved = end
             labels = range(self._next, self._next + count)
             self._next += count
-            self._in_flight.update(labels)
+            self._in_flight.add(labels[0])
         try:
             yield labels
         except BaseException:
@@ -77,7 +77,7 @@ class LabelSequence:
 
     def _finish(self, labels: range, *, failed: bool) -> None:
         with self._condition:
-            self._in_flight.difference_update(labels)
+            self._in_flight.discard(labels[0])
             if failed:
                 self._in_doubt.update(labels)
             self._condition.notify_all()

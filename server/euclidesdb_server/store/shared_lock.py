@@ -15,18 +15,19 @@ class SharedLock:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._mutex = threading.Lock()
+        self._changed = threading.Condition(self._mutex)
         self._shared_holders = 0
         self._exclusive = False
 
     def __enter__(self) -> None:
-        with self._changed:
+        with self._mutex:  # the condition's own `with` costs three calls more
             while self._exclusive:
                 self._changed.wait()
             self._shared_holders += 1
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
+        with self._mutex:
             self._shared_holders -= 1
             if self._exclusive and not self._shared_holders:
                 self._changed.notify_all()
