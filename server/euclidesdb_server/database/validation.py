@@ -42,10 +42,12 @@ def check_id(item_id: str) -> None:
 
 def check_ids(ids: Sequence[str]) -> dict[int, DatabaseError]:
     """Why some of many ids cannot be the id of an item, by position."""
-    # a character takes up to four bytes
-    suspects = [row for row, item_id in enumerate(ids) if not 0 < len(item_id) <= MAX_ID_BYTES // 4]
     errors: dict[int, DatabaseError] = {}
-    for row in suspects:
+    lengths = [*map(len, ids)]
+    certain = MAX_ID_BYTES // 4  # a character takes up to four bytes
+    if min(lengths, default=1) > 0 and max(lengths, default=1) <= certain:
+        return errors
+    for row in [row for row, length in enumerate(lengths) if not 0 < length <= certain]:
         try:
             check_id(ids[row])
         except InvalidRequest as error:

@@ -91,7 +91,7 @@ class Writer:
 
         errors: by row, the rows that are not to be written.
         """
-        outcomes = [errors.get(row) for row in range(len(columns))]
+        outcomes: list[DatabaseError | None] = [*map(errors.get, range(len(columns)))]
 
         def write(rows: Sequence[int]) -> None:
             self._write_columns(space, columns.take(rows))
@@ -174,7 +174,7 @@ class Writer:
             self._recover()
             before = self._store.items(columns.ids)
             old = [row for row, record in enumerate(before) if record is not None]
-            new = [row for row, record in enumerate(before) if record is None]
+            new = [row for row, record in enumerate(before) if record is None] if old else []
             labels, writes, added = range(0), list[ItemWrite](), None
             try:
                 with self._store.labels.allocate(len(columns)) as labels:

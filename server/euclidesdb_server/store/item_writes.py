@@ -6,18 +6,16 @@ whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
-import numpy as np
 
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.reader import FLOAT32, ItemRecord
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
-from euclidesdb_server.values.vector_columns import VectorColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +34,6 @@ class ItemWrite:
     payload: Payload | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnsWrite:
-    """The write of items that are not stored yet, with a vector each and no payload.
-
-    labels: of the rows of `columns`, ascending.
-    """
-
-    space: int
-    labels: Sequence[int]
-    columns: VectorColumns
-
-
 def put_item(batch: Any, write: ItemWrite) -> None:
     """Add one write of an item to a batch."""
     batch.put(keys.item_key(write.item_id), write.after.packed())
@@ -63,29 +49,6 @@ def put_item(batch: Any, write: ItemWrite) -> None:
         batch.put(keys.payload_key(write.label), value)
     if write.before is not None:
         _delete(batch, write.before, write.after)
-
-
-def put_columns(batch: Any, write: ColumnsWrite) -> None:
-    """Add new items, as `put_item` would in three times the time.
-
-    This is where a bulk load spends its time.
-    """
-    columns, space = write.columns, write.space
-    count = len(columns)
-    attributes = columns.attributes_json or ["{}"] * count
-    metadata = columns.metadata or [b""] * count
-    label_bytes = np.asarray(write.labels, ">u8").tobytes()
-    vector_bytes = columns.vectors.astype(FLOAT32, copy=False).tobytes()
-    length = columns.vectors.shape[1] * FLOAT32.itemsize
-    first_label, first_row = keys.label_key(0)[:-8], keys.row_key(keys.VECTOR, space, 0)[:-8]
-    put, pack = batch.put, msgpack.Packer().pack
-    for position, (item_id, label) in enumerate(zip(columns.ids, write.labels, strict=True)):
-        name = item_id.encode()
-        label_key = label_bytes[position * 8 : position * 8 + 8]
-        record = (attributes[position], metadata[position], {space: label}, None, b"", (space,))
-        put(keys.ITEM + name, pack(record))
-        put(first_label + label_key, name)
-        put(first_row + label_key, vector_bytes[position * length : (position + 1) * length])
 
 
 def delete_item(batch: Any, item_id: str, before: ItemRecord) -> None:

@@ -113,7 +113,9 @@ class StoreReader:
 
     def items(self, ids: Sequence[str]) -> list[ItemRecord | None]:
         """The records of many items."""
-        values = self._source.get_many([keys.item_key(item_id) for item_id in ids])
+        values = self._source.get_many([*map(keys.ITEM.__add__, map(str.encode, ids))])
+        if values.count(None) == len(values):  # as in a bulk load
+            return [None] * len(values)
         return [
             None if value is None else unpack_item(value, f"the record of item {item_id!r}")
             for item_id, value in zip(ids, values, strict=True)
