@@ -237,7 +237,8 @@ class Writer:
             space = self._models.space_numbered(number)
             if space is not None:  # not `if space`: an empty one is false
                 labels, ids, vectors = zip(*written, strict=True)
-                space.publish(labels, ids, np.stack(vectors), replaces=replaced[number])
+                rows_added = vectors[0][np.newaxis] if len(vectors) == 1 else np.stack(vectors)
+                space.publish(labels, ids, rows_added, replaces=replaced[number])
                 self._compactor.consider(space, deleted=len(replaced[number]))
         for number in replaced.keys() - rows.keys():
             self._delete(number, replaced[number])

@@ -7,19 +7,22 @@ whole or not at all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-import msgpack
+import msgspec
 
 from euclidesdb_server.store import keys
-from euclidesdb_server.store.reader import FLOAT32, ItemRecord
+from euclidesdb_server.store.reader import FLOAT32, ItemRecord, packed
+from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 
+_ARRAY_OF_TWO: Final = b"\x92"
+_BYTES: Final = ((b"\xc4", 1), (b"\xc5", 2), (b"\xc6", 4))
+"""How msgpack writes bytes: a marker, their length in so many bytes, and they themselves."""
 
-@dataclass(frozen=True, slots=True)
-class ItemWrite:
+
+class ItemWrite(msgspec.Struct, frozen=True):
     """One write of an item: its new record, and what is stored under the write's label.
 
     before: the record that it replaces. embeddings: by space; `after` must give each of these
@@ -30,7 +33,7 @@ class ItemWrite:
     label: int
     before: ItemRecord | None
     after: ItemRecord
-    embeddings: Mapping[int, Embedding] = field(default_factory=dict)
+    embeddings: Mapping[int, Embedding] = msgspec.field(default_factory=dict)
     payload: Payload | None = None
 
 
@@ -41,12 +44,11 @@ def put_item(batch: Any, write: ItemWrite) -> None:
         batch.put(keys.label_key(write.label), write.item_id.encode())
     for space, embedding in write.embeddings.items():
         row = (space, write.label)
-        batch.put(keys.row_key(keys.VECTOR, *row), _packed(embedding.vector))
+        batch.put(keys.row_key(keys.VECTOR, *row), _floats(embedding.vector))
         if embedding.predictions is not None:
-            batch.put(keys.row_key(keys.PREDICTIONS, *row), _packed(embedding.predictions))
+            batch.put(keys.row_key(keys.PREDICTIONS, *row), _floats(embedding.predictions))
     if write.payload is not None:
-        value = msgpack.packb([write.payload.kind, write.payload.data])
-        batch.put(keys.payload_key(write.label), value)
+        batch.put(keys.payload_key(write.label), packed_payload(write.payload))
     if write.before is not None:
         _delete(batch, write.before, write.after)
 
@@ -57,9 +59,16 @@ def delete_item(batch: Any, item_id: str, before: ItemRecord) -> None:
     _delete(batch, before, ItemRecord())
 
 
-def _packed(vector: Any) -> bytes:
-    packed: bytes = vector.astype(FLOAT32, copy=False).tobytes()
-    return packed
+def packed_payload(payload: Payload) -> bytes:
+    """The value of a payload's key: msgpack of its kind and its data, which is copied once."""
+    length = len(payload.data)
+    marker, size = next(each for each in _BYTES if length >> 8 * each[1] == 0)
+    head = (_ARRAY_OF_TWO, packed(payload.kind), marker, length.to_bytes(size, "big"))
+    return b"".join((*head, payload.data))
+
+
+def _floats(vector: Vector) -> bytes:
+    return vector.astype(FLOAT32, copy=False).tobytes()
 
 
 def _delete(batch: Any, before: ItemRecord, after: ItemRecord) -> None:

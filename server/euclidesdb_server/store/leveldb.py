@@ -36,6 +36,7 @@ from euclidesdb_server.errors import (
 )
 from euclidesdb_server.store.group_commit import GroupCommit, PendingWrite
 from euclidesdb_server.store.leveldb_errors import (
+    LEVELDB_ERRORS,
     is_no_space_error,
     storage_error,
     storage_errors,
@@ -286,5 +287,7 @@ class LevelDB:
 
 
 def _new_batch(database: Any, sync: bool) -> Any:
-    with storage_errors("writing"):
+    try:
         return database.write_batch(sync=sync)
+    except LEVELDB_ERRORS as error:
+        raise translated(error, "writing") from error
