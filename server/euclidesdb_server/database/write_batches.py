@@ -17,8 +17,9 @@ from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
 
 MAX_ITEMS: Final = 1024
+MAX_ROWS: Final = 4096
 MAX_BYTES: Final = 4 << 20
-"""Limits of one batch; a larger item is a batch of its own."""
+"""Limits of one batch of items, or of rows of columns; a larger item is a batch of its own."""
 
 
 class EmbeddedItem(msgspec.Struct, frozen=True):
@@ -69,7 +70,7 @@ def item_batches(items: Sequence[EmbeddedItem | DatabaseError]) -> Iterator[list
 
 def column_batches(columns: VectorColumns, left_out: Iterable[int]) -> Iterator[Sequence[int]]:
     """The rows to write, in order, a batch at a time. left_out: rows that are not written."""
-    limit = max(1, min(MAX_ITEMS, MAX_BYTES // max(1, _row_bytes(columns))))
+    limit = max(1, min(MAX_ROWS, MAX_BYTES // max(1, _row_bytes(columns))))
     skipped = {*left_out}
     rows: Sequence[int] = range(len(columns))
     ids: Sequence[str] = columns.ids
