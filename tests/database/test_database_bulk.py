@@ -127,6 +127,18 @@ def test_vectors_that_are_refused_leave_the_others_alone(database):
     assert database.ids([0, 0], "one") == ["a", "e"]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rows", [1, write_batches.MAX_ROWS])
+def test_a_value_that_is_not_finite_is_named_however_many_rows_there_are(database, rows, value):
+    vectors = np.full((rows, 2), 3e38, np.float32)  # finite, though its square is not
+    ids = [f"item {number}" for number in range(rows)]
+    assert database.add_vectors("one", ids, vectors) == {}
+    vectors[-1, 1] = value
+    (refused,) = database.add_vectors("one", ids, vectors).items()
+    assert refused[0] == rows - 1
+    assert f"{np.float32(value)} at position 1" in str(refused[1])
+
+
 def test_bulk_writes_are_cut_into_batches_and_lose_nothing(database, monkeypatch):
     monkeypatch.setattr(write_batches, "MAX_ITEMS", 7)
     monkeypatch.setattr(write_batches, "MAX_ROWS", 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
 
@@ -27,6 +28,9 @@ from euclidesdb_server.values.vector_columns import VectorColumns
 MAX_ID_BYTES: Final = 512
 SHOWN: Final = 64
 """Characters; a longer id is abbreviated in messages."""
+DOT_PRODUCT_SIZE: Final = 4096
+"""So few values are all finite if their squares add up to a finite number, which is quicker to find
+out than by looking at each. BLAS may start threads for more."""
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
@@ -174,6 +178,8 @@ def check_vectors(
         )
     if vectors.ndim != 2 or vectors.shape[1] != space.feature_dim:
         raise _wrong_shape(space, vectors.shape[1:])
+    if vectors.size <= DOT_PRODUCT_SIZE and math.isfinite(np.vdot(vectors, vectors)):
+        return {}
     finite = np.isfinite(vectors)
     if finite.all():
         return {}
