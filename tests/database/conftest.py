@@ -9,16 +9,9 @@ from pathlib import Path
 import pytest
 
 from euclidesdb_server.config.server import ModelsConfig
-from euclidesdb_server.database import item_locks
 from euclidesdb_server.inference import ModelRegistry
 from tests.support.assembled import EMBEDDERS, Database, no_models
 from tests.support.models import save_model
-
-
-@pytest.fixture(autouse=True)
-def fewer_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To make those of a server takes longer than to open a database."""
-    monkeypatch.setattr(item_locks, "STRIPES", 1 << 10)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from euclidesdb._batches import VECTORS_PER_CALL
 from euclidesdb_server.database import write_batches
 from euclidesdb_server.database.requests import (
     AddRequest,
@@ -126,8 +127,21 @@ def test_vectors_that_are_refused_leave_the_others_alone(database):
     assert database.ids([0, 0], "one") == ["a", "e"]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rows", [1, write_batches.MAX_ROWS])
+def test_a_value_that_is_not_finite_is_named_however_many_rows_there_are(database, rows, value):
+    vectors = np.full((rows, 2), 3e38, np.float32)  # finite, though its square is not
+    ids = [f"item {number}" for number in range(rows)]
+    assert database.add_vectors("one", ids, vectors) == {}
+    vectors[-1, 1] = value
+    (refused,) = database.add_vectors("one", ids, vectors).items()
+    assert refused[0] == rows - 1
+    assert f"{np.float32(value)} at position 1" in str(refused[1])
+
+
 def test_bulk_writes_are_cut_into_batches_and_lose_nothing(database, monkeypatch):
     monkeypatch.setattr(write_batches, "MAX_ITEMS", 7)
+    monkeypatch.setattr(write_batches, "MAX_ROWS", 7)
     count = 50
     ids = [f"item {n % 40}" for n in range(count)]
     assert database.add_vectors("one", ids, [[n, 0] for n in range(count)]) == {}
@@ -138,6 +152,22 @@ def test_bulk_writes_are_cut_into_batches_and_lose_nothing(database, monkeypatch
     assert len(outcomes) == count
     assert {neighbor.distance for neighbor in database.near([5, 0], "one", 1000)} == {0.0}
     assert len(database.spaces["one"]) == 40
+
+
+def test_the_columns_of_one_call_of_the_client_are_one_synced_write(database, monkeypatch):
+    groups: list[int] = []
+    commits = database.store._leveldb._group_commit
+    commit = commits._commit
+
+    def counted(group: list[object]) -> object:
+        groups.append(len(group))
+        return commit(group)
+
+    database.add("first", one=[0, 0])  # reserves labels
+    monkeypatch.setattr(commits, "_commit", counted)
+    ids = [f"item {number}" for number in range(VECTORS_PER_CALL)]
+    assert database.add_vectors("one", ids, np.ones((len(ids), 2), np.float32)) == {}
+    assert groups == [1]
 
 
 def test_an_item_whose_record_is_damaged_fails_alone(database):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from euclidesdb_server.config.server import MIB, ServerConfig
-from euclidesdb_server.database.validation import check_attributes
+from euclidesdb_server.database.validation import TEXTS_AT_A_TIME, check_attributes
 from euclidesdb_server.errors import InvalidRequest, ReplyTooLarge
 from tests.support.assembled import Database, no_models
 from tests.support.cases import each_as_subtest
@@ -62,6 +62,33 @@ def test_an_item_over_a_limit_is_refused_alone(database, texts, message):
     errors = database.add_vectors("one", ["a", "b"], [[1, 2], [3, 4]], **columns)
     assert {row: str(error) for row, error in errors.items()} == {0: message}
     assert database.ids([3, 4], "one") == ["b"]
+
+
+def test_among_many_texts_each_that_is_refused_is_named(database):
+    count = 2 * TEXTS_AT_A_TIME + 10
+    attributes, metadata = ["{}"] * count, [b""] * count
+    refused = {
+        0: "[1]",
+        TEXTS_AT_A_TIME - 1: "{",
+        TEXTS_AT_A_TIME: attributes_of(101),
+        count - 2: '{"a": NaN}',
+    }
+    for row, text in refused.items():
+        attributes[row] = text
+    metadata[count - 1] = b"x" * 1001
+    attributes[1], metadata[2] = attributes_of(100), b"x" * 1000
+    errors = database.add_vectors(
+        "one",
+        [f"{row}" for row in range(count)],
+        [[row, 0] for row in range(count)],
+        attributes_json=attributes,
+        metadata=metadata,
+    )
+    assert [*errors] == [*refused, count - 1]
+    for row in (TEXTS_AT_A_TIME, count - 1):
+        assert f"of item '{row}' ha" in str(errors[row])
+    assert all(isinstance(error, InvalidRequest) for error in errors.values())
+    assert database.get("1").attributes_json == attributes[1]
 
 
 def test_items_at_the_limits_are_stored(database):

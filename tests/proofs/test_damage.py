@@ -18,7 +18,6 @@ import plyvel
 import pytest
 
 from euclidesdb_server.__main__ import main
-from euclidesdb_server.database import item_locks
 from euclidesdb_server.errors import CorruptRecord, DatabaseError, DataFolderError, UnknownItem
 from euclidesdb_server.store.leveldb_folder import OPTIONS, WRITE_BUFFER_BYTES
 from tests.support.assembled import Database, no_models
@@ -30,12 +29,6 @@ REMOVED, UPDATED = range(0, ITEMS, 10), range(5, ITEMS, 10)
 
 def vector(number: int, version: int) -> list[float]:
     return [float(number), float(version)]
-
-
-@pytest.fixture(autouse=True)
-def few_locks(monkeypatch) -> None:
-    """Nothing is written at the same time, and a thousand databases are opened."""
-    monkeypatch.setattr(item_locks, "STRIPES", 64)
 
 
 @pytest.fixture(scope="module")

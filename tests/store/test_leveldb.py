@@ -57,6 +57,28 @@ def test_writers_that_wait_go_to_disk_together(database, monkeypatch):
     assert all(database.get(b"%d" % number) == b"" for number in range(20))
 
 
+def test_a_batch_begun_before_the_database_is_replaced_is_written_to_the_new_one(database):
+    batch = database.batch()
+    batch.put(b"a", b"begun")
+    assert database._replace_database() is None
+    database.write(batch, "putting")
+    assert database.get(b"a") == b"begun"
+
+
+def test_a_batch_is_written_with_a_sync_if_it_alone_asks_for_one(tmp_path, monkeypatch):
+    synced: list[Path] = []
+    monkeypatch.setattr("euclidesdb_server.store.leveldb.sync_logs", synced.append)
+    unsynced = LevelDB(tmp_path / "unsynced", sync=False)
+    put(unsynced, b"a")
+    assert synced == []
+    batch = unsynced.batch()
+    batch.put(b"b", b"")
+    unsynced.write(batch, "putting", sync=True)
+    assert synced == [tmp_path / "unsynced"]
+    assert [unsynced.get(key) for key in (b"a", b"b")] == [b"", b""]
+    unsynced.close()
+
+
 def test_a_group_is_bounded_and_everyone_behind_it_has_a_turn(database, monkeypatch):
     monkeypatch.setattr("euclidesdb_server.store.group_commit.GROUP_BYTES", 1000)
     threads = [

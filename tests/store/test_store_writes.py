@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from euclidesdb_server.errors import CorruptRecord, ShuttingDown
-from euclidesdb_server.store import FeatureStore, StoreReader
+from euclidesdb_server.store import FeatureStore, ItemRecord, StoreReader
+from euclidesdb_server.store.item_writes import packed_payload
 from euclidesdb_server.values.payload import Payload
 from tests.support.stores import copy_of_crashed, embedding, stored_rows, vector, write_item
 
@@ -58,6 +60,22 @@ def test_what_is_written_is_read_back_after_reopening(tmp_path):
         assert record.payload_label is not None
         assert store.payload(record.payload_label) == IMAGE
         assert store.space(number).feature_dim == 2
+
+
+@pytest.mark.parametrize("length", [0, 31, 255, 256, 65_535, 65_536, 3_000_000])
+def test_a_payload_is_stored_as_msgpack_of_any_length(length):
+    payload = Payload("image", bytes(length))
+    assert packed_payload(payload) == msgpack.packb(["image", bytes(length)])
+
+
+@pytest.mark.parametrize("number", [0, 127, 128, 255, 256, 65_535, 65_536, (1 << 32) - 1, 1 << 32])
+@pytest.mark.parametrize("length", [0, 31, 32, 255, 256, 65_536])
+def test_a_record_is_stored_as_msgpack_packs_it(number, length):
+    labels, ready_made = {1: number, 70_000: (1 << 63) - 1}, frozenset([70_000, 1])
+    text, data = "ä" * length, bytes(length)
+    record = ItemRecord(text, data, labels, number or None, data, ready_made)
+    fields = [text, data, labels, number or None, data, [1, 70_000]]
+    assert record.packed() == msgpack.packb(fields)
 
 
 def test_missing_records_are_none(store):

@@ -29,9 +29,8 @@ class FailingSync:
         self.reads: list[bytes] = []
         opened.database = self
 
-    def write_batch(self, *, sync: bool | None = None) -> Any:
-        # without `sync` it only collects what a writer is about to write
-        return self._real.write_batch() if sync is None else _FailingBatch(self, self._real)
+    def write_batch(self, *, sync: bool) -> Any:  # noqa: ARG002
+        return _FailingBatch(self, self._real)
 
     def get(self, key: bytes, **options: Any) -> bytes | None:
         if self._before is None:
@@ -64,9 +63,12 @@ class _FailingBatch:
     def __init__(self, database: FailingSync, real: Any) -> None:
         self._database = database
         self._batch = real.write_batch()
+        self.put = self._batch.put
+        self.delete = self._batch.delete
+        self.approximate_size = self._batch.approximate_size
 
-    def append(self, batch: Any) -> None:
-        self._batch.append(batch)
+    def append(self, batch: _FailingBatch) -> None:
+        self._batch.append(batch._batch)
 
     def write(self) -> None:
         self._database.fail(self._batch)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+
+import msgspec
 
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
@@ -41,8 +42,7 @@ from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 
 
-@dataclass(frozen=True, slots=True)
-class _PreparedAdd:
+class _PreparedAdd(msgspec.Struct, frozen=True):
     """An item to add, checked.
 
     known: vectors found in the store, made from the same payload. task: the models to run on the

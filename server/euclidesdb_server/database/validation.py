@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
 
@@ -29,6 +30,14 @@ from euclidesdb_server.values.vector_columns import VectorColumns
 MAX_ID_BYTES: Final = 512
 SHOWN: Final = 64
 """Characters; a longer id is abbreviated in messages."""
+DOT_PRODUCT_SIZE: Final = 4096
+"""So few values are all finite if their squares add up to a finite number, which is quicker to find
+out than by looking at each. BLAS may start threads for more."""
+
+TEXTS_AT_A_TIME: Final = 64
+CHARACTERS_AT_A_TIME: Final = 1 << 18
+"""Limits of the attributes that are parsed without other threads having a turn: it holds the
+GIL."""
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
@@ -44,10 +53,12 @@ def check_id(item_id: str) -> None:
 
 def check_ids(ids: Sequence[str]) -> dict[int, DatabaseError]:
     """Why some of many ids cannot be the id of an item, by position."""
-    # a character takes up to four bytes
-    suspects = [row for row, item_id in enumerate(ids) if not 0 < len(item_id) <= MAX_ID_BYTES // 4]
     errors: dict[int, DatabaseError] = {}
-    for row in suspects:
+    lengths = [*map(len, ids)]
+    certain = MAX_ID_BYTES // 4  # a character takes up to four bytes
+    if min(lengths, default=1) > 0 and max(lengths, default=1) <= certain:
+        return errors
+    for row in [row for row, length in enumerate(lengths) if not 0 < length <= certain]:
         try:
             check_id(ids[row])
         except InvalidRequest as error:
@@ -90,17 +101,35 @@ def check_columns(columns: VectorColumns) -> None:
 def check_texts(columns: VectorColumns, limits: ServerConfig) -> dict[int, DatabaseError]:
     """Why the attributes or the metadata of some items cannot be stored, by position."""
     errors: dict[int, DatabaseError] = {}
-    for row, attributes_json in enumerate(columns.attributes_json or ()):
-        try:
-            check_attributes(columns.ids[row], attributes_json, limits.max_attributes_bytes)
-        except InvalidRequest as error:
-            errors[row] = error
-    for row, metadata in enumerate(columns.metadata or ()):
-        try:
-            check_metadata(columns.ids[row], metadata, limits.max_metadata_bytes)
-        except InvalidRequest as error:
-            errors[row] = error
+    texts, metadata = columns.attributes_json or (), columns.metadata or ()
+    for start in range(0, len(texts), TEXTS_AT_A_TIME):
+        part = texts[start : start + TEXTS_AT_A_TIME]
+        if _are_objects(part, limits.max_attributes_bytes):
+            continue
+        for row, attributes_json in enumerate(part, start):
+            try:
+                check_attributes(columns.ids[row], attributes_json, limits.max_attributes_bytes)
+            except InvalidRequest as error:
+                errors[row] = error
+    if max(map(len, metadata), default=0) > limits.max_metadata_bytes:
+        for row, data in enumerate(metadata):
+            try:
+                check_metadata(columns.ids[row], data, limits.max_metadata_bytes)
+            except InvalidRequest as error:
+                errors[row] = error
     return errors
+
+
+def _are_objects(texts: Sequence[str], limit: int) -> bool:
+    """Whether `check_attributes` would accept all of these, as far as it is quick to tell."""
+    lengths = [*map(len, texts)]
+    if max(lengths) * 4 > limit or sum(lengths) > CHARACTERS_AT_A_TIME:
+        return False
+    try:
+        deque(map(_OBJECT.decode, texts), maxlen=0)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def check_attributes(item_id: str, attributes_json: str, limit: int) -> None:
@@ -180,6 +209,8 @@ def check_vectors(
         )
     if vectors.ndim != 2 or vectors.shape[1] != space.feature_dim:
         raise _wrong_shape(space, vectors.shape[1:])
+    if vectors.size <= DOT_PRODUCT_SIZE and math.isfinite(np.vdot(vectors, vectors)):
+        return {}
     finite = np.isfinite(vectors)
     if finite.all():
         return {}

@@ -6,8 +6,9 @@ A batch is one LevelDB batch: after a crash it is there as a whole, or not at al
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
@@ -16,12 +17,12 @@ from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
 
 MAX_ITEMS: Final = 1024
+MAX_ROWS: Final = 4096
 MAX_BYTES: Final = 4 << 20
-"""Limits of one batch; a larger item is a batch of its own."""
+"""Limits of one batch of items, or of rows of columns; a larger item is a batch of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedItem:
+class EmbeddedItem(msgspec.Struct, frozen=True):
     """An item whose payload has been run through its models, ready to be written.
 
     attributes_json, metadata: None keeps what is stored. ready_made: the spaces whose vector was
@@ -46,6 +47,10 @@ class EmbeddedItem:
 
 def item_batches(items: Sequence[EmbeddedItem | DatabaseError]) -> Iterator[list[int]]:
     """The positions of the items to write, in order, a batch at a time."""
+    if len(items) == 1:
+        if not isinstance(items[0], DatabaseError):
+            yield [0]
+        return
     batch: list[int] = []
     ids: set[str] = set()
     size = 0
@@ -65,7 +70,7 @@ def item_batches(items: Sequence[EmbeddedItem | DatabaseError]) -> Iterator[list
 
 def column_batches(columns: VectorColumns, left_out: Iterable[int]) -> Iterator[Sequence[int]]:
     """The rows to write, in order, a batch at a time. left_out: rows that are not written."""
-    limit = max(1, min(MAX_ITEMS, MAX_BYTES // max(1, _row_bytes(columns))))
+    limit = max(1, min(MAX_ROWS, MAX_BYTES // max(1, _row_bytes(columns))))
     skipped = {*left_out}
     rows: Sequence[int] = range(len(columns))
     ids: Sequence[str] = columns.ids

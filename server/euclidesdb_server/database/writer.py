@@ -91,7 +91,7 @@ class Writer:
 
         errors: by row, the rows that are not to be written.
         """
-        outcomes = [errors.get(row) for row in range(len(columns))]
+        outcomes: list[DatabaseError | None] = [*map(errors.get, range(len(columns)))]
 
         def write(rows: Sequence[int]) -> None:
             self._write_columns(space, columns.take(rows))
@@ -105,7 +105,7 @@ class Writer:
 
         Raises UnknownItem, StorageError (WriteInDoubt: it may be removed or not), ShuttingDown.
         """
-        with self._locks.of(item_id):
+        with self._locks.of([item_id]):
             self._recover()
             record = self._store.item(item_id)
             if record is None:
@@ -120,7 +120,7 @@ class Writer:
     @contextmanager
     def lock_items(self, ids: Sequence[str]) -> Iterator[None]:
         """Keep other writes of these items out. Raises StorageError if nothing can be written."""
-        with self._locks.of(*ids):
+        with self._locks.of(ids):
             self._recover()
             yield
 
@@ -151,7 +151,7 @@ class Writer:
 
     def _write(self, items: Sequence[EmbeddedItem]) -> None:
         """Write items of different ids in one batch. Raises StorageError, ShuttingDown."""
-        with self._locks.of(*(item.id for item in items)):
+        with self._locks.of(item.id for item in items):
             self._recover()
             before = self._store.items([item.id for item in items])
             labels, writes = range(0), list[ItemWrite]()
@@ -170,11 +170,11 @@ class Writer:
 
     def _write_columns(self, space: ModelSpace, columns: VectorColumns) -> None:
         """As `_write`: new items by columns, those that replace others one by one."""
-        with self._locks.of(*columns.ids):
+        with self._locks.of(columns.ids):
             self._recover()
             before = self._store.items(columns.ids)
             old = [row for row, record in enumerate(before) if record is not None]
-            new = [row for row, record in enumerate(before) if record is None]
+            new = [row for row, record in enumerate(before) if record is None] if old else []
             labels, writes, added = range(0), list[ItemWrite](), None
             try:
                 with self._store.labels.allocate(len(columns)) as labels:
@@ -237,7 +237,8 @@ class Writer:
             space = self._models.space_numbered(number)
             if space is not None:  # not `if space`: an empty one is false
                 labels, ids, vectors = zip(*written, strict=True)
-                space.publish(labels, ids, np.stack(vectors), replaces=replaced[number])
+                rows_added = vectors[0][np.newaxis] if len(vectors) == 1 else np.stack(vectors)
+                space.publish(labels, ids, rows_added, replaces=replaced[number])
                 self._compactor.consider(space, deleted=len(replaced[number]))
         for number in replaced.keys() - rows.keys():
             self._delete(number, replaced[number])

@@ -122,9 +122,12 @@ def needs_squares(metric: Metric, dim: int) -> bool:
 
 def squared_lengths(rows: Matrix) -> Vector:
     """|x|² of each row; inf if it exceeds float32."""
-    result = np.empty(len(rows), np.float32)
     step = rows_per_block(rows.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
+        if len(rows) <= step:
+            block = aligned(rows)
+            return row_dots(block, block).astype(np.float32, copy=False)
+        result = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), step):
             block = aligned(rows[start : start + step])
             result[start : start + step] = row_dots(block, block)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from euclidesdb_server.engines.bounds import squared_lengths
 from euclidesdb_server.index.ids import Ids
-from euclidesdb_server.values.arrays import Labels, Matrix, Vector
+from euclidesdb_server.values.arrays import Labels, Matrix, Vector, as_labels
 from euclidesdb_server.values.row_mask import RowMask
 
 FIRST_CAPACITY: Final = 256
@@ -90,7 +90,7 @@ class UnindexedRows:
             self._grow(stop)
         self._vectors[start:stop] = vectors
         self._squares[start:stop] = squared_lengths(self._vectors[start:stop])
-        self._labels[start:stop] = labels
+        self._labels[start:stop] = as_labels(labels)
         self._alive[start:stop] = True
         self._row_of_label.update(zip(labels, range(start, stop), strict=True))
         self._ids.extend(ids)

@@ -53,6 +53,8 @@ def add_items_reply(
 
 def add_vectors_reply(outcomes: Sequence[DatabaseError | None]) -> pb.AddVectorsReply:
     """The refusals."""
+    if outcomes.count(None) == len(outcomes):
+        return pb.AddVectorsReply()
     return pb.AddVectorsReply(refused=_refusals(enumerate(outcomes)))
 
 

@@ -12,7 +12,8 @@ Does not know models, distances or search: a space is a number, and a vector is 
 length. The only place that imports plyvel.
 """
 
-from euclidesdb_server.store.item_writes import ColumnsWrite, ItemWrite
+from euclidesdb_server.store.column_writes import ColumnsWrite
+from euclidesdb_server.store.item_writes import ItemWrite
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader
 from euclidesdb_server.store.segment_records import Bits, SegmentRecord

@@ -35,7 +35,6 @@ class PendingWrite:
         self.done = False
         self.error: Exception | None = None
         self.wake = threading.Lock()
-        self.wake.acquire()
 
 
 class GroupCommit:
@@ -55,22 +54,30 @@ class GroupCommit:
         """Write a plyvel batch with its group; returns the error of the group, if any."""
         write = PendingWrite(batch, sync)
         with self._mutex:
-            self._waiting.append(write)
             follows, self._has_leader = self._has_leader, True
-        if follows:
-            write.wake.acquire()
+            if follows:
+                write.wake.acquire()
+                self._waiting.append(write)
+        if not follows:  # then no other waits
+            self._lead(write, [write])
+            return write.error
+        write.wake.acquire()
         if not write.done:
-            self._lead(write)
+            self._lead(write, self._next_group())
         return write.error
 
-    def _lead(self, write: PendingWrite) -> None:
-        """Write a group of the waiting batches, `write` first; then let the next thread lead."""
+    def _next_group(self) -> list[PendingWrite]:
+        """Take the first of the waiting batches from the queue, with those behind it."""
         with self._mutex:
             group: list[PendingWrite] = []
             size = 0
             while self._waiting and (not group or size < GROUP_BYTES):
-                size += self._waiting[0].batch.approximate_size()
+                size += _size(self._waiting[0].batch)
                 group.append(self._waiting.pop(0))
+            return group
+
+    def _lead(self, write: PendingWrite, group: Sequence[PendingWrite]) -> None:
+        """Write a group, of which `write` is the leader's; then let the next thread lead."""
         error = self._commit(group)
         with self._mutex:
             self._has_leader = bool(self._waiting)
@@ -80,3 +87,14 @@ class GroupCommit:
             member.error, member.done = error, True
             if member is not write:
                 member.wake.release()
+
+
+def _size(batch: Any) -> int:
+    """About how many bytes a batch has; if its database was closed meanwhile, enough for a group.
+
+    A leader that raised here would never pass leadership on.
+    """
+    try:
+        return int(batch.approximate_size())
+    except RuntimeError:
+        return GROUP_BYTES

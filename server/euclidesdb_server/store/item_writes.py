@@ -6,22 +6,23 @@ whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-import msgpack
-import numpy as np
+import msgspec
 
 from euclidesdb_server.store import keys
-from euclidesdb_server.store.reader import FLOAT32, ItemRecord
+from euclidesdb_server.store.reader import FLOAT32, ItemRecord, packed
+from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
-from euclidesdb_server.values.vector_columns import VectorColumns
+
+_ARRAY_OF_TWO: Final = b"\x92"
+_BYTES: Final = ((b"\xc4", 1), (b"\xc5", 2), (b"\xc6", 4))
+"""How msgpack writes bytes: a marker, their length in so many bytes, and they themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class ItemWrite:
+class ItemWrite(msgspec.Struct, frozen=True):
     """One write of an item: its new record, and what is stored under the write's label.
 
     before: the record that it replaces. embeddings: by space; `after` must give each of these
@@ -32,20 +33,8 @@ class ItemWrite:
     label: int
     before: ItemRecord | None
     after: ItemRecord
-    embeddings: Mapping[int, Embedding] = field(default_factory=dict)
+    embeddings: Mapping[int, Embedding] = msgspec.field(default_factory=dict)
     payload: Payload | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnsWrite:
-    """The write of items that are not stored yet, with a vector each and no payload.
-
-    labels: of the rows of `columns`, ascending.
-    """
-
-    space: int
-    labels: Sequence[int]
-    columns: VectorColumns
 
 
 def put_item(batch: Any, write: ItemWrite) -> None:
@@ -55,37 +44,13 @@ def put_item(batch: Any, write: ItemWrite) -> None:
         batch.put(keys.label_key(write.label), write.item_id.encode())
     for space, embedding in write.embeddings.items():
         row = (space, write.label)
-        batch.put(keys.row_key(keys.VECTOR, *row), _packed(embedding.vector))
+        batch.put(keys.row_key(keys.VECTOR, *row), _floats(embedding.vector))
         if embedding.predictions is not None:
-            batch.put(keys.row_key(keys.PREDICTIONS, *row), _packed(embedding.predictions))
+            batch.put(keys.row_key(keys.PREDICTIONS, *row), _floats(embedding.predictions))
     if write.payload is not None:
-        value = msgpack.packb([write.payload.kind, write.payload.data])
-        batch.put(keys.payload_key(write.label), value)
+        batch.put(keys.payload_key(write.label), packed_payload(write.payload))
     if write.before is not None:
         _delete(batch, write.before, write.after)
-
-
-def put_columns(batch: Any, write: ColumnsWrite) -> None:
-    """Add new items, as `put_item` would in three times the time.
-
-    This is where a bulk load spends its time.
-    """
-    columns, space = write.columns, write.space
-    count = len(columns)
-    attributes = columns.attributes_json or ["{}"] * count
-    metadata = columns.metadata or [b""] * count
-    label_bytes = np.asarray(write.labels, ">u8").tobytes()
-    vector_bytes = columns.vectors.astype(FLOAT32, copy=False).tobytes()
-    length = columns.vectors.shape[1] * FLOAT32.itemsize
-    first_label, first_row = keys.label_key(0)[:-8], keys.row_key(keys.VECTOR, space, 0)[:-8]
-    put, pack = batch.put, msgpack.Packer().pack
-    for position, (item_id, label) in enumerate(zip(columns.ids, write.labels, strict=True)):
-        name = item_id.encode()
-        label_key = label_bytes[position * 8 : position * 8 + 8]
-        record = (attributes[position], metadata[position], {space: label}, None, b"", (space,))
-        put(keys.ITEM + name, pack(record))
-        put(first_label + label_key, name)
-        put(first_row + label_key, vector_bytes[position * length : (position + 1) * length])
 
 
 def delete_item(batch: Any, item_id: str, before: ItemRecord) -> None:
@@ -94,9 +59,16 @@ def delete_item(batch: Any, item_id: str, before: ItemRecord) -> None:
     _delete(batch, before, ItemRecord())
 
 
-def _packed(vector: Any) -> bytes:
-    packed: bytes = vector.astype(FLOAT32, copy=False).tobytes()
-    return packed
+def packed_payload(payload: Payload) -> bytes:
+    """The value of a payload's key: msgpack of its kind and its data, which is copied once."""
+    length = len(payload.data)
+    marker, size = next(each for each in _BYTES if length >> 8 * each[1] == 0)
+    head = (_ARRAY_OF_TWO, packed(payload.kind), marker, length.to_bytes(size, "big"))
+    return b"".join((*head, payload.data))
+
+
+def _floats(vector: Vector) -> bytes:
+    return vector.astype(FLOAT32, copy=False).tobytes()
 
 
 def _delete(batch: Any, before: ItemRecord, after: ItemRecord) -> None:

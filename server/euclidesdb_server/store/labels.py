@@ -12,8 +12,8 @@ its labels.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Final
 
 RESERVATION: Final = 1 << 16
@@ -31,30 +31,16 @@ class LabelSequence:
         self._condition = threading.Condition()
         self._next = self._reserved = first
         self._reserve = reserve
-        self._in_flight: set[int] = set()
+        self._in_flight: set[int] = set()  # the first label of each write
         self._in_doubt: set[int] = set()
 
-    @contextmanager
-    def allocate(self, count: int = 1) -> Iterator[range]:
-        """The next labels, for the writes made and published in this block.
+    def allocate(self, count: int = 1) -> AbstractContextManager[range]:
+        """The next labels, for the writes made and published in this block. count: at least 1.
 
         If the block fails, they stay in doubt until `resolve`: LevelDB cannot tell whether the
         write will be there after a restart, so no segment may claim to cover these labels.
         """
-        with self._condition:
-            if self._next + count > self._reserved:
-                end = self._next + count + RESERVATION
-                self._reserve(end)
-                self._reserved = end
-            labels = range(self._next, self._next + count)
-            self._next += count
-            self._in_flight.update(labels)
-        try:
-            yield labels
-        except BaseException:
-            self._finish(labels, failed=True)
-            raise
-        self._finish(labels, failed=False)
+        return _Allocation(self, count)
 
     def resolve(self, labels: Iterable[int]) -> None:
         """Labels are no longer in doubt: reads have shown what was written, and it is published."""
@@ -75,9 +61,39 @@ class LabelSequence:
             now = set(self._in_flight)
             self._condition.wait_for(lambda: now.isdisjoint(self._in_flight))
 
-    def _finish(self, labels: range, *, failed: bool) -> None:
+    def take(self, count: int) -> range:
+        """The next labels; they are in flight until `finish`. See `allocate`."""
         with self._condition:
-            self._in_flight.difference_update(labels)
+            if self._next + count > self._reserved:
+                end = self._next + count + RESERVATION
+                self._reserve(end)
+                self._reserved = end
+            labels = range(self._next, self._next + count)
+            self._next += count
+            self._in_flight.add(labels[0])
+            return labels
+
+    def finish(self, labels: range, *, failed: bool) -> None:
+        """The write that took these labels is done, or they are in doubt if it failed."""
+        with self._condition:
+            self._in_flight.discard(labels[0])
             if failed:
                 self._in_doubt.update(labels)
             self._condition.notify_all()
+
+
+class _Allocation(AbstractContextManager[range]):
+    """Labels that are in flight while the block runs."""
+
+    __slots__ = ("_count", "_labels", "_sequence")
+
+    def __init__(self, sequence: LabelSequence, count: int) -> None:
+        self._sequence = sequence
+        self._count = count
+
+    def __enter__(self) -> range:
+        self._labels = self._sequence.take(self._count)
+        return self._labels
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._sequence.finish(self._labels, failed=kind is not None)

@@ -19,8 +19,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import plyvel
 
@@ -35,6 +36,7 @@ from euclidesdb_server.errors import (
 )
 from euclidesdb_server.store.group_commit import GroupCommit, PendingWrite
 from euclidesdb_server.store.leveldb_errors import (
+    LEVELDB_ERRORS,
     is_no_space_error,
     storage_error,
     storage_errors,
@@ -52,6 +54,9 @@ from euclidesdb_server.store.shared_lock import SharedLock
 
 REOPEN_INTERVAL: Final = 0.5
 """Seconds between attempts to reopen the database after a failed write."""
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 
 class LevelDB:
@@ -89,18 +94,11 @@ class LevelDB:
 
     def get(self, key: bytes) -> bytes | None:
         """As `Readable.get`."""
-        with self._lock:
-            if self._opened is not None:
-                return read_value(self._opened.database, key)
-        self._ensure_open()
-        with self._lock:
-            return read_value(self._open_database(), key)
+        return self._use(read_value, key)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As `Readable.get_many`."""
-        self._ensure_open()
-        with self._lock:
-            return read_values(self._open_database(), keys)
+        return self._use(read_values, keys)
 
     def scan(self, first: bytes, last: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
         """As `Readable.scan`."""
@@ -132,10 +130,8 @@ class LevelDB:
             self._open_database().compact_range(start=first, stop=last)
 
     def batch(self) -> Any:
-        """An empty plyvel.WriteBatch, for `write`."""
-        self._ensure_open()
-        with self._lock, storage_errors("writing"):
-            return self._open_database().write_batch()
+        """An empty plyvel.WriteBatch, for `write`, which uses it up."""
+        return self._use(_new_batch, self._sync)
 
     def write(self, batch: Any, operation: str, *, sync: bool | None = None) -> None:
         """Write a batch, atomically; returns when it is on disk (with `sync`).
@@ -203,10 +199,7 @@ class LevelDB:
                 return self._writes_stopped()
             try:
                 sync = any(member.sync for member in group)
-                batch = self._open_database().write_batch(sync=sync)
-                for member in group:
-                    batch.append(member.batch)
-                batch.write()
+                self._write_group(group, sync)
                 if sync and not self._sync:
                     sync_logs(self._folder)
             except plyvel.Error as error:
@@ -219,12 +212,33 @@ class LevelDB:
                 return error
             return None
 
+    def _write_group(self, group: Sequence[PendingWrite], sync: bool) -> None:
+        database = self._open_database()
+        if len(group) == 1 and sync == self._sync:
+            # A batch of a database that has been replaced since raises this, and is copied.
+            with suppress(RuntimeError):
+                group[0].batch.write()
+                return
+        batch = database.write_batch(sync=sync)
+        for member in group:
+            batch.append(member.batch)
+        batch.write()
+
     def _writes_stopped(self) -> DatabaseError:
         """The error of a call that cannot write because a write failed before."""
         failure = self._failure
         if failure is None:
             return ShuttingDown("the store is being reopened; try again")
         return type(failure)(f"nothing can be written for now: {failure}")
+
+    def _use(self, work: Callable[[Any, A], T], argument: A) -> T:
+        """`work(database, argument)`, with the lock."""
+        with self._lock:
+            if self._opened is not None:
+                return work(self._opened.database, argument)
+        self._ensure_open()
+        with self._lock:
+            return work(self._open_database(), argument)
 
     def _ensure_open(self) -> None:
         """Reopen the database if the last attempt closed it and could not open it again."""
@@ -270,3 +284,10 @@ class LevelDB:
         return open_leveldb(
             self._folder, sync_writes=self._sync, write_buffer_bytes=self._write_buffer_bytes
         )
+
+
+def _new_batch(database: Any, sync: bool) -> Any:
+    try:
+        return database.write_batch(sync=sync)
+    except LEVELDB_ERRORS as error:
+        raise translated(error, "writing") from error

@@ -8,7 +8,6 @@ in the meantime raises ShuttingDown.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
 
@@ -73,9 +72,9 @@ def read_value(source: Any, key: bytes) -> bytes | None:
 
 def read_values(source: Any, keys: Sequence[bytes]) -> list[bytes | None]:
     """The values of many keys, as `read_value`."""
-    get = functools.partial(source.get, verify_checksums=True)
-    try:
-        return [*map(get, keys)]
+    get = source.get
+    try:  # functools.partial would take twice as long
+        return [get(key, verify_checksums=True) for key in keys]
     except LEVELDB_ERRORS as error:
         raise translated(error, "reading") from error
 

@@ -6,10 +6,11 @@ A StoreReader reads either the live database or one snapshot of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgpack
+import msgspec
 import numpy as np
 
 from euclidesdb_server.errors import CorruptRecord
@@ -26,8 +27,7 @@ SPARSE: Final = 8
 """Scanning over this many labels costs as much as looking one up."""
 
 
-@dataclass(frozen=True, slots=True)
-class ItemRecord:
+class ItemRecord(msgspec.Struct, frozen=True):
     """What is stored of an item.
 
     labels: of its vector in each space. payload_label: of the write that stored its payload; None
@@ -37,7 +37,7 @@ class ItemRecord:
 
     attributes_json: str = "{}"
     metadata: bytes = b""
-    labels: Mapping[int, int] = field(default_factory=dict)
+    labels: Mapping[int, int] = msgspec.field(default_factory=dict)
     payload_label: int | None = None
     payload_digest: bytes = b""
     ready_made: frozenset[int] = frozenset()
@@ -49,7 +49,7 @@ class ItemRecord:
 
     def packed(self) -> bytes:
         """The value of the item's key."""
-        packed: bytes = msgpack.packb(
+        return packed(
             [
                 self.attributes_json,
                 self.metadata,
@@ -59,7 +59,6 @@ class ItemRecord:
                 sorted(self.ready_made),
             ]
         )
-        return packed
 
 
 def unpack_item(value: bytes, what: str) -> ItemRecord:
@@ -87,6 +86,10 @@ def unpack(value: bytes, what: str, *lengths: int) -> list[Any]:
     if not isinstance(fields, list) or len(fields) not in lengths:
         raise CorruptRecord(f"{what} should have {lengths[-1]} fields: {fields!r}")
     return fields
+
+
+packed: Final = msgspec.msgpack.Encoder().encode
+"""A value as msgpack, as short as possible; `msgpack.packb` allocates 1 MiB for each call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,9 @@ class StoreReader:
 
     def items(self, ids: Sequence[str]) -> list[ItemRecord | None]:
         """The records of many items."""
-        values = self._source.get_many([keys.item_key(item_id) for item_id in ids])
+        values = self._source.get_many([*map(keys.ITEM.__add__, map(str.encode, ids))])
+        if values.count(None) == len(values):  # as in a bulk load
+            return [None] * len(values)
         return [
             None if value is None else unpack_item(value, f"the record of item {item_id!r}")
             for item_id, value in zip(ids, values, strict=True)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Self, TextIO
+
+import msgspec
 
 from euclidesdb_server.errors import StorageError
 from euclidesdb_server.store.reader import ItemRecord, unpack_item
@@ -64,7 +66,7 @@ class Repair:
             elif (change := self.changed.get(key)) is not None:
                 discard(key, value)
                 record = unpack_item(value, f"the record of item {key[1:]!r}")
-                changed = replace(
+                changed = msgspec.structs.replace(
                     record,
                     labels=change.labels,
                     payload_label=change.payload_label,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
+
+import msgspec
 
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.leveldb import LevelDB
@@ -119,7 +120,7 @@ class SpaceData:
 
 def _without(record: ItemRecord, space: int) -> ItemRecord:
     labels = {number: label for number, label in record.labels.items() if number != space}
-    return replace(record, labels=labels, ready_made=record.ready_made - {space})
+    return msgspec.structs.replace(record, labels=labels, ready_made=record.ready_made - {space})
 
 
 def _range(kind: bytes, space: int) -> tuple[bytes, bytes]:

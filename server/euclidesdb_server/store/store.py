@@ -20,13 +20,8 @@ import msgpack
 
 from euclidesdb_server.errors import DataFolderError, StorageError, WriteInDoubt
 from euclidesdb_server.store import keys
-from euclidesdb_server.store.item_writes import (
-    ColumnsWrite,
-    ItemWrite,
-    delete_item,
-    put_columns,
-    put_item,
-)
+from euclidesdb_server.store.column_writes import ColumnsWrite, put_columns
+from euclidesdb_server.store.item_writes import ItemWrite, delete_item, put_item
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -17,3 +18,10 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 """int64, shape (queries, k): positions in the matrix that a segment was built from."""
 Labels: TypeAlias = npt.NDArray[np.int64]
 """int64, shape (n,)."""
+
+
+def as_labels(labels: Sequence[int]) -> Labels:
+    """Labels as an array; those of a range without an object for each."""
+    if isinstance(labels, range):
+        return np.arange(labels.start, labels.stop, labels.step, dtype=np.int64)
+    return np.array(labels, np.int64)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from euclidesdb_server.values.arrays import Vector
 
 
-@dataclass(frozen=True, slots=True)
-class Embedding:
+class Embedding(msgspec.Struct, frozen=True):
     """The features and predictions of one item.
 
     vector: the features, float32, shape (feature_dim,). predictions: float32, shape
