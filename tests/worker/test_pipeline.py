@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from euclidesdb_server.system.worker_protocol import receive_message, send_message
+from euclidesdb_server.worker import pipeline
 from euclidesdb_server.worker.pipeline import Pipeline
 from tests.support.images import encoded
 from tests.worker.odd_programs import Moody, load
@@ -133,8 +134,8 @@ def test_the_next_batch_is_decoded_during_a_forward_pass_that_is_long(
 def test_items_are_decoded_in_threads_if_that_takes_long(program, monkeypatch, seconds):
     ours, theirs = Pipe()
     with ours, theirs:
-        pipeline = Pipeline(theirs, program)
-        pipeline._decoding_seconds = seconds
+        made = Pipeline(theirs, program)
+        made._decoding_seconds = seconds
         names = set()
         decode = program.inputs.decode
 
@@ -143,8 +144,32 @@ def test_items_are_decoded_in_threads_if_that_takes_long(program, monkeypatch, s
             return decode(data)
 
         monkeypatch.setattr(program.inputs, "decode", named)
-        items = pipeline._decode_all([gray(value) for value in (1, 2, 3)])
+        items, rest = made._decode_some([gray(value) for value in (1, 2, 3)])
+        assert rest == []
         pixels = [int(each[0, 0, 0]) for each in items if isinstance(each, torch.Tensor)]
         assert pixels == [1, 2, 3]
         assert names == ({"decode"} if seconds else {threading.current_thread().name})
-        assert (pipeline._decoding_seconds < seconds) == bool(seconds)
+        assert (made._decoding_seconds < seconds) == bool(seconds)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_a_batch_of_large_items_is_decoded_and_run_in_parts(
+    connection, program, monkeypatch, seconds
+):
+    """A limit of two images, and one thread or several."""
+    image = program.inputs.decode(gray(1))
+    monkeypatch.setattr(pipeline, "MAX_DECODED_BYTES", 2 * image.nbytes - 1)
+    monkeypatch.setattr(pipeline, "SERIAL", 1 - seconds)
+    sizes, module = [], program.module
+
+    def noted(images):
+        sizes.append(len(images))
+        return module(images)
+
+    monkeypatch.setattr(program, "module", noted)
+    sent = [gray(1), b"junk", gray(2), gray(3), BLACK, gray(4), gray(5)]
+    errors, features = run(connection, 1, sent)
+    kinds = [error and error["kind"] for error in errors]
+    assert kinds == [None, "undecodable", None, None, "failed", None, None]
+    np.testing.assert_allclose(features[:, 0] * 255, [1, 2, 3, 4, 5], rtol=1e-5)
+    assert max(sizes) < 5

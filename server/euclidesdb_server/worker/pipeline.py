@@ -2,8 +2,8 @@
 
 One thread reads a batch, decodes it, runs the program and replies. A second thread reads and
 decodes the next batch meanwhile, unless the forward pass is so short that handing the batch over
-would take longer. At most one batch is read ahead, so the number of batches that the server has in
-flight bounds the memory.
+would take longer. At most one batch is read ahead, and one whose items are large is decoded and run
+in parts, so the memory is bounded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 
@@ -25,18 +25,26 @@ from euclidesdb_server.worker.decoded import DecodedItems
 from euclidesdb_server.worker.inputs import Undecodable
 from euclidesdb_server.worker.program import Program
 
+MAX_DECODED_BYTES: Final = 256 << 20
+"""Of a batch's items that are decoded together: once there are more, they are run before the rest
+is decoded. An image of 64 megapixels takes 768 MiB as float32, and 32 would take 24 GiB."""
 SERIAL: Final = 0.001
 """Seconds of a batch's decoding up to which one thread does it: waking others would cost more."""
 SMOOTHING: Final = 16
 """The number of items over which the time of decoding is averaged."""
 
+Item: TypeAlias = torch.Tensor | Undecodable
+
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Batch:
+    """A batch. items: the first ones, decoded. rest: what has yet to be decoded; mostly nothing."""
+
     number: int
-    items: list[torch.Tensor | Undecodable]
+    items: list[Item]
+    rest: Sequence[bytes]
 
 
 class Pipeline:
@@ -63,11 +71,10 @@ class Pipeline:
         try:
             batch = self._read()
             while batch is not None:
-                items = [item for item in batch.items if isinstance(item, torch.Tensor)]
-                reads_ahead = not self._program.is_short(items)
+                reads_ahead = not self._program.is_short(_decoded(batch.items))
                 if reads_ahead:
                     self._wanted.put(True)
-                self._run(batch, items)
+                self._run(batch)
                 batch = self._ahead.get() if reads_ahead else self._read()
         finally:
             self._wanted.put(False)
@@ -80,23 +87,35 @@ class Pipeline:
         """The next batch, decoded; None ends the process: without a reader it would only hang."""
         try:
             header, parts = self._reader.read()
-            return _Batch(header["batch"], self._decode_all(parts))
+            return _Batch(header["batch"], *self._decode_some(parts))
         except (EOFError, OSError):
             log.debug("the server closed the connection")
         except Exception:
             log.exception("the reader failed")
         return None
 
-    def _decode_all(self, parts: Sequence[bytes]) -> list[torch.Tensor | Undecodable]:
-        if len(parts) == 1 or len(parts) * self._decoding_seconds <= SERIAL:
-            timed = [self._decode(part) for part in parts]
-        else:
-            timed = [*self._decoders.map(self._decode, parts)]
-        for _, seconds in timed:
-            self._decoding_seconds += (seconds - self._decoding_seconds) / SMOOTHING
-        return [item for item, _ in timed]
+    def _decode_some(self, parts: Sequence[bytes]) -> tuple[list[Item], Sequence[bytes]]:
+        """The first items, one at least, and the parts that are left."""
+        sizes: list[int] = []
 
-    def _decode(self, data: bytes) -> tuple[torch.Tensor | Undecodable, float]:
+        def decode(part: bytes) -> tuple[Item, float] | None:
+            if sizes and sum(sizes) > MAX_DECODED_BYTES:
+                return None
+            item, seconds = self._decode(part)
+            sizes.append(0 if isinstance(item, Undecodable) else item.nbytes)
+            return item, seconds
+
+        is_serial = len(parts) == 1 or len(parts) * self._decoding_seconds <= SERIAL
+        decoded = map(decode, parts) if is_serial else self._decoders.map(decode, parts)
+        items: list[Item] = []
+        for outcome in decoded:
+            if outcome is None:  # what another thread has decoded of the rest is decoded again
+                break
+            items.append(outcome[0])
+            self._decoding_seconds += (outcome[1] - self._decoding_seconds) / SMOOTHING
+        return items, parts[len(items) :]
+
+    def _decode(self, data: bytes) -> tuple[Item, float]:
         """An item, and the processor time that it took."""
         inputs = self._program.inputs
         started = time.thread_time()
@@ -113,18 +132,29 @@ class Pipeline:
             return failure, time.thread_time() - started
         return item, time.thread_time() - started
 
-    def _run(self, batch: _Batch, items: Sequence[torch.Tensor]) -> None:
-        result = self._program.run(items)
-        errors = result.errors
-        if len(items) < len(batch.items):
-            run_errors = iter(errors)
-            errors = [
-                item if isinstance(item, Undecodable) else next(run_errors) for item in batch.items
-            ]
+    def _run(self, batch: _Batch) -> None:
+        errors: list[Exception | None] = []
+        features, predictions = [], []
+        while batch.items:
+            items = _decoded(batch.items)
+            result = self._program.run(items)
+            if len(items) == len(batch.items):
+                errors += result.errors
+            else:
+                of_run = iter(result.errors)
+                errors += [
+                    item if isinstance(item, Undecodable) else next(of_run) for item in batch.items
+                ]
+            features.append(_bytes(result.features))
+            predictions.append(_bytes(result.predictions))
+            items.clear()  # before the next ones are decoded
+            batch.items.clear()
+            if batch.rest:
+                batch.items, batch.rest = self._decode_some(batch.rest)
         send_message(
             self._connection,
             {"type": "done", "batch": batch.number, "errors": [*map(self._described, errors)]},
-            [_bytes(result.features), _bytes(result.predictions)],
+            [b"".join(features), b"".join(predictions)],
         )
 
     def _described(self, error: Exception | None) -> dict[str, str] | None:
@@ -137,6 +167,10 @@ class Pipeline:
             "kind": "failed",
             "message": f"model {self._program.name!r} failed on this item: {lines[-1][:500]}",
         }
+
+
+def _decoded(items: Sequence[Item]) -> list[torch.Tensor]:
+    return [item for item in items if isinstance(item, torch.Tensor)]
 
 
 def _bytes(matrix: torch.Tensor) -> bytes:
