@@ -31,8 +31,9 @@ from euclidesdb_server.rpc.http2_connection import Connection
 from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.status import Failure
 
+_GRPC_TYPE: Final = b"application/grpc"
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(?:[+;].*)?")
-_GRPC: Final = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+_GRPC: Final = ((b":status", b"200"), (b"content-type", _GRPC_TYPE))
 _REPLY: Final = nghttp2.Headers(_GRPC)
 _OK: Final = nghttp2.Headers([(b"grpc-status", b"0")])
 _NOT_POST: Final = nghttp2.Headers([(b":status", b"405")])
@@ -45,7 +46,7 @@ class Http2Calls:
     """The calls of one server. All but the construction happens on the event loop."""
 
     def __init__(self, methods: Iterable[Method], answerer: Answerer, config: ServerConfig) -> None:
-        self.methods = {method.path: method for method in methods}
+        self.methods = {method.path.encode(): method for method in methods}
         self.answerer = answerer
         self.message_timeout = config.message_timeout
         self.max_message_bytes = config.max_message_bytes
@@ -115,11 +116,12 @@ class _Calls:
         """A call begins."""
         if values.get(b":method") != b"POST":
             return self._connection.respond(stream, _NOT_POST)
-        if _CONTENT_TYPE.fullmatch(values.get(b"content-type", b"")) is None:
+        content_type = values.get(b"content-type", b"")
+        if content_type != _GRPC_TYPE and _CONTENT_TYPE.fullmatch(content_type) is None:
             return self._connection.respond(stream, _NOT_GRPC)
         if self._connection.refusal:
             return self._refuse(stream, Failure.of(Overloaded(self._connection.refusal)))
-        method = self._server.methods.get(values.get(b":path", b"").decode("latin-1"))
+        method = self._server.methods.get(values.get(b":path", b""))
         if method is None:
             return self._refuse(stream, Failure(grpc.StatusCode.UNIMPLEMENTED, "Method not found!"))
         if self._server.stopping:
@@ -136,7 +138,6 @@ class _Calls:
 
     def data(self, stream: int, piece: bytes) -> None:
         """A part of the call's message, or what follows it and is not read."""
-        self._connection.consume(stream, len(piece))
         now = self._now.get(stream)
         if now is None or now.message is None:
             return

@@ -152,11 +152,6 @@ class Connection(asyncio.Protocol):
         if self._session is not None:
             self._submit(self._session.respond_with_body, stream, headers, body, trailers)
 
-    def consume(self, stream: int, size: int) -> None:
-        """As `Session.consume`."""
-        if self._session is not None:
-            self._session.consume(stream, size)
-
     def go_away(self) -> None:
         """Ask the client for no new calls."""
         if self._session is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from ctypes import byref, c_void_p, memmove, string_at
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -55,7 +55,7 @@ class Streams(Protocol):
         """The headers of a new stream, of the names in `WANTED`."""
 
     def data(self, stream: int, piece: bytes) -> None:
-        """A part of a stream's body. Allow as much again by `Session.consume`."""
+        """A part of a stream's body; the client may send as much again."""
 
     def end(self, stream: int) -> None:
         """The client has sent all of a stream."""
@@ -124,6 +124,8 @@ class Session:
         self._number = next(_numbers)
         _sessions[self._number] = self
         self._session = self._library.new_session(self._number)
+        self._output = c_void_p()
+        self._at_output = byref(self._output)
         settings = (Setting * len(_SETTINGS))(*[Setting(*each) for each in _SETTINGS.items()])
         self._check("submit_settings", 0, settings, len(_SETTINGS))
         self._check("session_set_local_window_size", 0, 0, CONNECTION_WINDOW)
@@ -136,19 +138,20 @@ class Session:
 
     def output(self) -> bytes:
         """What is to be sent next: a frame or so; empty if there is nothing. Raises Http2Error."""
-        at = c_void_p()
-        size = self._library.output(self._session, byref(at))
-        if size < 0:
-            raise Http2Error(self._library.words(size))
-        return string_at(at.value or 0, size) if size else b""
+        size = self._library.output(self._session, self._at_output)
+        if size <= 0:
+            if size < 0:
+                raise Http2Error(self._library.words(size))
+            return b""
+        return string_at(self._output.value or 0, size)
 
     def wants_more(self) -> bool:
-        """Whether the connection goes on."""
-        return bool(self._check("session_want_read") or self._check("session_want_write"))
+        """Whether the connection goes on, once all output is sent."""
+        return bool(self._library.wants_to_read(self._session))
 
     def respond(self, stream: int, headers: Headers) -> None:
         """Answer a stream by headers alone."""
-        self._check("submit_response", stream, headers.pairs, headers.size, None)
+        self._respond(stream, headers, None)
         self.answered.add(stream)
 
     def respond_with_body(
@@ -156,15 +159,7 @@ class Session:
     ) -> None:
         """Answer a stream by a body in two parts, of one byte or more."""
         self.replies[stream] = Reply(*body, trailers)
-        try:
-            self._check("submit_response", stream, headers.pairs, headers.size, byref(_body))
-        except Http2Error:
-            del self.replies[stream]
-            raise
-
-    def consume(self, stream: int, size: int) -> None:
-        """Allow the client as many bytes more, on the stream and on the connection."""
-        self._check("session_consume", stream, size)
+        self._respond(stream, headers, _AT_BODY)
 
     def reset(self, stream: int, code: int) -> None:
         """End a stream now."""
@@ -180,6 +175,14 @@ class Session:
         if _sessions.pop(self._number, None) is not None:
             self._library.delete(self._session)
 
+    def _respond(self, stream: int, headers: Headers, body: Any) -> None:
+        result = self._library.submit_response(
+            self._session, stream, headers.pairs, headers.size, body
+        )
+        if result < 0:
+            self.replies.pop(stream, None)
+            raise Http2Error(self._library.words(result))
+
     def _check(self, name: str, *args: object) -> int:
         return self._library.check(name, self._session, *args)
 
@@ -188,23 +191,12 @@ _sessions: Final[dict[int, Session]] = {}
 _numbers: Final = itertools.count(1)
 
 
-def _callback(kind: Any) -> Callable[[Callable[..., int]], Any]:
-    """Makes a function a callback of the library, which ends the connection if it raises."""
-
-    def made(work: Callable[..., int]) -> Any:
-        def guarded(*args: Any) -> int:
-            try:
-                return work(*args)
-            except Exception:
-                log.exception("a connection is closed")
-                return _CALLBACK_FAILURE
-
-        return kind(guarded)
-
-    return made
+def _failed() -> int:
+    """To be returned by a callback, which cannot raise: the connection is closed."""
+    log.exception("a connection is closed")
+    return _CALLBACK_FAILURE
 
 
-@_callback(OnFrame)
 def _on_begin_headers(_: int, frame: Any, number: int) -> int:
     session = _sessions[number]
     session.headers, session.header_bytes = {}, 0
@@ -212,9 +204,8 @@ def _on_begin_headers(_: int, frame: Any, number: int) -> int:
     return 0
 
 
-@_callback(OnHeader)
 def _on_header(
-    _: int, __: Any, name: int, name_size: int, value: int, value_size: int, ___: int, number: int
+    _: int, __: int, name: int, name_size: int, value: int, value_size: int, ___: int, number: int
 ) -> int:
     session = _sessions[number]
     session.header_bytes += name_size + value_size
@@ -227,39 +218,44 @@ def _on_header(
     return 0
 
 
-@_callback(OnFrame)
 def _on_frame(_: int, frame: Any, number: int) -> int:
     head = frame[0]
-    if head.type not in (_DATA, _HEADERS):
+    kind = head.type
+    if kind not in (_DATA, _HEADERS):
         return 0
-    session = _sessions[number]
-    stream = head.stream
-    if head.type == _HEADERS and b":method" in session.headers:
-        values, session.headers = session.headers, {}  # later ones are trailers
-        session.streams.headers(stream, values)
-    if head.flags & _END_STREAM:
-        session.open.discard(stream)
-        session.streams.end(stream)
+    session, stream = _sessions[number], head.stream
+    try:
+        if kind == _HEADERS and b":method" in session.headers:
+            values, session.headers = session.headers, {}  # later ones are trailers
+            session.streams.headers(stream, values)
+        if head.flags & _END_STREAM:
+            session.open.discard(stream)
+            session.streams.end(stream)
+    except Exception:
+        return _failed()
     return 0
 
 
-@_callback(OnData)
 def _on_data(_: int, __: int, stream: int, data: int, size: int, number: int) -> int:
-    _sessions[number].streams.data(stream, string_at(data, size))
+    try:
+        _sessions[number].streams.data(stream, string_at(data, size))
+    except Exception:
+        return _failed()
     return 0
 
 
-@_callback(OnClose)
 def _on_close(_: int, stream: int, __: int, number: int) -> int:
     session = _sessions[number]
     session.open.discard(stream)
     session.answered.discard(stream)
     session.replies.pop(stream, None)
-    session.streams.closed(stream)
+    try:
+        session.streams.closed(stream)
+    except Exception:
+        return _failed()
     return 0
 
 
-@_callback(ReadBody)
 def _read_body(
     _: int, stream: int, buffer: int, size: int, flags: Any, __: int, number: int
 ) -> int:
@@ -271,17 +267,23 @@ def _read_body(
         flags[0] = _DATA_EOF | _DATA_NO_END_STREAM
         del session.replies[stream]
         session.answered.add(stream)
-        session._check("submit_trailer", stream, reply.trailers.pairs, reply.trailers.size)
+        trailers = reply.trailers
+        result: int = session._library.submit_trailer(
+            session._session, stream, trailers.pairs, trailers.size
+        )
+        if result < 0:
+            return _CALLBACK_FAILURE
     return len(piece)
 
 
-_body: Final = Body(None, _read_body)
+_body: Final = Body(None, ReadBody(_read_body))
+_AT_BODY: Final = byref(_body)
 _CALLBACKS: Final = {
-    "on_begin_headers": _on_begin_headers,
-    "on_header": _on_header,
-    "on_frame_recv": _on_frame,
-    "on_data_chunk_recv": _on_data,
-    "on_stream_close": _on_close,
+    "on_begin_headers": OnFrame(_on_begin_headers),
+    "on_header": OnHeader(_on_header),
+    "on_frame_recv": OnFrame(_on_frame),
+    "on_data_chunk_recv": OnData(_on_data),
+    "on_stream_close": OnClose(_on_close),
 }
 
 

@@ -68,7 +68,7 @@ class Setting(Structure):
 Frame = POINTER(FrameHeader)
 OnFrame = CFUNCTYPE(c_int, c_void_p, Frame, c_void_p)
 OnHeader = CFUNCTYPE(
-    c_int, c_void_p, Frame, c_void_p, c_size_t, c_void_p, c_size_t, c_uint8, c_void_p
+    c_int, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_uint8, c_void_p
 )
 OnData = CFUNCTYPE(c_int, c_void_p, c_uint8, c_int32, c_void_p, c_size_t, c_void_p)
 OnClose = CFUNCTYPE(c_int, c_void_p, c_int32, c_uint32, c_void_p)
@@ -94,7 +94,6 @@ _RESET_LIMIT: Final = "option_set_stream_reset_rate_limit"
 _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "session_callbacks_new": (c_void_p,),
     "option_new": (c_void_p,),
-    "option_set_no_auto_window_update": (c_void_p, c_int),
     _RESET_LIMIT: (c_void_p, c_uint64, c_uint64),
     **{
         f"session_callbacks_set_{name}_callback": (c_void_p, kind)
@@ -105,8 +104,6 @@ _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "session_mem_recv": (c_void_p, c_char_p, c_size_t),
     "session_mem_send": (c_void_p, c_void_p),
     "session_want_read": (c_void_p,),
-    "session_want_write": (c_void_p,),
-    "session_consume": (c_void_p, c_int32, c_size_t),
     "session_set_local_window_size": (c_void_p, c_uint8, c_int32, c_int32),
     "session_get_last_proc_stream_id": (c_void_p,),
     "submit_settings": (c_void_p, c_uint8, c_void_p, c_size_t),
@@ -138,15 +135,17 @@ class Library:
             self._functions = _functions(ctypes.PyDLL(name))
         except (OSError, AttributeError) as error:
             raise Nghttp2Unavailable(f"the library {name} cannot be used: {error}") from error
+        # those of every call, which need no look-up
         self.receive = self._functions["session_mem_recv"]
         self.output = self._functions["session_mem_send"]
+        self.wants_to_read = self._functions["session_want_read"]
+        self.submit_response = self._functions["submit_response"]
+        self.submit_trailer = self._functions["submit_trailer"]
         self._callbacks, self._options = c_void_p(), c_void_p()
         self.check("session_callbacks_new", byref(self._callbacks))
         for kind, callback in callbacks.items():
             self._functions[f"session_callbacks_set_{kind}_callback"](self._callbacks, callback)
         self.check("option_new", byref(self._options))
-        # a sender is allowed more once its data has been taken, and not before
-        self._functions["option_set_no_auto_window_update"](self._options, 1)
         limit = self._functions.get(_RESET_LIMIT)
         if limit is not None:
             limit(self._options, *resets)
