@@ -17,6 +17,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -52,12 +53,14 @@ class Requests(Sequence[bytes]):
 
     def __init__(self, made: Iterator[bytes]) -> None:
         self._made = made
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return 1 << 60
 
     def __getitem__(self, _: Any) -> Any:
-        return next(self._made)
+        with self._lock:
+            return next(self._made)
 
 
 def image_searches(images: Iterator[bytes]) -> Iterator[bytes]:

@@ -23,6 +23,8 @@ pytest.importorskip("h2")
 
 LIMIT = 1 << 20
 """Of the bytes in flight."""
+WINDOW_UPDATE = b"\0\0\4\x08\0"
+DATA_WITHOUT_A_STREAM = bytes(2) + b"\1" + bytes(6) + b"x"
 REFUSED = b"8"
 """The status RESOURCE_EXHAUSTED."""
 GATE = threading.Event()
@@ -83,6 +85,10 @@ def bytes_in_flight(listener: Http2Listener) -> int:
     return listener._calls.answerer._bytes
 
 
+def unread_bytes(listener: Http2Listener) -> int:
+    return listener._calls.answerer._unread
+
+
 def message(size: int) -> bytes:
     return BytesValue(value=bytes(size)).SerializeToString()
 
@@ -125,29 +131,18 @@ def test_a_call_of_control_is_admitted_next_to_them_unless_it_is_long(serve):
         assert long.answer().headers[b"grpc-status"] == REFUSED
 
 
-def test_replies_count_until_their_clients_read_them(serve):
-    listener = serve(message_timeout=60.0)
-    with Http2Peer(listener.address) as reader, Http2Peer(listener.address, window=100) as peer:
-        unread = peer.begin("/Test/Call", message(LIMIT * 3 // 4))
-        unread.send()
-        wait_for(lambda: bytes_in_flight(listener) == len(message(LIMIT * 3 // 4)), "a reply")
-        refused = reader.call("/Test/Call", message(LIMIT // 2))
-        assert refused.headers[b"grpc-status"] == REFUSED
-        assert unread.answer().message == message(LIMIT * 3 // 4)
-        wait_for(lambda: bytes_in_flight(listener) == 0, "nothing is held any more")
-        assert reader.call("/Test/Call", message(LIMIT // 2)).message == message(LIMIT // 2)
-
-
 def test_large_replies_are_refused_while_others_are_not_read(serve):
     listener = serve(message_timeout=60.0)
     with Http2Peer(listener.address) as reader, Http2Peer(listener.address, window=100) as peer:
         for _ in range(5):
             peer.begin("/Test/Read", message(1)).send()
-        wait_for(lambda: bytes_in_flight(listener) == 3 * len(message(LIMIT // 3 - 10)), "replies")
+        wait_for(lambda: unread_bytes(listener) == 3 * len(message(LIMIT // 3 - 10)), "replies")
         refused = reader.call("/Test/Read", message(1))
         assert refused.headers[b"grpc-status"] == REFUSED
-        assert reader.call("/Test/Call", message(1)).message == message(1)
-    wait_for(lambda: bytes_in_flight(listener) == 0, "nothing is held any more")
+        assert reader.call("/Test/Call", message(LIMIT // 2)).message == message(LIMIT // 2)
+    wait_for(lambda: unread_bytes(listener) == 0, "nothing is held any more")
+    with Http2Peer(listener.address) as reader:
+        assert len(reader.call("/Test/Read", message(1)).message) > LIMIT // 4
 
 
 def test_a_reply_of_which_nothing_is_read_is_given_up(serve):
@@ -155,10 +150,54 @@ def test_a_reply_of_which_nothing_is_read_is_given_up(serve):
     with Http2Peer(listener.address, window=100) as peer:
         unread = peer.begin("/Test/Call", message(LIMIT // 2))
         unread.send()
-        wait_for(lambda: bytes_in_flight(listener) > 0, "a reply")
-        wait_for(lambda: bytes_in_flight(listener) == 0, "it is given up")
+        wait_for(lambda: unread_bytes(listener) > 0, "a reply")
+        wait_for(lambda: unread_bytes(listener) == 0, "it is given up")
         assert unread.answer().reset == CANCEL
         assert peer.call("/Test/Quick", message(1)).message == message(1)
+
+
+def test_a_reply_that_is_read_a_byte_at_a_time_is_given_up(serve):
+    listener = serve(message_timeout=0.5)
+    with Http2Peer(listener.address, window=100) as peer:
+        unread = peer.begin("/Test/Call", message(LIMIT // 2))
+        unread.send()
+        wait_for(lambda: unread_bytes(listener) > 0, "a reply")
+
+        def is_given_up():
+            peer.send_bytes(WINDOW_UPDATE + unread.stream.to_bytes(4, "big") + b"\0\0\0\1")
+            return unread_bytes(listener) == 0
+
+        wait_for(is_given_up, "the end of it")
+
+
+def test_an_error_of_a_client_that_does_not_read_frees_its_reply(serve):
+    listener = serve(message_timeout=60.0)
+    with Http2Peer(listener.address, window=100) as peer:
+        peer.begin("/Test/Call", message(LIMIT // 2)).send()
+        wait_for(lambda: unread_bytes(listener) > 0, "a reply")
+        peer.send_bytes(DATA_WITHOUT_A_STREAM)
+        wait_for(lambda: unread_bytes(listener) == 0, "nothing is held any more")
+        peer.wait_until_closed()
+
+
+def test_compressed_messages_count_until_they_are_inflated(serve, monkeypatch):
+    listener = serve()
+    begun, gate = threading.Event(), threading.Event()
+
+    def inflated(*_: object) -> bytes:
+        begun.set()
+        assert gate.wait(60)
+        return message(1)
+
+    monkeypatch.setattr("euclidesdb_server.rpc.http2_calls.inflated", inflated)
+    with Http2Peer(listener.address) as peer:
+        call = peer.begin("/Test/Call", bytes(1000), is_compressed=True)
+        call.send()
+        assert begun.wait(60)
+        assert bytes_in_flight(listener) >= 1000
+        gate.set()
+        assert call.answer().message == message(1)
+        assert bytes_in_flight(listener) == 0
 
 
 def test_a_connection_that_takes_nothing_is_closed(serve):
@@ -169,8 +208,8 @@ def test_a_connection_that_takes_nothing_is_closed(serve):
             call.send()
         wait_for(lambda: listener._calls.answerer._calls == len(calls), "all have arrived")
         GATE.set()
-        wait_for(lambda: bytes_in_flight(listener) > 8 * LIMIT, "their replies")
-        wait_for(lambda: bytes_in_flight(listener) == 0, "its replies are given up")
+        wait_for(lambda: unread_bytes(listener) > LIMIT, "their replies")
+        wait_for(lambda: unread_bytes(listener) == 0, "its replies are given up")
         with Http2Peer(listener.address) as other:
             assert other.call("/Test/Quick", message(1)).message == message(1)
 

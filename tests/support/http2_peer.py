@@ -66,7 +66,9 @@ class Http2Peer:
             self._h2.increment_flow_control_window(window - FIRST_WINDOW)
         self._flush()
 
-    def begin(self, path: str, message: bytes, **headers: str) -> Call:
+    def begin(
+        self, path: str, message: bytes, *, is_compressed: bool = False, **headers: str
+    ) -> Call:
         """Send the headers of a call, and nothing of its message yet."""
         stream = self._h2.get_next_available_stream_id()
         values = {
@@ -80,11 +82,11 @@ class Http2Peer:
         }
         self._h2.send_headers(stream, [*values.items()])
         self._flush()
-        return Call(self, stream, prefix_of(message) + message)
+        return Call(self, stream, bytes([is_compressed]) + prefix_of(message)[1:] + message)
 
     def call(self, path: str, message: bytes, **headers: str) -> Answer:
         """Make a call, and wait for its end."""
-        begun = self.begin(path, message, **headers)
+        begun = self.begin(path, message, is_compressed=False, **headers)
         begun.send()
         return begun.answer()
 

@@ -52,11 +52,11 @@ class ServerConfig:
     """The number of connections, with nghttp2; fewer if the limit of open files demands it."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB
     max_bytes_in_flight: Annotated[int, Ge(1024)] = 512 * MIB
-    """The size of all requests being served, and with nghttp2 also of those still arriving and of
-    the replies that clients have yet to read."""
+    """The size of all requests being served, with nghttp2 also of those still arriving. Large
+    replies of reads are refused if clients have yet to read as much of others."""
     message_timeout: Annotated[float, Gt(0)] = 30.0
     """Seconds in which the message of a call must arrive; with nghttp2 also those in which a client
-    must take something of a reply."""
+    must take 64 KiB of a reply."""
     max_top_k: Annotated[int, Ge(1)] = 1000
     max_comparisons: Annotated[int, Ge(1)] = 1_000_000_000_000
     """The most comparisons of a query with a row in one search call."""
@@ -83,7 +83,8 @@ class ModelsConfig:
     max_image_pixels: Annotated[int, Ge(1)] = 64_000_000
     """Larger images are refused before they are decoded."""
     worker_threads: Annotated[int, Ge(0)] = 0
-    """Threads of a forward pass; 0: the number of cores divided by that of workers, at least 1."""
+    """Threads of a forward pass that takes more than 2 ms; 0: the number of cores divided by that
+    of workers, at least 1."""
     cache_mib: Annotated[int, Ge(0)] = 64
     """Memory for recent model outputs, so that repeated payloads are not run again; 0: no cache."""
     start_timeout: Annotated[float, Gt(0)] = 120.0

@@ -83,7 +83,7 @@ class SpaceRows:
             return alive + self._unindexed.alive, len(self._unindexed), rows - alive
 
     def row(self, label: int) -> Vector | None:
-        """The row of a label, deleted or not; None if there is none."""
+        """The row of a label; None if there is none. A row of a segment may have been deleted."""
         with self._lock:
             unindexed = self._unindexed.row(label)
             segment = self._segment_of(label)

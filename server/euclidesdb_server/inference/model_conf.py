@@ -52,7 +52,8 @@ class ProgramConf:
     worker: str = ""
     """The name of a shared worker: models with the same name here run in one process."""
     threads: Annotated[int, Ge(0)] = 0
-    """Threads of a forward pass in each worker; 0: `[models] worker_threads`."""
+    """Threads, in each worker, of a forward pass that takes more than 2 ms; 0:
+    `[models] worker_threads`."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of weights and arithmetic; features are stored as float32 in any case."""
     memory_limit_mib: Annotated[int, Ge(0)] = 0

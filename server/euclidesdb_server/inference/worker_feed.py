@@ -13,7 +13,7 @@ from euclidesdb_server.inference.worker_process import WorkerProcess
 from euclidesdb_server.values.payload import Payload
 
 MAX_DIRECT_BYTES: Final = 64 << 10
-"""So many always fit into the socket of an idle worker, which has 208 KiB by default, so that
+"""So many fit into the socket of an idle worker, which has 208 KiB by default on Linux, so that
 neither a caller nor the thread that receives results ever waits for a worker to read."""
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,9 @@ class WorkerFeed:
                     self._worker.send(number, [request.work for request in batch])
         except OSError:
             log.debug("the worker broke its connection; the receiver handles it")
+        except Exception:  # without the memory to send, for example: as if the worker had died
+            log.exception("a batch was not sent")
+            self._worker.end(timeout=0)
 
     def close(self) -> None:
         """Send nothing more. The worker must be gone: waits for a batch that is being sent."""

@@ -87,8 +87,8 @@ class _Rejected(Exception):
 class WorkerProcess:
     """A worker that has loaded its model and passed the load check.
 
-    One thread sends, and releases it; one receives; any thread may end it. warning: what the load
-    check found, though the model can be served; or empty.
+    One thread at a time sends; one receives; one releases it; any thread may end it. warning: what
+    the load check found, though the model can be served; or empty.
     """
 
     warning = ""

@@ -215,9 +215,9 @@ class WorkerSeat:
     ) -> None:
         try:
             requests = in_flight.complete(header["batch"])
-            self._queue.hand_over(feed)
         except (KeyError, TypeError) as error:
             raise ProtocolError(f"a result for an unknown batch: {header}") from error
+        self._queue.hand_over(feed)
         try:
             results = read_outputs(header, parts, len(requests), self._conf)
         except (ProtocolError, KeyError, TypeError, ValueError) as error:

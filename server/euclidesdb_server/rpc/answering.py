@@ -37,7 +37,7 @@ class Answerer:
     def __init__(self, config: ServerConfig) -> None:
         self._max_calls = config.max_calls
         self._max_bytes = config.max_bytes_in_flight
-        self._calls = self._bytes = 0
+        self._calls = self._bytes = self._unread = 0
         threads = {
             Lane.CALLS: config.threads,
             Lane.CONTROL: CONTROL_THREADS,
@@ -91,13 +91,23 @@ class Answerer:
         self._bytes += size
 
     def count(self, size: int) -> None:
-        """Count bytes of a reply that its client has yet to read. Give them back by `release`."""
-        self._bytes += size
+        """Count bytes of a reply that its client has yet to read.
+
+        They limit large replies alone: clients that do not read keep no other from its call.
+        """
+        self._unread += size
+
+    def uncount(self, size: int) -> None:
+        """Take back what `count` has counted."""
+        self._unread -= size
 
     def check_reply(self, method: Method, size: int) -> None:
         """Raise Overloaded if a large reply would be too much, and its call has changed nothing."""
-        if method.reads and size > QUICK_BYTES and self._bytes + size > self._max_bytes:
-            raise self._too_many_bytes(size)
+        if method.reads and size > QUICK_BYTES and 0 < self._unread > self._max_bytes - size:
+            raise Overloaded(
+                f"replies of {self._unread:,} bytes wait for their clients to read them, and "
+                f"{size:,} more would exceed [server] max_bytes_in_flight = {self._max_bytes:,}"
+            )
 
     def release(self, size: int) -> None:
         """Count bytes no more."""

@@ -16,6 +16,8 @@ from euclidesdb_server.rpc.status import Failure
 
 PREFIX_BYTES: Final = 5
 """Of each message: whether it is compressed, and its length in four bytes."""
+MAX_DETAILS: Final = 1000
+"""Of an error's characters: a header must not be longer than clients take."""
 ENCODINGS: Final = b"identity, deflate, gzip"
 """How a client may compress its messages."""
 
@@ -31,7 +33,7 @@ class FramingError(Exception):
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         super().__init__(details)
-        self.failure = Failure(code, details)
+        self.failure = Failure(code, details[:MAX_DETAILS])
 
 
 def seconds_of(timeout: bytes) -> float | None:
@@ -61,13 +63,13 @@ class MessageReader:
     compressed: whether it must go through `inflated`; once it is complete.
     """
 
-    __slots__ = ("_limit", "_pieces", "_size", "_wanted", "compressed")
+    __slots__ = ("_buffer", "_limit", "_size", "_wanted", "compressed")
 
     def __init__(self, limit: int) -> None:
         """limit: the most bytes that a message may have."""
         self.compressed = False
         self._limit = limit
-        self._pieces: list[bytes] = []
+        self._buffer = bytearray()  # not a list: a hostile client sends pieces of a byte
         self._size = 0
         self._wanted = PREFIX_BYTES
 
@@ -78,20 +80,24 @@ class MessageReader:
 
     def take(self, piece: bytes) -> bytes | None:
         """The message, if it is complete with this piece. Raises FramingError."""
-        self._pieces.append(piece)
+        data: bytes | bytearray = piece
+        if self._size or len(piece) < PREFIX_BYTES:
+            self._buffer += piece
+            data = self._buffer
         self._size += len(piece)
         if self._size < self._wanted:
             return None
-        data = piece if len(self._pieces) == 1 else b"".join(self._pieces)
         if self._wanted == PREFIX_BYTES:
             self._read_prefix(data)
             if self._size < self._wanted:
-                self._pieces = [data]
+                if data is piece:
+                    self._buffer += piece
                 return None
-        self._pieces = []
-        return data[PREFIX_BYTES : self._wanted]
+        message = bytes(memoryview(data)[PREFIX_BYTES : self._wanted])
+        self._buffer = bytearray()
+        return message
 
-    def _read_prefix(self, data: bytes) -> None:
+    def _read_prefix(self, data: bytes | bytearray) -> None:
         size = int.from_bytes(data[1:PREFIX_BYTES], "big")
         if data[0] > 1:
             raise FramingError(

@@ -60,7 +60,7 @@ class Http2Calls:
         """The protocol of one more connection."""
         refusal = self._limit.refusal(len(self._connections))
         group = self._refused if refusal else self._connections
-        return Connection(self._calls_of, group, self.message_timeout, refusal)
+        return Connection(functools.partial(_Calls, self), group, self.message_timeout, refusal)
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls; return when the running ones have been answered, and the replies read.
@@ -68,22 +68,19 @@ class Http2Calls:
         What still runs `grace` seconds later is refused, too, and what is unread is lost.
         """
         self.stopping = True
-        connections = [*self._connections, *self._refused]
-        for connection in connections:
+        for connection in [*self._connections, *self._refused]:
             connection.go_away()
         until = time.monotonic() + grace
         while time.monotonic() < until and (
             self.running or any(each.is_sending() for each in self._connections)
         ):
             await asyncio.sleep(STOP_INTERVAL)
+        connections = [*self._connections, *self._refused]  # and those that were just accepted
         ended = [*self.running]
         for task in ended:
             task.cancel()
         await asyncio.gather(*ended, return_exceptions=True)
         await asyncio.gather(*(each.close() for each in connections))
-
-    def _calls_of(self, connection: Connection) -> _Calls:
-        return _Calls(self, connection)
 
 
 @dataclass(slots=True)
@@ -100,6 +97,11 @@ class _Incoming:
     task: asyncio.Task[bytes] | None = None
     timer: asyncio.TimerHandle | None = None
     held: int = 0
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class _Calls:
@@ -143,12 +145,14 @@ class _Calls:
             return
         try:
             data = now.message.take(piece)
-            if data is None:
+            compressed = now.message.compressed
+            if data is None or compressed:
                 self._hold(now, now.message.received, len(piece))
             else:
                 self._release(now)
-                compressed, now.message = now.message.compressed, None
-                self._stop_timer(now)
+            if data is not None:
+                now.message = None
+                now.stop_timer()
                 self._begin(stream, now, data, compressed=compressed)
         except Exception as error:  # the outermost frame of our code in this call
             self._raised(stream, error)
@@ -162,7 +166,7 @@ class _Calls:
     def closed(self, stream: int) -> None:
         """The call is answered, or its caller has left."""
         self._cancel(stream)
-        self._server.answerer.release(self._unread.pop(stream, 0))
+        self._server.answerer.uncount(self._unread.pop(stream, 0))
 
     def lost(self) -> None:
         """The connection is gone, and its callers with it."""
@@ -218,9 +222,12 @@ class _Calls:
             self._in(remaining, now, self._passed, stream)
 
     async def _inflate_and_answer(self, now: _Incoming, data: bytes) -> bytes:
-        message = await asyncio.to_thread(
-            inflated, data, now.encoding, self._server.max_message_bytes
-        )
+        try:
+            message = await asyncio.to_thread(
+                inflated, data, now.encoding, self._server.max_message_bytes
+            )
+        finally:
+            self._release(now)
         return await self._server.answerer.answer(now.method, message, now.call)
 
     def _ended(self, stream: int, of: _Incoming, task: asyncio.Task[bytes]) -> None:
@@ -259,7 +266,8 @@ class _Calls:
         if not isinstance(error, Exception):  # of the interpreter: not ours to answer
             raise error
         now = self._now.get(stream)
-        return self._refuse(stream, Failure.of_call(error, "?" if now is None else now.method.path))
+        path = "?" if now is None else now.method.path
+        return self._refuse(stream, Failure.of_call(error, path))
 
     def _reply(self, stream: int, message: bytes) -> None:
         self._forget(stream)
@@ -283,14 +291,9 @@ class _Calls:
     def _forget(self, stream: int) -> None:
         now = self._now.pop(stream, None)
         if now is not None:
-            self._stop_timer(now)
+            now.stop_timer()
             self._release(now)
             now.call.end()
 
     def _in(self, seconds: float, now: _Incoming, then: Callable[[int], None], stream: int) -> None:
         now.timer = asyncio.get_running_loop().call_later(seconds, then, stream)
-
-    def _stop_timer(self, now: _Incoming) -> None:
-        if now.timer is not None:
-            now.timer.cancel()
-            now.timer = None

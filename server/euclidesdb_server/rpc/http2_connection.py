@@ -14,6 +14,9 @@ from euclidesdb_server.rpc.nghttp2_library import Http2Error
 
 WRITE_BYTES: Final = 256 << 10
 """As many are handed to the socket at once, and may wait there."""
+MIN_READ_BYTES: Final = 64 << 10
+"""What a client must take of a reply, and of what waits for the socket, from one look to the next:
+otherwise a byte now and then would keep a reply in memory for ever."""
 PREFACE_BYTES: Final = 24
 """What every client sends first, whether it calls or not."""
 CLOSE_TIMEOUT: Final = 1.0
@@ -60,20 +63,22 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """calls: makes those of this connection. connections: has this one while it is there.
 
-        timeout: seconds for a client to begin, and to take something of a reply. refusal: why its
-        calls are to be refused, and the connection is closed soon; usually empty.
+        timeout: seconds for a client to begin, and to take MIN_READ_BYTES of a reply. refusal: why
+        its calls are to be refused, and the connection is closed soon; usually empty.
         """
         self._calls = calls(self)
         self._connections = connections
+        connections.add(self)  # at once: a loop may accept hundreds before it makes the first one
         self._timeout = timeout
         self.refusal = refusal
         self._transport: asyncio.Transport | None = None
         self._session: nghttp2.Session | None = None
         self._received = 0
         self._in_session = False
-        self._paused = self._was_paused = False
+        self._paused = False
         self._timer: asyncio.TimerHandle | None = None
-        self._stuck: dict[int, int] = {}
+        self._sent: dict[int, int] = {}  # of the replies, at the last look
+        self._unsent = 0  # in the socket's buffer then, if it was full
         self._lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,7 +92,6 @@ class Connection(asyncio.Protocol):
                     with suppress(OSError):
                         at.setsockopt(level, getattr(socket, name), value)
         self._session = nghttp2.Session(self._calls)
-        self._connections.add(self)
         if self.refusal:
             if len(self._connections) > REFUSED_AT_ONCE:
                 self._abort()
@@ -133,7 +137,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The socket takes more."""
-        self._paused = self._was_paused = False
+        self._paused, self._unsent = False, 0
         self._send()
 
     def respond(self, stream: int, headers: nghttp2.Headers) -> None:
@@ -160,7 +164,9 @@ class Connection(asyncio.Protocol):
 
     def is_sending(self) -> bool:
         """Whether a reply is not yet sent."""
-        return self._session is not None and bool(self._session.replies or self._paused)
+        if self._session is None or self._transport is None:
+            return False
+        return bool(self._session.replies or self._transport.get_write_buffer_size())
 
     async def close(self) -> None:
         """End the connection, once what has been written has left, or after CLOSE_TIMEOUT."""
@@ -199,11 +205,11 @@ class Connection(asyncio.Protocol):
             return
         finally:
             self._in_session = False
-        if session.replies:
+        if not (self._paused or session.wants_more()):
+            self._close()  # the other side has ended it, or has made an error
+        elif session.replies:
             self._calls.unread(session.replies)
             self._watch()
-        elif not (self._paused or session.wants_more()):
-            self._transport.close()
 
     def _write(self, session: nghttp2.Session) -> None:
         frames: list[bytes] = []
@@ -240,15 +246,20 @@ class Connection(asyncio.Protocol):
         session = self._session
         if session is None:
             return
-        if self._received < PREFACE_BYTES or self._was_paused:
+        if self._transport is None:
+            return
+        unsent = self._transport.get_write_buffer_size() if self._paused else 0
+        if self._received < PREFACE_BYTES or 0 < self._unsent < unsent + MIN_READ_BYTES:
             self._abort()
             return
-        self._was_paused = self._paused
+        self._unsent = unsent
         now = {stream: reply.sent for stream, reply in session.replies.items()}
-        for stream in [each for each, sent in now.items() if self._stuck.get(each) == sent]:
-            log.info("a reply is given up: its client has taken nothing for %g s", self._timeout)
-            session.reset(stream, nghttp2.CANCEL)
-        self._stuck = now
+        if not self._paused:
+            for stream, sent in now.items():
+                if sent < self._sent.get(stream, -MIN_READ_BYTES) + MIN_READ_BYTES:
+                    log.info("a reply is given up, as its client does not read it")
+                    session.reset(stream, nghttp2.CANCEL)
+        self._sent = now
         if now or self._paused:
             self._watch()
         self._send()
@@ -258,7 +269,13 @@ class Connection(asyncio.Protocol):
         if self._session is not None and self._transport is not None:
             with suppress(Http2Error):
                 self._write(self._session)
+            self._close()
+
+    def _close(self) -> None:
+        """Close the connection, once what has been written is read; after `timeout` regardless."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
+            asyncio.get_running_loop().call_later(self._timeout, self._abort)
 
     def _abort(self) -> None:
         if self._transport is not None:

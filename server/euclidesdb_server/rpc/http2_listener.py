@@ -1,7 +1,7 @@
 """Http2Listener: gRPC by nghttp2, on the event loop of the server itself.
 
-A call costs a sixth of the processor time that grpcio takes, and what a client sends and reads is
-counted and limited here.
+A call costs less than half of the processor time that grpcio takes, and what a client sends and
+reads is counted and limited here.
 """
 
 from __future__ import annotations

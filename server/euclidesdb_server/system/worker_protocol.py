@@ -67,7 +67,7 @@ class MessageReader:
     """
 
     def __init__(self, connection: Connection[Any, Any], *, read_ahead: bool = True) -> None:
-        self._file = connection.fileno()
+        self._connection = connection
         self._read_ahead = read_ahead
         self._chunks: list[bytes] = []
         self._size = 0  # of the chunks
@@ -88,7 +88,8 @@ class MessageReader:
                 missing = self._wanted - self._size
                 if self._read_ahead and missing < READ_BYTES:
                     missing = READ_BYTES
-                data = os.read(self._file, min(missing, 1 << 20))
+                # a number of its own might be another's by now, once the connection is closed
+                data = os.read(self._connection.fileno(), min(missing, 1 << 20))
                 if not data:
                     raise EOFError
                 self._chunks.append(data)

@@ -98,15 +98,17 @@ class Pipeline:
         """The first items, one at least, and the parts that are left."""
         sizes: list[int] = []
 
-        def decode(part: bytes) -> tuple[Item, float] | None:
-            if sizes and sum(sizes) > MAX_DECODED_BYTES:
+        def decode(position: int) -> tuple[Item, float] | None:
+            if position and sum(sizes) > MAX_DECODED_BYTES:
                 return None
+            part = parts[position]
             item, seconds = self._decode(part)
             sizes.append(0 if isinstance(item, Undecodable) else item.nbytes)
             return item, seconds
 
         is_serial = len(parts) == 1 or len(parts) * self._decoding_seconds <= SERIAL
-        decoded = map(decode, parts) if is_serial else self._decoders.map(decode, parts)
+        positions = range(len(parts))
+        decoded = map(decode, positions) if is_serial else self._decoders.map(decode, positions)
         items: list[Item] = []
         for outcome in decoded:
             if outcome is None:  # what another thread has decoded of the rest is decoded again
