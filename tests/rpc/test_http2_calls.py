@@ -13,6 +13,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.rpc.answering import CONTROL_BYTES
+from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.http2_listener import Http2Listener
 from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.nghttp2 import CANCEL
@@ -168,6 +169,38 @@ def test_a_reply_that_is_read_a_byte_at_a_time_is_given_up(serve):
             return unread_bytes(listener) == 0
 
         wait_for(is_given_up, "the end of it")
+
+
+def test_replies_on_a_slow_connection_need_only_move_together(serve):
+    listener = serve(message_timeout=600.0)
+    with Http2Peer(listener.address, window=100) as peer:
+        for _ in range(2):
+            peer.begin("/Test/Read", message(1)).send()
+        wait_for(lambda: unread_bytes(listener) > LIMIT // 2, "both replies")
+        (connection,) = listener._calls._connections
+
+        def sent() -> list[int]:
+            session = connection._session
+            assert session is not None
+            return sorted(reply.sent for reply in session.replies.values())
+
+        wait_for(lambda: sent() == [100, 100], "what the windows allow")
+        call_on_loop(connection._look)
+        more = (40 << 10).to_bytes(4, "big")  # together more than MIN_READ_BYTES
+        for stream in (0, 0, 1, 3):
+            peer.send_bytes(WINDOW_UPDATE + stream.to_bytes(4, "big") + more)
+        wait_for(lambda: sent() == [100 + (40 << 10)] * 2, "that they move")
+        call_on_loop(connection._look)
+        assert unread_bytes(listener) > LIMIT // 2
+        call_on_loop(connection._look)
+        wait_for(lambda: unread_bytes(listener) == 0, "that they are given up")
+
+
+def call_on_loop(work: Callable[[], None]) -> None:
+    async def call() -> None:
+        work()
+
+    run(call())
 
 
 def test_an_error_of_a_client_that_does_not_read_frees_its_reply(serve):

@@ -56,7 +56,7 @@ class ServerConfig:
     replies of reads are refused if clients have yet to read as much of others."""
     message_timeout: Annotated[float, Gt(0)] = 30.0
     """Seconds in which the message of a call must arrive; with nghttp2 also those in which a client
-    must take 64 KiB of a reply."""
+    must take something of each reply, and 64 KiB on its connection."""
     max_top_k: Annotated[int, Ge(1)] = 1000
     max_comparisons: Annotated[int, Ge(1)] = 1_000_000_000_000
     """The most comparisons of a query with a row in one search call."""

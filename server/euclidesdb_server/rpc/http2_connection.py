@@ -15,8 +15,8 @@ from euclidesdb_server.rpc.nghttp2_library import Http2Error
 WRITE_BYTES: Final = 256 << 10
 """As many are handed to the socket at once, and may wait there."""
 MIN_READ_BYTES: Final = 64 << 10
-"""What a client must take of a reply, and of what waits for the socket, from one look to the next:
-otherwise a byte now and then would keep a reply in memory for ever."""
+"""What a client must take on a connection whose replies wait, from one look to the next: otherwise
+a byte now and then would keep a reply in memory for ever."""
 PREFACE_BYTES: Final = 24
 """What every client sends first, whether it calls or not."""
 CLOSE_TIMEOUT: Final = 1.0
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """calls: makes those of this connection. connections: has this one while it is there.
 
-        timeout: seconds for a client to begin, and to take MIN_READ_BYTES of a reply. refusal: why
+        timeout: seconds for a client to begin, and to take MIN_READ_BYTES of replies. refusal: why
         its calls are to be refused, and the connection is closed soon; usually empty.
         """
         self._calls = calls(self)
@@ -79,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._sent: dict[int, int] = {}  # of the replies, at the last look
         self._unsent = 0  # in the socket's buffer then, if it was full
+        self._written = self._written_before = 0  # bytes in all, now and then
         self._lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -225,7 +226,9 @@ class Connection(asyncio.Protocol):
 
     def _hand_over(self, frames: list[bytes]) -> None:
         if self._transport is not None:
-            self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            self._written += len(data)
+            self._transport.write(data)
 
     def _answered_early(self, session: nghttp2.Session) -> bool:
         """End the streams whose replies are sent, though their clients would go on sending."""
@@ -244,9 +247,7 @@ class Connection(asyncio.Protocol):
         """End what has not moved for `timeout` seconds."""
         self._timer = None
         session = self._session
-        if session is None:
-            return
-        if self._transport is None:
+        if session is None or self._transport is None:
             return
         unsent = self._transport.get_write_buffer_size() if self._paused else 0
         if self._received < PREFACE_BYTES or 0 < self._unsent < unsent + MIN_READ_BYTES:
@@ -255,11 +256,13 @@ class Connection(asyncio.Protocol):
         self._unsent = unsent
         now = {stream: reply.sent for stream, reply in session.replies.items()}
         if not self._paused:
+            # many replies that share a slow connection each move a little
+            is_slow = self._written < self._written_before + MIN_READ_BYTES
             for stream, sent in now.items():
-                if sent < self._sent.get(stream, -MIN_READ_BYTES) + MIN_READ_BYTES:
+                if stream in self._sent and (is_slow or sent == self._sent[stream]):
                     log.info("a reply is given up, as its client does not read it")
                     session.reset(stream, nghttp2.CANCEL)
-        self._sent = now
+        self._sent, self._written_before = now, self._written
         if now or self._paused:
             self._watch()
         self._send()
