@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -20,6 +23,16 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_UINT8: _ClassVar[DataType]
     DATA_TYPE_BOOL: _ClassVar[DataType]
 
+class PredictionValue(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PREDICTION_VALUE_UNSPECIFIED: _ClassVar[PredictionValue]
+    PREDICTION_VALUE_LABEL: _ClassVar[PredictionValue]
+    PREDICTION_VALUE_CONFIDENCE: _ClassVar[PredictionValue]
+    PREDICTION_VALUE_MARGIN: _ClassVar[PredictionValue]
+    PREDICTION_VALUE_ENTROPY: _ClassVar[PredictionValue]
+    PREDICTION_VALUE_TOP_LABELS: _ClassVar[PredictionValue]
+    PREDICTION_VALUE_VECTOR: _ClassVar[PredictionValue]
+
 class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MODEL_STATE_UNSPECIFIED: _ClassVar[ModelState]
@@ -39,6 +52,13 @@ DATA_TYPE_INT32: DataType
 DATA_TYPE_INT64: DataType
 DATA_TYPE_UINT8: DataType
 DATA_TYPE_BOOL: DataType
+PREDICTION_VALUE_UNSPECIFIED: PredictionValue
+PREDICTION_VALUE_LABEL: PredictionValue
+PREDICTION_VALUE_CONFIDENCE: PredictionValue
+PREDICTION_VALUE_MARGIN: PredictionValue
+PREDICTION_VALUE_ENTROPY: PredictionValue
+PREDICTION_VALUE_TOP_LABELS: PredictionValue
+PREDICTION_VALUE_VECTOR: PredictionValue
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_LOADING: ModelState
 MODEL_STATE_READY: ModelState
@@ -210,7 +230,328 @@ class RemoveItemReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class AddItemStreamReply(_message.Message):
+    __slots__ = ("position", "added", "refused")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    ADDED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    added: AddItemReply
+    refused: Refusal
+    def __init__(self, position: _Optional[int] = ..., added: _Optional[_Union[AddItemReply, _Mapping]] = ..., refused: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+
+class GetItemsRequest(_message.Message):
+    __slots__ = ("ids", "include_vectors", "include_predictions", "include_payload")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    include_vectors: bool
+    include_predictions: bool
+    include_payload: bool
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ...) -> None: ...
+
+class GetItemsReply(_message.Message):
+    __slots__ = ("items", "missing", "refused")
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    missing: _containers.RepeatedScalarFieldContainer[int]
+    refused: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., missing: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
+class UpdateItemRequest(_message.Message):
+    __slots__ = ("id", "attributes_json", "merge_json", "remove_attributes", "metadata")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
+    MERGE_JSON_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    attributes_json: str
+    merge_json: str
+    remove_attributes: _containers.RepeatedScalarFieldContainer[str]
+    metadata: bytes
+    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., merge_json: _Optional[str] = ..., remove_attributes: _Optional[_Iterable[str]] = ..., metadata: _Optional[bytes] = ...) -> None: ...
+
+class UpdateItemReply(_message.Message):
+    __slots__ = ("attributes_json",)
+    ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
+    attributes_json: str
+    def __init__(self, attributes_json: _Optional[str] = ...) -> None: ...
+
+class Field(_message.Message):
+    __slots__ = ("name", "attribute", "prediction")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    attribute: str
+    prediction: PredictionField
+    def __init__(self, name: _Optional[str] = ..., attribute: _Optional[str] = ..., prediction: _Optional[_Union[PredictionField, _Mapping]] = ...) -> None: ...
+
+class PredictionField(_message.Message):
+    __slots__ = ("model", "value")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    value: PredictionValue
+    def __init__(self, model: _Optional[str] = ..., value: _Optional[_Union[PredictionValue, str]] = ...) -> None: ...
+
+class Value(_message.Message):
+    __slots__ = ("bool_value", "int_value", "float_value", "string_value", "timestamp_value")
+    BOOL_VALUE_FIELD_NUMBER: _ClassVar[int]
+    INT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    FLOAT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    STRING_VALUE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_VALUE_FIELD_NUMBER: _ClassVar[int]
+    bool_value: bool
+    int_value: int
+    float_value: float
+    string_value: str
+    timestamp_value: _timestamp_pb2.Timestamp
+    def __init__(self, bool_value: _Optional[bool] = ..., int_value: _Optional[int] = ..., float_value: _Optional[float] = ..., string_value: _Optional[str] = ..., timestamp_value: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Filter(_message.Message):
+    __slots__ = ("comparison", "one_of", "exists", "prefix", "contains", "all", "any")
+    COMPARISON_FIELD_NUMBER: _ClassVar[int]
+    ONE_OF_FIELD_NUMBER: _ClassVar[int]
+    EXISTS_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    CONTAINS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    ANY_FIELD_NUMBER: _ClassVar[int]
+    NOT_FIELD_NUMBER: _ClassVar[int]
+    comparison: Comparison
+    one_of: OneOf
+    exists: Field
+    prefix: Prefix
+    contains: Contains
+    all: Filters
+    any: Filters
+    def __init__(self, comparison: _Optional[_Union[Comparison, _Mapping]] = ..., one_of: _Optional[_Union[OneOf, _Mapping]] = ..., exists: _Optional[_Union[Field, _Mapping]] = ..., prefix: _Optional[_Union[Prefix, _Mapping]] = ..., contains: _Optional[_Union[Contains, _Mapping]] = ..., all: _Optional[_Union[Filters, _Mapping]] = ..., any: _Optional[_Union[Filters, _Mapping]] = ..., **kwargs) -> None: ...
+
+class Comparison(_message.Message):
+    __slots__ = ("field", "operator", "value")
+    class Operator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OPERATOR_UNSPECIFIED: _ClassVar[Comparison.Operator]
+        OPERATOR_EQUAL: _ClassVar[Comparison.Operator]
+        OPERATOR_LESS: _ClassVar[Comparison.Operator]
+        OPERATOR_LESS_OR_EQUAL: _ClassVar[Comparison.Operator]
+        OPERATOR_GREATER: _ClassVar[Comparison.Operator]
+        OPERATOR_GREATER_OR_EQUAL: _ClassVar[Comparison.Operator]
+    OPERATOR_UNSPECIFIED: Comparison.Operator
+    OPERATOR_EQUAL: Comparison.Operator
+    OPERATOR_LESS: Comparison.Operator
+    OPERATOR_LESS_OR_EQUAL: Comparison.Operator
+    OPERATOR_GREATER: Comparison.Operator
+    OPERATOR_GREATER_OR_EQUAL: Comparison.Operator
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    field: Field
+    operator: Comparison.Operator
+    value: Value
+    def __init__(self, field: _Optional[_Union[Field, _Mapping]] = ..., operator: _Optional[_Union[Comparison.Operator, str]] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+
+class OneOf(_message.Message):
+    __slots__ = ("field", "values")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    field: Field
+    values: _containers.RepeatedCompositeFieldContainer[Value]
+    def __init__(self, field: _Optional[_Union[Field, _Mapping]] = ..., values: _Optional[_Iterable[_Union[Value, _Mapping]]] = ...) -> None: ...
+
+class Prefix(_message.Message):
+    __slots__ = ("field", "prefix")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    field: Field
+    prefix: str
+    def __init__(self, field: _Optional[_Union[Field, _Mapping]] = ..., prefix: _Optional[str] = ...) -> None: ...
+
+class Contains(_message.Message):
+    __slots__ = ("field", "value")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    field: Field
+    value: Value
+    def __init__(self, field: _Optional[_Union[Field, _Mapping]] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+
+class Filters(_message.Message):
+    __slots__ = ("filters",)
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    filters: _containers.RepeatedCompositeFieldContainer[Filter]
+    def __init__(self, filters: _Optional[_Iterable[_Union[Filter, _Mapping]]] = ...) -> None: ...
+
+class CountItemsRequest(_message.Message):
+    __slots__ = ("filter",)
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ...) -> None: ...
+
+class CountItemsReply(_message.Message):
+    __slots__ = ("count",)
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    def __init__(self, count: _Optional[int] = ...) -> None: ...
+
+class Order(_message.Message):
+    __slots__ = ("field", "descending")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    DESCENDING_FIELD_NUMBER: _ClassVar[int]
+    field: Field
+    descending: bool
+    def __init__(self, field: _Optional[_Union[Field, _Mapping]] = ..., descending: _Optional[bool] = ...) -> None: ...
+
+class ListItemsRequest(_message.Message):
+    __slots__ = ("filter", "order", "page_size", "page_token", "include_vectors", "include_predictions", "include_payload")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    order: Order
+    page_size: int
+    page_token: str
+    include_vectors: bool
+    include_predictions: bool
+    include_payload: bool
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., order: _Optional[_Union[Order, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ...) -> None: ...
+
+class ListItemsReply(_message.Message):
+    __slots__ = ("items", "next_page_token", "refused")
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    next_page_token: str
+    refused: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
+class SampleItemsRequest(_message.Message):
+    __slots__ = ("filter", "count", "seed", "stratify_by", "include_vectors", "include_predictions", "include_payload")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    STRATIFY_BY_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    count: int
+    seed: int
+    stratify_by: Field
+    include_vectors: bool
+    include_predictions: bool
+    include_payload: bool
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., stratify_by: _Optional[_Union[Field, _Mapping]] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ...) -> None: ...
+
+class SampleItemsReply(_message.Message):
+    __slots__ = ("items", "refused")
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    refused: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
+class SummarizeItemsRequest(_message.Message):
+    __slots__ = ("filter", "count_by", "max_values", "numbers")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    COUNT_BY_FIELD_NUMBER: _ClassVar[int]
+    MAX_VALUES_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    count_by: _containers.RepeatedCompositeFieldContainer[Field]
+    max_values: int
+    numbers: _containers.RepeatedCompositeFieldContainer[Field]
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., count_by: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., max_values: _Optional[int] = ..., numbers: _Optional[_Iterable[_Union[Field, _Mapping]]] = ...) -> None: ...
+
+class SummarizeItemsReply(_message.Message):
+    __slots__ = ("count", "counts", "summaries")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SUMMARIES_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    counts: _containers.RepeatedCompositeFieldContainer[ValueCounts]
+    summaries: _containers.RepeatedCompositeFieldContainer[NumberSummary]
+    def __init__(self, count: _Optional[int] = ..., counts: _Optional[_Iterable[_Union[ValueCounts, _Mapping]]] = ..., summaries: _Optional[_Iterable[_Union[NumberSummary, _Mapping]]] = ...) -> None: ...
+
+class ValueCounts(_message.Message):
+    __slots__ = ("values", "counts", "other", "missing")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedCompositeFieldContainer[Value]
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    other: int
+    missing: int
+    def __init__(self, values: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., counts: _Optional[_Iterable[int]] = ..., other: _Optional[int] = ..., missing: _Optional[int] = ...) -> None: ...
+
+class NumberSummary(_message.Message):
+    __slots__ = ("count", "min", "max", "mean", "standard_deviation", "median")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_DEVIATION_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    min: float
+    max: float
+    mean: float
+    standard_deviation: float
+    median: float
+    def __init__(self, count: _Optional[int] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., mean: _Optional[float] = ..., standard_deviation: _Optional[float] = ..., median: _Optional[float] = ...) -> None: ...
+
+class RemoveItemsRequest(_message.Message):
+    __slots__ = ("ids", "filter", "dry_run")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    filter: Filter
+    dry_run: bool
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class RemoveItemsReply(_message.Message):
+    __slots__ = ("removed", "missing", "refused")
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    removed: int
+    missing: _containers.RepeatedScalarFieldContainer[int]
+    refused: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, removed: _Optional[int] = ..., missing: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
 class Query(_message.Message):
+    __slots__ = ("payload", "vector", "id", "examples")
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    payload: Payload
+    vector: Vector
+    id: str
+    examples: Examples
+    def __init__(self, payload: _Optional[_Union[Payload, _Mapping]] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., id: _Optional[str] = ..., examples: _Optional[_Union[Examples, _Mapping]] = ...) -> None: ...
+
+class Examples(_message.Message):
+    __slots__ = ("positive", "negative")
+    POSITIVE_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_FIELD_NUMBER: _ClassVar[int]
+    positive: _containers.RepeatedCompositeFieldContainer[Example]
+    negative: _containers.RepeatedCompositeFieldContainer[Example]
+    def __init__(self, positive: _Optional[_Iterable[_Union[Example, _Mapping]]] = ..., negative: _Optional[_Iterable[_Union[Example, _Mapping]]] = ...) -> None: ...
+
+class Example(_message.Message):
     __slots__ = ("payload", "vector", "id")
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
@@ -220,8 +561,84 @@ class Query(_message.Message):
     id: str
     def __init__(self, payload: _Optional[_Union[Payload, _Mapping]] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., id: _Optional[str] = ...) -> None: ...
 
+class SearchOptions(_message.Message):
+    __slots__ = ("filter", "offset", "exact", "include_payload", "include_vectors", "include_predictions", "top_labels", "attribute_names", "diversity", "group_by", "fuse")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    TOP_LABELS_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTE_NAMES_FIELD_NUMBER: _ClassVar[int]
+    DIVERSITY_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    FUSE_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    offset: int
+    exact: bool
+    include_payload: bool
+    include_vectors: bool
+    include_predictions: bool
+    top_labels: int
+    attribute_names: _containers.RepeatedScalarFieldContainer[str]
+    diversity: Diversity
+    group_by: GroupBy
+    fuse: bool
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., offset: _Optional[int] = ..., exact: _Optional[bool] = ..., include_payload: _Optional[bool] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., top_labels: _Optional[int] = ..., attribute_names: _Optional[_Iterable[str]] = ..., diversity: _Optional[_Union[Diversity, _Mapping]] = ..., group_by: _Optional[_Union[GroupBy, _Mapping]] = ..., fuse: _Optional[bool] = ...) -> None: ...
+
+class Diversity(_message.Message):
+    __slots__ = ("weight", "candidates")
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    weight: float
+    candidates: int
+    def __init__(self, weight: _Optional[float] = ..., candidates: _Optional[int] = ...) -> None: ...
+
+class GroupBy(_message.Message):
+    __slots__ = ("field", "max_per_group")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    MAX_PER_GROUP_FIELD_NUMBER: _ClassVar[int]
+    field: Field
+    max_per_group: int
+    def __init__(self, field: _Optional[_Union[Field, _Mapping]] = ..., max_per_group: _Optional[int] = ...) -> None: ...
+
+class NeighborDetails(_message.Message):
+    __slots__ = ("payload", "vector", "predictions", "labels", "group")
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    payload: Payload
+    vector: Array
+    predictions: Array
+    labels: _containers.RepeatedCompositeFieldContainer[LabelProbability]
+    group: Value
+    def __init__(self, payload: _Optional[_Union[Payload, _Mapping]] = ..., vector: _Optional[_Union[Array, _Mapping]] = ..., predictions: _Optional[_Union[Array, _Mapping]] = ..., labels: _Optional[_Iterable[_Union[LabelProbability, _Mapping]]] = ..., group: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+
+class LabelProbability(_message.Message):
+    __slots__ = ("label", "probability")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    probability: float
+    def __init__(self, label: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
+
+class FusedNeighbor(_message.Message):
+    __slots__ = ("id", "score", "attributes_json", "metadata")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    score: float
+    attributes_json: str
+    metadata: bytes
+    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ...) -> None: ...
+
 class FindSimilarRequest(_message.Message):
-    __slots__ = ("query", "models", "top_k", "include_self", "include_attributes", "include_metadata", "max_distance")
+    __slots__ = ("query", "models", "top_k", "include_self", "include_attributes", "include_metadata", "max_distance", "options")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -229,6 +646,7 @@ class FindSimilarRequest(_message.Message):
     INCLUDE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_METADATA_FIELD_NUMBER: _ClassVar[int]
     MAX_DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
     query: Query
     models: _containers.RepeatedScalarFieldContainer[str]
     top_k: int
@@ -236,13 +654,16 @@ class FindSimilarRequest(_message.Message):
     include_attributes: bool
     include_metadata: bool
     max_distance: float
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ..., max_distance: _Optional[float] = ...) -> None: ...
+    options: SearchOptions
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ..., max_distance: _Optional[float] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
 
 class FindSimilarReply(_message.Message):
-    __slots__ = ("answers",)
+    __slots__ = ("answers", "fused")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    FUSED_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedCompositeFieldContainer[ModelAnswer]
-    def __init__(self, answers: _Optional[_Iterable[_Union[ModelAnswer, _Mapping]]] = ...) -> None: ...
+    fused: _containers.RepeatedCompositeFieldContainer[FusedNeighbor]
+    def __init__(self, answers: _Optional[_Iterable[_Union[ModelAnswer, _Mapping]]] = ..., fused: _Optional[_Iterable[_Union[FusedNeighbor, _Mapping]]] = ...) -> None: ...
 
 class ModelAnswer(_message.Message):
     __slots__ = ("model", "fingerprint", "metric", "neighbors")
@@ -257,16 +678,18 @@ class ModelAnswer(_message.Message):
     def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., metric: _Optional[str] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ...) -> None: ...
 
 class Neighbor(_message.Message):
-    __slots__ = ("id", "distance", "attributes_json", "metadata")
+    __slots__ = ("id", "distance", "attributes_json", "metadata", "details")
     ID_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
     id: str
     distance: float
     attributes_json: str
     metadata: bytes
-    def __init__(self, id: _Optional[str] = ..., distance: _Optional[float] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ...) -> None: ...
+    details: NeighborDetails
+    def __init__(self, id: _Optional[str] = ..., distance: _Optional[float] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., details: _Optional[_Union[NeighborDetails, _Mapping]] = ...) -> None: ...
 
 class VectorQueries(_message.Message):
     __slots__ = ("values", "fingerprint")
@@ -277,7 +700,7 @@ class VectorQueries(_message.Message):
     def __init__(self, values: _Optional[_Union[Array, _Mapping]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class FindSimilarBatchRequest(_message.Message):
-    __slots__ = ("queries", "vectors", "models", "top_k", "include_self", "include_attributes", "include_metadata", "max_distance")
+    __slots__ = ("queries", "vectors", "models", "top_k", "include_self", "include_attributes", "include_metadata", "max_distance", "options")
     QUERIES_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
@@ -286,6 +709,7 @@ class FindSimilarBatchRequest(_message.Message):
     INCLUDE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_METADATA_FIELD_NUMBER: _ClassVar[int]
     MAX_DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
     queries: _containers.RepeatedCompositeFieldContainer[Query]
     vectors: VectorQueries
     models: _containers.RepeatedScalarFieldContainer[str]
@@ -294,7 +718,8 @@ class FindSimilarBatchRequest(_message.Message):
     include_attributes: bool
     include_metadata: bool
     max_distance: float
-    def __init__(self, queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ..., vectors: _Optional[_Union[VectorQueries, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ..., max_distance: _Optional[float] = ...) -> None: ...
+    options: SearchOptions
+    def __init__(self, queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ..., vectors: _Optional[_Union[VectorQueries, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ..., max_distance: _Optional[float] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
 
 class FindSimilarBatchReply(_message.Message):
     __slots__ = ("answers",)
@@ -303,7 +728,7 @@ class FindSimilarBatchReply(_message.Message):
     def __init__(self, answers: _Optional[_Iterable[_Union[BatchAnswer, _Mapping]]] = ...) -> None: ...
 
 class BatchAnswer(_message.Message):
-    __slots__ = ("model", "fingerprint", "metric", "counts", "ids", "distances", "attributes_json", "metadata", "refused")
+    __slots__ = ("model", "fingerprint", "metric", "counts", "ids", "distances", "attributes_json", "metadata", "refused", "details")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
@@ -313,6 +738,7 @@ class BatchAnswer(_message.Message):
     ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
     model: str
     fingerprint: str
     metric: str
@@ -322,7 +748,8 @@ class BatchAnswer(_message.Message):
     attributes_json: _containers.RepeatedScalarFieldContainer[str]
     metadata: _containers.RepeatedScalarFieldContainer[bytes]
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., metric: _Optional[str] = ..., counts: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[str]] = ..., distances: _Optional[_Iterable[float]] = ..., attributes_json: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Iterable[bytes]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    details: _containers.RepeatedCompositeFieldContainer[NeighborDetails]
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., metric: _Optional[str] = ..., counts: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[str]] = ..., distances: _Optional[_Iterable[float]] = ..., attributes_json: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Iterable[bytes]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., details: _Optional[_Iterable[_Union[NeighborDetails, _Mapping]]] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()

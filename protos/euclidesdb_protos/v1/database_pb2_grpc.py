@@ -53,10 +53,50 @@ class FeatureDatabaseStub:
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddVectorsRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddVectorsReply.FromString,
                 _registered_method=True)
+        self.AddItemStream = channel.stream_stream(
+                '/euclidesdb.v1.FeatureDatabase/AddItemStream',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemStreamReply.FromString,
+                _registered_method=True)
         self.GetItem = channel.unary_unary(
                 '/euclidesdb.v1.FeatureDatabase/GetItem',
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetItemRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetItemReply.FromString,
+                _registered_method=True)
+        self.GetItems = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/GetItems',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetItemsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetItemsReply.FromString,
+                _registered_method=True)
+        self.UpdateItem = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/UpdateItem',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.UpdateItemRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.UpdateItemReply.FromString,
+                _registered_method=True)
+        self.CountItems = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/CountItems',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.CountItemsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.CountItemsReply.FromString,
+                _registered_method=True)
+        self.ListItems = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/ListItems',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListItemsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListItemsReply.FromString,
+                _registered_method=True)
+        self.SampleItems = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/SampleItems',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.SampleItemsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.SampleItemsReply.FromString,
+                _registered_method=True)
+        self.SummarizeItems = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/SummarizeItems',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.SummarizeItemsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.SummarizeItemsReply.FromString,
+                _registered_method=True)
+        self.RemoveItems = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/RemoveItems',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsReply.FromString,
                 _registered_method=True)
         self.RemoveItem = channel.unary_unary(
                 '/euclidesdb.v1.FeatureDatabase/RemoveItem',
@@ -127,8 +167,68 @@ class FeatureDatabaseServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddItemStream(self, request_iterator, context):
+        """Adds items while they are being sent, each as AddItem would, and answers each as soon as it is
+        on disk or refused, in the order in which they were sent. A stream may have any length: the
+        server reads no further than it can keep up with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetItem(self, request, context):
         """Returns a stored item.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetItems(self, request, context):
+        """Returns many stored items. Ids that are not stored are listed, and are not an error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateItem(self, request, context):
+        """Changes the attributes or the metadata of a stored item. Its vectors stay as they are, and no
+        model is run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountItems(self, request, context):
+        """Counts the items that match a filter.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListItems(self, request, context):
+        """Lists the items that match a filter, a page at a time, in the order in which they were first
+        added or by the value of a field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SampleItems(self, request, context):
+        """Draws items that match a filter at random.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeItems(self, request, context):
+        """Counts the items that match a filter by the values of fields, and summarizes numbers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveItems(self, request, context):
+        """Removes many items: those with some ids, or those that match a filter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,10 +306,50 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddVectorsRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddVectorsReply.SerializeToString,
             ),
+            'AddItemStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.AddItemStream,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemStreamReply.SerializeToString,
+            ),
             'GetItem': grpc.unary_unary_rpc_method_handler(
                     servicer.GetItem,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetItemRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetItemReply.SerializeToString,
+            ),
+            'GetItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetItems,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetItemsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetItemsReply.SerializeToString,
+            ),
+            'UpdateItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateItem,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.UpdateItemRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.UpdateItemReply.SerializeToString,
+            ),
+            'CountItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountItems,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.CountItemsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.CountItemsReply.SerializeToString,
+            ),
+            'ListItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListItems,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListItemsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListItemsReply.SerializeToString,
+            ),
+            'SampleItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.SampleItems,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.SampleItemsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.SampleItemsReply.SerializeToString,
+            ),
+            'SummarizeItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeItems,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.SummarizeItemsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.SummarizeItemsReply.SerializeToString,
+            ),
+            'RemoveItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveItems,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsReply.SerializeToString,
             ),
             'RemoveItem': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveItem,
@@ -343,6 +483,33 @@ class FeatureDatabase:
             _registered_method=True)
 
     @staticmethod
+    def AddItemStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/AddItemStream',
+            euclidesdb__protos_dot_v1_dot_database__pb2.AddItemRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.AddItemStreamReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetItem(request,
             target,
             options=(),
@@ -359,6 +526,195 @@ class FeatureDatabase:
             '/euclidesdb.v1.FeatureDatabase/GetItem',
             euclidesdb__protos_dot_v1_dot_database__pb2.GetItemRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.GetItemReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/GetItems',
+            euclidesdb__protos_dot_v1_dot_database__pb2.GetItemsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.GetItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/UpdateItem',
+            euclidesdb__protos_dot_v1_dot_database__pb2.UpdateItemRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.UpdateItemReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/CountItems',
+            euclidesdb__protos_dot_v1_dot_database__pb2.CountItemsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.CountItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/ListItems',
+            euclidesdb__protos_dot_v1_dot_database__pb2.ListItemsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.ListItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SampleItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/SampleItems',
+            euclidesdb__protos_dot_v1_dot_database__pb2.SampleItemsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.SampleItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/SummarizeItems',
+            euclidesdb__protos_dot_v1_dot_database__pb2.SummarizeItemsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.SummarizeItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/RemoveItems',
+            euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsReply.FromString,
             options,
             channel_credentials,
             insecure,

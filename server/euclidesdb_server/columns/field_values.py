@@ -1,0 +1,41 @@
+"""FieldValues: the values of one field in the rows of a block, by type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from euclidesdb_server.values.filters import Field
+
+
+@dataclass(frozen=True, slots=True)
+class FieldValues:
+    """The values of a field in n rows, in an array of n for each type that occurs; None: for none.
+
+    An array is null in the rows whose value is missing, null, or of another type. JSON's numbers
+    are ints if they are whole and have 64 bits, else floats. lists_of...: the elements of a type,
+    in the rows whose value is a list with such elements. others: true in the rows whose value is
+    an object, or a list that is empty or has other elements besides (null, lists, objects): such
+    values exist, and equal nothing.
+    """
+
+    ints: pa.Int64Array | None = None
+    floats: pa.DoubleArray | None = None
+    strings: pa.StringArray | None = None
+    bools: pa.BooleanArray | None = None
+    lists_of_ints: pa.ListArray | None = None
+    lists_of_floats: pa.ListArray | None = None
+    lists_of_strings: pa.ListArray | None = None
+    lists_of_bools: pa.ListArray | None = None
+    others: pa.BooleanArray | None = None
+
+
+class Columns(Protocol):
+    """Rows with fields. Immutable."""
+
+    def __len__(self) -> int: ...
+
+    def values(self, field: Field) -> FieldValues:
+        """The values of a field in all rows."""
