@@ -157,6 +157,28 @@ class StoreReader:
             vector, None if predictions is None else _floats(predictions, space, label)
         )
 
+    def predictions(self, space: int, labels: Sequence[int]) -> list[Vector | None]:
+        """The predictions of labels in a space; None for each that has none."""
+        wanted = [keys.row_key(keys.PREDICTIONS, space, label) for label in labels]
+        return [
+            None if value is None else _floats(value, space, label)
+            for label, value in zip(labels, self._source.get_many(wanted), strict=True)
+        ]
+
+    def labeled_items(self, *, after: int, up_to: int) -> Iterator[list[tuple[int, str]]]:
+        """The labels in (after, up_to] that records name, and their items, some at a time."""
+        first, last = keys.label_key(after + 1), keys.label_key(up_to)
+        for rows in self._source.scan(first, last):
+            yield [(keys.unpack_label(key[1:]), _text(0, value) or "") for key, value in rows]
+
+    def labels_up_to(self, label: int) -> Labels:
+        """The labels up to this one that records name, ascending."""
+        found = [
+            b"".join([key[1:] for key, _ in rows])
+            for rows in self._source.scan(keys.label_key(0), keys.label_key(label))
+        ]
+        return np.frombuffer(b"".join(found), ">i8").astype(np.int64)
+
     def payload(self, label: int) -> Payload | None:
         """The payload stored by the write of `label`; None if it is not kept."""
         value = self.value(keys.payload_key(label))

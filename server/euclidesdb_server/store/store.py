@@ -21,6 +21,7 @@ import msgpack
 from euclidesdb_server.errors import DataFolderError, StorageError, WriteInDoubt
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.column_writes import ColumnsWrite, put_columns
+from euclidesdb_server.store.columns_files import ColumnsRecord, put_columns_record, read_columns
 from euclidesdb_server.store.item_writes import ItemWrite, delete_item, put_item
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
@@ -144,6 +145,16 @@ class FeatureStore(StoreReader):
         batch = self._leveldb.batch()
         put_segments(batch, self, space, records, deleted)
         self._leveldb.write(batch, f"naming the segments of space {space}", sync=True)
+
+    def columns(self) -> ColumnsRecord:
+        """The files of columns that are accepted."""
+        return read_columns(self)
+
+    def accept_columns(self, record: ColumnsRecord) -> None:
+        """Name the files of columns that are accepted from now on; atomic, and synced."""
+        batch = self._leveldb.batch()
+        put_columns_record(batch, record)
+        self._leveldb.write(batch, "naming the columns of items", sync=True)
 
     def move_tombstones(
         self, space: int, labels: Iterable[int], deleted: Mapping[int, tuple[Bits, Iterable[int]]]
