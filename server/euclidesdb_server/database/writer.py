@@ -115,7 +115,7 @@ class Writer:
             except StorageError:
                 self._note(_InDoubt(removed=(item_id, record)))
                 raise
-            self._delete_rows(record.labels)
+            self._publish_removal(record)
 
     @contextmanager
     def lock_items(self, ids: Sequence[str]) -> Iterator[None]:
@@ -243,8 +243,9 @@ class Writer:
         for number in replaced.keys() - rows.keys():
             self._delete(number, replaced[number])
 
-    def _delete_rows(self, labels: Mapping[int, int]) -> None:
-        for number, label in labels.items():
+    def _publish_removal(self, removed: ItemRecord) -> None:
+        """Delete the rows of an item that the store has removed. removed: its last record."""
+        for number, label in removed.labels.items():
             self._delete(number, [label])
 
     def _delete(self, number: int, labels: Sequence[int]) -> None:
@@ -283,7 +284,7 @@ class Writer:
         written = [
             write
             for write in doubt.writes
-            if (found := self._store.item(write.item_id)) and write.label in found.all_labels()
+            if (found := self._store.item(write.item_id)) and found.current_label == write.label
         ]
         added = doubt.columns
         if added is not None:
@@ -296,4 +297,4 @@ class Writer:
         if doubt.removed is not None:
             item_id, record = doubt.removed
             if self._store.item(item_id) is None:
-                self._delete_rows(record.labels)
+                self._publish_removal(record)
