@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
     Embedder,
@@ -46,7 +47,7 @@ from euclidesdb_server.store import (
     holds_euclidesdb,
     migrate,
 )
-from euclidesdb_server.store.layout import SEGMENTS_FOLDER, STORE_FOLDER
+from euclidesdb_server.store.layout import COLUMNS_FOLDER, SEGMENTS_FOLDER, STORE_FOLDER
 from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop
 
@@ -92,6 +93,8 @@ class Server:
                 store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
             )
             opened.callback(self._store.close)
+            table = ItemTable(self._store, folder / COLUMNS_FOLDER)
+            opened.callback(table.close)
             check_stop()
             models_from = config.where("models", "dir_path")
             registry = ModelRegistry(config.models, engines, check_stop, where=models_from)
@@ -122,6 +125,7 @@ class Server:
                 models,
                 Embedder(models, EmbeddingCache(cache_bytes) if cache_bytes else None),
                 compactor,
+                table,
                 limits=config.server,
                 keep_payloads=config.database.keep_payloads,
             )

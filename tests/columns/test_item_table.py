@@ -115,11 +115,11 @@ class TableMachine(RuleBasedStateMachine):
     """Any order of writes, removals and restarts."""
 
     folder: Path
+    runs = 0
 
     @initialize()
     def start(self) -> None:
-        self.number = getattr(self, "number", 0)
-        TableMachine.runs = getattr(TableMachine, "runs", 0) + 1
+        TableMachine.runs += 1
         self.items = Items(self.folder / str(TableMachine.runs))
         self.expected: dict[str, int] = {}
         self.added: list[str] = []

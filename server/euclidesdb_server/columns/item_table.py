@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from euclidesdb_server.columns.block_files import BlockFiles
 from euclidesdb_server.columns.live_blocks import LiveBlock, LiveBlocks
@@ -26,24 +26,32 @@ from euclidesdb_server.values.stop import CheckStop
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 PENDING_ROWS: Final = 4096
 """So many become a block in the background, so that the next view does not have to wait."""
 SEAL_ROWS: Final = 1 << 15
 """So many rows in memory are written to a file."""
 MEMORY_BLOCKS: Final = 8
+ATTEMPTS: Final = 3
 RETRY: Final = 10.0
 """Seconds to wait after a failure before the files are written or read again."""
 CLOSE_TIMEOUT: Final = 5.0
 
 
 class ItemTable:
-    """The columns of all items. Thread-safe; close it before the store."""
+    """The columns of all items. Thread-safe; close it before the store.
+
+    publishing: to be held while writes are published in spaces and here, so that views of both that
+    `view_with` takes are of the same moment.
+    """
 
     def __init__(self, store: FeatureStore, folder: Path, *, seal_rows: int = SEAL_ROWS) -> None:
         """Begin to read what is stored, in the background.
 
         folder: of the files. seal_rows: as SEAL_ROWS, for tests. Nothing may be written yet.
         """
+        self.publishing = threading.Lock()
         self._store = store
         self._files = BlockFiles(folder)
         self._seal_rows = seal_rows
@@ -87,18 +95,33 @@ class ItemTable:
         check: raises to end the wait until what is stored has been read, after a start.
         Raises StorageError, ShuttingDown.
         """
-        while not self._loaded.wait(0.05):
-            check()
-            if self._stop.is_set():
-                raise ShuttingDown("the server is stopping")
+        self._wait_until_loaded(check)
         self._make_block()
         return TableView(self._live.view())
+
+    def view_with(self, check: CheckStop, take: Callable[[], T]) -> tuple[TableView, T]:
+        """As `view`; and what `take` returns of the same moment: nothing is published meanwhile."""
+        self._wait_until_loaded(check)
+        for _ in range(ATTEMPTS):
+            self._make_block()
+            with self.publishing:
+                if not len(self._pending):
+                    return TableView(self._live.view()), take()
+        with self.publishing:  # writes go on all the time, and have to wait for once
+            self._make_block()
+            return TableView(self._live.view()), take()
 
     def close(self) -> None:
         """Stop the work in the background. Idempotent."""
         self._stop.set()
         self._wake.set()
         self._thread.join(CLOSE_TIMEOUT)
+
+    def _wait_until_loaded(self, check: CheckStop) -> None:
+        while not self._loaded.wait(0.05):
+            check()
+            if self._stop.is_set():
+                raise ShuttingDown("the server is stopping")
 
     def _delete(self, label: int) -> None:
         if not self._live.delete(label):

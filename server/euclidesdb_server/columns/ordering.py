@@ -103,10 +103,11 @@ class _Numbers:
         if not isinstance(value, float):
             return np.zeros(len(added), np.bool_)
         sign = -1 if descending else 1
-        beyond: npt.NDArray[np.bool_] = sign * self.values > sign * value
+        beyond = sign * self.values > sign * value
         same = self.values == value
         later = (sign * self.rest > sign * rest) | ((self.rest == rest) & (added > label))
-        return beyond | (same & later)
+        after: npt.NDArray[np.bool_] = beyond | (same & later)
+        return after
 
     def order(self, added: Labels, count: int, *, descending: bool) -> npt.NDArray[np.int64]:
         values, rest = (-self.values, -self.rest) if descending else (self.values, self.rest)
