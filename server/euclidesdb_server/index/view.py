@@ -82,6 +82,13 @@ class View:
             )
         return compared
 
+    def count(self) -> int:
+        """How many rows a search may return."""
+        count = _allowed(self.unindexed.allowed, len(self.unindexed.vectors))
+        for segment, allowed in zip(self.segments, self.allowed, strict=True):
+            count += _allowed(allowed, len(segment))
+        return count
+
     def int32_only(self) -> View:
         """The rows whose item id is the decimal form of an int32."""
         masks = [
@@ -188,12 +195,30 @@ class View:
                 ids[place] = item_id
         return ids
 
+    def vectors(self, rows: npt.NDArray[np.int64]) -> Matrix:
+        """The vectors of rows, shape (n,); of unit length if the metric normalizes."""
+        vectors = np.empty((len(rows), self.unindexed.vectors.shape[1]), np.float32)
+        sources = np.searchsorted(self.starts, rows, side="right") - 1
+        for source in np.unique(sources).tolist():
+            places = np.flatnonzero(sources == source)
+            of_source = (
+                self.unindexed.vectors
+                if source == len(self.segments)
+                else self.segments[source].segment.vectors
+            )
+            vectors[places] = rows_at(of_source, rows[places] - self.starts[source])
+        return vectors
+
     def _id(self, row: int) -> str:
         source = bisect_right(self.starts, row) - 1
         local = row - self.starts[source]
         if source == len(self.segments):
             return self.unindexed.ids[local]
         return self.segments[source].ids.at(local)
+
+
+def _allowed(mask: RowMask | None, rows: int) -> int:
+    return rows if mask is None else mask.count
 
 
 def _merged_single(

@@ -33,6 +33,7 @@ class FeatureDatabaseService:
             # what may be large, or take several searches
             and not (request.include_attributes or request.include_metadata)
             and not request.HasField("max_distance")
+            and not request.HasField("options")
             and self._database.searches_quickly(request.models, request.top_k)
         )
 

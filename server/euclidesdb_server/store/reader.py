@@ -149,13 +149,14 @@ class StoreReader:
         """The vector and predictions of a label in a space; None if there are none."""
         # In this order: both are deleted in one batch, so if the vector is still there, so were
         # the predictions when they were read.
-        predictions = self.value(keys.row_key(keys.PREDICTIONS, space, label))
+        predictions = self.predictions(space, label)
         vector = self.vector(space, label)
-        if vector is None:
-            return None
-        return Embedding(
-            vector, None if predictions is None else _floats(predictions, space, label)
-        )
+        return None if vector is None else Embedding(vector, predictions)
+
+    def predictions(self, space: int, label: int) -> Vector | None:
+        """The predictions of a label in a space; None if there are none."""
+        value = self.value(keys.row_key(keys.PREDICTIONS, space, label))
+        return None if value is None else _floats(value, space, label)
 
     def payload(self, label: int) -> Payload | None:
         """The payload stored by the write of `label`; None if it is not kept."""

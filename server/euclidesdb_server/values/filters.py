@@ -38,7 +38,8 @@ class Attribute:
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model version predicts. space: the number of its space. labels: the names of its
-    classes; empty if they are not known."""
+    classes; empty if they are not known.
+    """
 
     space: int
     value: PredictionValue
