@@ -57,5 +57,3 @@ class Summary:
     count: int
     counts: Mapping[str, ValueCounts]
     numbers: Mapping[str, NumberSummary]
-
-

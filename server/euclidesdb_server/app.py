@@ -20,6 +20,8 @@ from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
     Embedder,
     FeatureDatabase,
+    ItemQueries,
+    ModelFields,
     ModelLifecycle,
     ModelTable,
     Serving,
@@ -137,8 +139,10 @@ class Server:
                 registry, models, compactor, opener.of_model, self.drops
             )
             self._lifecycle.serve_when_ready()
+            self.queries = ItemQueries(table, ModelFields(models))
             rpc = RpcServer(
                 self.database,
+                self.queries,
                 self._lifecycle,
                 config.server,
                 stop_wanted.set,

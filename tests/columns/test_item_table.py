@@ -265,5 +265,7 @@ def test_an_item_that_cannot_be_read_is_left_out_alone(items, caplog):
     batch = items.store._leveldb.batch()
     batch.put(b"\x04bad", b"\xc1")
     items.store._leveldb.write(batch, "damaging a record")
+    items = reopened(items)
     assert ids_of(items.view().select(None)) == ["good"]
     assert "'bad'" in caplog.text
+    items.close()

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.database.candidates import FoundRows, SpaceQuery
+from euclidesdb_server.database.details import DetailsReader
 from euclidesdb_server.database.post_filter import PostFilter
 from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVectors, NoCaller
 from euclidesdb_server.database.search_work import (
@@ -87,7 +89,9 @@ def searched_in_blocks(database, request, call=CALL):
     """What the space answers in blocks of a tenth of the queries."""
     queries = request.queries.values
     work = SearchWork(call, LIMIT, block_products=ROWS * (DIM + PAIR_PRODUCTS) * QUERIES // 10)
-    search = SpaceSearch(database.store, database.spaces["one"], request.conditions, work)
+    search = SpaceSearch(
+        database.store, database.table, database.spaces["one"], request.conditions, work
+    )
     return listed(search.answers(SpaceQueries(len(queries), queries, {})))
 
 
@@ -142,10 +146,12 @@ def repeated_search(database, call=CALL, limit=LIMIT):
     """What a filter answers that repeats a search, for 4 rows and then for 16, until it has 10."""
     (query,) = many(1).queries.values
     space = database.spaces["one"]
-    found = space.search(query[np.newaxis], 1)
-    work = SearchWork(call, limit)
-    post_filter = PostFilter(database.store, space, Conditions(10), 1, work)
-    return post_filter.answer(query, None, found.ids, found.distances[0].tolist())
+    snapshot = space.snapshot()
+    near, rows = snapshot.search(query[np.newaxis], 1)
+    work, conditions = SearchWork(call, limit), Conditions(10)
+    details = DetailsReader(database.store, space.record.number, (), conditions, None, work)
+    post_filter = PostFilter(space, snapshot, conditions, None, details, work)
+    return post_filter.answer(SpaceQuery(query), FoundRows(1, near[0].tolist(), rows[0]))
 
 
 def test_repeated_searches_of_a_filter_end_when_the_caller_leaves(open_database):

@@ -121,7 +121,7 @@ def test_a_reply_over_its_limit_is_refused_with_what_to_ask_for(database):
     with pytest.raises(ReplyTooLarge) as refused:
         database.near([0, 0], "one", include_metadata=True)
     assert str(refused.value) == (
-        "the answer has 5,000 bytes of ids, attributes and metadata, or more; [server] "
+        "the answer has 5,005 bytes of ids and what else was requested, or more; [server] "
         "max_reply_bytes permits 4,096 in one reply: ask for fewer neighbors (top_k), queries or "
         "models in one call, or for ids alone, and get the items one by one"
     )

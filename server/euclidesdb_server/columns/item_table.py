@@ -17,7 +17,7 @@ from euclidesdb_server.columns.block_files import BlockFiles
 from euclidesdb_server.columns.live_blocks import LiveBlock, LiveBlocks
 from euclidesdb_server.columns.loading import loaded_blocks
 from euclidesdb_server.columns.merging import merged
-from euclidesdb_server.columns.pending_rows import PendingRows
+from euclidesdb_server.columns.pending_rows import PendingRows, written_row
 from euclidesdb_server.columns.sealing import Sealing
 from euclidesdb_server.columns.table_view import TableView
 from euclidesdb_server.errors import ShuttingDown, StorageError
@@ -29,9 +29,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PENDING_ROWS: Final = 4096
-"""So many become a block in the background, so that the next view does not have to wait."""
+PENDING_BYTES: Final = 16 << 20
+"""So much becomes a block in the background, so that the next view does not have to wait."""
 SEAL_ROWS: Final = 1 << 15
 """So many rows in memory are written to a file."""
+MAX_PENDING: Final = 16
+"""With so many times as many, the writer makes the block itself."""
 MEMORY_BLOCKS: Final = 8
 ATTEMPTS: Final = 3
 RETRY: Final = 10.0
@@ -71,17 +74,19 @@ class ItemTable:
         self._thread.start()
 
     def publish(self, writes: Sequence[ItemWrite], added: ColumnsWrite | None = None) -> None:
-        """Items have been written; they are in the next view."""
+        """Items have been written; they are in the next view. They are not written again yet."""
+        rows = [written_row(write, self._store) for write in writes]
         with self._lock:
-            for write in writes:
-                self._pending.put(write.label, write.item_id)
+            for write, row in zip(writes, rows, strict=True):
+                self._pending.put(row)
                 if write.before is not None:
                     self._delete(write.before.current_label)
             if added is not None:
                 self._pending.put_columns(added)
-            waiting = len(self._pending)
-        if waiting >= self._pending_rows:
+        if self._much_is_pending():
             self._wake.set()
+        if len(self._pending) >= MAX_PENDING * self._pending_rows:  # the background is too slow
+            self._make_block()
 
     def delete(self, labels: Iterable[int]) -> None:
         """Items have been removed, whose last writes had these labels."""
@@ -134,17 +139,14 @@ class ItemTable:
                 pending, self._pending = self._pending, PendingRows()
             if not len(pending):
                 return
-            try:
-                with self._store.snapshot() as reader:
-                    block = pending.block(reader)
-            except BaseException:
-                with self._lock:
-                    self._pending = pending.followed_by(self._pending)
-                raise
-            self._add([] if block is None else [LiveBlock(block)])
+            self._add([LiveBlock(pending.block())])
             self._merge_in_memory()
         if self._rows_in_memory() >= self._seal_rows:
             self._wake.set()
+
+    def _much_is_pending(self) -> bool:
+        pending = self._pending
+        return len(pending) >= self._pending_rows or pending.bytes >= PENDING_BYTES
 
     def _rows_in_memory(self) -> int:
         return sum(len(each.block) for each in self._live if each.file is None)
@@ -199,12 +201,12 @@ class ItemTable:
         while not self._stop.is_set():
             # in this order: every row up to the watermark is in a block then
             watermark = self._store.labels.low_watermark()
-            if len(self._pending) >= self._pending_rows:
+            if self._much_is_pending():
                 self._make_block()
             if self._rows_in_memory() >= self._seal_rows:
                 self._make_block()
                 with self._making:
                     chosen = self._sealing.choose()
                 self._sealing.seal(chosen, watermark)
-            elif not self._sealing.merge() and len(self._pending) < self._pending_rows:
+            elif not self._sealing.merge() and not self._much_is_pending():
                 return

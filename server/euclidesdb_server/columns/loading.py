@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -12,9 +13,11 @@ from euclidesdb_server.columns.block import Block
 from euclidesdb_server.columns.block_files import BlockFiles
 from euclidesdb_server.columns.live_blocks import LiveBlock, newest
 from euclidesdb_server.columns.merging import merged
-from euclidesdb_server.columns.pending_rows import PendingRows
-from euclidesdb_server.errors import ShuttingDown
+from euclidesdb_server.columns.pending_rows import PendingRows, stored_row
+from euclidesdb_server.errors import CorruptRecord, ShuttingDown
 from euclidesdb_server.store import ColumnsFile, ColumnsRecord, FeatureStore
+
+log = logging.getLogger(__name__)
 
 READ_ROWS: Final = 1 << 13
 """Items that are read from the store at a time."""
@@ -72,29 +75,34 @@ def loaded_blocks(
 def _read(store: FeatureStore, after: int, up_to: int, stop: threading.Event) -> Iterator[Block]:
     """Blocks of the items with labels in (after, up_to], as the store has them."""
     blocks: list[Block] = []
-    pending = PendingRows()
-
-    def read() -> None:
-        nonlocal pending
-        with store.snapshot() as reader:
-            block = pending.block(reader)
-        if block is not None:
-            blocks.append(block)
-        pending = PendingRows()
-
-    for rows in store.labeled_items(after=after, up_to=up_to):
+    waiting: dict[str, int] = {}
+    for named in store.labeled_items(after=after, up_to=up_to):
         if stop.is_set():
             raise ShuttingDown("the server is stopping")
-        for item_id, label in {item_id: label for label, item_id in rows}.items():
-            pending.put(label, item_id)
-        if len(pending) >= READ_ROWS:
-            read()
-            if sum(map(len, blocks)) >= FILE_ROWS:
-                yield from _whole(blocks)
-                blocks.clear()
-    if len(pending):
-        read()
+        waiting |= {item_id: label for label, item_id in named}
+        if len(waiting) < READ_ROWS:
+            continue
+        blocks += _read_items(store, waiting)
+        waiting = {}
+        if sum(map(len, blocks)) >= FILE_ROWS:
+            yield from _whole(blocks)
+            blocks = []
+    blocks += _read_items(store, waiting)
     yield from _whole(blocks)
+
+
+def _read_items(store: FeatureStore, labels: Mapping[str, int]) -> list[Block]:
+    """A block of some items, or none. labels: by id, the label that the row stands for."""
+    pending = PendingRows()
+    with store.snapshot() as reader:
+        for item_id, label in labels.items():
+            try:
+                record = reader.item(item_id)
+                if record is not None:
+                    pending.put(stored_row(label, item_id, record, reader))
+            except CorruptRecord as error:
+                log.error("an item is left out of lists and filters: %s", error)
+    return [pending.block()] if len(pending) else []
 
 
 def _whole(blocks: list[Block]) -> Iterator[Block]:

@@ -24,7 +24,7 @@ from euclidesdb_server.database.reply_size import (
     check_add_reply,
 )
 from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, Call, FindRequest
-from euclidesdb_server.database.results import Item, ModelAnswer, ModelStatus, StoredEmbedding
+from euclidesdb_server.database.results import Item, ModelAnswers, ModelStatus, StoredEmbedding
 from euclidesdb_server.database.searcher import Searcher
 from euclidesdb_server.database.validation import (
     check_add,
@@ -97,7 +97,7 @@ class FeatureDatabase:
         self._embedder = embedder
         self._compactor = compactor
         self._limits = limits
-        self._searcher = Searcher(store, models, embedder, limits=limits)
+        self._searcher = Searcher(store, models, embedder, table, limits=limits)
         publisher = Publisher(models, compactor, table)
         self._writer = Writer(store, publisher, keep_payloads=keep_payloads)
         compactor.recover_with(self._writer.recover)
@@ -197,7 +197,7 @@ class FeatureDatabase:
         """As `Writer.lock_items`."""
         return self._writer.lock_items(ids)
 
-    async def find_similar(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
+    async def find_similar(self, request: FindRequest, call: Call) -> ModelAnswers:
         """The items nearest to each query in the space of each model, in the order of the models.
 
         If the request names no models, they are chosen: for raw items all that are ready and take

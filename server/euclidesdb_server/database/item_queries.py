@@ -11,6 +11,7 @@ import numpy.typing as npt
 from euclidesdb_server.columns.item_table import ItemTable
 from euclidesdb_server.columns.summaries import number_summary, value_counts, value_groups
 from euclidesdb_server.columns.table_view import Selection
+from euclidesdb_server.database.fields import ModelFields
 from euclidesdb_server.database.page_tokens import page_start, page_token
 from euclidesdb_server.database.requests import Call, ListRequest, SampleRequest, SummarizeRequest
 from euclidesdb_server.database.results import ItemPage, Summary
@@ -31,9 +32,13 @@ U = TypeVar("U")
 
 
 class ItemQueries:
-    """Answers them from the columns of items. Thread-safe."""
+    """Answers them from the columns of items. Thread-safe.
 
-    def __init__(self, table: ItemTable) -> None:
+    fields: what the names of models in fields refer to.
+    """
+
+    def __init__(self, table: ItemTable, fields: ModelFields) -> None:
+        self.fields = fields
         self._table = table
 
     def select(self, condition: Filter | None, call: Call) -> Selection:

@@ -3,26 +3,29 @@
 Conditions are applied after the nearest-neighbor search; if too few neighbors remain, the search
 is repeated with a larger k. The most frequent one, that an item is not similar to itself, never
 needs that (`others`).
+
+The steps: leave out what must not be returned, limit groups (`grouping`), choose among these for
+diversity (`diversity`), leave out the first ones (the offset), and read what is returned of the
+rest (`details`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Collection, Iterable
 
 import msgspec
 import numpy as np
 
+from euclidesdb_server.database.candidates import ITSELF, Candidate, FoundRows, SpaceQuery
+from euclidesdb_server.database.details import DetailsReader
+from euclidesdb_server.database.diversity import diversified
+from euclidesdb_server.database.grouping import Grouping
 from euclidesdb_server.database.requests import Conditions
 from euclidesdb_server.database.results import Neighbors
-from euclidesdb_server.database.search_work import SearchWork, text_bytes, texts_bytes
+from euclidesdb_server.database.search_work import SearchWork
 from euclidesdb_server.index import ModelSpace
-from euclidesdb_server.store import FeatureStore
-from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.index.snapshot import SpaceSnapshot
 from euclidesdb_server.values.metric import MetricKind
-
-GROWTH: Final = 4
-"""How many times larger k is in a repeated search."""
 
 
 def others(item_id: str | None, ids: list[str], distances: list[float], count: int) -> Neighbors:
@@ -39,105 +42,120 @@ def others(item_id: str | None, ids: list[str], distances: list[float], count: i
 class PostFilter(msgspec.Struct, frozen=True):
     """Applies the conditions of one search in one space.
 
-    k: how many rows the space was searched for first. work: of the call.
+    snapshot: of the space; what it returns has been restricted to the rows that may be returned.
+    work: of the call.
     """
 
-    store: FeatureStore
     space: ModelSpace
+    snapshot: SpaceSnapshot
     conditions: Conditions
-    k: int
+    grouping: Grouping | None
+    details: DetailsReader
     work: SearchWork
 
-    def answer(
-        self,
-        vector: Vector,
-        item_id: str | None,
-        ids: Sequence[str],
-        distances: Sequence[float],
-    ) -> Neighbors:
-        """The nearest neighbors that meet the conditions: top_k, or as many as there are.
+    def answer(self, query: SpaceQuery, found: FoundRows) -> Neighbors:
+        """The neighbors that meet the conditions: top_k, or as many as there are.
 
-        vector: the query. item_id: the stored item that the query is about, if it is about one.
-        ids, distances: the `k` nearest rows, or all.
+        found: the nearest rows.
 
-        All rows are read in one search at a time, so an item that is written meanwhile is found
-        either as it was or as it is, never twice.
+        All rows are of one moment, so an item that is written meanwhile is found either as it was
+        or as it is, never twice.
 
-        Raises InvalidRequest, ReplyTooLarge, DeadlineExceeded as `SearchWork` does.
+        Raises InvalidRequest, ReplyTooLarge, DeadlineExceeded, StorageError.
         """
-        k, before = self.k, self.work.reply_bytes
+        options, top_k = self.conditions.options, self.conditions.top_k
+        gone: set[str] = set()
+        before = self.work.reply_bytes
+        while True:
+            self.work.reply_bytes = before
+            candidates, found = self._candidates(query, found, gone)
+            ranked = self._ranked(query, candidates)[: options.offset + top_k]
+            neighbors, removed = self.details.read(ranked[options.offset :])
+            if not removed:
+                if options.fuse:
+                    skipped = [candidate.id for candidate in ranked[: options.offset]]
+                    return msgspec.structs.replace(neighbors, skipped=skipped)
+                return neighbors
+            gone |= removed
+
+    def _candidates(
+        self, query: SpaceQuery, found: FoundRows, gone: Collection[str]
+    ) -> tuple[list[Candidate], FoundRows]:
+        """Those to rank, as many as needed or as there are, and the rows that they are from.
+
+        gone: items that are not stored any more.
+        """
+        count = self.conditions.options.pool(self.conditions.top_k)
         while True:
             self.work.check()
-            self.work.reply_bytes = before
-            neighbors = self._matching(vector, item_id, ids, distances)
-            complete = len(neighbors) >= self.conditions.top_k or len(ids) < k
-            if complete or self._beyond_limit(distances):
-                neighbors = neighbors.first(self.conditions.top_k)
-                self.work.add_to_reply(texts_bytes(neighbors.ids))
-                return neighbors
-            k *= GROWTH
-            self.work.add(1, self.space.rows_compared(k))
-            found = self.space.search(vector[np.newaxis], k, int32_only=self.conditions.int32_ids)
-            ids, distances = found.ids, found.distances[0].tolist()
+            passing = self._passing(query, found, gone)
+            if self.grouping is not None:
+                passing = self.grouping.limited(passing, count, gone, self.work.check)
+            if len(passing) >= count or found.are_all or self._beyond_limit(found):
+                return passing[:count], found
+            found = found.farther(
+                self.snapshot, query.vector, self.work, exactly=self.conditions.options.exact
+            )
 
-    def _beyond_limit(self, distances: Sequence[float]) -> bool:
+    def _beyond_limit(self, found: FoundRows) -> bool:
         """Whether every farther row is beyond max_distance."""
         limit = self.conditions.max_distance
-        return limit is not None and bool(distances) and distances[-1] > limit
+        return limit is not None and bool(found.distances) and found.distances[-1] > limit
 
-    def _matching(
-        self, vector: Vector, item_id: str | None, ids: Sequence[str], distances: Sequence[float]
-    ) -> Neighbors:
+    def _passing(
+        self, query: SpaceQuery, found: FoundRows, gone: Collection[str]
+    ) -> list[Candidate]:
+        """The rows that may be in the answer, nearest first."""
         conditions = self.conditions
-        pairs = list(zip(ids, distances, strict=True))
-        if item_id is not None:
-            pairs = [pair for pair in pairs if pair[0] != item_id]
-            if conditions.include_self:
-                pairs = self._with_itself(item_id, vector, pairs)
+        ids = self.snapshot.ids(found.rows)
+        candidates = list(map(Candidate, ids, found.distances, found.rows.tolist()))
+        left_out = {*gone}
+        if query.item_id is not None:
+            left_out.add(query.item_id)
+        if not conditions.include_self:
+            left_out.update(query.examples)
+        if left_out:
+            candidates = [each for each in candidates if each.id not in left_out]
+        if query.item_id is not None and conditions.include_self and query.item_id not in gone:
+            candidates = self._with_itself(query, query.item_id, candidates)
         if conditions.max_distance is not None:
-            pairs = [pair for pair in pairs if pair[1] <= conditions.max_distance]
-        if conditions.include_attributes or conditions.include_metadata:
-            return self._with_records(pairs)
-        return Neighbors([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+            limit = conditions.max_distance
+            candidates = [each for each in candidates if each.distance <= limit]
+        return candidates
 
     def _with_itself(
-        self, item_id: str, vector: Vector, others: list[tuple[str, float]]
-    ) -> list[tuple[str, float]]:
+        self, query: SpaceQuery, item_id: str, others: list[Candidate]
+    ) -> list[Candidate]:
         """Insert the item itself, before others at the same distance."""
-        distance = self.space.distance(vector, vector)
+        distance = self.space.distance(query.vector, query.vector)
         place = 0
         if self.space.metric.kind is MetricKind.INNER_PRODUCT:
             # Others may be nearer to the item than it is to itself.
-            place = sum(other[1] < distance for other in others)
-        return [*others[:place], (item_id, distance), *others[place:]]
+            place = sum(other.distance < distance for other in others)
+        return [*others[:place], Candidate(item_id, distance, ITSELF), *others[place:]]
 
-    def _with_records(self, pairs: Sequence[tuple[str, float]]) -> Neighbors:
-        """The nearest top_k, with what was requested of the items' records; items that were removed
-        meanwhile are left out.
-
-        Records are read one at a time, and no further than a reply may have: there may be a
-        thousand, and items that were stored before there was a limit can be of any size.
-        """
-        conditions = self.conditions
-        ids, distances = list[str](), list[float]()
-        attributes, metadata = list[str](), list[bytes]()
-        for item_id, distance in pairs:
-            if len(ids) == conditions.top_k:
-                break
-            record = self.store.item(item_id)
-            if record is None:
-                continue
-            ids.append(item_id)
-            distances.append(distance)
-            if conditions.include_attributes:
-                attributes.append(record.attributes_json)
-                self.work.add_to_reply(text_bytes(record.attributes_json))
-            if conditions.include_metadata:
-                metadata.append(record.metadata)
-                self.work.add_to_reply(len(record.metadata))
-        return Neighbors(
-            ids,
-            distances,
-            attributes if conditions.include_attributes else None,
-            metadata if conditions.include_metadata else None,
+    def _ranked(self, query: SpaceQuery, candidates: list[Candidate]) -> list[Candidate]:
+        options = self.conditions.options
+        if options.diversity is None or not candidates:
+            return candidates
+        count = options.offset + self.conditions.top_k
+        self.work.add(min(count, len(candidates)), len(candidates))
+        order = diversified(
+            [candidate.distance for candidate in candidates],
+            self._vectors(query, candidates),
+            self.space.metric,
+            weight=options.diversity.weight,
+            count=count,
+            check=self.work.check,
         )
+        return [candidates[place] for place in order]
+
+    def _vectors(
+        self, query: SpaceQuery, candidates: Iterable[Candidate]
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """The vectors of candidates, as the space compares them."""
+        rows = np.array([candidate.row for candidate in candidates], np.int64)
+        stored = rows != ITSELF
+        vectors = self.snapshot.prepared(query.vector[np.newaxis]).repeat(len(rows), 0)
+        vectors[stored] = self.snapshot.vectors(rows[stored])
+        return vectors

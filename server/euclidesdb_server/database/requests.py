@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 import msgspec
 
 from euclidesdb_server.columns.ordering import Ordering
+from euclidesdb_server.database.search_options import DEFAULT_OPTIONS, SearchOptions
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Matrix, Vector
 from euclidesdb_server.values.filters import Field, Filter
@@ -91,17 +92,35 @@ class AddVectorsRequest:
     fingerprint: str | None = None
 
 
-Query: TypeAlias = Payload | ModelVector | str
-"""What to find similar items for: a raw item, a vector (of exactly one model), or a stored id."""
+Example: TypeAlias = Payload | ModelVector | str
+"""A raw item, a vector (of exactly one model), or a stored id."""
+
+
+class Examples(msgspec.Struct, frozen=True):
+    """Several items to be like, at least one, and several not to be like (`examples.py`)."""
+
+    positive: tuple[Example, ...]
+    negative: tuple[Example, ...] = ()
+
+    def named(self) -> Iterator[tuple[str, Example]]:
+        """Each with what error messages call it."""
+        for name, examples in (("positive", self.positive), ("negative", self.negative)):
+            for position, example in enumerate(examples):
+                yield f"examples.{name}[{position}]", example
+
+
+Query: TypeAlias = Example | Examples
+"""What to find similar items for: one example, or several."""
 
 
 class Conditions(msgspec.Struct, frozen=True):
     """Which neighbors a search returns, and what with them.
 
-    include_self: a query by id may return the item itself.
+    include_self: a query by id, or by examples, may return the items that it is about.
     max_distance: no neighbor is farther away than this; None: any distance.
     int32_ids: only items whose id is the decimal form of an int32 are returned, and still top_k of
     them if so many exist.
+    filter: only items that match it are returned, as for int32_ids; None: all.
     """
 
     top_k: int
@@ -110,13 +129,24 @@ class Conditions(msgspec.Struct, frozen=True):
     include_metadata: bool = False
     max_distance: float | None = None
     int32_ids: bool = False
+    options: SearchOptions = DEFAULT_OPTIONS
+    filter: Filter | None = None
 
     @property
     def ids_and_distances_only(self) -> bool:
         """Whether the nearest rows answer a query by vector as the index returns them."""
         return (
-            self.max_distance is None and not self.include_attributes and not self.include_metadata
+            self.max_distance is None
+            and not self.include_attributes
+            and not self.include_metadata
+            and self.options is DEFAULT_OPTIONS
+            and self.filter is None
         )
+
+    @property
+    def returns_attributes(self) -> bool:
+        """Whether all or some attributes are returned."""
+        return self.include_attributes or bool(self.options.attribute_names)
 
 
 class FindRequest(msgspec.Struct, frozen=True):

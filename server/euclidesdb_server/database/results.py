@@ -16,8 +16,10 @@ from typing import Final, overload
 import msgspec
 
 from euclidesdb_server.columns.summaries import NumberSummary, ValueCounts
+from euclidesdb_server.database.top_labels import LabelProbability
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.values.filters import Scalar
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import IndexStatus, ModelState
@@ -25,25 +27,44 @@ from euclidesdb_server.values.status import IndexStatus, ModelState
 NO_ERRORS: Final[Mapping[int, DatabaseError]] = MappingProxyType({})
 
 
+class NeighborDetails(msgspec.Struct, frozen=True):
+    """What was requested of a neighbor besides its attributes and metadata.
+
+    payload: None unless requested and kept. vector: as it is stored. predictions: None also if the
+    vector came ready-made. labels: the most probable first. group: the value by which results are
+    grouped; None if the item has none.
+    """
+
+    payload: Payload | None = None
+    vector: Vector | None = None
+    predictions: Vector | None = None
+    labels: tuple[LabelProbability, ...] = ()
+    group: Scalar | None = None
+
+
 class Neighbor(msgspec.Struct, frozen=True):
-    """One item of an answer. `attributes_json` and `metadata` are None unless requested."""
+    """One item of an answer. Optional fields are None unless requested."""
 
     id: str
     distance: float
     attributes_json: str | None = None
     metadata: bytes | None = None
+    details: NeighborDetails | None = None
 
 
 class Neighbors(msgspec.Struct, frozen=True):
     """The answer to one query, nearest first, by columns; iterating gives `Neighbor`s.
 
-    attributes_json, metadata: None unless requested.
+    attributes_json, metadata, details: None unless requested. skipped: the ids of the results that
+    the offset leaves out, if results are fused.
     """
 
     ids: Sequence[str]
     distances: Sequence[float]
     attributes_json: Sequence[str] | None = None
     metadata: Sequence[bytes] | None = None
+    details: Sequence[NeighborDetails] | None = None
+    skipped: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,6 +77,7 @@ class Neighbors(msgspec.Struct, frozen=True):
             self.distances,
             missing if self.attributes_json is None else self.attributes_json,
             missing if self.metadata is None else self.metadata,
+            missing if self.details is None else self.details,
         )
 
     def first(self, count: int) -> Neighbors:
@@ -69,7 +91,17 @@ class Neighbors(msgspec.Struct, frozen=True):
             self.distances[part],
             None if self.attributes_json is None else self.attributes_json[part],
             None if self.metadata is None else self.metadata[part],
+            None if self.details is None else self.details[part],
         )
+
+
+class FusedNeighbor(msgspec.Struct, frozen=True):
+    """An item of the ranking of all models' results. Optional fields: None unless requested."""
+
+    id: str
+    score: float
+    attributes_json: str | None = None
+    metadata: bytes | None = None
 
 
 class Answers(Sequence[Neighbors | DatabaseError]):
@@ -135,6 +167,15 @@ class ModelAnswer(msgspec.Struct, frozen=True):
         if isinstance(first, DatabaseError):
             raise first
         return first
+
+
+class ModelAnswers(tuple[ModelAnswer, ...]):
+    """The answers of a search, one for each model.
+
+    fused: the results of all models in one ranking, the best first; empty unless requested.
+    """
+
+    fused: tuple[FusedNeighbor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ them at once. 1,000,000 rows of 128 on one core: 6 ms a query with 64 or more of
 class SearchWork:
     """The work of one call. For one thread.
 
-    reply_bytes: of ids, attributes and metadata that the reply has so far. block_products: the most
-    products in a block, unless it has no more than MIN_QUERIES queries.
+    reply_bytes: of ids and of what else the reply has so far. block_products: the most products in
+    a block, unless it has no more than MIN_QUERIES queries.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class SearchWork:
         self.reply_bytes += size
         if self.reply_bytes > self._max_reply_bytes:
             raise ReplyTooLarge(
-                f"the answer has {self.reply_bytes:,} bytes of ids, attributes and metadata, or "
+                f"the answer has {self.reply_bytes:,} bytes of ids and what else was requested, or "
                 f"more; [server] max_reply_bytes permits {self._max_reply_bytes:,} in one reply: "
                 "ask for fewer neighbors (top_k), queries or models in one call, or for ids alone, "
                 "and get the items one by one"

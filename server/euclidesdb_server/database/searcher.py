@@ -1,51 +1,51 @@
 """Searcher: from queries to the items most similar to them.
 
-It chooses the models and turns each query into a vector; `space_search` answers all queries of a
-call in one space. What a call may cost is counted first, and it ends when its caller has left
-(`search_work`).
+It chooses the models (`model_choice`) and turns each query into a vector (`query_vectors`);
+`space_search` answers all queries of a call in one space. What a call may cost is counted first,
+and it ends when its caller has left (`search_work`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from itertools import islice
 from typing import Final
 
-import numpy as np
-
+from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.database.candidates import MAX_NEIGHBORS
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
+from euclidesdb_server.database.fusion import fused_neighbors
+from euclidesdb_server.database.group_field import group_field
+from euclidesdb_server.database.model_choice import chosen_models
 from euclidesdb_server.database.model_table import ModelTable
+from euclidesdb_server.database.query_vectors import (
+    QueryVectors,
+    check_single,
+    payloads_of,
+    queries_by_column,
+)
 from euclidesdb_server.database.requests import (
     Call,
     Conditions,
     FindRequest,
-    ModelVector,
     ModelVectors,
     Query,
 )
-from euclidesdb_server.database.results import ModelAnswer
+from euclidesdb_server.database.results import ModelAnswer, ModelAnswers
+from euclidesdb_server.database.search_options import DEFAULT_OPTIONS
 from euclidesdb_server.database.search_work import PAIR_PRODUCTS, SearchWork
 from euclidesdb_server.database.serving import Serving
-from euclidesdb_server.database.single_search import answer_single, single_query, stored_vector
+from euclidesdb_server.database.single_search import answer_single, single_query
 from euclidesdb_server.database.space_search import SpaceQueries, SpaceSearch, rows_wanted
-from euclidesdb_server.database.validation import check_id, check_vector, check_vectors
 from euclidesdb_server.errors import DatabaseError, InvalidRequest
-from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
-from euclidesdb_server.values.arrays import Vector
-from euclidesdb_server.values.payload import Payload
-
-MAX_NEIGHBORS: Final = 1_000_000
-"""In the answers to one call, for each model: they are held in memory."""
 
 QUICK_PRODUCTS: Final = 1 << 22
 """Of two numbers, in a search of one query: a millisecond."""
 QUICK_TOP_K: Final = 100
 """So many neighbors are sent in a millisecond or so."""
-
-NO_EMBEDDINGS: Final[Embeddings] = ()
 
 
 class Searcher:
@@ -56,15 +56,17 @@ class Searcher:
         store: FeatureStore,
         models: ModelTable,
         embedder: Embedder,
+        table: ItemTable,
         *,
         limits: ServerConfig,
     ) -> None:
         self._store = store
         self._models = models
         self._embedder = embedder
+        self._table = table
         self._limits = limits
 
-    async def find(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
+    async def find(self, request: FindRequest, call: Call) -> ModelAnswers:
         """An answer for each model; see `FeatureDatabase.find_similar`."""
         self._check(request.conditions, len(request.queries))
         work = SearchWork(
@@ -73,31 +75,52 @@ class Searcher:
             max_reply_bytes=self._limits.max_reply_bytes,
         )
         if (query := single_query(request)) is not None:
-            return (answer_single(self._store, self._models, query, request, work),)
-        chosen = [] if request.models else self._models_for(request.queries, work)
+            answer = answer_single(self._store, self._models, query, request, work)
+            return ModelAnswers((answer,))
+        answers = ModelAnswers(await self._find(request, call, work))
+        if request.conditions.options.fuse:
+            answers.fused = fused_neighbors(self._store, answers, request.conditions, work)
+        return answers
+
+    async def _find(
+        self, request: FindRequest, call: Call, work: SearchWork
+    ) -> tuple[ModelAnswer, ...]:
+        queries = request.queries
+        chosen = [] if request.models else chosen_models(queries, self._models, self._store, work)
         names = [*dict.fromkeys(request.models)] or [serving.name for serving in chosen]
-        if isinstance(request.queries, ModelVectors):
-            _check_single(names)
+        if isinstance(queries, ModelVectors):
+            check_single(names)
             serving = self._models.resolve(names[0])
             _count_work([serving], request, work)
-            columns = self._columns(serving.searchable_space(), request.queries)
+            columns = queries_by_column(serving.searchable_space(), queries, self._models)
             return (self._search(serving, columns, request, work),)
-        tasks = request.queries
-        if Payload in map(type, tasks):
+        payloads = [payloads_of(query) for query in queries]
+        if any(payloads):
             with self._models.lease(names) as leased:
                 servings = [leased.get(name) for name in names]
                 if chosen:  # one of them may have been unloaded since
                     servings = [each for each in servings if each.model is not None] or servings
                 _count_work(servings, request, work)  # raises before any model runs
-                embedded = await self._embedded(tasks, servings, call)
+                tasks = [EmbedTask(each, servings) for group in payloads for each in group]
+                outputs = iter(await self._embedder.embed_many(tasks, call))
+                embedded = [[*islice(outputs, len(group))] for group in payloads]
         else:
             servings = chosen or [self._models.resolve(name) for name in names]
             _count_work(servings, request, work)
-            embedded = [NO_EMBEDDINGS] * len(tasks)
+            embedded = [[]] * len(queries)
+        return self._search_all(servings, queries, embedded, request, work)
+
+    def _search_all(
+        self,
+        servings: Sequence[Serving],
+        queries: Sequence[Query | DatabaseError],
+        embedded: Sequence[Sequence[Embeddings | DatabaseError]],
+        request: FindRequest,
+        work: SearchWork,
+    ) -> tuple[ModelAnswer, ...]:
+        vectors = QueryVectors(self._store, self._models, servings, embedded, work)
         return tuple(
-            self._search(
-                serving, self._queries(place, servings, tasks, embedded, work), request, work
-            )
+            self._search(serving, vectors.in_space(place, queries), request, work)
             for place, serving in enumerate(servings)
         )
 
@@ -118,114 +141,41 @@ class Searcher:
             raise InvalidRequest(f"top_k = {top_k} should be 1 to {self._limits.max_top_k}")
         if conditions.max_distance is not None and math.isnan(conditions.max_distance):
             raise InvalidRequest("max_distance must not be NaN")
-        if queries * top_k > MAX_NEIGHBORS:
+        ranked, what = top_k, f"top_k = {top_k} would return"
+        if conditions.options is not DEFAULT_OPTIONS:
+            conditions.options.check(top_k, self._limits.max_top_k)
+            if conditions.options.fuse and queries != 1:
+                raise InvalidRequest(
+                    f"fuse ranks the results of one query together, not those of {queries}"
+                )
+            ranked = conditions.options.pool(top_k)
+            what = f"top_k = {top_k} and these options would rank"
+        if queries * ranked > MAX_NEIGHBORS:
             raise InvalidRequest(
-                f"{queries} queries with top_k = {top_k} would return more than "
-                f"{MAX_NEIGHBORS:,} neighbors: split them into several calls"
+                f"{queries} queries with {what} more than {MAX_NEIGHBORS:,} neighbors: split them "
+                "into several calls"
             )
-
-    def _models_for(
-        self, queries: Sequence[Query | DatabaseError] | ModelVectors, work: SearchWork
-    ) -> list[Serving]:
-        """The models to search if the request names none.
-
-        For raw items: those that are ready and take their kind; for stored items: those served now
-        that have a vector of one of them.
-        """
-        readable = [] if isinstance(queries, ModelVectors) else queries
-        kinds = {_kind(query) for query in readable if not isinstance(query, DatabaseError)}
-        if isinstance(queries, ModelVectors) or "vector" in kinds:
-            raise InvalidRequest("models is empty: a vector needs the model whose space it is in")
-        if not kinds:
-            for query in readable:
-                if isinstance(query, DatabaseError):
-                    raise query
-            raise InvalidRequest("models is empty, and there is no query to choose them by")
-        if len(kinds) > 1:
-            raise InvalidRequest(
-                f"models is empty, and the queries are of several kinds ({', '.join(sorted(kinds))}"
-                "): name the models"
-            )
-        (kind,) = kinds
-        if kind != "id":
-            return self._models.servings_for(kind)
-        return self._models_with([query for query in readable if isinstance(query, str)], work)
-
-    def _models_with(self, ids: Sequence[str], work: SearchWork) -> list[Serving]:
-        """The models served now that have a vector of one of the items; all if there are none."""
-        spaces: set[int] = set()
-        for item_id in ids:
-            work.check()
-            with suppress(DatabaseError):  # its own outcome will tell
-                check_id(item_id)
-                record = self._store.item(item_id)
-                spaces.update(() if record is None else record.labels)
-        return self._models.servings_with(spaces)
-
-    def _columns(self, space: ModelSpace, queries: ModelVectors) -> SpaceQueries:
-        errors = check_vectors(space.record, queries.values, queries.fingerprint, self._models)
-        vectors = queries.values
-        if errors:
-            vectors = np.delete(vectors, [*errors], axis=0)
-        return SpaceQueries(len(queries), vectors, errors)
-
-    async def _embedded(
-        self, queries: Sequence[Query | DatabaseError], servings: Sequence[Serving], call: Call
-    ) -> list[Embeddings | DatabaseError]:
-        """The outputs of the models for each query that is a payload."""
-        tasks = [EmbedTask(query, servings) for query in queries if isinstance(query, Payload)]
-        outputs = iter(await self._embedder.embed_many(tasks, call))
-        return [next(outputs) if isinstance(query, Payload) else NO_EMBEDDINGS for query in queries]
-
-    def _queries(
-        self,
-        place: int,
-        servings: Sequence[Serving],
-        queries: Sequence[Query | DatabaseError],
-        embedded: Sequence[Embeddings | DatabaseError],
-        work: SearchWork,
-    ) -> SpaceQueries:
-        """Each query as a vector in the space of `servings[place]`, or why there is none."""
-        space = servings[place].searchable_space()
-        vectors: list[Vector] = []
-        item_ids: list[str | None] = []
-        errors: dict[int, DatabaseError] = {}
-        for position, (query, outputs) in enumerate(zip(queries, embedded, strict=True)):
-            if isinstance(query, str):
-                work.check()
-            try:
-                match query:
-                    case DatabaseError():
-                        raise query
-                    case Payload():
-                        if isinstance(outputs, DatabaseError):
-                            raise outputs
-                        vectors.append(outputs[place].vector)
-                    case ModelVector():
-                        _check_single([serving.name for serving in servings])
-                        fingerprint = query.fingerprint
-                        check_vector(space.record, query.values, fingerprint, self._models)
-                        vectors.append(query.values)
-                    case str():
-                        vectors.append(stored_vector(self._store, query, space))
-                item_ids.append(query if isinstance(query, str) else None)
-            except DatabaseError as error:
-                errors[position] = error
-        if len(vectors) == 1:
-            matrix = vectors[0][np.newaxis]
-        elif vectors:
-            matrix = np.stack(vectors)
-        else:
-            matrix = np.empty((0, space.record.feature_dim), np.float32)
-        return SpaceQueries(len(queries), matrix, errors, item_ids if any(item_ids) else None)
 
     def _search(
         self, serving: Serving, queries: SpaceQueries, request: FindRequest, work: SearchWork
     ) -> ModelAnswer:
         space = serving.searchable_space()
-        answers = SpaceSearch(self._store, space, request.conditions, work).answers(queries)
+        group_by = request.conditions.options.group_by
+        search = SpaceSearch(
+            self._store,
+            self._table,
+            space,
+            request.conditions,
+            work,
+            serving.labels if request.conditions.options.top_labels else (),
+            None if group_by is None else group_field(group_by.field, self._models),
+        )
         return ModelAnswer(
-            serving.name, space.record.fingerprint, space.engine.name, space.metric, answers
+            serving.name,
+            space.record.fingerprint,
+            space.engine.name,
+            space.metric,
+            search.answers(queries),
         )
 
 
@@ -235,22 +185,7 @@ def _count_work(servings: Iterable[Serving], request: FindRequest, work: SearchW
     Also raises ModelUnavailable if a model has no space to search, and DeadlineExceeded if the
     caller leaves while another call opens one.
     """
+    k, exactly = rows_wanted(request.conditions), request.conditions.options.exact
     for serving in servings:
-        k = rows_wanted(request.conditions)
         space = serving.searchable_space(work.check)
-        work.add(len(request.queries), space.rows_compared(k))
-
-
-def _kind(query: Query) -> str:
-    match query:
-        case Payload():
-            return query.kind
-        case ModelVector():
-            return "vector"
-        case str():
-            return "id"
-
-
-def _check_single(names: Sequence[str]) -> None:
-    if len(names) > 1:
-        raise InvalidRequest(f"a vector is searched in the space of one model, not of {[*names]}")
+        work.add(len(request.queries), space.rows_compared(k, exactly=exactly))

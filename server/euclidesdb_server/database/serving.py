@@ -46,6 +46,11 @@ class Serving:
         return None if space is None else space.record
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes that the model predicts; empty if they are not known."""
+        return () if self.model is None else self.model.folder.conf.label_names()
+
+    @property
     def state(self) -> tuple[ModelState, str]:
         """The state, and why no payload can be embedded."""
         if self.superseded:

@@ -7,20 +7,26 @@ moment of the space. Conditions that the index knows nothing of are applied to w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 
 import msgspec
 
+from euclidesdb_server.columns import ItemTable
+from euclidesdb_server.database.candidates import GROWTH, MAX_NEIGHBORS, FoundRows, SpaceQuery
+from euclidesdb_server.database.details import DetailsReader
+from euclidesdb_server.database.grouping import Grouping
 from euclidesdb_server.database.post_filter import PostFilter, others
 from euclidesdb_server.database.requests import Conditions
 from euclidesdb_server.database.results import Answers, Neighbors
 from euclidesdb_server.database.search_work import SearchWork, texts_bytes
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
-from euclidesdb_server.index.space import Found
+from euclidesdb_server.index.allowed_labels import AllowedLabels
+from euclidesdb_server.index.snapshot import SpaceSnapshot
 from euclidesdb_server.store import FeatureStore
-from euclidesdb_server.values.arrays import Matrix
+from euclidesdb_server.values.arrays import Distances, Matrix, Rows
+from euclidesdb_server.values.filters import Field
 
 
 class SpaceQueries(msgspec.Struct, frozen=True):
@@ -28,22 +34,45 @@ class SpaceQueries(msgspec.Struct, frozen=True):
 
     vectors: of the queries that can be searched, in order, shape (n, feature_dim). errors: why
     the others cannot, by position among all `count` queries. item_ids: the stored item that each
-    vector is of; None if all are of none.
+    vector is of; None if all are of none. examples: the stored items among the examples that each
+    vector combines; None if there are none.
     """
 
     count: int
     vectors: Matrix
     errors: dict[int, DatabaseError]
     item_ids: Sequence[str | None] | None = None
+    examples: Sequence[Collection[str]] | None = None
+
+    def of_block(self, block: slice) -> Iterator[SpaceQuery]:
+        """The queries that can be searched at the positions of a slice."""
+        for position in range(*block.indices(len(self.vectors))):
+            yield SpaceQuery(
+                self.vectors[position],
+                None if self.item_ids is None else self.item_ids[position],
+                () if self.examples is None else self.examples[position],
+            )
+
+    def left_out(self) -> int:
+        """How many rows may have to be left out of the answer to a query."""
+        own = 0 if self.item_ids is None else 1
+        return max(own, max(map(len, self.examples or ()), default=0))
 
 
 class SpaceSearch(msgspec.Struct, frozen=True):
-    """A search in one space under some conditions. work: of the call."""
+    """A search in one space under some conditions.
+
+    table: of all items, for the filter. work: of the call. labels: the names of the classes that
+    the model predicts. group_field: what the conditions group by.
+    """
 
     store: FeatureStore
+    table: ItemTable
     space: ModelSpace
     conditions: Conditions
     work: SearchWork
+    labels: Sequence[str] = ()
+    group_field: Field | None = None
 
     def answers(self, queries: SpaceQueries) -> Answers:
         """The outcome of each query.
@@ -52,62 +81,93 @@ class SpaceSearch(msgspec.Struct, frozen=True):
         """
         conditions = self.conditions
         item_ids = queries.item_ids
-        k = rows_wanted(conditions, by_id=item_ids is not None)
-        post_filter = None
-        if not conditions.ids_and_distances_only or (item_ids and conditions.include_self):
-            post_filter = PostFilter(self.store, self.space, conditions, k, self.work)
+        k = first_k(conditions, queries)
+        exactly = conditions.options.exact
+        needs_filter = not conditions.ids_and_distances_only or queries.examples is not None
+        needs_filter |= item_ids is not None and conditions.include_self
+        grouping = self._grouping()
         counts: list[int] = []
         found: list[Neighbors] = []
         count, dim = queries.vectors.shape
-        for block in self.work.blocks(count, self.space.rows_compared(k), dim):
-            nearest = self.space.search(queries.vectors[block], k, int32_only=conditions.int32_ids)
-            if post_filter is not None:
-                answered = _filtered(post_filter, queries, block, nearest)
+        filtered = self._filtered()
+        compared = self.space.rows_compared(k, exactly=exactly)
+        for block in self.work.blocks(count, compared, dim):
+            snapshot = filtered or self.space.snapshot(int32_only=conditions.int32_ids)
+            near, rows = snapshot.search(queries.vectors[block], k, exactly=exactly)
+            if needs_filter:
+                post_filter = self._post_filter(snapshot, grouping)
+                answered = [
+                    post_filter.answer(query, FoundRows(k, distances, own))
+                    for query, distances, own in zip(
+                        queries.of_block(block), near.tolist(), rows, strict=True
+                    )
+                ]
             elif item_ids is not None:
-                answered = _others(item_ids[block], nearest, conditions.top_k)
+                answered = _others(item_ids[block], snapshot, near, rows, conditions.top_k)
                 self.work.add_to_reply(sum(texts_bytes(each.ids) for each in answered))
             else:
-                searched, width = nearest.distances.shape
+                searched, width = near.shape
                 counts += [width] * searched
-                self.work.add_to_reply(texts_bytes(nearest.ids))
-                found.append(Neighbors(nearest.ids, nearest.distances.ravel().tolist()))
+                ids = snapshot.ids(rows.reshape(-1))
+                self.work.add_to_reply(texts_bytes(ids))
+                found.append(Neighbors(ids, near.ravel().tolist()))
                 continue
             counts += map(len, answered)
             found += answered
         neighbors = found[0] if len(found) == 1 else _concatenated(found, conditions)
         return _answers(counts, neighbors, queries)
 
+    def _filtered(self) -> SpaceSnapshot | None:
+        """The rows of items that match the filter; None if there is no filter."""
+        condition = self.conditions.filter
+        if condition is None:
+            return None
+        view, snapshot = self.table.view_with(self.work.check, self.space.snapshot)
+        labels = view.select(condition).vector_labels(self.space.record.number)
+        return snapshot.only(AllowedLabels(labels))
 
-def rows_wanted(conditions: Conditions, *, by_id: bool = False) -> int:
+    def _grouping(self) -> Grouping | None:
+        group_by = self.conditions.options.group_by
+        if group_by is None or self.group_field is None:
+            return None
+        return Grouping(self.store, self.group_field, group_by.max_per_group)
+
+    def _post_filter(self, snapshot: SpaceSnapshot, grouping: Grouping | None) -> PostFilter:
+        number = self.space.record.number
+        details = DetailsReader(
+            self.store, number, self.labels, self.conditions, grouping, self.work
+        )
+        return PostFilter(self.space, snapshot, self.conditions, grouping, details, self.work)
+
+
+def rows_wanted(conditions: Conditions) -> int:
+    """How many rows a space is searched for first, besides those that are left out."""
+    wanted = conditions.options.pool(conditions.top_k)
+    return wanted if conditions.options.group_by is None else wanted * GROWTH
+
+
+def first_k(conditions: Conditions, queries: SpaceQueries) -> int:
     """How many rows a space is searched for first."""
-    # the item that a query is about is among the nearest, and is left out
-    return conditions.top_k + by_id
+    # the items that a query is about are among the nearest, and are left out
+    k = rows_wanted(conditions) + queries.left_out()
+    least = conditions.options.pool(conditions.top_k) + 1
+    # all queries of a block are searched for as many rows
+    return k if k <= least else max(least, min(k, MAX_NEIGHBORS // max(1, queries.count)))
 
 
-def _others(item_ids: Sequence[str | None], found: Found, count: int) -> list[Neighbors]:
-    """The rows found for each query, without the item that it is about."""
-    width = found.distances.shape[1]
-    return [
-        others(item_id, found.ids[row * width : (row + 1) * width], distances, count)
-        for row, (item_id, distances) in enumerate(
-            zip(item_ids, found.distances.tolist(), strict=True)
-        )
-    ]
-
-
-def _filtered(
-    post_filter: PostFilter, queries: SpaceQueries, block: slice, found: Found
+def _others(
+    item_ids: Sequence[str | None],
+    snapshot: SpaceSnapshot,
+    near: Distances,
+    rows: Rows,
+    count: int,
 ) -> list[Neighbors]:
-    """What the conditions leave of the rows found for a block of queries."""
-    vectors = queries.vectors[block]
-    item_ids = [None] * len(vectors) if queries.item_ids is None else queries.item_ids[block]
-    distances: list[list[float]] = found.distances.tolist()
-    width = found.distances.shape[1]
+    """The rows found for each query, without the item that it is about."""
+    width = near.shape[1]
+    ids = snapshot.ids(rows.reshape(-1))
     return [
-        post_filter.answer(
-            vector, item_id, found.ids[row * width : (row + 1) * width], distances[row]
-        )
-        for row, (vector, item_id) in enumerate(zip(vectors, item_ids, strict=True))
+        others(item_id, ids[row * width : (row + 1) * width], distances, count)
+        for row, (item_id, distances) in enumerate(zip(item_ids, near.tolist(), strict=True))
     ]
 
 
@@ -127,7 +187,10 @@ def _concatenated(answers: Iterable[Neighbors], conditions: Conditions) -> Neigh
         [*join(each.ids for each in answers)],
         [*join(each.distances for each in answers)],
         [*join(each.attributes_json or () for each in answers)]
-        if conditions.include_attributes
+        if conditions.returns_attributes
         else None,
         [*join(each.metadata or () for each in answers)] if conditions.include_metadata else None,
+        [*join(each.details or () for each in answers)]
+        if conditions.options.returns_details
+        else None,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from euclidesdb_server.index.recall import RecallMeter, RecallSampler
 from euclidesdb_server.index.rewriter import Rewriter
 from euclidesdb_server.index.segment_builder import SegmentBuilder
 from euclidesdb_server.index.segment_folder import SegmentFolder
+from euclidesdb_server.index.snapshot import SpaceSnapshot
 from euclidesdb_server.index.space_rows import SpaceRows
 from euclidesdb_server.index.unbuilt_segment import NOT_BUILT
 from euclidesdb_server.index.view import View
@@ -108,6 +110,16 @@ class ModelSpace:
             self._sample(self._sampler, view, queries, k, near)
         return Found(near, view.ids(rows.reshape(-1)))
 
+    def snapshot(self, *, int32_only: bool = False) -> SpaceSnapshot:
+        """The rows now, for searches of which each sees the same moment.
+
+        int32_only: as in `search`.
+        """
+        view = self._rows.int32_view() if int32_only else self._rows.view()
+        sampler = self._sampler
+        sample = None if sampler is None else partial(self._sample, sampler)
+        return SpaceSnapshot(view, self.metric, sample)
+
     def row(self, label: int) -> Vector | None:
         """The row of a label, for a search with `prepared`; None if there is none, perhaps not yet.
 
@@ -164,9 +176,12 @@ class ModelSpace:
         """
         self.rewriter.compact(cancelled or threading.Event())
 
-    def rows_compared(self, k: int) -> int:
-        """About how many rows a search for the k nearest compares with each query."""
-        return self._rows.view().rows_compared(k)
+    def rows_compared(self, k: int, *, exactly: bool = False) -> int:
+        """About how many rows a search for the k nearest compares with each query.
+
+        exactly: it compares with every row, whatever the engine is.
+        """
+        return len(self) if exactly else self._rows.view().rows_compared(k)
 
     def rows_compared_singly(self, k: int) -> int:
         """As `rows_compared`, for one query, in rows that a scan compares with it alone."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from euclidesdb_server.engines.distances import distances_to, rows_at
 from euclidesdb_server.engines.protocol import single_candidates
 from euclidesdb_server.engines.scan import search_matrix
+from euclidesdb_server.index.allowed_labels import AllowedLabels
 from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.search_cost import estimated_comparisons, estimated_single_comparisons
 from euclidesdb_server.index.unindexed_rows import UnindexedView
@@ -82,6 +83,13 @@ class View:
             )
         return compared
 
+    def count(self) -> int:
+        """How many rows a search may return."""
+        count = _allowed(self.unindexed.allowed, len(self.unindexed.vectors))
+        for segment, allowed in zip(self.segments, self.allowed, strict=True):
+            count += _allowed(allowed, len(segment))
+        return count
+
     def int32_only(self) -> View:
         """The rows whose item id is the decimal form of an int32."""
         masks = [
@@ -90,6 +98,20 @@ class View:
         ]
         unindexed = self.unindexed.int32_only()
         return replace(self, allowed=masks, unindexed=unindexed, _compared={}, _compared_singly={})
+
+    def only(self, labels: AllowedLabels) -> View:
+        """The rows that have one of some labels."""
+        masks = []
+        for segment, allowed in zip(self.segments, self.allowed, strict=True):
+            mask = labels.mask(segment.labels)
+            masks.append(mask if allowed is None else mask & allowed)
+        return replace(
+            self,
+            allowed=masks,
+            unindexed=self.unindexed.only(labels),
+            _compared={},
+            _compared_singly={},
+        )
 
     def search(self, queries: Matrix, k: int, *, exactly: bool = False) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; at equal distance the older first.
@@ -188,12 +210,30 @@ class View:
                 ids[place] = item_id
         return ids
 
+    def vectors(self, rows: npt.NDArray[np.int64]) -> Matrix:
+        """The vectors of rows, shape (n,); of unit length if the metric normalizes."""
+        vectors = np.empty((len(rows), self.unindexed.vectors.shape[1]), np.float32)
+        sources = np.searchsorted(self.starts, rows, side="right") - 1
+        for source in np.unique(sources).tolist():
+            places = np.flatnonzero(sources == source)
+            of_source = (
+                self.unindexed.vectors
+                if source == len(self.segments)
+                else self.segments[source].segment.vectors
+            )
+            vectors[places] = rows_at(of_source, rows[places] - self.starts[source])
+        return vectors
+
     def _id(self, row: int) -> str:
         source = bisect_right(self.starts, row) - 1
         local = row - self.starts[source]
         if source == len(self.segments):
             return self.unindexed.ids[local]
         return self.segments[source].ids.at(local)
+
+
+def _allowed(mask: RowMask | None, rows: int) -> int:
+    return rows if mask is None else mask.count
 
 
 def _merged_single(

@@ -10,6 +10,7 @@ import numpy as np
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1 import wire
 from euclidesdb_server.errors import InvalidRequest
+from euclidesdb_server.values.arrays import Vector
 
 MAX_DIMENSIONS: Final = 32
 
@@ -29,6 +30,12 @@ def checked_bytes(array: pb.Array, name: str, dtype: np.dtype[Any]) -> bytes:
             f"{name}: {len(data)} bytes do not make a {dtype.name} array of shape {shown(array)}"
         )
     return data
+
+
+def float32_array(values: Vector) -> pb.Array:
+    """The message of a vector."""
+    data = values.astype(DTYPES[pb.DATA_TYPE_FLOAT32], copy=False).tobytes()
+    return pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=values.shape, data=data)
 
 
 def shown(array: pb.Array) -> str:

@@ -16,7 +16,7 @@ from euclidesdb_server.database.requests import (
     SummarizeRequest,
 )
 from euclidesdb_server.rpc import v1_replies as replies
-from euclidesdb_server.rpc.v1_fields import FieldResolver, field_of, value_message
+from euclidesdb_server.rpc.v1_fields import field_of, value_message
 from euclidesdb_server.rpc.v1_filters import filter_tree
 from euclidesdb_server.values.filters import Field, Filter
 
@@ -24,12 +24,10 @@ from euclidesdb_server.values.filters import Field, Filter
 class ItemQueryCalls:
     """Translates between messages and `ItemQueries`."""
 
-    def __init__(
-        self, database: FeatureDatabase, queries: ItemQueries, fields: FieldResolver
-    ) -> None:
+    def __init__(self, database: FeatureDatabase, queries: ItemQueries) -> None:
         self._items = database
         self._queries = queries
-        self._fields = fields
+        self._fields = queries.fields
 
     def CountItems(self, request: pb.CountItemsRequest, call: Call) -> pb.CountItemsReply:  # noqa: N802
         """See the proto."""

@@ -9,14 +9,16 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database.results import (
     Item,
     ModelAnswer,
+    ModelAnswers,
     ModelStatus,
     Neighbors,
     StoredEmbedding,
 )
 from euclidesdb_server.errors import DatabaseError
-from euclidesdb_server.rpc import arrays, payloads
+from euclidesdb_server.rpc import payloads
+from euclidesdb_server.rpc.arrays import float32_array
 from euclidesdb_server.rpc.status import details_of, status_of
-from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.rpc.v1_details import details_message
 from euclidesdb_server.values.status import IndexStatus, ModelState
 
 STATES: Final = {
@@ -71,7 +73,7 @@ def get_item_reply(request: pb.GetItemRequest, item: Item) -> pb.GetItemReply:
     return pb.GetItemReply(item=message)
 
 
-def find_reply(answers: Sequence[ModelAnswer]) -> pb.FindSimilarReply:
+def find_reply(answers: ModelAnswers) -> pb.FindSimilarReply:
     """The answers to one query. Raises the error if one of them failed."""
     reply = pb.FindSimilarReply()
     for answer in answers:
@@ -79,6 +81,13 @@ def find_reply(answers: Sequence[ModelAnswer]) -> pb.FindSimilarReply:
             model=answer.model, fingerprint=answer.fingerprint, metric=str(answer.metric)
         )
         _add_neighbors(message, answer.neighbors)
+    for neighbor in answers.fused:
+        reply.fused.add(
+            id=neighbor.id,
+            score=neighbor.score,
+            attributes_json=neighbor.attributes_json,
+            metadata=neighbor.metadata,
+        )
     return reply
 
 
@@ -96,6 +105,7 @@ def batch_find_reply(answers: Sequence[ModelAnswer]) -> pb.FindSimilarBatchReply
                 attributes_json=answer.answers.neighbors.attributes_json,
                 metadata=answer.answers.neighbors.metadata,
                 refused=_refusals(answer.answers.errors.items()),
+                details=map(details_message, answer.answers.neighbors.details or ()),
             )
             for answer in answers
         ]
@@ -164,16 +174,11 @@ def _embeddings(
     for embedding in embeddings:
         message = pb.Embedding(model=embedding.model, fingerprint=embedding.fingerprint)
         if request.include_vectors and embedding.vector is not None:
-            message.vector.CopyFrom(_array(embedding.vector))
+            message.vector.CopyFrom(float32_array(embedding.vector))
         if request.include_predictions and embedding.predictions is not None:
-            message.predictions.CopyFrom(_array(embedding.predictions))
+            message.predictions.CopyFrom(float32_array(embedding.predictions))
         messages.append(message)
     return messages
-
-
-def _array(values: Vector) -> pb.Array:
-    data = values.astype(arrays.DTYPES[pb.DATA_TYPE_FLOAT32], copy=False).tobytes()
-    return pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=values.shape, data=data)
 
 
 def _add_neighbors(answer: pb.ModelAnswer, found: Neighbors) -> None:
@@ -190,3 +195,6 @@ def _add_neighbors(answer: pb.ModelAnswer, found: Neighbors) -> None:
     if found.metadata is not None:
         for message, metadata in zip(answer.neighbors, found.metadata, strict=True):
             message.metadata = metadata
+    if found.details is not None:
+        for message, details in zip(answer.neighbors, found.details, strict=True):
+            message.details.CopyFrom(details_message(details))

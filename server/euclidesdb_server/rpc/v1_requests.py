@@ -12,10 +12,13 @@ from typing import Final, TypeVar
 import numpy as np
 
 from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server.database.examples import error_of_example
 from euclidesdb_server.database.requests import (
     AddRequest,
     AddVectorsRequest,
     Conditions,
+    Example,
+    Examples,
     FindRequest,
     ModelVector,
     ModelVectors,
@@ -23,13 +26,19 @@ from euclidesdb_server.database.requests import (
 )
 from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRequest
 from euclidesdb_server.rpc import arrays, payloads
+from euclidesdb_server.rpc.v1_fields import FieldResolver
+from euclidesdb_server.rpc.v1_filters import filter_tree
+from euclidesdb_server.rpc.v1_options import search_options
 from euclidesdb_server.values.arrays import Matrix, Vector
 from euclidesdb_server.values.vector_columns import VectorColumns
 
 FLOAT32: Final = arrays.DTYPES[pb.DATA_TYPE_FLOAT32]
 
 MAX_PER_CALL: Final = 100_000
-"""Items or queries in one call; those sent by columns are limited by the message's size only."""
+"""Items, queries or examples in one call; those sent by columns are limited by the message's size
+only."""
+MAX_EXAMPLES: Final = 1000
+"""In one query."""
 
 _Message = TypeVar("_Message")
 _Value = TypeVar("_Value")
@@ -65,23 +74,29 @@ def add_vectors_request(request: pb.AddVectorsRequest) -> AddVectorsRequest:
     return AddVectorsRequest(request.model, columns, request.fingerprint or None)
 
 
-def find_request(request: pb.FindSimilarRequest) -> FindRequest:
+def find_request(request: pb.FindSimilarRequest, fields: FieldResolver) -> FindRequest:
     """A search with one query."""
-    return FindRequest([_query(request.query)], tuple(request.models), _conditions(request))
+    return FindRequest([_query(request.query)], tuple(request.models), _conditions(request, fields))
 
 
-def batch_find_request(request: pb.FindSimilarBatchRequest) -> FindRequest:
+def batch_find_request(request: pb.FindSimilarBatchRequest, fields: FieldResolver) -> FindRequest:
     """A search with many queries."""
-    return FindRequest(_queries(request), tuple(request.models), _conditions(request))
+    return FindRequest(_queries(request), tuple(request.models), _conditions(request, fields))
 
 
-def _conditions(request: pb.FindSimilarRequest | pb.FindSimilarBatchRequest) -> Conditions:
+def _conditions(
+    request: pb.FindSimilarRequest | pb.FindSimilarBatchRequest, fields: FieldResolver
+) -> Conditions:
     return Conditions(
         top_k=request.top_k,
         include_self=request.include_self,
         include_attributes=request.include_attributes,
         include_metadata=request.include_metadata,
         max_distance=request.max_distance if request.HasField("max_distance") else None,
+        options=search_options(request),
+        filter=filter_tree(request.options.filter, fields)
+        if request.HasField("options") and request.options.HasField("filter")
+        else None,
     )
 
 
@@ -89,6 +104,8 @@ def _queries(
     request: pb.FindSimilarBatchRequest,
 ) -> Sequence[Query | DatabaseError] | ModelVectors:
     if not request.HasField("vectors"):
+        if len(request.queries) <= MAX_PER_CALL:
+            _check_examples(request.queries)
         return _each(_query, request.queries, "queries")
     if request.queries:
         raise InvalidRequest("queries and vectors are both set; set one of them")
@@ -104,8 +121,48 @@ def _query(message: pb.Query) -> Query:
             return _vector(message.vector)
         case "id":
             return message.id
+        case "examples":
+            return _examples(message.examples)
         case _:
-            raise InvalidRequest("query is not set; set its payload, vector or id")
+            raise InvalidRequest("query is not set; set its payload, vector, id or examples")
+
+
+def _check_examples(queries: Sequence[pb.Query]) -> None:
+    """Raise InvalidRequest if the queries have too many examples in all."""
+    count = sum(
+        len(query.examples.positive) + len(query.examples.negative)
+        for query in queries
+        if query.WhichOneof("kind") == "examples"
+    )
+    if count > MAX_PER_CALL:
+        raise InvalidRequest(f"{count} examples in one call; the limit is {MAX_PER_CALL:,}")
+
+
+def _examples(message: pb.Examples) -> Examples:
+    count = len(message.positive) + len(message.negative)
+    if count > MAX_EXAMPLES:
+        raise InvalidRequest(f"{count} examples in one query; the limit is {MAX_EXAMPLES:,}")
+    if not message.positive:
+        raise InvalidRequest("examples.positive is empty; give at least one")
+    return Examples(
+        tuple(_example(each, f"positive[{at}]") for at, each in enumerate(message.positive)),
+        tuple(_example(each, f"negative[{at}]") for at, each in enumerate(message.negative)),
+    )
+
+
+def _example(message: pb.Example, name: str) -> Example:
+    try:
+        match message.WhichOneof("kind"):
+            case "payload":
+                return payloads.read(message.payload)
+            case "vector":
+                return _vector(message.vector)
+            case "id":
+                return message.id
+            case _:
+                raise InvalidRequest("it is not set; set its payload, vector or id")
+    except DatabaseError as error:
+        raise error_of_example(f"examples.{name}", error) from error
 
 
 def _each(

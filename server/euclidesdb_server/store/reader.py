@@ -197,21 +197,14 @@ class StoreReader:
         """The vector and predictions of a label in a space; None if there are none."""
         # In this order: both are deleted in one batch, so if the vector is still there, so were
         # the predictions when they were read.
-        predictions = self.value(keys.row_key(keys.PREDICTIONS, space, label))
+        predictions = self.predictions(space, label)
         vector = self.vector(space, label)
-        if vector is None:
-            return None
-        return Embedding(
-            vector, None if predictions is None else _floats(predictions, space, label)
-        )
+        return None if vector is None else Embedding(vector, predictions)
 
-    def predictions(self, space: int, labels: Sequence[int]) -> list[Vector | None]:
-        """The predictions of labels in a space; None for each that has none."""
-        wanted = [keys.row_key(keys.PREDICTIONS, space, label) for label in labels]
-        return [
-            None if value is None else _floats(value, space, label)
-            for label, value in zip(labels, self._source.get_many(wanted), strict=True)
-        ]
+    def predictions(self, space: int, label: int) -> Vector | None:
+        """The predictions of a label in a space; None if there are none."""
+        value = self.value(keys.row_key(keys.PREDICTIONS, space, label))
+        return None if value is None else _floats(value, space, label)
 
     def labeled_items(self, *, after: int, up_to: int) -> Iterator[list[tuple[int, str]]]:
         """The labels in (after, up_to] that records name, and their items, some at a time."""

@@ -1,0 +1,47 @@
+"""The details of neighbors as messages of the v1 API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server.database.results import NeighborDetails
+from euclidesdb_server.rpc import payloads
+from euclidesdb_server.rpc.arrays import float32_array
+from euclidesdb_server.values.filters import Scalar
+
+
+def details_message(details: NeighborDetails) -> pb.NeighborDetails:
+    """What was requested of one neighbor."""
+    message = pb.NeighborDetails(
+        labels=[
+            pb.LabelProbability(label=each.label, probability=each.probability)
+            for each in details.labels
+        ]
+    )
+    if details.payload is not None:
+        message.payload.CopyFrom(payloads.message_of(details.payload))
+    if details.vector is not None:
+        message.vector.CopyFrom(float32_array(details.vector))
+    if details.predictions is not None:
+        message.predictions.CopyFrom(float32_array(details.predictions))
+    if details.group is not None:
+        message.group.CopyFrom(value_message(details.group))
+    return message
+
+
+def value_message(value: Scalar) -> pb.Value:
+    """The value of a field."""
+    match value:
+        case bool():
+            return pb.Value(bool_value=value)
+        case int():
+            return pb.Value(int_value=value)
+        case float():
+            return pb.Value(float_value=value)
+        case str():
+            return pb.Value(string_value=value)
+        case datetime():
+            message = pb.Value()
+            message.timestamp_value.FromDatetime(value)
+            return message
