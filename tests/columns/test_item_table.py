@@ -14,12 +14,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from euclidesdb_server.columns.evaluation import matching
 from euclidesdb_server.columns.item_table import ItemTable
 from euclidesdb_server.columns.ordering import Ordering
 from euclidesdb_server.columns.table_view import Selection, TableView
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemRecord, ItemWrite
 from euclidesdb_server.values.embedding import Embedding
-from euclidesdb_server.values.filters import Attribute, Comparison, Operator, Prediction
+from euclidesdb_server.values.filters import (
+    All,
+    Attribute,
+    Comparison,
+    Contains,
+    Exists,
+    Not,
+    OneOf,
+    Operator,
+    Prediction,
+)
 from euclidesdb_server.values.filters import PredictionValue as Value
 from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.stores import embedding, vector
@@ -257,6 +268,23 @@ def test_predictions_are_columns(items):
     labels = view.select(None).vector_labels(SPACE)
     assert len(labels) == 3
     assert (labels > 0).all()
+
+
+@pytest.mark.parametrize("labels", [(), ("no", "yes"), ("yes",), ("yes", "yes")])
+@pytest.mark.parametrize("value", ["yes", "no", "1", "0", "01", 1, 0, True])
+def test_a_label_is_compared_by_its_class_as_by_its_name(items, labels, value):
+    items.write("sure", {}, embedding(1, 2, predictions=vector(0.1, 0.9)))
+    items.write("unsure", {}, embedding(1, 2, predictions=vector(0.6, 0.4)))
+    items.write("unknown", {}, None)
+    (block, _), *_ = items.view().blocks
+    label = Prediction(SPACE, Value.LABEL, labels)
+    top = Prediction(SPACE, Value.TOP_LABELS, labels)
+    for condition in (
+        Comparison(label, Operator.EQUAL, value),
+        Not(OneOf(label, (value, "maybe"))),
+        All((Contains(top, value), Exists(top))),
+    ):
+        assert block.matching(condition).tolist() == matching(condition, block).tolist()
 
 
 def test_an_item_that_cannot_be_read_is_left_out_alone(items, caplog):

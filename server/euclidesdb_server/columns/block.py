@@ -18,6 +18,7 @@ from euclidesdb_server.columns.attribute_columns import (
     attribute_columns,
     values_in_rest,
 )
+from euclidesdb_server.columns.class_filters import by_class
 from euclidesdb_server.columns.evaluation import matching
 from euclidesdb_server.columns.field_values import FieldValues
 from euclidesdb_server.columns.prediction_columns import Predicted
@@ -125,7 +126,7 @@ class Block:
         with self._lock:
             mask = self._masks.get(condition)
         if mask is None:
-            mask = matching(condition, self)
+            mask = matching(by_class(condition), self)
             mask.setflags(write=False)
             with self._lock:
                 self._masks[condition] = mask
