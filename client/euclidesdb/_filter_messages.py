@@ -75,14 +75,18 @@ def contains(name: str, value: Any) -> pb.Filter:
 
 def all_of(filters: Sequence[pb.Filter]) -> pb.Filter:
     """All are met. As for the two below, ValueError is raised for filters nested too deeply."""
+    if len(filters) == 1:
+        return filters[0]
     _check_depth(filters)
-    return filters[0] if len(filters) == 1 else pb.Filter(all=pb.Filters(filters=filters))
+    return pb.Filter(all=pb.Filters(filters=filters))
 
 
 def any_of(filters: Sequence[pb.Filter]) -> pb.Filter:
     """At least one is met."""
+    if len(filters) == 1:
+        return filters[0]
     _check_depth(filters)
-    return filters[0] if len(filters) == 1 else pb.Filter(any=pb.Filters(filters=filters))
+    return pb.Filter(any=pb.Filters(filters=filters))
 
 
 def negated(filter: pb.Filter) -> pb.Filter:  # noqa: A002  its name

@@ -66,6 +66,8 @@ def parsed(text: str) -> pb.Filter:
         raise ValueError(
             f"the filter has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}"
         )
+    if "\0" in text:
+        raise ValueError("the filter has a null character")
     try:
         tree = ast.parse(text, mode="eval")
         return _Expression(text).condition(tree.body, 1)
@@ -144,6 +146,7 @@ class _Expression:
             case ast.Call(ast.Name("id"), [], []):
                 return messages.ID_NAME
             case ast.Call(ast.Name("field"), [ast.Constant(str(name))], []):
+                self._made(node, messages.field, name)
                 return name
             case ast.Name("id"):
                 raise self._error(

@@ -1,13 +1,15 @@
 """Filters as dicts, in the style of MongoDB and Chroma, and as text (`_filter_text.py`).
 
-{"price": {"$lt": 10}, "color": "red"}             both
-{"$or": [{"color": "red"}, {"color": "blue"}]}     also $and, and $not with one filter
-{"brand": {"$in": ["a", "b"]}}                     also $nin
-{"tags": {"$contains": "new"}}                     a list with such an element
-{"name": {"$prefix": "sh"}, "$id": {"$prefix": "shoes/"}}
-{"size.width": {"$gte": 3, "$lt": 5}}              in a nested object
-{"digits.label": "7"}                              what the model digits predicts
-{"sold": None, "rating": {"$exists": True}}        without the one, with the other
+    {"price": {"$lt": 10}, "color": "red"}             both
+    {"$or": [{"color": "red"}, {"color": "blue"}]}     also $and, and $not with one filter
+    {"brand": {"$in": ["a", "b"]}}                     also $nin
+    {"tags": {"$contains": "new"}}                     a list with such an element
+    {"name": {"$prefix": "sh"}, "$id": {"$prefix": "shoes/"}}
+    {"size.width": {"$gte": 3, "$lt": 5}}              in a nested object
+    {"digits.label": "7"}                              what the model digits predicts
+    {"sold": None, "rating": {"$exists": True}}        without the one, with the other
+
+Only what protobuf could not send is refused here; the server knows the other limits.
 """
 
 from __future__ import annotations
