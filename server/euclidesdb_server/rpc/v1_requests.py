@@ -79,6 +79,8 @@ def find_request(request: pb.FindSimilarRequest) -> FindRequest:
 
 def batch_find_request(request: pb.FindSimilarBatchRequest) -> FindRequest:
     """A search with many queries."""
+    if request.options.fuse:
+        raise InvalidRequest("options.fuse is for a single query: use FindSimilar")
     return FindRequest(_queries(request), tuple(request.models), _conditions(request))
 
 
