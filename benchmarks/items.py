@@ -42,7 +42,9 @@ def load(address: str, rows: int) -> None:
             ]
             ids = [f"item-{row}" for row in range(start, start + count)]
             vectors = clustered(count, start)
-            assert not db.add_vectors(ids, vectors, model=SPACE, attributes=attributes)
+            refused = db.add_vectors(ids, vectors, model=SPACE, attributes=attributes)
+            if refused:
+                raise SystemExit(f"refused: {refused[0]}")
 
 
 def below(share: float) -> pb.Filter:

@@ -53,6 +53,7 @@ SLOW = (
     "rpc/test_odd_items.py",
     "rpc/test_reply_sizes.py",
     "rpc/test_rewrite_memory.py",
+    "rpc/test_search_options.py",
     "rpc/test_shutdown_call.py",
     "rpc/test_transports.py",
     "rpc/test_v1_requests.py",

@@ -44,14 +44,20 @@ from euclidesdb._errors import (
     VersionMismatch,
     WriteInDoubt,
 )
+from euclidesdb._neighbors import (
+    FusedNeighbor,
+    LabelProbability,
+    Neighbor,
+    Neighbors,
+    Results,
+)
+from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
 from euclidesdb._types import (
     Embedding,
     IndexInfo,
     Item,
     ModelInfo,
     ModelVector,
-    Neighbor,
-    Neighbors,
     NewItem,
 )
 
@@ -71,11 +77,17 @@ __all__ = [
     "DeadlineExceeded",
     "DimensionMismatch",
     "DiskFull",
+    "Diversity",
     "Embedding",
     "EuclidesDBError",
+    "Example",
+    "Examples",
+    "FusedNeighbor",
+    "GroupBy",
     "IndexInfo",
     "InvalidRequest",
     "Item",
+    "LabelProbability",
     "MessageTooLarge",
     "ModelFailed",
     "ModelInfo",
@@ -91,6 +103,7 @@ __all__ = [
     "Refused",
     "ReplyTooLarge",
     "ResourceExhausted",
+    "Results",
     "ServerError",
     "ShuttingDown",
     "Unavailable",

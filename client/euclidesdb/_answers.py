@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from euclidesdb._errors import EuclidesDBError, ServerError, reason_of
+from euclidesdb._neighbors import Neighbors
 from euclidesdb._replies import parsed_attributes
+from euclidesdb._search_options import detail_columns, returns_attributes, returns_details
 from euclidesdb._searches import QueryBatch
 from euclidesdb._translation import name_file, refusal_error
-from euclidesdb._types import HoldsArrays, Neighbors, Vector
+from euclidesdb._types import HoldsArrays, Vector
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
@@ -89,7 +91,7 @@ class AnswerColumns(HoldsArrays):
     """The answers to all queries of a call in one model's space.
 
     starts: where each query's neighbors begin in the columns; one more entry for the end.
-    attributes_json, metadata: None if not requested.
+    attributes_json, metadata, details: None if not requested. options: of the request.
     """
 
     model: str
@@ -101,6 +103,8 @@ class AnswerColumns(HoldsArrays):
     attributes_json: Sequence[str] | None
     metadata: Sequence[bytes] | None
     refused: Mapping[int, pb.Refusal]
+    details: Sequence[pb.NeighborDetails] | None
+    options: pb.SearchOptions
 
     def error(self, query: int) -> EuclidesDBError | None:
         """Why `query` was refused, a new error on each call, or None."""
@@ -124,6 +128,7 @@ class AnswerColumns(HoldsArrays):
             attributes_json=self.attributes_json and self.attributes_json[rows],
             metadata=self.metadata and self.metadata[rows],
             refused={0: self.refused[query]} if query in self.refused else {},
+            details=self.details and self.details[rows],
         )
 
     def neighbors(self, query: int) -> Neighbors:
@@ -142,6 +147,7 @@ class AnswerColumns(HoldsArrays):
             if self.attributes_json is None
             else tuple(map(parsed_attributes, self.attributes_json[rows])),
             None if self.metadata is None else tuple(self.metadata[rows]),
+            **({} if self.details is None else detail_columns(self.details[rows], self.options)),
         )
 
 
@@ -174,8 +180,12 @@ def _columns(message: pb.BatchAnswer, queries: int, batch: QueryBatch) -> Answer
     request, files = batch.request, dict(enumerate(batch.files))
     starts = [0, *accumulate(message.counts)]
     lengths = [len(message.ids), len(message.distances)]
-    if request.include_attributes:
+    with_attributes = returns_attributes(request)
+    with_details = returns_details(request.options)
+    if with_attributes:
         lengths.append(len(message.attributes_json))
+    if with_details:
+        lengths.append(len(message.details))
     if request.include_metadata:
         lengths.append(len(message.metadata))
     if len(message.counts) != queries or any(length != starts[-1] for length in lengths):
@@ -192,7 +202,9 @@ def _columns(message: pb.BatchAnswer, queries: int, batch: QueryBatch) -> Answer
         starts,
         message.ids[:],
         distances,
-        message.attributes_json[:] if request.include_attributes else None,
+        message.attributes_json[:] if with_attributes else None,
         message.metadata[:] if request.include_metadata else None,
         {each.position: name_file(each, files.get(each.position, "")) for each in message.refused},
+        message.details[:] if with_details else None,
+        request.options,
     )

@@ -1,7 +1,7 @@
 """`Client`: one method per call of the v1 protocol.
 
 It turns arguments into messages, gRPC's errors into its own tree, and many items into calls of
-bounded size. Its only state is the connection.
+bounded size. Its only state is the connection. The searches are in `_search_calls`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ import numpy.typing as npt
 
 from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
-from euclidesdb import _searches as searches
 from euclidesdb._adds import BulkAdd
-from euclidesdb._answers import Answer, answers_of
 from euclidesdb._batches import VectorColumns, add_request, item_batches
 from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused
 from euclidesdb._images import Image, file_name
-from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, Neighbors, NewItem
+from euclidesdb._search_calls import SearchCalls
+from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
-class Client:
+class Client(SearchCalls):
     """A connection to a EuclidesDB server. Threads may share it; close it, or use `with`.
 
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. Nothing is sent
@@ -214,129 +213,6 @@ class Client:
         request = pb.RemoveItemRequest(id=checks.text("id", id))
         connection = self._connection
         connection.call(connection.stub.RemoveItem, request, connection.call_timeout(timeout))
-
-    def find_similar(
-        self,
-        *,
-        image: Image | None = None,
-        text: str | None = None,
-        tensor: npt.ArrayLike | None = None,
-        id: str | None = None,  # noqa: A002  the API's name for it
-        vector: npt.ArrayLike | ModelVector | None = None,
-        fingerprint: str | None = None,
-        model: str | None = None,
-        models: Sequence[str] | None = None,
-        top_k: int = 10,
-        max_distance: float | None = None,
-        include_self: bool = False,
-        include_attributes: bool = False,
-        include_metadata: bool = False,
-        timeout: float | None = None,
-    ) -> dict[str, Neighbors]:
-        """Find the `top_k` items most similar to a raw item, a stored item or a vector.
-
-        Give exactly one of `image`, `text`, `tensor` (each as for `add`), `id` and `vector`.
-
-        vector: shape (feature_dim,), for exactly one model; `fingerprint` is the model version
-            that made it, if known.
-        model, models: the models whose spaces are searched. If neither is given, the server
-            chooses: for a raw item, every model that is ready and takes its kind; for a stored
-            item, every model served now that has a vector of it. A vector requires one.
-        max_distance: return only items at most this far away, in the model's metric; negative
-            only for "inner_product", as no other metric has negative distances.
-        include_self: for a search by id, also return the item itself.
-
-        Returns the results by model name, in the order of `models`.
-        Raises UnknownModel, UnknownItem, UndecodableInput, DimensionMismatch, VersionMismatch,
-        ModelUnavailable, ModelFailed, Overloaded.
-        """
-        request = pb.FindSimilarRequest(
-            top_k=checks.int32("top_k", top_k),
-            include_self=checks.flag("include_self", include_self),
-            include_attributes=checks.flag("include_attributes", include_attributes),
-            include_metadata=checks.flag("include_metadata", include_metadata),
-            max_distance=checks.number("max_distance", max_distance),
-        )
-        arguments = {"image": image, "text": text, "tensor": tensor, "id": id, "vector": vector}
-        searches.write_query(request.query, arguments, fingerprint)
-        given = request.query.WhichOneof("kind")
-        request.models.extend(searches.named_models(model, models, given))
-        connection = self._connection
-        reply: pb.FindSimilarReply = connection.call(
-            connection.stub.FindSimilar,
-            request,
-            connection.call_timeout(timeout),
-            file=file_name(image),
-        )
-        return {
-            answer.model: replies.neighbors(
-                answer,
-                include_attributes=include_attributes,
-                include_metadata=include_metadata,
-            )
-            for answer in reply.answers
-        }
-
-    def find_similar_many(
-        self,
-        *,
-        images: Iterable[Image] | None = None,
-        texts: Iterable[str] | None = None,
-        tensors: Iterable[npt.ArrayLike] | None = None,
-        ids: Iterable[str] | None = None,
-        vectors: npt.ArrayLike | None = None,
-        fingerprint: str | None = None,
-        model: str | None = None,
-        models: Sequence[str] | None = None,
-        top_k: int = 10,
-        max_distance: float | None = None,
-        include_self: bool = False,
-        include_attributes: bool = False,
-        include_metadata: bool = False,
-        timeout: float | None = None,
-    ) -> tuple[Answer, ...]:
-        """Answer many queries at once, each as `find_similar` would, in the order given.
-
-        Give exactly one of `images`, `texts`, `tensors`, `ids` and `vectors`. The other arguments
-        are those of `find_similar`.
-
-        tensors: an iterable of tensors, or one array whose first dimension is that of the queries.
-        vectors: real numbers of shape (queries, feature_dim), for exactly one model.
-        model, models: if neither is given, the server chooses the models for each call.
-        timeout: seconds for each call of at most 1,024 vectors or ids, 128 texts, or 64 images or
-            tensors; None: ten times the client's.
-
-        Each answer is a mapping from model names to `Neighbors`. If a query was refused, by the
-        server (UnknownItem) or by the client (FileNotFoundError for an image), looking up a model
-        in its answer raises the error that `find_similar` would have raised for it; `error` gives
-        it without raising:
-
-            for photo, answer in zip(photos, db.find_similar_many(images=photos, model="m")):
-                print(photo, answer.error or answer["m"].ids)
-
-        Raises the errors of `find_similar` if a call fails as a whole.
-        """
-        raw = {"images": images, "texts": texts, "tensors": tensors}
-        given, queries = checks.exactly_one({**raw, "ids": ids, "vectors": vectors})
-        if fingerprint is not None and given != "vectors":
-            raise ValueError("fingerprint goes with vectors")
-        conditions = pb.FindSimilarBatchRequest(
-            models=searches.named_models(model, models, given),
-            top_k=checks.int32("top_k", top_k),
-            include_self=checks.flag("include_self", include_self),
-            include_attributes=checks.flag("include_attributes", include_attributes),
-            include_metadata=checks.flag("include_metadata", include_metadata),
-            max_distance=checks.number("max_distance", max_distance),
-        )
-        connection = self._connection
-        seconds = connection.bulk_timeout(timeout)
-        answers: list[Answer] = []
-        for batch in searches.batches(conditions, given, queries, fingerprint):
-            reply = pb.FindSimilarBatchReply()
-            if batch.queries > len(batch.unsent):
-                reply = connection.call(connection.stub.FindSimilarBatch, batch.request, seconds)
-            answers.extend(answers_of(reply, batch))
-        return tuple(answers)
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """List the models served, those that could not be loaded and why, and former versions."""

@@ -9,7 +9,7 @@ from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb._connection import Connection
 from euclidesdb._filters import filter_message
-from euclidesdb._query_types import NumberSummary, Page, Summary, ValueCounts
+from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
 

@@ -1,59 +1,69 @@
-"""What the client's questions about many items return."""
+"""What a search is given, and how it ranks: values that `Client.find_similar` takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from euclidesdb._types import Item
+import numpy.typing as npt
+
+from euclidesdb._images import Image
+from euclidesdb._types import ModelVector
+
+# Values that hold arrays compare by identity: `==` of two arrays is an array, not a bool.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Page:
-    """Some items of a list. next_page: the token of the next page; None if this is the last."""
+class Example:
+    """An item to be like, or not to be like; exactly one field is given.
 
-    items: tuple[Item, ...]
-    next_page: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ValueCounts:
-    """How many items have each value of a field, the most frequent first.
-
-    Each element of a list counts. other: the counts of all other values together. missing: the
-    number of items without the field.
+    image, text, tensor: as for `Client.add`.
+    id: a stored item. It is not among the results, unless `include_self` is set.
+    vector: shape (feature_dim,); the search then needs exactly one model.
     """
 
-    counts: tuple[tuple[bool | int | float | str, int], ...]
-    other: int
-    missing: int
-
-    def __str__(self) -> str:
-        lines = [f"{count:>12,}  {value}" for value, count in self.counts]
-        lines += [f"{self.other:>12,}  (other values)"] * bool(self.other)
-        lines += [f"{self.missing:>12,}  (no value)"] * bool(self.missing)
-        return "\n".join(lines)
+    image: Image | None = None
+    text: str | None = None
+    tensor: npt.ArrayLike | None = None
+    id: str | None = None
+    vector: npt.ArrayLike | ModelVector | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NumberSummary:
-    """The items whose field is a number: how many, and what numbers; None if there are none.
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """A query by examples, at most 1,000 in all.
 
-    standard_deviation: of these numbers themselves, not an estimate for others.
+    The vector searched for is the mean of the positive ones, plus the difference between it and the
+    mean of the negative ones, if there are any. With the metric "cosine", and others that are
+    normalized, each example is scaled to unit length first.
+
+        Examples([Example(id="sku-1"), Example(image="boot.png")], negative=[Example(id="sku-7")])
     """
 
-    count: int
-    min: float | None = None
-    max: float | None = None
-    mean: float | None = None
-    standard_deviation: float | None = None
-    median: float | None = None
+    positive: Sequence[Example]
+    negative: Sequence[Example] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """Of the items that match a filter. count: their number. counts, numbers: by field."""
+class Diversity:
+    """How results are chosen for being near to the query and far from one another.
 
-    count: int
-    counts: Mapping[str, ValueCounts]
-    numbers: Mapping[str, NumberSummary]
+    weight: from 0, nearness alone, to 1, difference alone.
+    candidates: how many of the nearest to choose from, up to 10,000; 0: five times as many as
+        are wanted.
+    """
+
+    weight: float
+    candidates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBy:
+    """At most `max_per_group` results with each value of a field; those without it are a group.
+
+    field: the name of an attribute, with dots for one in a nested object ("size.width"); "$id"; or
+        the label that a model predicts ("digits.label").
+    """
+
+    field: str
+    max_per_group: int = 1

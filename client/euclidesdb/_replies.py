@@ -10,7 +10,9 @@ import numpy as np
 
 from euclidesdb import _arrays as arrays
 from euclidesdb import _payloads as payloads
-from euclidesdb._types import Embedding, IndexInfo, Item, ModelInfo, Neighbors
+from euclidesdb._neighbors import FusedNeighbor, Neighbors, Results
+from euclidesdb._search_options import detail_columns, returns_attributes
+from euclidesdb._types import Embedding, IndexInfo, Item, ModelInfo
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 _STATES: Final = {
@@ -46,14 +48,32 @@ def item(message: pb.Item) -> Item:
     )
 
 
-def neighbors(
-    message: pb.ModelAnswer, *, include_attributes: bool, include_metadata: bool
-) -> Neighbors:
-    """The value of a ModelAnswer message; the flags are those of the request."""
+def results(reply: pb.FindSimilarReply, request: pb.FindSimilarRequest) -> Results:
+    """The value of a FindSimilarReply message, as far as the request wants it."""
+    found = Results((answer.model, neighbors(answer, request)) for answer in reply.answers)
+    if request.options.fuse:
+        with_attributes = returns_attributes(request)
+        found.fused = tuple(
+            FusedNeighbor(
+                each.id,
+                each.score,
+                parsed_attributes(each.attributes_json) if with_attributes else None,
+                each.metadata if request.include_metadata else None,
+            )
+            for each in reply.fused
+        )
+    return found
+
+
+def neighbors(message: pb.ModelAnswer, request: pb.FindSimilarRequest) -> Neighbors:
+    """The value of a ModelAnswer message, as far as the request wants it."""
     # Lists, not generators: every search runs this code.
     found = list(message.neighbors)
     distances = np.array([neighbor.distance for neighbor in found], dtype=np.float32)
     distances.setflags(write=False)
+    details: Mapping[str, Any] = {}
+    if request.HasField("options"):
+        details = detail_columns([neighbor.details for neighbor in found], request.options)
     return Neighbors(
         message.model,
         message.fingerprint,
@@ -61,9 +81,10 @@ def neighbors(
         tuple([neighbor.id for neighbor in found]),
         distances,
         tuple([parsed_attributes(neighbor.attributes_json) for neighbor in found])
-        if include_attributes
+        if returns_attributes(request)
         else None,
-        tuple([neighbor.metadata for neighbor in found]) if include_metadata else None,
+        tuple([neighbor.metadata for neighbor in found]) if request.include_metadata else None,
+        **details,
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy.typing as npt
 
 from euclidesdb import _arrays as arrays
 from euclidesdb import _checks as checks
+from euclidesdb._example_queries import write_examples
 from euclidesdb._images import file_name
 from euclidesdb._payloads import KINDS, KINDS_BY_PLURAL, PayloadKind
+from euclidesdb._query_types import Examples
 from euclidesdb._types import ModelVector
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -21,6 +24,12 @@ QUERIES_PER_CALL: Final = 1024
 """Vectors or ids; vectors of 1,024 dimensions then take 4 MiB."""
 NEIGHBORS_PER_CALL: Final = 200_000
 """About 10 MB of reply, without attributes and metadata."""
+VECTORS_PER_CALL: Final = 10_000
+"""Returned with neighbors: of 1,024 dimensions they take 40 MiB."""
+PAYLOADS_PER_CALL: Final = 200
+"""Returned with neighbors: of 200 KiB they take 40 MiB."""
+EXAMPLES_PER_CALL: Final = 64
+"""Queries by examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,8 @@ def write_query(query: pb.Query, arguments: Mapping[str, Any], fingerprint: str 
         arrays.write_vector(query.vector, value, fingerprint)
     elif name == "id":
         query.id = checks.text("id", value)
+    elif name == "examples":
+        write_examples(query.examples, value)
     else:
         KINDS[name].write(query.payload, value)
 
@@ -78,7 +89,11 @@ def batches(
 
     conditions: a request without queries. name: the argument that holds the queries.
     """
-    limit = max(1, NEIGHBORS_PER_CALL // max(1, conditions.top_k))
+    limit = _queries_per_call(conditions)
+    if name == "examples":
+        if isinstance(queries, Examples):
+            raise TypeError("examples must be an iterable of Examples, not a single one")
+        return _by_message(conditions, name, queries, _example_query, min(EXAMPLES_PER_CALL, limit))
     if name == "vectors":
         return _by_vector(conditions, queries, fingerprint, min(QUERIES_PER_CALL, limit))
     if name == "ids":
@@ -89,7 +104,20 @@ def batches(
             f"{name} must be an iterable, such as [{kind.name}], not a single "
             f"{checks.shown(queries)}"
         )
-    return _by_payload(conditions, kind, queries, min(kind.queries_per_call, limit))
+    make = partial(_payload_query, kind)
+    return _by_message(conditions, name, queries, make, min(kind.queries_per_call, limit))
+
+
+def _queries_per_call(conditions: pb.FindSimilarBatchRequest) -> int:
+    """So that a reply stays far below the server's limit, and so do the neighbors it ranks."""
+    options, top_k = conditions.options, max(1, conditions.top_k)
+    ranked = max(top_k + max(0, options.offset), options.diversity.candidates)
+    limit = NEIGHBORS_PER_CALL // ranked
+    if options.include_vectors or options.include_predictions:
+        limit = min(limit, VECTORS_PER_CALL // top_k)
+    if options.include_payload:
+        limit = min(limit, PAYLOADS_PER_CALL // top_k)
+    return max(1, limit)
 
 
 def _by_vector(
@@ -119,13 +147,18 @@ def _by_id(
         yield QueryBatch(request, len(request.queries))
 
 
-def _by_payload(
-    conditions: pb.FindSimilarBatchRequest, kind: PayloadKind, values: Iterable[Any], limit: int
+def _by_message(
+    conditions: pb.FindSimilarBatchRequest,
+    name: str,
+    values: Iterable[Any],
+    make: Callable[[Any], pb.Query],
+    limit: int,
 ) -> Iterator[QueryBatch]:
+    """make: the query of a value; whatever it raises is why the value cannot be sent."""
     request, size, queries, unsent = _copy(conditions), 0, 0, dict[int, Exception]()
     files: list[str] = []
-    for value in checks.items(kind.plural, values, kind.plural):
-        query = _payload_query(kind, value)
+    for value in checks.items(name, values, name):
+        query = _made(make, value)
         if isinstance(query, Exception):
             unsent[queries] = query
         else:
@@ -133,7 +166,7 @@ def _by_payload(
             if sent and (sent == limit or size + query_bytes > BYTES_PER_CALL):
                 yield QueryBatch(request, queries, unsent, files)
                 request, size, queries, unsent, files = _copy(conditions), 0, 0, {}, []
-            files.append(file_name(value) if kind.name == "image" else "")
+            files.append(file_name(value) if name == "images" else "")
             request.queries.append(query)
             size += query_bytes
         queries += 1
@@ -141,13 +174,23 @@ def _by_payload(
         yield QueryBatch(request, queries, unsent, files)
 
 
-def _payload_query(kind: PayloadKind, value: Any) -> pb.Query | Exception:
-    """The query for a raw item, or why it cannot be sent."""
-    query = pb.Query()
+def _made(make: Callable[[Any], pb.Query], value: Any) -> pb.Query | Exception:
+    """The query of a value, or why it cannot be sent."""
     try:
-        kind.write(query.payload, value)
+        return make(value)
     except Exception as error:  # a broken image raises its library's own errors
         return error
+
+
+def _payload_query(kind: PayloadKind, value: Any) -> pb.Query:
+    query = pb.Query()
+    kind.write(query.payload, value)
+    return query
+
+
+def _example_query(value: Any) -> pb.Query:
+    query = pb.Query()
+    write_examples(query.examples, value)
     return query
 
 

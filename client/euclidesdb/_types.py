@@ -6,9 +6,9 @@ value can be copied and pickled, if what the caller put into it can.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, SupportsIndex, TypeAlias, overload
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,9 @@ class HoldsArrays:
 
 def _with_read_only_arrays(kind: Any, *values: Any) -> Any:
     for value in values:
-        if isinstance(value, np.ndarray):
-            value.setflags(write=False)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, np.ndarray):
+                part.setflags(write=False)
     return kind(*values)
 
 
@@ -106,77 +107,6 @@ class Item(HoldsArrays):
     def models(self) -> tuple[str, ...]:
         """The names of the models that have a vector of the item, each once."""
         return tuple(dict.fromkeys(embedding.model for embedding in self.embeddings))
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbor:
-    """One item found by a search. `attributes` and `metadata` are None if not requested."""
-
-    id: str
-    distance: float
-    attributes: Mapping[str, Any] | None = None
-    metadata: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Neighbors(HoldsArrays):
-    """The result of a search in one model's space, nearest first: a sequence of `Neighbor`s.
-
-    `neighbors[0]` is the nearest one, `neighbors[:5]` are the nearest five (as `Neighbors`),
-    `len(neighbors)` is their number, and iterating yields them in order. The fields hold the same
-    by columns.
-
-    metric: how distance is measured: "l2" (not squared), "cosine" (1 - similarity),
-        "inner_product" (negated), "l1", "normalized_l2", ...; smaller is nearer in all of them.
-    ids, distances: k of each, where k is top_k, or fewer if the space has fewer items (within
-        max_distance, if given).
-    attributes, metadata: k of each; None if not requested.
-    """
-
-    model: str
-    fingerprint: str
-    metric: str
-    ids: tuple[str, ...]
-    distances: Vector
-    attributes: tuple[Mapping[str, Any], ...] | None = None
-    metadata: tuple[bytes, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @overload
-    def __getitem__(self, position: SupportsIndex) -> Neighbor: ...
-    @overload
-    def __getitem__(self, position: slice) -> Neighbors: ...
-    def __getitem__(self, position: SupportsIndex | slice) -> Neighbor | Neighbors:
-        if isinstance(position, slice):
-            return replace(
-                self,
-                ids=self.ids[position],
-                distances=self.distances[position],
-                attributes=None if self.attributes is None else self.attributes[position],
-                metadata=None if self.metadata is None else self.metadata[position],
-            )
-        try:
-            place = range(len(self.ids))[position]
-        except IndexError as error:
-            raise IndexError(f"there are {len(self)} neighbors: none is at {position}") from error
-        return Neighbor(
-            self.ids[place],
-            float(self.distances[place]),
-            None if self.attributes is None else self.attributes[place],
-            None if self.metadata is None else self.metadata[place],
-        )
-
-    def __iter__(self) -> Iterator[Neighbor]:
-        nothing = (None,) * len(self.ids)
-        yield from map(
-            Neighbor,
-            self.ids,
-            self.distances.tolist(),
-            nothing if self.attributes is None else self.attributes,
-            nothing if self.metadata is None else self.metadata,
-        )
 
 
 @dataclass(frozen=True, slots=True)

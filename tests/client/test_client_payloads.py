@@ -146,13 +146,13 @@ def test_an_invalid_tensor_is_refused_and_named(db, server, tensor, error, text)
         (
             lambda db: db.find_similar(text="x", tensor=[1], model="m"),
             ValueError,
-            "one of image, text, tensor, id and vector, not text and tensor",
+            "one of image, text, tensor, id, vector and examples, not text and tensor",
         ),
         (lambda db: db.find_similar(model="m"), ValueError, "not none"),
         (
             lambda db: db.find_similar_many(texts=["x"], images=[b""], model="m"),
             ValueError,
-            "one of images, texts, tensors, ids and vectors, not images and texts",
+            "one of images, texts, tensors, ids, vectors and examples, not images and texts",
         ),
         (lambda db: db.add("a", text="x"), ValueError, "the text needs models"),
         (lambda db: db.add("a", tensor=[1]), ValueError, "the tensor needs models"),

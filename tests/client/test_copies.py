@@ -36,6 +36,14 @@ def error_of(kind):
 ERRORS = [error_of(kind) for kind in PUBLIC if issubclass(kind, Exception)]
 EMBEDDING = euclidesdb.Embedding("m", "f", FLOATS, FLOATS)
 INDEX = euclidesdb.IndexInfo("Flat", 1, 2, 3, True, False, "", 0.9, 10)
+LABELS = (euclidesdb.LabelProbability("7", 0.5),)
+DETAILED = euclidesdb.Neighbors(
+    "m", "f", "l2", ("a", "b"), FLOATS, None, None, (b"", FLOATS), (FLOATS, None),
+    (FLOATS, FLOATS), (LABELS, ()), ("x", 1),
+)  # fmt: skip
+EXAMPLE = euclidesdb.Example(vector=[1.0, 2.0])
+RESULTS = euclidesdb.Results(m=DETAILED)
+RESULTS.fused = (euclidesdb.FusedNeighbor("a", 0.5, {"size": 40}, b"x"),)
 VALUES = [
     EMBEDDING,
     INDEX,
@@ -46,6 +54,15 @@ VALUES = [
     euclidesdb.Neighbor("a", 0.5, {"size": 40}, b"x"),
     euclidesdb.Neighbors("m", "f", "l2", ("a", "b"), FLOATS, ({}, {}), None),
     euclidesdb.NewItem("a", b"image", ["m"], {"n": [1.0]}, {"size": 40}, b"x"),
+    DETAILED[0],
+    DETAILED,
+    DETAILED[0].labels[0],
+    RESULTS,
+    *RESULTS.fused,
+    EXAMPLE,
+    euclidesdb.Examples([EXAMPLE], [EXAMPLE]),
+    euclidesdb.Diversity(0.5, 20),
+    euclidesdb.GroupBy("brand", 2),
 ]
 
 
@@ -59,6 +76,8 @@ def content(value):
         return type(value), [content(getattr(value, f.name)) for f in dataclasses.fields(value)]
     if isinstance(value, tuple | list):
         return [content(each) for each in value]
+    if isinstance(value, euclidesdb.Results):
+        return type(value), content(dict(value)), content(value.fused)
     if isinstance(value, dict):
         return {key: content(each) for key, each in value.items()}
     return value

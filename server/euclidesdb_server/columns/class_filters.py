@@ -1,4 +1,4 @@
-"""Filters on predicted labels as filters on class numbers, which are compared without their names."""
+"""Filters on predicted labels as filters on classes, which are compared without their names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from euclidesdb_server.values.filters import (
     AnyOf,
     Comparison,
     Contains,
-    Field,
     Filter,
     Not,
     OneOf,
@@ -25,35 +24,36 @@ _DIGITS: Final = 9
 
 def by_class(condition: Filter) -> Filter:
     """A filter that the same items match."""
+    found = condition
     match condition:
-        case All(filters):
-            return All(tuple(map(by_class, filters)))
-        case AnyOf(filters):
-            return AnyOf(tuple(map(by_class, filters)))
+        case All(filters) | AnyOf(filters):
+            found = type(condition)(tuple(map(by_class, filters)))
         case Not(inner):
-            return Not(by_class(inner))
-        case Comparison(field, Operator.EQUAL, value) if _is_named(field):
-            return OneOf(replace(field, labels=()), _classes(field, (value,)))
-        case OneOf(field, values) if _is_named(field):
-            return OneOf(replace(field, labels=()), _classes(field, values))
-        case Contains(field, value) if _is_named(field):
-            classes = _classes(field, (value,))
-            unnamed = replace(field, labels=())
-            return AnyOf(tuple(Contains(unnamed, number) for number in classes))
-    return condition
+            found = Not(by_class(inner))
+        case (
+            Comparison(Prediction(_, _, labels) as field, Operator.EQUAL, value)
+            | Contains(Prediction(_, _, labels) as field, value)
+        ) if labels:
+            found = _of_classes(condition, field, (value,))
+        case OneOf(Prediction(_, _, labels) as field, values) if labels:
+            found = _of_classes(condition, field, values)
+    return found
 
 
-def _is_named(field: Field) -> bool:
-    return isinstance(field, Prediction) and bool(field.labels)
+def _of_classes(condition: Filter, field: Prediction, values: tuple[Scalar, ...]) -> Filter:
+    unnamed = replace(field, labels=())
+    classes = _classes(field.labels, values)
+    if isinstance(condition, Contains):
+        return AnyOf(tuple(Contains(unnamed, number) for number in classes))
+    return OneOf(unnamed, classes)
 
 
-def _classes(field: Field, values: tuple[Scalar, ...]) -> tuple[int, ...]:
+def _classes(labels: tuple[str, ...], values: tuple[Scalar, ...]) -> tuple[int, ...]:
     """The classes with some names; those past the last named one have their number as name."""
-    assert isinstance(field, Prediction)
-    found = [number for number, name in enumerate(field.labels) if name in values]
+    found = [number for number, name in enumerate(labels) if name in values]
     for value in values:
         if isinstance(value, str) and len(value) <= _DIGITS and value.isdecimal():
             number = int(value)
-            if number >= len(field.labels) and str(number) == value:
+            if number >= len(labels) and str(number) == value:
                 found.append(number)
     return tuple(found)

@@ -81,6 +81,8 @@ def find_request(request: pb.FindSimilarRequest, fields: FieldResolver) -> FindR
 
 def batch_find_request(request: pb.FindSimilarBatchRequest, fields: FieldResolver) -> FindRequest:
     """A search with many queries."""
+    if request.options.fuse:
+        raise InvalidRequest("options.fuse is for a single query: use FindSimilar")
     return FindRequest(_queries(request), tuple(request.models), _conditions(request, fields))
 
 

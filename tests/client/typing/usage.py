@@ -42,12 +42,39 @@ def reads(db: euclidesdb.Client) -> None:
 
 def searches(db: euclidesdb.Client) -> None:
     found = db.find_similar(vector=euclidesdb.ModelVector([1.0], "f1"), model="m")
-    assert_type(found, dict[str, euclidesdb.Neighbors])
+    assert_type(found, euclidesdb.Results)
+    assert_type(found["m"], euclidesdb.Neighbors)
+    assert_type(found.fused, tuple[euclidesdb.FusedNeighbor, ...] | None)
+    examples = euclidesdb.Examples(
+        [euclidesdb.Example(id="a"), euclidesdb.Example(image="a.png")],
+        negative=[euclidesdb.Example(vector=[1.0])],
+    )
+    diverse = db.find_similar(
+        examples=examples,
+        model="m",
+        offset=10,
+        exact=True,
+        diversity=0.3,
+        group_by="digits.label",
+        top_labels=3,
+        attribute_names=["price"],
+        include_payload=True,
+    )
+    for neighbor in diverse["m"]:
+        assert_type(neighbor.payload, bytes | str | npt.NDArray[Any] | None)
+        assert_type(neighbor.vector, Vector | None)
+        assert_type(neighbor.labels, tuple[euclidesdb.LabelProbability, ...] | None)
+        assert_type(neighbor.group, bool | int | float | str | None)
     assert_type(found["m"].ids, tuple[str, ...])
     assert_type(found["m"].distances, Vector)
     for neighbor in found["m"]:
         assert_type(neighbor, euclidesdb.Neighbor)
         assert_type(neighbor.distance, float)
+    db.find_similar_many(
+        examples=[examples],
+        diversity=euclidesdb.Diversity(0.5, 100),
+        group_by=euclidesdb.GroupBy("brand", 2),
+    )
     answers = db.find_similar_many(images=[b"", "a.png"], max_distance=0.5)
     assert_type(answers, tuple[euclidesdb.Answer, ...])
     assert_type(answers[0]["m"], euclidesdb.Neighbors)
