@@ -30,9 +30,8 @@ def by_class(condition: Filter) -> Filter:
             found = type(condition)(tuple(map(by_class, filters)))
         case Not(inner):
             found = Not(by_class(inner))
-        case (
-            Comparison(Prediction(_, _, labels) as field, Operator.EQUAL, value)
-            | Contains(Prediction(_, _, labels) as field, value)
+        case Comparison(Prediction(_, _, labels) as field, Operator.EQUAL, value) | Contains(
+            Prediction(_, _, labels) as field, value
         ) if labels:
             found = _of_classes(condition, field, (value,))
         case OneOf(Prediction(_, _, labels) as field, values) if labels:
