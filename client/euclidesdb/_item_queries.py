@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb._connection import Connection
 from euclidesdb._filters import filter_message
+from euclidesdb._query_types import Filter
 from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
-
-Filter: TypeAlias = Mapping[str, Any] | str
-"""`{"price": {"$lt": 10}}` or `'price < 10'`; docs/filters.md describes both."""
 
 PAGE_SIZE = 1000
 
