@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -92,9 +93,9 @@ def items() -> st.SearchStrategy[PlainItem]:
     return st.builds(PlainItem, ids, attributes, predictions)
 
 
-def filters(max_leaves: int = 12) -> st.SearchStrategy[Filter]:
-    """Trees of conditions of every kind."""
-    fields = st.sampled_from(FIELDS)
+def filters(max_leaves: int = 12, *, named: Sequence[Field] = FIELDS) -> st.SearchStrategy[Filter]:
+    """Trees of conditions of every kind. named: the fields that they are on."""
+    fields = st.sampled_from(named)
     conditions: st.SearchStrategy[Filter] = st.one_of(
         st.builds(Comparison, fields, st.sampled_from(Operator), literals),
         st.builds(OneOf, fields, st.lists(literals, max_size=5).map(tuple)),

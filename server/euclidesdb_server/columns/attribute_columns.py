@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -165,11 +165,17 @@ def _typed(value: Any) -> tuple[str, Any]:
     elif isinstance(value, int) and value in _INT64:
         kind, stored = "ints", value
     elif isinstance(value, int):
-        with suppress(OverflowError):  # too large even for a float
-            kind, stored = "floats", float(value)
+        kind, stored = "floats", _nearest_float(value)
     elif isinstance(value, str) and _is_text(value):
         kind, stored = "strings", value
     return kind, stored
+
+
+def _nearest_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _is_text(value: str) -> bool:
