@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -41,7 +42,7 @@ def parts_of(items: Sequence[PlainItem], cuts: Sequence[int]) -> list[tuple[Bloc
     places = sorted({0, len(items), *(cut for cut in cuts if cut < len(items))})
     return [
         (block_of(items[start:stop], start + 1), np.ones(stop - start, np.bool_))
-        for start, stop in zip(places, places[1:], strict=False)
+        for start, stop in itertools.pairwise(places)
     ]
 
 
@@ -162,9 +163,8 @@ def test_counts_and_groups_are_those_of_plain_python(items, cuts, field):
     assert counted.other == others
     groups = value_groups(selection, field)[np.argsort(selection.added)].tolist()
     values = [rank(value_of(item, field)) for item in items]
-    for (one, value), (other, other_value) in zip(
-        zip(groups, values, strict=True), zip(groups[1:], values[1:], strict=True), strict=False
-    ):
+    pairs = itertools.pairwise(zip(groups, values, strict=True))
+    for (one, value), (other, other_value) in pairs:
         assert (one == other) == (value == other_value)
 
 
