@@ -89,6 +89,22 @@ class AddVectorsRequest:
     fingerprint: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class UpdateRequest:
+    """A change of an item: new attributes, or changes of some; and new metadata.
+
+    attributes_json: replaces all attributes. remove_attributes: names of some to remove, in nested
+    objects with dots; merge_json: changes to merge after that (RFC 7396). metadata: replaces the
+    stored bytes. None: no such change.
+    """
+
+    id: str
+    attributes_json: str | None = None
+    merge_json: str | None = None
+    remove_attributes: tuple[str, ...] = ()
+    metadata: bytes | None = None
+
+
 Query: TypeAlias = Payload | ModelVector | str
 """What to find similar items for: a raw item, a vector (of exactly one model), or a stored id."""
 
