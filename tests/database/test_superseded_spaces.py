@@ -57,7 +57,7 @@ class Version:
     def remove(self, item_id):
         """As the database removes an item."""
         record = self.database.store.item(item_id)
-        self.database.store.remove(item_id, record)
+        self.database.store.remove((item_id, record))
         self.space.delete([record.labels[self.record.number]])
 
 

@@ -64,7 +64,7 @@ class Place:
     def remove(self, name: str) -> None:
         record = self.store.item(name)
         assert record is not None
-        self.store.remove(name, record)
+        self.store.remove((name, record))
         self.space.delete([record.labels[self.space.record.number]])
 
     def found(self, *query: float, k: int = 100) -> list[tuple[str, float]]:

@@ -184,7 +184,7 @@ def test_many_deletions_are_remembered_in_bitmaps(place):
 
 def test_a_deletion_that_is_not_published_yet_keeps_its_tombstone(busy):
     record = busy.store.item("indexed 1")
-    busy.store.remove("indexed 1", record)
+    busy.store.remove(("indexed 1", record))
     busy.space.rewriter.move_tombstones(threading.Event())
     assert busy.tombstones() == [record.labels[busy.space.record.number]]
     busy.space.compact()  # takes the row along, which is still to be found

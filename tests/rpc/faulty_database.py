@@ -17,7 +17,8 @@ class FaultyDatabase:
     def _fail(self, *_: Any, **__: Any) -> NoReturn:
         raise self.fault
 
-    add = get = remove = find_similar = list_models = compact = load = unload = drop = _fail
+    add = get = get_many = update = remove = remove_many = find_similar = _fail
+    list_models = compact = load = unload = drop = _fail
 
     def searches_quickly(self, *_: object) -> bool:
         return False

@@ -43,6 +43,9 @@ PROMISED = {
 CALLS = {
     "AddItem": v1.AddItemRequest(id="a"),
     "GetItem": v1.GetItemRequest(id="a"),
+    "GetItems": v1.GetItemsRequest(ids=["a"]),
+    "UpdateItem": v1.UpdateItemRequest(id="a"),
+    "RemoveItems": v1.RemoveItemsRequest(ids=["a"]),
     "RemoveItem": v1.RemoveItemRequest(id="a"),
     "FindSimilar": v1.FindSimilarRequest(query=v1.Query(id="a"), models=["m"], top_k=1),
     "ListModels": v1.ListModelsRequest(),

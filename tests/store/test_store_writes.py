@@ -138,7 +138,7 @@ def test_a_removal_leaves_nothing_but_tombstones(store):
         store, "a", {one: embedding(1, 1, predictions=vector(1))}, payload=IMAGE
     ).labels[one]
     second = write_item(store, "a", {other: embedding(2, 2)})
-    store.remove("a", second)
+    store.remove(("a", second))
     assert store.tombstones(one).tolist() == [first]
     assert store.tombstones(other).tolist() == [second.labels[other]]
     store.move_tombstones(one, store.tombstones(one).tolist(), {})

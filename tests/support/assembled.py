@@ -60,7 +60,10 @@ class InOneThread:
     def __init__(self, features: FeatureDatabase) -> None:
         self.add_vectors = features.add_vectors
         self.get = features.get
+        self.get_many = features.get_many
+        self.update = features.update
         self.remove = features.remove
+        self.remove_many = features.remove_many
         self.lock_items = features.lock_items
         self.list_models = features.list_models
         self.compact = features.compact

@@ -7,24 +7,39 @@ is written, and nothing changes, for an item that is refused. What waits for mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
-
-import msgspec
+from functools import partial
 
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
+from euclidesdb_server.database.embedder import Embedder, EmbedTask
+from euclidesdb_server.database.item_reads import Include, ItemReads
+from euclidesdb_server.database.item_removals import remove_many
+from euclidesdb_server.database.item_updates import check_update, updated
 from euclidesdb_server.database.model_table import Leased, ModelTable
+from euclidesdb_server.database.prepared_adds import PreparedAdd, stored_embeddings
 from euclidesdb_server.database.publisher import Publisher
 from euclidesdb_server.database.reply_size import (
     GET_ADVICE,
+    GET_MANY_ADVICE,
     ReplyBudget,
-    WantedArrays,
     check_add_reply,
 )
-from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, Call, FindRequest
-from euclidesdb_server.database.results import Item, ModelAnswers, ModelStatus, StoredEmbedding
+from euclidesdb_server.database.requests import (
+    AddRequest,
+    AddVectorsRequest,
+    Call,
+    FindRequest,
+    UpdateRequest,
+)
+from euclidesdb_server.database.results import (
+    Item,
+    ModelAnswers,
+    ModelStatus,
+    Removal,
+    StoredEmbedding,
+)
 from euclidesdb_server.database.searcher import Searcher
 from euclidesdb_server.database.validation import (
     check_add,
@@ -39,42 +54,9 @@ from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.database.writer import Writer
 from euclidesdb_server.errors import CorruptRecord, DatabaseError, UnknownItem
 from euclidesdb_server.index import Compactor, ModelSpace
-from euclidesdb_server.store import FeatureStore, StoreReader
+from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
-
-
-class _PreparedAdd(msgspec.Struct, frozen=True):
-    """An item to add, checked.
-
-    known: vectors found in the store, made from the same payload. task: the models to run on the
-    payload; None if no model has to be run.
-    """
-
-    request: AddRequest
-    ready_made: Mapping[ModelSpace, Embedding]
-    known: Mapping[ModelSpace, Embedding]
-    task: EmbedTask | None
-
-    def embedded(self, outputs: Embeddings | DatabaseError) -> EmbeddedItem | DatabaseError:
-        """With the outputs of the models that had to be run, or the error of one of them."""
-        if isinstance(outputs, DatabaseError):
-            return outputs
-        request = self.request
-        servings = () if self.task is None else self.task.servings
-        made = {
-            serving.writable_space(): embedding
-            for serving, embedding in zip(servings, outputs, strict=True)
-        }
-        return EmbeddedItem(
-            request.id,
-            {**self.ready_made, **self.known, **made},
-            request.payload,
-            request.attributes_json,
-            request.metadata,
-            frozenset(self.ready_made),
-            frozenset(self.known),
-        )
 
 
 class FeatureDatabase:
@@ -137,7 +119,7 @@ class FeatureDatabase:
             items = await self._embedded(requests, leased, call)
         errors = self._writer.write(items)
         return [
-            item if isinstance(item, DatabaseError) else error or _stored_embeddings(item)
+            item if isinstance(item, DatabaseError) else error or stored_embeddings(item)
             for item, error in zip(items, errors, strict=True)
         ]
 
@@ -168,22 +150,35 @@ class FeatureDatabase:
         Raises InvalidRequest, UnknownItem, ReplyTooLarge.
         """
         check_id(item_id)
+        include = Include(include_vectors, include_predictions, include_payload)
         budget = ReplyBudget(self._limits.max_reply_bytes, GET_ADVICE)
-        wanted = WantedArrays(include_vectors, include_predictions, budget)
         with self._store.snapshot() as reader:
             record = reader.item(item_id)
             if record is None:
                 raise UnknownItem(f"no item {item_id!r}")
-            embeddings = tuple(
-                self._stored_embedding(reader, number, label, wanted)
-                for number, label in sorted(record.labels.items())
-                if not self._store.space_table.is_dropped(number)
-            )
-            payload = None
-            if include_payload and record.payload_label is not None:
-                payload = reader.payload(record.payload_label)
-                budget.add(len(payload.data) if payload is not None else 0)
-        return Item(item_id, record.attributes_json, record.metadata, embeddings, payload)
+            return ItemReads(self._store, reader, include, budget).item(item_id, record)
+
+    def get_many(
+        self, ids: Sequence[str], include: Include, call: Call
+    ) -> list[Item | DatabaseError | None]:
+        """Stored items of one moment, in order; None for one that is not stored.
+
+        The outcome of an item that cannot be read, or of an impossible id, is the error. Raises
+        ReplyTooLarge, StorageError; DeadlineExceeded if the caller waits no more.
+        """
+        budget = ReplyBudget(self._limits.max_reply_bytes, GET_MANY_ADVICE)
+        with self._store.snapshot() as reader:
+            return ItemReads(self._store, reader, include, budget).items(ids, call)
+
+    def update(self, request: UpdateRequest) -> str:
+        """Change the attributes or the metadata of an item; returns its attributes after that.
+
+        Its vectors and payload stay. When this returns, the change is on disk. Raises
+        InvalidRequest, UnknownItem, StorageError.
+        """
+        check_update(request, self._limits)
+        change = partial(updated, request=request, limits=self._limits)
+        return self._writer.update(request.id, change).attributes_json
 
     def remove(self, item_id: str) -> None:
         """Remove an item. When this returns, it is in no answer, and stays so after any crash.
@@ -191,7 +186,15 @@ class FeatureDatabase:
         Raises InvalidRequest, UnknownItem.
         """
         check_id(item_id)
-        self._writer.remove(item_id)
+        for error in self._writer.remove([item_id]).values():
+            raise error
+
+    def remove_many(self, ids: Sequence[str], *, dry_run: bool = False) -> Removal:
+        """Remove many items, each as `remove` would; an id may occur more than once.
+
+        dry_run: remove nothing, and tell what would be removed.
+        """
+        return remove_many(self._store, self._writer, ids, dry_run=dry_run)
 
     def lock_items(self, ids: Sequence[str]) -> AbstractContextManager[None]:
         """As `Writer.lock_items`."""
@@ -231,19 +234,19 @@ class FeatureDatabase:
         """The items, their payloads run through the models; or why one cannot be added."""
         prepared = [self._prepared(request, leased) for request in requests]
         tasks = [
-            add.task for add in prepared if isinstance(add, _PreparedAdd) and add.task is not None
+            add.task for add in prepared if isinstance(add, PreparedAdd) and add.task is not None
         ]
         outputs = iter(await self._embedder.embed_many(tasks, call))
         return [
             add.embedded(() if add.task is None else next(outputs))
-            if isinstance(add, _PreparedAdd)
+            if isinstance(add, PreparedAdd)
             else add
             for add in prepared
         ]
 
     def _prepared(
         self, request: AddRequest | DatabaseError, leased: Leased
-    ) -> _PreparedAdd | DatabaseError:
+    ) -> PreparedAdd | DatabaseError:
         if isinstance(request, DatabaseError):
             return request
         try:
@@ -261,7 +264,7 @@ class FeatureDatabase:
                 known = self._known(request.id, request.payload, spaces)
                 missing = [serving for serving in embedding if serving.space not in known]
                 task = EmbedTask(request.payload, missing) if missing else None
-            return _PreparedAdd(request, ready_made, known, task)
+            return PreparedAdd(request, ready_made, known, task)
         except DatabaseError as error:
             return error
 
@@ -281,19 +284,3 @@ class FeatureDatabase:
                     if (found := self._store.embedding(number, label)) is not None:
                         known[space] = found
         return known
-
-    def _stored_embedding(
-        self, reader: StoreReader, number: int, label: int, wanted: WantedArrays
-    ) -> StoredEmbedding:
-        space = self._store.space(number)
-        found = reader.embedding(number, label) if wanted else None
-        return StoredEmbedding(space.model, space.fingerprint, *wanted.of(found))
-
-
-def _stored_embeddings(item: EmbeddedItem) -> tuple[StoredEmbedding, ...]:
-    return tuple(
-        StoredEmbedding(
-            space.record.model, space.record.fingerprint, found.vector, found.predictions
-        )
-        for space, found in item.embeddings.items()
-    )

@@ -37,16 +37,16 @@ class Publisher:
             self._publish_rows(rows, replaced, added)
             self._table.publish(writes, added)
 
-    def remove(self, removed: Sequence[ItemRecord]) -> None:
-        """Delete the rows of items that the store has removed. removed: their last records."""
+    def remove(self, removed: Sequence[tuple[str, ItemRecord]]) -> None:
+        """Delete the rows of items that the store has removed. removed: with their last records."""
         gone: dict[int, list[int]] = defaultdict(list)
-        for record in removed:
+        for _, record in removed:
             for number, label in record.labels.items():
                 gone[number].append(label)
         with self._table.publishing:
             for number, labels in gone.items():
                 self._delete(number, labels)
-            self._table.delete(record.current_label for record in removed)
+            self._table.delete(record.current_label for _, record in removed)
 
     def _publish_rows(
         self,

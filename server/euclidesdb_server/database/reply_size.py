@@ -23,10 +23,13 @@ ADD_ADVICE: Final = (
     "include_predictions and get the items one by one"
 )
 GET_ADVICE: Final = "get the payload, the vectors and the predictions in separate calls"
+GET_MANY_ADVICE: Final = "get fewer items, or less of each, in one call"
 
 
 class ReplyBudget:
-    """The bytes of the vectors, predictions and payloads of one reply. For one thread.
+    """The bytes of the vectors, predictions and payloads of one reply, or of all that may be large.
+
+    For one thread.
 
     advice: what to do about a reply that is too large, for the message.
     """
@@ -41,7 +44,7 @@ class ReplyBudget:
         self._size += size
         if self._size > self._limit:
             raise ReplyTooLarge(
-                f"the reply has {self._size:,} bytes of vectors, predictions and payload, or more; "
+                f"the reply has {self._size:,} bytes, or more; "
                 f"[server] max_reply_bytes permits {self._limit:,} in one reply: {self._advice}"
             )
 

@@ -113,6 +113,23 @@ Query: TypeAlias = Example | Examples
 """What to find similar items for: one example, or several."""
 
 
+@dataclass(frozen=True, slots=True)
+class UpdateRequest:
+    """A change of an item: new attributes, or changes of some; and new metadata.
+
+    attributes_json: replaces all attributes. remove_attributes: names of some to remove, in nested
+    objects with dots; merge_json: changes to merge after that (RFC 7396). metadata: replaces the
+    stored bytes. None: no such change.
+    """
+
+    id: str
+    attributes_json: str | None = None
+    merge_json: str | None = None
+    remove_attributes: tuple[str, ...] = ()
+    metadata: bytes | None = None
+
+
+
 class Conditions(msgspec.Struct, frozen=True):
     """Which neighbors a search returns, and what with them.
 

@@ -7,7 +7,7 @@ outcome of item i is at position i, from the request to the reply.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from types import MappingProxyType
@@ -243,3 +243,16 @@ class Summary:
     count: int
     counts: Sequence[ValueCounts]
     numbers: Sequence[NumberSummary]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What became of the removal of many items.
+
+    removed: the number of items removed, or that would be. missing: the positions of ids that are
+    not stored, ascending. errors: by position, why others were not removed.
+    """
+
+    removed: int
+    missing: tuple[int, ...] = ()
+    errors: Mapping[int, DatabaseError] = field(default_factory=dict)

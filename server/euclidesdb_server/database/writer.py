@@ -3,28 +3,27 @@
 An item is written in one LevelDB batch with others, and published when that is on disk.
 
 When a write fails, it is unknown whether it is on disk. It is in doubt then (WriteInDoubt), and
-nothing more is written until the store has recovered. What turns out to be on disk is published,
-the rest is not. Any other error means that nothing was written.
+nothing more is written until the store has recovered (`write_doubts`). Any other error means that
+nothing was written.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from euclidesdb_server.database.item_changes import item_write, unchanged_spaces
 from euclidesdb_server.database.item_locks import ItemLocks
 from euclidesdb_server.database.publisher import Publisher
 from euclidesdb_server.database.validation import check_not_dropped
 from euclidesdb_server.database.write_batches import (
+    MAX_ITEMS,
     EmbeddedItem,
     column_batches,
     column_item,
     item_batches,
 )
+from euclidesdb_server.database.write_doubts import InDoubt, WriteDoubts
 from euclidesdb_server.errors import (
     CorruptRecord,
     DatabaseError,
@@ -36,18 +35,6 @@ from euclidesdb_server.errors import (
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemRecord, ItemWrite
 from euclidesdb_server.values.vector_columns import VectorColumns
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _InDoubt:
-    """Writes that failed, or the removal of an item with that record."""
-
-    labels: Sequence[int] = ()
-    writes: Sequence[ItemWrite] = ()
-    columns: ColumnsWrite | None = None
-    removed: tuple[str, ItemRecord] | None = None
 
 
 class Writer:
@@ -61,8 +48,7 @@ class Writer:
         self._publisher = publisher
         self._keep_payloads = keep_payloads
         self._locks = ItemLocks()
-        self._recovery = threading.Lock()
-        self._in_doubt: list[_InDoubt] = []
+        self._doubts = WriteDoubts(store, publisher.publish, publisher.remove)
 
     def write(self, items: Sequence[EmbeddedItem | DatabaseError]) -> list[DatabaseError | None]:
         """Write items, in order; the outcome of each is the error that it is or met, or None."""
@@ -92,28 +78,79 @@ class Writer:
             self._attempt(write, rows, outcomes)
         return outcomes
 
-    def remove(self, item_id: str) -> None:
-        """Remove an item from the store and from every space.
+    def update(self, item_id: str, change: Callable[[ItemRecord], ItemRecord]) -> ItemRecord:
+        """Change the attributes or the metadata of an item; returns its record as it is then.
 
-        Raises UnknownItem, StorageError (WriteInDoubt: it may be removed or not), ShuttingDown.
+        change: the new record, from the stored one; may raise. An equal one is not written.
+
+        Raises UnknownItem, StorageError (WriteInDoubt: it may be changed or not), ShuttingDown.
         """
         with self._locks.of([item_id]):
-            self._recover()
-            record = self._store.item(item_id)
-            if record is None:
+            self._doubts.recover()
+            before = self._store.item(item_id)
+            if before is None:
                 raise UnknownItem(f"no item {item_id!r}")
+            after = change(before)
+            if after == before:
+                return before
+            labels, writes = range(0), list[ItemWrite]()
             try:
-                self._store.remove(item_id, record)
-            except StorageError:
-                self._note(_InDoubt(removed=(item_id, record)))
+                with self._store.labels.allocate() as labels:
+                    (label,) = labels
+                    after = after.with_labels(current=label, first=before.first_label or label)
+                    writes.append(ItemWrite(item_id, label, before, after))
+                    self._store.write(*writes)
+                    self._publisher.publish(writes)
+            except Exception:
+                self._doubts.note(InDoubt(labels, writes))
                 raise
-            self._publisher.remove([record])
+            return after
+
+    def remove(self, ids: Sequence[str]) -> dict[str, DatabaseError]:
+        """Remove items from the store and from every space; why some were not, by id.
+
+        ids: none of them twice. Errors: UnknownItem, StorageError (WriteInDoubt: it may be removed
+        or not), ShuttingDown.
+        """
+        errors: dict[str, DatabaseError] = {}
+        for start in range(0, len(ids), MAX_ITEMS):
+            self._try_to_remove(ids[start : start + MAX_ITEMS], errors)
+        return errors
+
+    def _try_to_remove(self, ids: Sequence[str], errors: dict[str, DatabaseError]) -> None:
+        """Remove items in one batch; adds the error of each that is not removed."""
+        try:
+            missing = self._remove(ids)
+        except (StorageError, ShuttingDown) as error:
+            if isinstance(error, CorruptRecord) and len(ids) > 1:
+                # a record that cannot be read must not fail the others
+                self._try_to_remove(ids[: len(ids) // 2], errors)
+                self._try_to_remove(ids[len(ids) // 2 :], errors)
+                return
+            errors |= dict.fromkeys(ids, error)
+        else:
+            errors |= {item_id: UnknownItem(f"no item {item_id!r}") for item_id in missing}
+
+    def _remove(self, ids: Sequence[str]) -> list[str]:
+        """Remove items in one batch; returns those that are not stored."""
+        with self._locks.of(ids):
+            self._doubts.recover()
+            records = dict(zip(ids, self._store.items(ids), strict=True))
+            removed = [(each, record) for each, record in records.items() if record is not None]
+            if removed:
+                try:
+                    self._store.remove(*removed)
+                except StorageError:
+                    self._doubts.note(InDoubt(removed=removed))
+                    raise
+                self._publisher.remove(removed)
+            return [item_id for item_id, record in records.items() if record is None]
 
     @contextmanager
     def lock_items(self, ids: Sequence[str]) -> Iterator[None]:
         """Keep other writes of these items out. Raises StorageError if nothing can be written."""
         with self._locks.of(ids):
-            self._recover()
+            self._doubts.recover()
             yield
 
     def recover(self) -> None:
@@ -144,7 +181,7 @@ class Writer:
     def _write(self, items: Sequence[EmbeddedItem]) -> None:
         """Write items of different ids in one batch. Raises StorageError, ShuttingDown."""
         with self._locks.of(item.id for item in items):
-            self._recover()
+            self._doubts.recover()
             before = self._store.items([item.id for item in items])
             labels, writes = range(0), list[ItemWrite]()
             try:
@@ -157,13 +194,13 @@ class Writer:
                         # It is on disk: what follows only makes it visible, and does not fail.
                         self._publisher.publish(writes)
             except Exception:
-                self._note(_InDoubt(labels, writes))
+                self._doubts.note(InDoubt(labels, writes))
                 raise
 
     def _write_columns(self, space: ModelSpace, columns: VectorColumns) -> None:
         """As `_write`: new items by columns, those that replace others one by one."""
         with self._locks.of(columns.ids):
-            self._recover()
+            self._doubts.recover()
             before = self._store.items(columns.ids)
             old = [row for row, record in enumerate(before) if record is not None]
             new = [row for row, record in enumerate(before) if record is None] if old else []
@@ -186,7 +223,7 @@ class Writer:
                         self._store.write(*writes, columns=added)
                         self._publisher.publish(writes, added)
             except Exception:
-                self._note(_InDoubt(labels, writes, added))
+                self._doubts.note(InDoubt(labels, writes, added))
                 raise
 
     def _changes(
@@ -207,48 +244,3 @@ class Writer:
             for item, label, record in zip(items, labels, before, strict=True)
         )
         return [write for write in writes if write is not None]
-
-    def _note(self, doubt: _InDoubt) -> None:
-        """Remember a failed write. The caller holds the locks of its items."""
-        with self._recovery:
-            if self._store.failure is None:
-                self._resolve(doubt)  # the store has recovered since the write failed
-            else:
-                self._in_doubt.append(doubt)
-
-    def _recover(self) -> None:
-        """If writing has failed, make it possible again. Raises StorageError if it is not yet.
-
-        The caller holds the locks of the items that it is about to read and write: a failed write
-        of one of them has been noted, and is resolved before it is read.
-        """
-        if self._store.failure is None:
-            return
-        with self._recovery:
-            self._store.recover(self._resolve_all)
-
-    def _resolve_all(self) -> None:
-        while self._in_doubt:
-            self._resolve(self._in_doubt[-1])
-            self._in_doubt.pop()
-        log.info("the store has recovered: items can be written again")
-
-    def _resolve(self, doubt: _InDoubt) -> None:
-        """Publish what turned out to be on disk; the store has recovered since it failed."""
-        written = [
-            write
-            for write in doubt.writes
-            if (found := self._store.item(write.item_id)) and found.current_label == write.label
-        ]
-        added = doubt.columns
-        if added is not None:
-            # One batch: all of them are there, or none.
-            there = self._store.item_id(added.labels[0]) == added.columns.ids[0]
-            self._publisher.publish(written, added if there else None)
-        else:
-            self._publisher.publish(written)
-        self._store.labels.resolve(doubt.labels)
-        if doubt.removed is not None:
-            item_id, record = doubt.removed
-            if self._store.item(item_id) is None:
-                self._publisher.remove([record])

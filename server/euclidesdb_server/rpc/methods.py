@@ -41,6 +41,7 @@ LANES: Final = {
 READS: Final = frozenset(
     (
         "GetItem",
+        "GetItems",
         "FindSimilar",
         "FindSimilarBatch",
         "FindSimilarImage",

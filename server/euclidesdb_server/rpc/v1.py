@@ -75,6 +75,34 @@ class FeatureDatabaseService(ItemQueryCalls):
         )
         return replies.get_item_reply(request, item)
 
+    def GetItems(  # noqa: N802
+        self, request: pb.GetItemsRequest, call: Call
+    ) -> pb.GetItemsReply:
+        """See the proto."""
+        ids = requests.item_ids(request)
+        outcomes = self._database.get_many(ids, requests.included(request), call)
+        return replies.get_items_reply(request, outcomes)
+
+    def UpdateItem(  # noqa: N802
+        self,
+        request: pb.UpdateItemRequest,
+        call: Call,  # noqa: ARG002
+    ) -> pb.UpdateItemReply:
+        """See the proto."""
+        attributes_json = self._database.update(requests.update_request(request))
+        return pb.UpdateItemReply(attributes_json=attributes_json)
+
+    def RemoveItems(  # noqa: N802
+        self,
+        request: pb.RemoveItemsRequest,
+        call: Call,  # noqa: ARG002
+    ) -> pb.RemoveItemsReply:
+        """See the proto."""
+        if request.HasField("filter"):
+            raise InvalidRequest("filter: items are removed by ids")
+        ids = requests.item_ids(request)
+        return replies.remove_items_reply(self._database.remove_many(ids, dry_run=request.dry_run))
+
     def RemoveItem(  # noqa: N802
         self,
         request: pb.RemoveItemRequest,

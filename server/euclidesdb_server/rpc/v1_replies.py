@@ -12,6 +12,7 @@ from euclidesdb_server.database.results import (
     ModelAnswers,
     ModelStatus,
     Neighbors,
+    Removal,
     StoredEmbedding,
 )
 from euclidesdb_server.errors import DatabaseError
@@ -62,15 +63,27 @@ def add_vectors_reply(outcomes: Sequence[DatabaseError | None]) -> pb.AddVectors
 
 def get_item_reply(request: pb.GetItemRequest, item: Item) -> pb.GetItemReply:
     """A stored item, as far as it was requested."""
-    message = pb.Item(
-        id=item.id,
-        attributes_json=item.attributes_json,
-        metadata=item.metadata,
-        embeddings=_embeddings(item.embeddings, request),
+    return pb.GetItemReply(item=_item(request, item))
+
+
+def get_items_reply(
+    request: pb.GetItemsRequest, outcomes: Sequence[Item | DatabaseError | None]
+) -> pb.GetItemsReply:
+    """Those items that are stored, the positions of the others, and the refusals."""
+    return pb.GetItemsReply(
+        items=[_item(request, outcome) for outcome in outcomes if isinstance(outcome, Item)],
+        missing=[position for position, outcome in enumerate(outcomes) if outcome is None],
+        refused=_refusals(enumerate(outcomes)),
     )
-    if item.payload is not None:
-        message.payload.CopyFrom(payloads.message_of(item.payload))
-    return pb.GetItemReply(item=message)
+
+
+def remove_items_reply(removal: Removal) -> pb.RemoveItemsReply:
+    """What became of a removal."""
+    return pb.RemoveItemsReply(
+        removed=removal.removed,
+        missing=removal.missing,
+        refused=_refusals(removal.errors.items()),
+    )
 
 
 def find_reply(answers: ModelAnswers) -> pb.FindSimilarReply:
@@ -167,8 +180,21 @@ def _index(status: IndexStatus) -> pb.Index:
     )
 
 
+def _item(request: pb.GetItemRequest | pb.GetItemsRequest, item: Item) -> pb.Item:
+    message = pb.Item(
+        id=item.id,
+        attributes_json=item.attributes_json,
+        metadata=item.metadata,
+        embeddings=_embeddings(item.embeddings, request),
+    )
+    if item.payload is not None:
+        message.payload.CopyFrom(payloads.message_of(item.payload))
+    return message
+
+
 def _embeddings(
-    embeddings: Sequence[StoredEmbedding], request: pb.AddItemRequest | pb.GetItemRequest
+    embeddings: Sequence[StoredEmbedding],
+    request: pb.AddItemRequest | pb.GetItemRequest | pb.GetItemsRequest,
 ) -> list[pb.Embedding]:
     messages = []
     for embedding in embeddings:

@@ -13,6 +13,7 @@ import numpy as np
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database.examples import error_of_example
+from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.requests import (
     AddRequest,
     AddVectorsRequest,
@@ -23,6 +24,7 @@ from euclidesdb_server.database.requests import (
     ModelVector,
     ModelVectors,
     Query,
+    UpdateRequest,
 )
 from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRequest
 from euclidesdb_server.rpc import arrays, payloads
@@ -72,6 +74,30 @@ def add_vectors_request(request: pb.AddVectorsRequest) -> AddVectorsRequest:
         list(request.metadata) or None,
     )
     return AddVectorsRequest(request.model, columns, request.fingerprint or None)
+
+
+def item_ids(request: pb.GetItemsRequest | pb.RemoveItemsRequest) -> Sequence[str]:
+    """The ids of many items."""
+    _check_count(len(request.ids), "ids")
+    if not request.ids:
+        raise InvalidRequest("ids is empty: name at least one item")
+    return list(request.ids)
+
+
+def included(request: pb.GetItemsRequest) -> Include:
+    """What to return of items."""
+    return Include(request.include_vectors, request.include_predictions, request.include_payload)
+
+
+def update_request(request: pb.UpdateItemRequest) -> UpdateRequest:
+    """A change of an item."""
+    return UpdateRequest(
+        request.id,
+        request.attributes_json if request.HasField("attributes_json") else None,
+        request.merge_json if request.HasField("merge_json") else None,
+        tuple(request.remove_attributes),
+        request.metadata if request.HasField("metadata") else None,
+    )
 
 
 def find_request(request: pb.FindSimilarRequest, fields: FieldResolver) -> FindRequest:
@@ -170,9 +196,7 @@ def _example(message: pb.Example, name: str) -> Example:
 def _each(
     read: Callable[[_Message], _Value], messages: Sequence[_Message], name: str
 ) -> list[_Value | DatabaseError]:
-    # each takes a thousand times the two bytes that an empty one has in the request
-    if len(messages) > MAX_PER_CALL:
-        raise InvalidRequest(f"{len(messages)} {name} in one call; the limit is {MAX_PER_CALL:,}")
+    _check_count(len(messages), name)
     values: list[_Value | DatabaseError] = []
     for message in messages:
         try:
@@ -180,6 +204,12 @@ def _each(
         except DatabaseError as error:
             values.append(error)
     return values
+
+
+def _check_count(count: int, name: str) -> None:
+    # each takes a thousand times the two bytes that an empty one has in the request
+    if count > MAX_PER_CALL:
+        raise InvalidRequest(f"{count} {name} in one call; the limit is {MAX_PER_CALL:,}")
 
 
 def _vector(message: pb.Vector) -> ModelVector:

@@ -134,11 +134,13 @@ class FeatureStore(StoreReader):
         for key, _ in unrecorded:
             self._unrecorded.pop(key, None)
 
-    def remove(self, item_id: str, before: ItemRecord) -> None:
-        """Remove an item with all that is stored of it, atomically."""
+    def remove(self, *removed: tuple[str, ItemRecord]) -> None:
+        """Remove items, each given with its record, with all that is stored of them; atomically."""
         batch = self._leveldb.batch()
-        delete_item(batch, item_id, before)
-        self._leveldb.write(batch, f"removing item {item_id!r}")
+        for item_id, before in removed:
+            delete_item(batch, item_id, before)
+        others = f" and {len(removed) - 1} others" if len(removed) > 1 else ""
+        self._leveldb.write(batch, f"removing item {removed[0][0]!r}{others}")
 
     def segments(self, space: int) -> list[SegmentRecord]:
         """The segments that a space consists of, in the order of their labels."""

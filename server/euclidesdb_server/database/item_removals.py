@@ -1,0 +1,60 @@
+"""The removal of many items by id: the outcome of each, or what it would be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from euclidesdb_server.database.results import Removal
+from euclidesdb_server.database.validation import check_ids
+from euclidesdb_server.database.writer import Writer
+from euclidesdb_server.errors import CorruptRecord, DatabaseError, UnknownItem
+from euclidesdb_server.store import FeatureStore, StoreReader
+
+READ_AT_A_TIME: Final = 1024
+
+
+def remove_many(
+    store: FeatureStore, writer: Writer, ids: Sequence[str], *, dry_run: bool
+) -> Removal:
+    """Remove items. ids: some may occur more than once, or be impossible.
+
+    dry_run: remove nothing, and tell what would be removed. Raises StorageError if that fails.
+    """
+    impossible = check_ids(ids)
+    possible = [*dict.fromkeys(each for row, each in enumerate(ids) if row not in impossible)]
+    failed = _would_fail(store, possible) if dry_run else writer.remove(possible)
+    missing, errors = list[int](), dict[int, DatabaseError]()
+    for row, item_id in enumerate(ids):
+        error = impossible.get(row) or failed.get(item_id)
+        if isinstance(error, UnknownItem):
+            missing.append(row)
+        elif error is not None:
+            errors[row] = error
+    return Removal(len(possible) - len(failed), tuple(missing), errors)
+
+
+def _would_fail(store: FeatureStore, ids: Sequence[str]) -> Mapping[str, DatabaseError]:
+    """The items that could not be removed, and why."""
+    errors: dict[str, DatabaseError] = {}
+    with store.snapshot() as reader:
+        for start in range(0, len(ids), READ_AT_A_TIME):
+            _check_readable(reader, ids[start : start + READ_AT_A_TIME], errors)
+    return errors
+
+
+def _check_readable(
+    reader: StoreReader, ids: Sequence[str], errors: dict[str, DatabaseError]
+) -> None:
+    try:
+        records = reader.items(ids)
+    except CorruptRecord as error:
+        if len(ids) == 1:
+            errors[ids[0]] = error
+            return
+        _check_readable(reader, ids[: len(ids) // 2], errors)
+        _check_readable(reader, ids[len(ids) // 2 :], errors)
+        return
+    for item_id, record in zip(ids, records, strict=True):
+        if record is None:
+            errors[item_id] = UnknownItem(f"no item {item_id!r}")

@@ -1,0 +1,58 @@
+"""Items on their way from a request to the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from euclidesdb_server.database.embedder import Embeddings, EmbedTask
+from euclidesdb_server.database.requests import AddRequest
+from euclidesdb_server.database.results import StoredEmbedding
+from euclidesdb_server.database.write_batches import EmbeddedItem
+from euclidesdb_server.errors import DatabaseError
+from euclidesdb_server.index import ModelSpace
+from euclidesdb_server.values.embedding import Embedding
+
+
+class PreparedAdd(msgspec.Struct, frozen=True):
+    """An item to add, checked.
+
+    known: vectors found in the store, made from the same payload. task: the models to run on the
+    payload; None if no model has to be run.
+    """
+
+    request: AddRequest
+    ready_made: Mapping[ModelSpace, Embedding]
+    known: Mapping[ModelSpace, Embedding]
+    task: EmbedTask | None
+
+    def embedded(self, outputs: Embeddings | DatabaseError) -> EmbeddedItem | DatabaseError:
+        """With the outputs of the models that had to be run, or the error of one of them."""
+        if isinstance(outputs, DatabaseError):
+            return outputs
+        request = self.request
+        servings = () if self.task is None else self.task.servings
+        made = {
+            serving.writable_space(): embedding
+            for serving, embedding in zip(servings, outputs, strict=True)
+        }
+        return EmbeddedItem(
+            request.id,
+            {**self.ready_made, **self.known, **made},
+            request.payload,
+            request.attributes_json,
+            request.metadata,
+            frozenset(self.ready_made),
+            frozenset(self.known),
+        )
+
+
+def stored_embeddings(item: EmbeddedItem) -> tuple[StoredEmbedding, ...]:
+    """What an add returns of an item."""
+    return tuple(
+        StoredEmbedding(
+            space.record.model, space.record.fingerprint, found.vector, found.predictions
+        )
+        for space, found in item.embeddings.items()
+    )
