@@ -1,6 +1,6 @@
 """The messages that filters consist of: what a dict and a text expression have in common.
 
-Their errors name the value, and whoever reads the filter adds where it is.
+Their errors name the value; `_filters.py` and `_filter_text.py` add where it is.
 """
 
 from __future__ import annotations

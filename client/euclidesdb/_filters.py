@@ -15,18 +15,21 @@ Only what protobuf could not send is refused here; the server knows the other li
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from euclidesdb import _checks as checks
 from euclidesdb import _filter_messages as messages
 from euclidesdb._filter_text import parsed
 from euclidesdb_protos.v1 import database_pb2 as pb
 
+Filter: TypeAlias = Mapping[str, Any] | str
+"""A filter as a dict or as a text."""
+
 SHOWN: Final = 64
 """Characters; a longer key is abbreviated in messages."""
 
 
-def filter_message(value: Mapping[str, Any] | str) -> pb.Filter:
+def filter_message(value: Filter) -> pb.Filter:
     """A filter as a message, from a dict or from text.
 
     Raises TypeError and ValueError that name the key, or the column of the text.

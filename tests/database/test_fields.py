@@ -55,7 +55,7 @@ def test_a_model_that_is_served_no_longer_keeps_its_predictions(table, database)
     assert ModelFields(table).prediction("color", LABEL) == Prediction(number, LABEL, ())
 
 
-def test_an_unknown_model_is_no_prediction_and_the_known_ones_are_listed(table):
+def test_an_unknown_model_has_no_predictions_and_the_known_ones_are_listed(table):
     fields = ModelFields(table)
     assert fields.prediction("shoes", LABEL) is None
     assert "the models served are: 'color', 'gray'" in str(fields.refusal("shoes"))

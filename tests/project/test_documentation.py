@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import dataclasses
 import re
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from euclidesdb._filter_text import MAX_CHARACTERS
+from euclidesdb._filters import filter_message
 from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.__main__ import COMMANDS
@@ -20,6 +23,8 @@ from euclidesdb_server.engines.registry import create_engine, engine_names
 from euclidesdb_server.errors import DatabaseError, StartupError
 from euclidesdb_server.inference.input_kinds import ImageConf
 from euclidesdb_server.inference.model_folder import CONF_CLASSES, read_model_folder
+from euclidesdb_server.rpc.v1_fields import MAX_NAME_CHARACTERS
+from euclidesdb_server.rpc.v1_filters import MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES
 from tests.support.cases import each_as_subtest
 from tests.support.images import noise
 from tests.support.servers import start_server
@@ -30,6 +35,7 @@ README = ROOT / "README.md"
 API = ROOT / "docs" / "api.md"
 CLIENT = ROOT / "docs" / "client.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
+FILTERS = ROOT / "docs" / "filters.md"
 MODELS = ROOT / "docs" / "models.md"
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -186,6 +192,20 @@ def test_the_sample_of_the_api_runs(run_sample, capsys):
     (sample,) = code_blocks(API, "python")
     run_sample(sample)
     assert "digits sku-2 0.0" in capsys.readouterr().out.splitlines()
+
+
+def test_each_filter_of_the_tables_means_the_same_as_a_dict_and_as_a_text():
+    text = FILTERS.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\{.+?\})` \| `(.+?)` \|", text, re.MULTILINE)
+    assert len(rows) == 20
+    for as_dict, as_text in rows:
+        assert filter_message(ast.literal_eval(as_dict)) == filter_message(as_text), as_text
+
+
+def test_the_limits_of_filters_are_those_of_the_server():
+    _, _, limits = FILTERS.read_text(encoding="utf-8").partition("\n## Limits\n")
+    for limit in (MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, MAX_NAME_CHARACTERS, MAX_CHARACTERS):
+        assert f"{limit:,}" in limits
 
 
 @each_as_subtest("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

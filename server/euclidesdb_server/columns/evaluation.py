@@ -9,7 +9,9 @@ conditions of an `All` or `AnyOf` are combined one by one, so their number costs
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
+from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -34,8 +36,6 @@ from euclidesdb_server.values.filters import (
     Prefix,
 )
 
-_Condition: TypeAlias = Comparison | OneOf | Exists | Prefix | Contains
-
 
 class _Operation(Enum):
     """What is done with the last results."""
@@ -45,33 +45,53 @@ class _Operation(Enum):
     NOT = "invert one"
 
 
-_Step: TypeAlias = Filter | bool | _Operation
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """A condition: the field has a value, or an element, that passes a test; None: any value."""
+
+    field: Field
+    test: ValueTest | None
+    of_elements: bool = False
+
+
+_Step: TypeAlias = _Test | bool | _Operation
 
 
 def matching(filter: Filter, columns: Columns) -> npt.NDArray[np.bool_]:  # noqa: A002  its name
     """Whether each row meets the filter: bool, shape (rows,)."""
-    rows = _Rows(columns)
-    masks: list[pa.BooleanArray] = []
-    for step in _postfix(filter):
-        match step:
-            case _Operation.NOT:
-                masks.append(pc.invert(masks.pop()))
-            case _Operation.AND:
-                masks.append(pc.and_(masks.pop(), masks.pop()))
-            case _Operation.OR:
-                masks.append(pc.or_(masks.pop(), masks.pop()))
-            case bool():
-                masks.append(rows.all_or_none(step))
-            case _:
-                masks.append(rows.meeting(step))
-    (mask,) = masks
-    matched: npt.NDArray[np.bool_] = mask.to_numpy(zero_copy_only=False)
-    return matched
+    return RowFilter(filter).matching(columns)
 
 
-def _postfix(root: Filter) -> Iterator[_Condition | bool | _Operation]:
+class RowFilter:
+    """A filter that is prepared once for many columns. Thread-safe."""
+
+    def __init__(self, filter: Filter) -> None:  # noqa: A002  as above
+        self._steps = [*_postfix(filter)]
+
+    def matching(self, columns: Columns) -> npt.NDArray[np.bool_]:
+        """Whether each row meets the filter: bool, shape (rows,)."""
+        rows = _Rows(columns)
+        masks: list[pa.BooleanArray] = []
+        for step in self._steps:
+            match step:
+                case _Operation.NOT:
+                    masks.append(pc.invert(masks.pop()))
+                case _Operation.AND:
+                    masks.append(pc.and_(masks.pop(), masks.pop()))
+                case _Operation.OR:
+                    masks.append(pc.or_(masks.pop(), masks.pop()))
+                case bool():
+                    masks.append(rows.all_or_none(step))
+                case _Test():
+                    masks.append(rows.passing(step))
+        (mask,) = masks
+        matched: npt.NDArray[np.bool_] = mask.to_numpy(zero_copy_only=False)
+        return matched
+
+
+def _postfix(root: Filter) -> Iterator[_Step]:
     """The conditions of a tree in postfix notation: an operation follows its operands."""
-    pending: list[_Step] = [root]
+    pending: list[Filter | bool | _Operation] = [root]
     while pending:
         match pending.pop():
             case Not(negated):
@@ -80,14 +100,26 @@ def _postfix(root: Filter) -> Iterator[_Condition | bool | _Operation]:
                 pending += reversed(_joined(filters, _Operation.AND, empty=True))
             case AnyOf(filters):
                 pending += reversed(_joined(filters, _Operation.OR, empty=False))
+            case Comparison(field, operator, value):
+                yield _Test(field, comparison(operator, value))
+            case OneOf(field, values):
+                yield _Test(field, one_of(values))
+            case Prefix(field, text):
+                yield _Test(field, prefix(text))
+            case Contains(field, value):
+                yield _Test(field, comparison(Operator.EQUAL, value), of_elements=True)
+            case Exists(field):
+                yield _Test(field, None)
             case step:
                 yield step
 
 
-def _joined(filters: Sequence[Filter], operation: _Operation, *, empty: bool) -> list[_Step]:
+def _joined(
+    filters: Sequence[Filter], operation: _Operation, *, empty: bool
+) -> list[Filter | bool | _Operation]:
     if not filters:
         return [empty]
-    joined: list[_Step] = [filters[0]]
+    joined: list[Filter | bool | _Operation] = [filters[0]]
     for each in filters[1:]:
         joined += (each, operation)
     return joined
@@ -99,93 +131,81 @@ class _Rows:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._values: dict[Field, FieldValues] = {}
-        self._times: dict[tuple[Field, type[Contains] | None], pa.Int64Array] = {}
+        self._times: dict[tuple[Field, bool], pa.Int64Array] = {}
 
     def all_or_none(self, matched: bool) -> pa.BooleanArray:
         return pa.repeat(matched, len(self._columns))
 
-    def meeting(self, condition: _Condition) -> pa.BooleanArray:
+    def passing(self, condition: _Test) -> pa.BooleanArray:
         """An array without nulls."""
-        match condition:
-            case Comparison(field, operator, value):
-                return self._tested(field, comparison(operator, value))
-            case OneOf(field, values):
-                return self._tested(field, one_of(values))
-            case Prefix(field, text):
-                return self._tested(field, prefix(text))
-            case Contains(field, value):
-                return self._with_element(field, comparison(Operator.EQUAL, value))
-            case Exists(field):
-                return self._existing(field)
-
-    def _of(self, field: Field) -> FieldValues:
+        field = condition.field
         values = self._values.get(field)
         if values is None:
             values = self._values[field] = self._columns.values(field)
-        return values
+        if condition.test is None:
+            found = _existing(values)
+        elif condition.of_elements:
+            found = self._with_elements(field, values, condition.test)
+        else:
+            found = self._with_values(field, values, condition.test)
+        return reduce(pc.or_, found) if found else self.all_or_none(False)
 
-    def _tested(self, field: Field, test: ValueTest) -> pa.BooleanArray:
-        values = self._of(field)
+    def _with_values(
+        self, field: Field, values: FieldValues, test: ValueTest
+    ) -> list[pa.BooleanArray]:
         found = [
-            _without_nulls(met(array))
-            for met, array in (
+            _without_nulls(passes(array))
+            for passes, array in (
                 (test.ints, values.ints),
                 (test.floats, values.floats),
                 (test.strings, values.strings),
                 (test.bools, values.bools),
             )
-            if met is not None and array is not None
+            if passes is not None and array is not None
         ]
         if test.times is not None and values.strings is not None:
-            times = self._times.get((field, None))
+            times = self._times.get((field, False))
             if times is None:
-                times = self._times[field, None] = times_in(values.strings)
+                times = self._times[field, False] = times_in(values.strings)
             found.append(_without_nulls(test.times(times)))
-        return self._any(found)
+        return found
 
-    def _with_element(self, field: Field, test: ValueTest) -> pa.BooleanArray:
-        values = self._of(field)
+    def _with_elements(
+        self, field: Field, values: FieldValues, test: ValueTest
+    ) -> list[pa.BooleanArray]:
         found = [
-            _with_element(lists, met(_elements(lists)))
-            for met, lists in (
+            _with_element(lists, passes(_elements(lists)))
+            for passes, lists in (
                 (test.ints, values.lists_of_ints),
                 (test.floats, values.lists_of_floats),
                 (test.strings, values.lists_of_strings),
                 (test.bools, values.lists_of_bools),
             )
-            if met is not None and lists is not None
+            if passes is not None and lists is not None
         ]
         if test.times is not None and (lists := values.lists_of_strings) is not None:
-            times = self._times.get((field, Contains))
+            times = self._times.get((field, True))
             if times is None:
-                times = self._times[field, Contains] = times_in(_elements(lists))
+                times = self._times[field, True] = times_in(_elements(lists))
             found.append(_with_element(lists, test.times(times)))
-        return self._any(found)
+        return found
 
-    def _existing(self, field: Field) -> pa.BooleanArray:
-        values = self._of(field)
-        arrays = (
-            values.ints,
-            values.floats,
-            values.strings,
-            values.bools,
-            values.lists_of_ints,
-            values.lists_of_floats,
-            values.lists_of_strings,
-            values.lists_of_bools,
-        )
-        found = [pc.is_valid(array) for array in arrays if array is not None]
-        if values.others is not None:
-            found.append(_without_nulls(values.others))
-        return self._any(found)
 
-    def _any(self, masks: Sequence[pa.BooleanArray]) -> pa.BooleanArray:
-        if not masks:
-            return self.all_or_none(False)
-        joined = masks[0]
-        for mask in masks[1:]:
-            joined = pc.or_(joined, mask)
-        return joined
+def _existing(values: FieldValues) -> list[pa.BooleanArray]:
+    arrays = (
+        values.ints,
+        values.floats,
+        values.strings,
+        values.bools,
+        values.lists_of_ints,
+        values.lists_of_floats,
+        values.lists_of_strings,
+        values.lists_of_bools,
+    )
+    found = [pc.is_valid(array) for array in arrays if array is not None]
+    if values.others is not None:
+        found.append(_without_nulls(values.others))
+    return found
 
 
 def _without_nulls(mask: pa.BooleanArray) -> pa.BooleanArray:
@@ -200,10 +220,10 @@ def _elements(lists: pa.ListArray) -> pa.Array:
     return lists.values.slice(start, offsets[-1].as_py() - start)
 
 
-def _with_element(lists: pa.ListArray, met: pa.BooleanArray) -> pa.BooleanArray:
-    """The rows whose list has an element that meets a condition. met: for each of `_elements`."""
+def _with_element(lists: pa.ListArray, passed: pa.BooleanArray) -> pa.BooleanArray:
+    """The rows whose list has an element that passes a test. passed: for each of `_elements`."""
     offsets = lists.offsets.to_numpy()
-    found = np.flatnonzero(_without_nulls(met).to_numpy(zero_copy_only=False)) + offsets[0]
+    found = np.flatnonzero(_without_nulls(passed).to_numpy(zero_copy_only=False)) + offsets[0]
     rows = np.zeros(len(lists), np.bool_)
     rows[np.searchsorted(offsets, found, side="right") - 1] = True
     mask = pa.array(rows)
