@@ -27,7 +27,7 @@ from euclidesdb_server.app import Server
 from euclidesdb_server.config.server import load_config
 from euclidesdb_server.engines.faiss_index import read_without_rows, refer_to_rows
 from euclidesdb_server.engines.vectors import load_vectors
-from euclidesdb_server.rpc.answering import parsed, serialized
+from euclidesdb_server.rpc.answers import parsed, serialized
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.methods import Method, methods_of
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService

@@ -15,7 +15,8 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.rpc.http2_listener import Http2Listener
 from euclidesdb_server.rpc.methods import Lane, Method
-from euclidesdb_server.rpc.nghttp2 import MAX_HEADER_BYTES, RESETS_AT_ONCE
+from euclidesdb_server.rpc.nghttp2 import RESETS_AT_ONCE
+from euclidesdb_server.rpc.nghttp2_callbacks import MAX_HEADER_BYTES
 from tests.support.http2_peer import Http2Peer
 from tests.support.waiting import wait_for
 

@@ -92,7 +92,7 @@ class Http2Peer:
 
     def send_data(self, stream: int, data: bytes) -> None:
         """Send as much as the server allows at once, and wait until it allows more."""
-        while data and not self.closed:
+        while data and not self.closed and not self._answers[stream].over:
             size = min(self._h2.local_flow_control_window(stream), len(data), 16384)
             if size:
                 self._h2.send_data(stream, data[:size])
@@ -100,6 +100,10 @@ class Http2Peer:
                 self._flush()
             else:
                 self._read()
+
+    def window(self, stream: int) -> int:
+        """How many bytes of a stream the server permits now, as far as is known."""
+        return self._h2.local_flow_control_window(stream)
 
     def send_frames(self, *frames: Frame) -> None:
         """Send frames as they are, whether HTTP/2 permits them or not."""
@@ -117,10 +121,19 @@ class Http2Peer:
         self._h2.reset_stream(stream, 8)
         self._flush()
 
+    def end(self, stream: int) -> None:
+        """Send nothing more on a stream."""
+        self._h2.end_stream(stream)
+        self._flush()
+
     def answer(self, stream: int) -> Answer:
         """Read until a stream is over or the connection is closed."""
         while not (self._answers[stream].over or self.closed):
             self._read()
+        return self._answers[stream]
+
+    def answer_so_far(self, stream: int) -> Answer:
+        """What has been read of a stream."""
         return self._answers[stream]
 
     def wait_until_closed(self) -> None:
@@ -188,3 +201,7 @@ class Call:
     def answer(self) -> Answer:
         """Wait for its end."""
         return self.peer.answer(self.stream)
+
+    def answer_so_far(self) -> Answer:
+        """What has been read of it."""
+        return self.peer.answer_so_far(self.stream)

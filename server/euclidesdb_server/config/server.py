@@ -48,6 +48,9 @@ class ServerConfig:
     """The number of calls served concurrently. Those that wait for a model need no thread."""
     max_calls: Annotated[int, Ge(1)] = 10_000
     """The number of calls that may be served or wait for a model at a time."""
+    max_streams: Annotated[int, Ge(1)] = 1000
+    """The number of streaming calls that may be open at a time, idle ones included; they do not
+    count as `max_calls`."""
     max_connections: Annotated[int, Ge(1)] = 10_000
     """The number of connections, with nghttp2; fewer if the limit of open files demands it."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB

@@ -7,19 +7,19 @@ waits for a model it holds no thread, so thousands of them can wait.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from google.protobuf.message import Message
-
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.database.steps import Steps, Wait, finish
+from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import InvalidRequest, Overloaded, ShuttingDown
+from euclidesdb_server.rpc.answers import Pause, StreamAnswer, UnaryAnswer, parsed, serialized
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.methods import Lane, Method
+from euclidesdb_server.rpc.reply_stream import ReplyStream
+from euclidesdb_server.rpc.request_stream import RequestStream
 
 QUICK_BYTES: Final = 64 << 10
 """A longer request is parsed in a thread."""
@@ -37,7 +37,8 @@ class Answerer:
     def __init__(self, config: ServerConfig) -> None:
         self._max_calls = config.max_calls
         self._max_bytes = config.max_bytes_in_flight
-        self._calls = self._bytes = self._unread = 0
+        self._max_streams = config.max_streams
+        self._calls = self._streams = self._bytes = self._unread = 0
         threads = {
             Lane.CALLS: config.threads,
             Lane.CONTROL: CONTROL_THREADS,
@@ -55,6 +56,27 @@ class Answerer:
         """
         outcome = self.begin(method, data, call)
         return outcome if isinstance(outcome, bytes) else await outcome
+
+    async def answer_stream(
+        self, method: Method, requests: RequestStream, replies: ReplyStream, call: RpcCall
+    ) -> None:
+        """Answer a call of a method that streams; the replies go to `replies`. Else as `answer`."""
+        if self._streams >= self._max_streams:
+            raise Overloaded(
+                f"{self._streams:,} streams are open: [server] max_streams permits no more"
+            )
+        self._streams += 1
+        pool = self._pools[method.lane]
+        answer = StreamAnswer(method, requests, replies, call)
+        try:
+            while (outcome := await _submit(pool, answer.step)) is not None:
+                if isinstance(outcome, Wait):
+                    await _until(outcome)
+                elif outcome is Pause.FULL:
+                    await replies.room()
+        finally:
+            self._streams -= 1
+            _give_up(pool, answer)
 
     def begin(
         self, method: Method, data: bytes, call: RpcCall
@@ -144,85 +166,13 @@ class Answerer:
 
     async def _in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
         pool = self._pools[method.lane]
-        answer = _Answer(method, data, call)
+        answer = UnaryAnswer(method, data, call)
         try:
             while not isinstance(outcome := await _submit(pool, answer.step), bytes):
                 await _until(outcome)
             return outcome
         finally:
-            if not (answer.ended or answer.close_if_idle()):
-                with suppress(RuntimeError):  # the pool is shut down
-                    pool.submit(answer.close)
-
-
-class _Answer:
-    """A call that is answered step by step, one at a time, in any thread."""
-
-    def __init__(self, method: Method, data: bytes, call: RpcCall) -> None:
-        self.ended = False
-        self._method = method
-        self._data = data
-        self._call = call
-        self._lock = threading.Lock()
-        self._steps: Steps[Message] | None = None
-
-    def step(self) -> bytes | Wait:
-        """Go on, up to the reply or to what must be waited for."""
-        with self._lock:
-            if self.ended:  # it was given up just before
-                return b""
-            try:
-                if self._steps is None:
-                    data, self._data = self._data, b""
-                    reply = self._method.handle(parsed(self._method, data), self._call)
-                    if isinstance(reply, Message):
-                        self.ended = True
-                        return reply.SerializeToString()
-                    self._steps = reply
-                waits: Wait = self._steps.send(None)
-            except StopIteration as end:
-                self.ended = True
-                message: Message = end.value
-                return message.SerializeToString()
-            except BaseException:
-                self.ended = True
-                raise
-            return waits
-
-    def close(self) -> None:
-        """Give up; waits for the step that runs."""
-        with self._lock:
-            self._close()
-
-    def close_if_idle(self) -> bool:
-        """`close`, unless a step runs; whether it was done. Never waits."""
-        if not self._lock.acquire(blocking=False):
-            return False
-        try:
-            self._close()
-        finally:
-            self._lock.release()
-        return True
-
-    def _close(self) -> None:
-        self.ended, self._data = True, b""
-        if self._steps is not None:
-            self._steps.close()
-
-
-def parsed(method: Method, data: bytes) -> Message:
-    """The message in `data`. Raises InvalidRequest."""
-    try:
-        return method.parse(data)
-    except Exception as error:  # DecodeError or anything else: the bytes come from outside
-        reason = "its messages are nested too deeply" if "MaxDepth" in str(error) else error
-        raise InvalidRequest(f"the request cannot be parsed: {reason}") from error
-
-
-def serialized(reply: Message | Steps[Message]) -> bytes:
-    """The bytes of a reply; steps are run to their end."""
-    message = reply if isinstance(reply, Message) else finish(reply)
-    return message.SerializeToString()
+            _give_up(pool, answer)
 
 
 async def _submit(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
@@ -231,6 +181,13 @@ async def _submit(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     except RuntimeError as error:
         raise ShuttingDown("the server is stopping") from error
     return await asyncio.wrap_future(future)
+
+
+def _give_up(pool: ThreadPoolExecutor, answer: StreamAnswer | UnaryAnswer) -> None:
+    """Close an answer unless it has ended: at once, or in a thread once its step is done."""
+    if not (answer.ended or answer.close_if_idle()):
+        with suppress(RuntimeError):  # the pool is shut down
+            pool.submit(answer.close)
 
 
 async def _until(wait: Wait) -> None:

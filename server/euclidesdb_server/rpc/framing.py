@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote
 
@@ -45,6 +46,22 @@ def seconds_of(timeout: bytes) -> float | None:
 def prefix_of(message: bytes) -> bytes:
     """What stands before a message that is not compressed."""
     return b"\0" + len(message).to_bytes(4, "big")
+
+
+def size_of(prefix: bytes | bytearray, limit: int) -> int:
+    """The length of a message. Raises FramingError."""
+    size = int.from_bytes(prefix[1:PREFIX_BYTES], "big")
+    if prefix[0] > 1:
+        raise FramingError(
+            grpc.StatusCode.INTERNAL, f"the first byte of the message is {prefix[0]}: not a flag"
+        )
+    if size > limit:
+        # gRPC's own words, which clients know
+        raise FramingError(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"Received message larger than max ({size} vs. {limit})",
+        )
+    return size
 
 
 def status_headers(failure: Failure) -> list[tuple[bytes, bytes]]:
@@ -98,19 +115,45 @@ class MessageReader:
         return message
 
     def _read_prefix(self, data: bytes | bytearray) -> None:
-        size = int.from_bytes(data[1:PREFIX_BYTES], "big")
-        if data[0] > 1:
-            raise FramingError(
-                grpc.StatusCode.INTERNAL, f"the first byte of the message is {data[0]}: not a flag"
-            )
-        if size > self._limit:
-            # gRPC's own words, which clients know
-            raise FramingError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"Received message larger than max ({size} vs. {self._limit})",
-            )
+        self._wanted = PREFIX_BYTES + size_of(data, self._limit)
         self.compressed = data[0] == 1
-        self._wanted = PREFIX_BYTES + size
+
+
+class MessagesReader:
+    """Cuts a call's messages out of pieces, as they arrive."""
+
+    __slots__ = ("_buffer", "_limit", "_size")
+
+    def __init__(self, limit: int) -> None:
+        """limit: the most bytes that a message may have."""
+        self._buffer = bytearray()
+        self._limit = limit
+        self._size: int | None = None  # of the next message, once its prefix is there
+
+    @property
+    def incomplete(self) -> int:
+        """Bytes of a message of which more is to come."""
+        return len(self._buffer)
+
+    def take(self, piece: bytes) -> Iterator[tuple[bytes, bool]]:
+        """The messages that are complete with this piece, and whether each is compressed.
+
+        To be iterated to its end. Raises FramingError.
+        """
+        buffer, start = self._buffer, 0
+        buffer += piece
+        try:
+            while len(buffer) - start >= PREFIX_BYTES:
+                if self._size is None:
+                    self._size = size_of(buffer[start : start + PREFIX_BYTES], self._limit)
+                end = start + PREFIX_BYTES + self._size
+                if len(buffer) < end:
+                    break
+                self._size = None
+                is_compressed, at, start = buffer[start] == 1, start + PREFIX_BYTES, end
+                yield bytes(memoryview(buffer)[at:end]), is_compressed
+        finally:
+            del buffer[:start]
 
 
 def inflated(data: bytes, encoding: str, limit: int) -> bytes:

@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
 
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.errors import ConfigError, DeadlineExceeded, InvalidRequest
+from euclidesdb_server.errors import ConfigError, InvalidRequest
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.event_loop import run
+from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall
 from euclidesdb_server.rpc.listening import WHERE, check_address, listen_address
 from euclidesdb_server.rpc.methods import Method
-from euclidesdb_server.rpc.status import Failure
+from euclidesdb_server.rpc.status import Failure, late_message
 
 MAX_PENDING_CALLS: Final = 1 << 20
 """Calls that gRPC may hold until the event loop takes them, in a moment; then our limits count."""
@@ -32,9 +33,12 @@ KEEPALIVE_MS: Final = 60_000
 KEEPALIVE_TIMEOUT_MS: Final = 20_000
 """A connection on which nothing arrives is pinged; without an answer, its calls are over."""
 
-log = logging.getLogger(__name__)
+STREAM_END_SECONDS: Final = 0.5
+"""When the server stops, streams past their grace period have this to send their status."""
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class GrpcioListener:
@@ -51,12 +55,13 @@ class GrpcioListener:
         self._grace = config.shutdown_grace
         self._message_timeout = config.message_timeout
         self._answerer = Answerer(config)
+        self._streams: set[asyncio.Task[None]] = set()
         self.address = run(self._start(methods, config))
 
     def close(self) -> None:
         """Refuse new calls with UNAVAILABLE; running ones get `shutdown_grace` s to finish."""
         log.info("stopping: running calls have %g s to finish", self._grace)
-        run(self._server.stop(self._grace))
+        run(self._stop())
         self._answerer.close()
 
     async def _start(self, methods: Iterable[Method], config: ServerConfig) -> str:
@@ -75,7 +80,9 @@ class GrpcioListener:
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
             ]
         )
-        self._server.add_generic_rpc_handlers((_Handlers(methods, self._serve),))
+        self._server.add_generic_rpc_handlers(
+            (_Handlers(methods, self._serve, self._serve_stream),)
+        )
         address = self._bind(config.address)
         await self._server.start()
         return address
@@ -90,19 +97,32 @@ class GrpcioListener:
             failure = Failure.of_call(error, method.path)
         finally:
             call.end()
-        with ending_with_the_call():
-            await context.abort(failure.code, failure.details, failure.trailing_metadata)
+        await _abort(context, failure)
         raise AssertionError("abort raises")
+
+    async def _serve_stream(self, method: Method, context: Context) -> None:
+        call = GrpcioStreamCall(self._answerer, method, context, self._message_timeout)
+        failure = await call.serve(self._streams)
+        if failure is not None:
+            await _abort(context, failure)
+
+    async def _stop(self) -> None:
+        if not self._streams:
+            await self._server.stop(self._grace)
+            return
+        # gRPC would cancel streams, without a status
+        stopped = asyncio.create_task(self._server.stop(self._grace + STREAM_END_SECONDS))
+        await asyncio.wait((stopped,), timeout=self._grace)
+        for stream in [*self._streams]:
+            stream.cancel()
+        await stopped
 
     async def _message(self, context: Context) -> bytes:
         try:
             async with asyncio.timeout(self._message_timeout):
                 data = await context.read()
         except TimeoutError as error:
-            raise DeadlineExceeded(
-                "the call's message did not arrive within [server] message_timeout = "
-                f"{self._message_timeout:g} s"
-            ) from error
+            raise late_message(self._message_timeout) from error
         if not isinstance(data, bytes):
             raise InvalidRequest("the call ended without a message")
         return data
@@ -120,7 +140,7 @@ class GrpcioListener:
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Hands the bytes of each call to `serve`.
+    """Hands the bytes of each call to `serve`, or to `serve_stream` if its method streams.
 
     On the wire a unary call looks like one with a stream of one message. As such gRPC hands it over
     before its message is there, and how long to wait for that is for us to say.
@@ -130,9 +150,12 @@ class _Handlers(grpc.GenericRpcHandler):
         self,
         methods: Iterable[Method],
         serve: Callable[[Method, Context], Awaitable[bytes]],
+        serve_stream: Callable[[Method, Context], Awaitable[None]],
     ) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             method.path: grpc.stream_unary_rpc_method_handler(_handler(serve, method))
+            if method.is_unary
+            else grpc.stream_stream_rpc_method_handler(_handler(serve_stream, method))
             for method in methods
         }
 
@@ -142,9 +165,15 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 def _handler(
-    serve: Callable[[Method, Context], Awaitable[bytes]], method: Method
-) -> Callable[[object, Context], Awaitable[bytes]]:
-    async def handle(_: object, context: Context) -> bytes:
+    serve: Callable[[Method, Context], Awaitable[T]], method: Method
+) -> Callable[[object, Context], Awaitable[T]]:
+    async def handle(_: object, context: Context) -> T:
         return await serve(method, context)
 
     return handle
+
+
+async def _abort(context: Context, failure: Failure) -> None:
+    """End a call; raises gRPC's own error for that."""
+    with ending_with_the_call():
+        await context.abort(failure.code, failure.details, failure.trailing_metadata)

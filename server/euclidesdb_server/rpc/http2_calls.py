@@ -1,86 +1,41 @@
-"""The calls on HTTP/2 connections: each stream is a call, answered by the `Answerer`."""
+"""The calls on an HTTP/2 connection: each stream is a call, answered by the `Answerer`.
+
+Unary calls are here, those that stream in `http2_stream_call`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import re
-import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
 
-from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest, Overloaded, ShuttingDown
-from euclidesdb_server.rpc import nghttp2
-from euclidesdb_server.rpc.answering import CONTROL_BYTES, Answerer
+from euclidesdb_server.errors import InvalidRequest, Overloaded, ShuttingDown
+from euclidesdb_server.rpc.answering import CONTROL_BYTES
 from euclidesdb_server.rpc.call import RpcCall
-from euclidesdb_server.rpc.connection_limit import ConnectionLimit
-from euclidesdb_server.rpc.framing import (
-    ENCODINGS,
-    FramingError,
-    MessageReader,
-    inflated,
-    prefix_of,
-    seconds_of,
-    status_headers,
-)
+from euclidesdb_server.rpc.framing import MessageReader, inflated, prefix_of, seconds_of
+from euclidesdb_server.rpc.http2_bodies import Headers, Reply, StreamedReply
 from euclidesdb_server.rpc.http2_connection import Connection
+from euclidesdb_server.rpc.http2_shared import Shared
+from euclidesdb_server.rpc.http2_statuses import (
+    DEADLINE_PASSED,
+    GRPC_TYPE,
+    OK,
+    REPLY,
+    failure_of,
+    refusal_headers,
+)
+from euclidesdb_server.rpc.http2_stream_call import StreamCall
 from euclidesdb_server.rpc.methods import Lane, Method
-from euclidesdb_server.rpc.status import Failure
+from euclidesdb_server.rpc.status import Failure, late_message
 
-_GRPC_TYPE: Final = b"application/grpc"
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(?:[+;].*)?")
-_GRPC: Final = ((b":status", b"200"), (b"content-type", _GRPC_TYPE))
-_REPLY: Final = nghttp2.Headers(_GRPC)
-_OK: Final = nghttp2.Headers([(b"grpc-status", b"0")])
-_NOT_POST: Final = nghttp2.Headers([(b":status", b"405")])
-_NOT_GRPC: Final = nghttp2.Headers([(b":status", b"415")])
-STOP_INTERVAL: Final = 0.005
-"""Seconds between looks whether all calls have been answered, when the server stops."""
-
-
-class Http2Calls:
-    """The calls of one server. All but the construction happens on the event loop."""
-
-    def __init__(self, methods: Iterable[Method], answerer: Answerer, config: ServerConfig) -> None:
-        self.methods = {method.path.encode(): method for method in methods}
-        self.answerer = answerer
-        self.message_timeout = config.message_timeout
-        self.max_message_bytes = config.max_message_bytes
-        self.stopping = False
-        self.running: set[asyncio.Task[bytes]] = set()
-        self._connections: set[Connection] = set()
-        self._refused: set[Connection] = set()
-        self._limit = ConnectionLimit(config.max_connections)
-
-    def connection(self) -> Connection:
-        """The protocol of one more connection."""
-        refusal = self._limit.refusal(len(self._connections))
-        group = self._refused if refusal else self._connections
-        return Connection(functools.partial(_Calls, self), group, self.message_timeout, refusal)
-
-    async def stop(self, grace: float) -> None:
-        """Refuse new calls; return when the running ones have been answered, and the replies read.
-
-        What still runs `grace` seconds later is refused, too, and what is unread is lost.
-        """
-        self.stopping = True
-        for connection in [*self._connections, *self._refused]:
-            connection.go_away()
-        until = time.monotonic() + grace
-        while time.monotonic() < until and (
-            self.running or any(each.is_sending() for each in self._connections)
-        ):
-            await asyncio.sleep(STOP_INTERVAL)
-        connections = [*self._connections, *self._refused]  # and those that were just accepted
-        ended = [*self.running]
-        for task in ended:
-            task.cancel()
-        await asyncio.gather(*ended, return_exceptions=True)
-        await asyncio.gather(*(each.close() for each in connections))
+_NOT_POST: Final = Headers([(b":status", b"405")])
+_NOT_GRPC: Final = Headers([(b":status", b"415")])
 
 
 @dataclass(slots=True)
@@ -104,22 +59,24 @@ class _Incoming:
             self.timer = None
 
 
-class _Calls:
+class ConnectionCalls:
     """The calls on one connection, by stream."""
 
-    def __init__(self, server: Http2Calls, connection: Connection) -> None:
+    def __init__(self, server: Shared, connection: Connection) -> None:
         self._server = server
         self._connection = connection
         self._now: dict[int, _Incoming] = {}
         self._unread: dict[int, int] = {}
         self._begun: list[int] = []
+        self._streams: dict[int, StreamCall] = {}
+        self._read: set[StreamCall] = set()
 
     def headers(self, stream: int, values: dict[bytes, bytes]) -> None:
         """A call begins."""
         if values.get(b":method") != b"POST":
             return self._connection.respond(stream, _NOT_POST)
         content_type = values.get(b"content-type", b"")
-        if content_type != _GRPC_TYPE and _CONTENT_TYPE.fullmatch(content_type) is None:
+        if content_type != GRPC_TYPE and _CONTENT_TYPE.fullmatch(content_type) is None:
             return self._connection.respond(stream, _NOT_GRPC)
         if self._connection.refusal:
             return self._refuse(stream, Failure.of(Overloaded(self._connection.refusal)))
@@ -128,21 +85,31 @@ class _Calls:
             return self._refuse(stream, Failure(grpc.StatusCode.UNIMPLEMENTED, "Method not found!"))
         if self._server.stopping:
             return self._refuse(stream, Failure.of(ShuttingDown("the server is stopping")))
+        return self._begin_call(stream, method, values)
+
+    def _begin_call(self, stream: int, method: Method, values: dict[bytes, bytes]) -> None:
         timeout = values.get(b"grpc-timeout")
+        call = RpcCall(None if timeout is None else seconds_of(timeout))
+        encoding = values.get(b"grpc-encoding", b"identity").decode("latin-1")
+        if not method.is_unary:
+            route = (self._connection, stream)
+            self._streams[stream] = StreamCall(self._server, route, method, call, encoding)
+            self._read.add(self._streams[stream])
+            return
         self._now[stream] = _Incoming(
-            RpcCall(None if timeout is None else seconds_of(timeout)),
-            method,
-            values.get(b"grpc-encoding", b"identity").decode("latin-1"),
-            MessageReader(self._server.max_message_bytes),
+            call, method, encoding, MessageReader(self._server.max_message_bytes)
         )
         self._begun.append(stream)
-        return None
 
-    def data(self, stream: int, piece: bytes) -> None:
+    def data(self, stream: int, piece: bytes) -> bool:
         """A part of the call's message, or what follows it and is not read."""
         now = self._now.get(stream)
         if now is None or now.message is None:
-            return
+            if now is None and (streaming := self._streams.get(stream)) is not None:
+                streaming.data(piece)
+                self._read.add(streaming)
+                return False
+            return True
         try:
             data = now.message.take(piece)
             compressed = now.message.compressed
@@ -156,25 +123,33 @@ class _Calls:
                 self._begin(stream, now, data, compressed=compressed)
         except Exception as error:  # the outermost frame of our code in this call
             self._raised(stream, error)
+        return True
 
     def end(self, stream: int) -> None:
         """The client has sent all that it will send."""
         now = self._now.get(stream)
         if now is not None and now.message is not None:
             self._raised(stream, InvalidRequest("the call ended without a message"))
+        elif now is None and (streaming := self._streams.get(stream)) is not None:
+            streaming.end()
 
     def closed(self, stream: int) -> None:
         """The call is answered, or its caller has left."""
         self._cancel(stream)
         self._server.answerer.uncount(self._unread.pop(stream, 0))
+        if (streaming := self._streams.pop(stream, None)) is not None:
+            streaming.close()
 
     def lost(self) -> None:
         """The connection is gone, and its callers with it."""
-        for stream in [*self._now, *self._unread]:
+        for stream in [*self._now, *self._unread, *self._streams]:
             self.closed(stream)
 
     def received(self) -> None:
         """All that has arrived is read: what is missing of a message is waited for."""
+        read, self._read = self._read, set()
+        for streaming in read:
+            streaming.received()
         begun, self._begun = self._begun, []
         for stream in begun:
             now = self._now.get(stream)
@@ -187,7 +162,7 @@ class _Calls:
             else:
                 self._in(timeout, now, self._silent, stream)
 
-    def unread(self, streams: dict[int, nghttp2.Reply]) -> None:
+    def unread(self, streams: dict[int, Reply | StreamedReply]) -> None:
         """These replies wait for their clients: they count until they are read."""
         for stream in streams.keys() - self._unread.keys():
             self._unread[stream] = len(streams[stream].rest)
@@ -250,36 +225,25 @@ class _Calls:
     def _silent(self, stream: int) -> None:
         self._raised(
             stream,
-            DeadlineExceeded(
-                "the call's message did not arrive within [server] message_timeout = "
-                f"{self._server.message_timeout:g} s"
-            ),
+            late_message(self._server.message_timeout),
         )
 
     def _passed(self, stream: int) -> None:
         self._cancel(stream)
-        self._refuse(stream, Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+        self._refuse(stream, DEADLINE_PASSED)
 
     def _raised(self, stream: int, error: BaseException) -> None:
-        if isinstance(error, FramingError):
-            return self._refuse(stream, error.failure)
-        if not isinstance(error, Exception):  # of the interpreter: not ours to answer
-            raise error
         now = self._now.get(stream)
-        path = "?" if now is None else now.method.path
-        return self._refuse(stream, Failure.of_call(error, path))
+        self._refuse(stream, failure_of(error, "?" if now is None else now.method.path))
 
     def _reply(self, stream: int, message: bytes) -> None:
         self._forget(stream)
-        self._connection.respond_with_body(stream, _REPLY, (prefix_of(message), message), _OK)
+        self._connection.respond_with_body(stream, REPLY, (prefix_of(message), message), OK)
 
     def _refuse(self, stream: int, failure: Failure) -> None:
         """End a call by headers only, so that its client may try again."""
         self._forget(stream)
-        accepts = (b"grpc-accept-encoding", ENCODINGS)
-        self._connection.respond(
-            stream, nghttp2.Headers([*_GRPC, *status_headers(failure), accepts])
-        )
+        self._connection.respond(stream, refusal_headers(failure))
 
     def _cancel(self, stream: int) -> None:
         now = self._now.get(stream)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol, cast
 
 from euclidesdb_server.rpc import nghttp2
+from euclidesdb_server.rpc.http2_bodies import Headers, Reply, StreamedReply
+from euclidesdb_server.rpc.nghttp2_callbacks import Streams
 from euclidesdb_server.rpc.nghttp2_library import Http2Error
+from euclidesdb_server.rpc.tcp_options import find_silent_loss
 
 WRITE_BYTES: Final = 256 << 10
 """As many are handed to the socket at once, and may wait there."""
@@ -25,26 +27,16 @@ REFUSED_AT_ONCE: Final = 50
 REFUSAL_SECONDS: Final = 1.0
 """So many connections whose calls are refused are kept for so long, so that clients get the reason;
 further ones are closed at once."""
-# A connection whose other end is gone without a word is found out by TCP: after a minute of silence
-# it is asked every 20 seconds.
-_TCP_OPTIONS: Final = (
-    ("SO_KEEPALIVE", socket.SOL_SOCKET, 1),
-    ("TCP_KEEPIDLE", socket.IPPROTO_TCP, 60),
-    ("TCP_KEEPINTVL", socket.IPPROTO_TCP, 20),
-    ("TCP_KEEPCNT", socket.IPPROTO_TCP, 2),
-    ("TCP_USER_TIMEOUT", socket.IPPROTO_TCP, 80_000),
-)
-
 log = logging.getLogger(__name__)
 
 
-class Calls(nghttp2.Streams, Protocol):
+class Calls(Streams, Protocol):
     """The calls on the streams of one connection."""
 
     def received(self) -> None:
         """All that has arrived has been handed over."""
 
-    def unread(self, streams: dict[int, nghttp2.Reply]) -> None:
+    def unread(self, streams: dict[int, Reply | StreamedReply]) -> None:
         """These replies could not be sent at once, as their clients do not take them."""
 
     def lost(self) -> None:
@@ -77,7 +69,8 @@ class Connection(asyncio.Protocol):
         self._in_session = False
         self._paused = False
         self._timer: asyncio.TimerHandle | None = None
-        self._sent: dict[int, int] = {}  # of the replies, at the last look
+        # of the replies at the last look: how much was sent, after how many pauses
+        self._sent: dict[int, tuple[int, int]] = {}
         self._unsent = 0  # in the socket's buffer then, if it was full
         self._written = self._written_before = 0  # bytes in all, now and then
         self._lost = asyncio.Event()
@@ -86,12 +79,7 @@ class Connection(asyncio.Protocol):
         """Greet the client."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_BYTES)
-        at = transport.get_extra_info("socket")
-        if at is not None and at.family != socket.AF_UNIX:
-            for name, level, value in _TCP_OPTIONS:
-                if hasattr(socket, name):
-                    with suppress(OSError):
-                        at.setsockopt(level, getattr(socket, name), value)
+        find_silent_loss(transport.get_extra_info("socket"))
         self._session = nghttp2.Session(self._calls)
         if self.refusal:
             if len(self._connections) > REFUSED_AT_ONCE:
@@ -141,7 +129,7 @@ class Connection(asyncio.Protocol):
         self._paused, self._unsent = False, 0
         self._send()
 
-    def respond(self, stream: int, headers: nghttp2.Headers) -> None:
+    def respond(self, stream: int, headers: Headers) -> None:
         """As `Session.respond`, and send it."""
         if self._session is not None:
             self._submit(self._session.respond, stream, headers)
@@ -149,13 +137,30 @@ class Connection(asyncio.Protocol):
     def respond_with_body(
         self,
         stream: int,
-        headers: nghttp2.Headers,
+        headers: Headers,
         body: tuple[bytes, bytes],
-        trailers: nghttp2.Headers,
+        trailers: Headers,
     ) -> None:
         """As `Session.respond_with_body`, and send it."""
         if self._session is not None:
             self._submit(self._session.respond_with_body, stream, headers, body, trailers)
+
+    def stream(
+        self, stream: int, headers: Headers, part: bytes, on_taken: Callable[[int], None]
+    ) -> None:
+        """As `Session.stream`, and send it."""
+        if self._session is not None:
+            self._submit(self._session.stream, stream, headers, part, on_taken)
+
+    def end(self, stream: int, trailers: Headers) -> None:
+        """As `Session.end`, and send it."""
+        if self._session is not None:
+            self._submit(self._session.end, stream, trailers)
+
+    def take(self, stream: int, size: int) -> None:
+        """As `Session.take`, and send it."""
+        if self._session is not None:
+            self._submit(self._session.take, stream, size)
 
     def go_away(self) -> None:
         """Ask the client for no new calls."""
@@ -254,12 +259,13 @@ class Connection(asyncio.Protocol):
             self._abort()
             return
         self._unsent = unsent
-        now = {stream: reply.sent for stream, reply in session.replies.items()}
+        now = {stream: (reply.pauses, reply.sent) for stream, reply in session.replies.items()}
         if not self._paused:
             # many replies that share a slow connection each move a little
             is_slow = self._written < self._written_before + MIN_READ_BYTES
-            for stream, sent in now.items():
-                if stream in self._sent and (is_slow or sent == self._sent[stream]):
+            for stream, (pauses, sent) in now.items():
+                before = self._sent.get(stream)
+                if before == (pauses, sent) or (is_slow and before and before[0] == pauses):
                     log.info("a reply is given up, as its client does not read it")
                     session.reset(stream, nghttp2.CANCEL)
         self._sent, self._written_before = now, self._written

@@ -18,7 +18,7 @@ from typing import Any, Final
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.event_loop import run
-from euclidesdb_server.rpc.http2_calls import Http2Calls
+from euclidesdb_server.rpc.http2_server import Http2Calls
 from euclidesdb_server.rpc.listening import (
     UNIX,
     WHERE,

@@ -12,11 +12,15 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from euclidesdb_server.database.requests import Call
-from euclidesdb_server.database.steps import Steps
 
-Handler: TypeAlias = Callable[[Any, Call], "Message | Steps[Message]"]
-"""Takes a request and the call; returns the reply, or the steps to it if it may wait for a model.
-Raises DatabaseError."""
+Handler: TypeAlias = Callable[[Any, Call], Any]
+"""Takes a request and the call; returns the reply, or the steps to it (`Steps`) if it may wait for
+a model. Raises DatabaseError.
+
+If the method streams requests, it takes a `RequestStream` instead. If it streams replies, it
+returns an iterator or an asynchronous generator of them. An iterator holds a thread while it makes
+the next reply, but not while its client reads; what waits for a model or for requests is an
+asynchronous generator, which awaits `Wait`s."""
 
 
 class Lane(Enum):
@@ -59,7 +63,10 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method. path: "/package.Service/Name". parse: raises on bytes that are not a request."""
+    """One method. path: "/package.Service/Name". parse: raises on bytes that are not a request.
+
+    Calls of methods that stream are never answered on the event loop.
+    """
 
     path: str
     parse: Callable[[bytes], Message]
@@ -68,6 +75,13 @@ class Method:
     is_quick: Callable[[Any], bool]
     reads: bool = False
     """Whether it only reads, so that a call may be refused when its reply is there."""
+    streams_requests: bool = False
+    streams_replies: bool = False
+
+    @property
+    def is_unary(self) -> bool:
+        """Whether a call is one request and one reply."""
+        return not (self.streams_requests or self.streams_replies)
 
 
 def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Method]:
@@ -82,4 +96,6 @@ def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Meth
             LANES.get(method.name, Lane.CALLS),
             service.is_quick,
             method.name in READS,
+            method.client_streaming,
+            method.server_streaming,
         )

@@ -90,10 +90,12 @@ CALLBACKS: Final[dict[str, Any]] = {
     "on_data_chunk_recv": OnData,
     "on_stream_close": OnClose,
 }
+_MANUAL_WINDOWS: Final = "option_set_no_auto_window_update"
 _RESET_LIMIT: Final = "option_set_stream_reset_rate_limit"
 _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "session_callbacks_new": (c_void_p,),
     "option_new": (c_void_p,),
+    _MANUAL_WINDOWS: (c_void_p, c_int),
     _RESET_LIMIT: (c_void_p, c_uint64, c_uint64),
     **{
         f"session_callbacks_set_{name}_callback": (c_void_p, kind)
@@ -106,6 +108,9 @@ _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "session_want_read": (c_void_p,),
     "session_set_local_window_size": (c_void_p, c_uint8, c_int32, c_int32),
     "session_get_last_proc_stream_id": (c_void_p,),
+    "session_consume_connection": (c_void_p, c_size_t),
+    "session_consume_stream": (c_void_p, c_int32, c_size_t),
+    "session_resume_data": (c_void_p, c_int32),
     "submit_settings": (c_void_p, c_uint8, c_void_p, c_size_t),
     "submit_response": (c_void_p, c_int32, c_void_p, c_size_t, c_void_p),
     "submit_trailer": (c_void_p, c_int32, c_void_p, c_size_t),
@@ -146,6 +151,7 @@ class Library:
         for kind, callback in callbacks.items():
             self._functions[f"session_callbacks_set_{kind}_callback"](self._callbacks, callback)
         self.check("option_new", byref(self._options))
+        self._functions[_MANUAL_WINDOWS](self._options, 1)
         limit = self._functions.get(_RESET_LIMIT)
         if limit is not None:
             limit(self._options, *resets)

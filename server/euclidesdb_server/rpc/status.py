@@ -85,3 +85,10 @@ class Failure:
             return cls.of(error)
         log.error("a call to %s failed", path, exc_info=error)
         return cls(grpc.StatusCode.INTERNAL, "internal error")
+
+
+def late_message(timeout: float) -> DeadlineExceeded:
+    """The error of a call whose message does not arrive."""
+    return DeadlineExceeded(
+        f"the call's message did not arrive within [server] message_timeout = {timeout:g} s"
+    )

@@ -1,0 +1,58 @@
+"""Http2Calls: the HTTP/2 connections of one server, and their end when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.rpc.answering import Answerer
+from euclidesdb_server.rpc.connection_limit import ConnectionLimit
+from euclidesdb_server.rpc.http2_calls import ConnectionCalls
+from euclidesdb_server.rpc.http2_connection import Connection
+from euclidesdb_server.rpc.http2_shared import Shared
+from euclidesdb_server.rpc.methods import Method
+
+STOP_INTERVAL: Final = 0.005
+"""Seconds between looks whether all calls have been answered, when the server stops."""
+
+
+class Http2Calls(Shared):
+    """The calls of one server. All but the construction happens on the event loop."""
+
+    def __init__(self, methods: Iterable[Method], answerer: Answerer, config: ServerConfig) -> None:
+        super().__init__(methods, answerer, config)
+        self._connections: set[Connection] = set()
+        self._refused: set[Connection] = set()
+        self._limit = ConnectionLimit(config.max_connections)
+
+    def connection(self) -> Connection:
+        """The protocol of one more connection."""
+        refusal = self._limit.refusal(len(self._connections))
+        group = self._refused if refusal else self._connections
+        return Connection(
+            functools.partial(ConnectionCalls, self), group, self.message_timeout, refusal
+        )
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls; return when the running ones have been answered, and the replies read.
+
+        What still runs `grace` seconds later is refused, too, and what is unread is lost.
+        """
+        self.stopping = True
+        for connection in [*self._connections, *self._refused]:
+            connection.go_away()
+        until = time.monotonic() + grace
+        while time.monotonic() < until and (
+            self.running or any(each.is_sending() for each in self._connections)
+        ):
+            await asyncio.sleep(STOP_INTERVAL)
+        connections = [*self._connections, *self._refused]  # and those that were just accepted
+        ended = [*self.running]
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
+        await asyncio.gather(*(each.close() for each in connections))
