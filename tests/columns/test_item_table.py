@@ -88,7 +88,7 @@ class Items:
     def remove(self, item_id: str) -> None:
         record = self.store.item(item_id)
         assert record is not None
-        self.store.remove(item_id, record)
+        self.store.remove((item_id, record))
         self.table.delete([record.current_label])
 
     def view(self) -> TableView:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.errors import InvalidRequest, ModelUnavailable, UnknownModel
-from euclidesdb_server.rpc.answering import parsed
+from euclidesdb_server.rpc.answers import parsed
 from euclidesdb_server.rpc.v1_fields import MAX_NAME_CHARACTERS, field_of, value_message, value_of
 from euclidesdb_server.rpc.v1_filters import (
     MAX_CONDITIONS,

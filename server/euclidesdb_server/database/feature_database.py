@@ -7,7 +7,7 @@ is written, and nothing changes, for an item that is refused. What waits for mod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 
@@ -15,7 +15,7 @@ from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.embedder import Embedder, EmbedTask
 from euclidesdb_server.database.item_reads import Include, ItemReads
-from euclidesdb_server.database.item_removals import remove_many
+from euclidesdb_server.database.item_removals import remove_many, remove_unchanged
 from euclidesdb_server.database.item_updates import check_update, updated
 from euclidesdb_server.database.model_table import Leased, ModelTable
 from euclidesdb_server.database.prepared_adds import PreparedAdd, stored_embeddings
@@ -195,6 +195,13 @@ class FeatureDatabase:
         dry_run: remove nothing, and tell what would be removed.
         """
         return remove_many(self._store, self._writer, ids, dry_run=dry_run)
+
+    def remove_unchanged(self, labels: Mapping[str, int]) -> Removal:
+        """Remove items that have not been written since they were found.
+
+        labels: of the last write of each. Others are among the missing.
+        """
+        return remove_unchanged(self._writer, labels)
 
     def lock_items(self, ids: Sequence[str]) -> AbstractContextManager[None]:
         """As `Writer.lock_items`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from euclidesdb_server.columns.table_view import Selection
 from euclidesdb_server.database.fields import ModelFields
 from euclidesdb_server.database.page_tokens import page_start, page_token
 from euclidesdb_server.database.requests import Call, ListRequest, SampleRequest, SummarizeRequest
-from euclidesdb_server.database.results import ItemPage, Summary
+from euclidesdb_server.database.results import ItemPage, Removal, Summary
 from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest
 from euclidesdb_server.values.filters import Filter
 from euclidesdb_server.values.stop import CheckStop
@@ -24,6 +24,9 @@ MAX_ITEMS: Final = 10_000
 """In one page, or one sample."""
 DEFAULT_VALUES: Final = 100
 MAX_VALUES: Final = 100_000
+REMOVED_AT_A_TIME: Final = 1024
+MAX_LOOKS: Final = 10
+"""For items to remove, in one call: others may be adding them all the time."""
 MAX_FIELDS: Final = 100
 """Summarized in one call."""
 
@@ -101,6 +104,33 @@ class ItemQueries:
             _each(request.count_by, lambda field: value_counts(selection, field, limit), check),
             _each(request.numbers, lambda field: number_summary(selection, field), check),
         )
+
+    def remove(
+        self,
+        condition: Filter | None,
+        remove_unchanged: Callable[[Mapping[str, int]], Removal],
+        call: Call,
+    ) -> Removal:
+        """Remove the items that match. Raises as `select`; the first item that fails ends it.
+
+        remove_unchanged: as `FeatureDatabase.remove_unchanged`. An item that is written meanwhile
+        is looked at again: it is removed if it matches then.
+        """
+        removed = 0
+        check = _check_of(call)
+        for _ in range(MAX_LOOKS):
+            selection = self.select(condition, call)
+            if not len(selection):
+                break
+            for start in range(0, len(selection), REMOVED_AT_A_TIME):
+                check()
+                numbers = np.arange(start, min(start + REMOVED_AT_A_TIME, len(selection)))
+                labels: list[int] = selection.labels[numbers].tolist()
+                removal = remove_unchanged(dict(zip(selection.ids(numbers), labels, strict=True)))
+                removed += removal.removed
+                for error in removal.errors.values():
+                    raise error
+        return Removal(removed)
 
 
 def _each(values: Sequence[T], work: Callable[[T], U], check: CheckStop) -> list[U]:

@@ -34,6 +34,19 @@ def remove_many(
     return Removal(len(possible) - len(failed), tuple(missing), errors)
 
 
+def remove_unchanged(writer: Writer, labels: Mapping[str, int]) -> Removal:
+    """Remove items that have not been written since. labels: of the last write of each, by id."""
+    failed = writer.remove([*labels], labels)
+    positions = {item_id: position for position, item_id in enumerate(labels)}
+    missing, errors = list[int](), dict[int, DatabaseError]()
+    for item_id, error in failed.items():
+        if isinstance(error, UnknownItem):
+            missing.append(positions[item_id])
+        else:
+            errors[positions[item_id]] = error
+    return Removal(len(labels) - len(failed), tuple(sorted(missing)), errors)
+
+
 def _would_fail(store: FeatureStore, ids: Sequence[str]) -> Mapping[str, DatabaseError]:
     """The items that could not be removed, and why."""
     errors: dict[str, DatabaseError] = {}

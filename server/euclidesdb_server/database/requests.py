@@ -129,7 +129,6 @@ class UpdateRequest:
     metadata: bytes | None = None
 
 
-
 class Conditions(msgspec.Struct, frozen=True):
     """Which neighbors a search returns, and what with them.
 

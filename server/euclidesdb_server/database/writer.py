@@ -106,37 +106,49 @@ class Writer:
                 raise
             return after
 
-    def remove(self, ids: Sequence[str]) -> dict[str, DatabaseError]:
+    def remove(
+        self, ids: Sequence[str], labels: Mapping[str, int] | None = None
+    ) -> dict[str, DatabaseError]:
         """Remove items from the store and from every space; why some were not, by id.
 
-        ids: none of them twice. Errors: UnknownItem, StorageError (WriteInDoubt: it may be removed
-        or not), ShuttingDown.
+        ids: none of them twice. labels: of the last writes of the items; one that has been written
+        again is not removed. Errors: UnknownItem (it is not there, or no longer as it was),
+        StorageError (WriteInDoubt: it may be removed or not), ShuttingDown.
         """
         errors: dict[str, DatabaseError] = {}
         for start in range(0, len(ids), MAX_ITEMS):
-            self._try_to_remove(ids[start : start + MAX_ITEMS], errors)
+            self._try_to_remove(ids[start : start + MAX_ITEMS], labels, errors)
         return errors
 
-    def _try_to_remove(self, ids: Sequence[str], errors: dict[str, DatabaseError]) -> None:
+    def _try_to_remove(
+        self,
+        ids: Sequence[str],
+        labels: Mapping[str, int] | None,
+        errors: dict[str, DatabaseError],
+    ) -> None:
         """Remove items in one batch; adds the error of each that is not removed."""
         try:
-            missing = self._remove(ids)
+            missing = self._remove(ids, labels)
         except (StorageError, ShuttingDown) as error:
             if isinstance(error, CorruptRecord) and len(ids) > 1:
                 # a record that cannot be read must not fail the others
-                self._try_to_remove(ids[: len(ids) // 2], errors)
-                self._try_to_remove(ids[len(ids) // 2 :], errors)
+                self._try_to_remove(ids[: len(ids) // 2], labels, errors)
+                self._try_to_remove(ids[len(ids) // 2 :], labels, errors)
                 return
             errors |= dict.fromkeys(ids, error)
         else:
             errors |= {item_id: UnknownItem(f"no item {item_id!r}") for item_id in missing}
 
-    def _remove(self, ids: Sequence[str]) -> list[str]:
-        """Remove items in one batch; returns those that are not stored."""
+    def _remove(self, ids: Sequence[str], labels: Mapping[str, int] | None) -> list[str]:
+        """Remove items in one batch; returns those that are not stored, or not as they were."""
         with self._locks.of(ids):
             self._doubts.recover()
-            records = dict(zip(ids, self._store.items(ids), strict=True))
-            removed = [(each, record) for each, record in records.items() if record is not None]
+            removed = [
+                (item_id, record)
+                for item_id, record in zip(ids, self._store.items(ids), strict=True)
+                if record is not None
+                and (labels is None or labels[item_id] == record.current_label)
+            ]
             if removed:
                 try:
                     self._store.remove(*removed)
@@ -144,7 +156,8 @@ class Writer:
                     self._doubts.note(InDoubt(removed=removed))
                     raise
                 self._publisher.remove(removed)
-            return [item_id for item_id, record in records.items() if record is None]
+            there = {item_id for item_id, _ in removed}
+            return [item_id for item_id in ids if item_id not in there]
 
     @contextmanager
     def lock_items(self, ids: Sequence[str]) -> Iterator[None]:

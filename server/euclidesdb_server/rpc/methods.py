@@ -46,6 +46,10 @@ READS: Final = frozenset(
     (
         "GetItem",
         "GetItems",
+        "CountItems",
+        "ListItems",
+        "SampleItems",
+        "SummarizeItems",
         "FindSimilar",
         "FindSimilarBatch",
         "FindSimilarImage",

@@ -93,13 +93,13 @@ class FeatureDatabaseService(ItemQueryCalls):
         return pb.UpdateItemReply(attributes_json=attributes_json)
 
     def RemoveItems(  # noqa: N802
-        self,
-        request: pb.RemoveItemsRequest,
-        call: Call,  # noqa: ARG002
+        self, request: pb.RemoveItemsRequest, call: Call
     ) -> pb.RemoveItemsReply:
         """See the proto."""
         if request.HasField("filter"):
-            raise InvalidRequest("filter: items are removed by ids")
+            if request.ids:
+                raise InvalidRequest("ids and filter are both set; set one of them")
+            return self.remove_matching(request, call)
         ids = requests.item_ids(request)
         return replies.remove_items_reply(self._database.remove_many(ids, dry_run=request.dry_run))
 

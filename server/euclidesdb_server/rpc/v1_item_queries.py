@@ -8,7 +8,6 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.columns.ordering import Ordering
 from euclidesdb_server.columns.summaries import NumberSummary, ValueCounts
 from euclidesdb_server.database import FeatureDatabase, ItemQueries
-from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.requests import (
     Call,
     ListRequest,
@@ -18,6 +17,7 @@ from euclidesdb_server.database.requests import (
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc.v1_fields import field_of, value_message
 from euclidesdb_server.rpc.v1_filters import filter_tree
+from euclidesdb_server.rpc.v1_requests import included
 from euclidesdb_server.values.filters import Field, Filter
 
 
@@ -46,10 +46,9 @@ class ItemQueryCalls:
             ),
             call,
         )
-        reply = pb.ListItemsReply(next_page_token=page.next_token)
-        outcomes = self._items.get_many(page.ids, _include(request), call)
-        replies.add_items(reply, request, page.ids, outcomes)
-        return reply
+        outcomes = self._items.get_many(page.ids, included(request), call)
+        items, refused = replies.found_items(request, page.ids, outcomes)
+        return pb.ListItemsReply(items=items, next_page_token=page.next_token, refused=refused)
 
     def SampleItems(self, request: pb.SampleItemsRequest, call: Call) -> pb.SampleItemsReply:  # noqa: N802
         """See the proto."""
@@ -62,10 +61,9 @@ class ItemQueryCalls:
             else None,
         )
         ids = self._queries.sample(sample, call)
-        reply = pb.SampleItemsReply()
-        outcomes = self._items.get_many(ids, _include(request), call)
-        replies.add_items(reply, request, ids, outcomes)
-        return reply
+        outcomes = self._items.get_many(ids, included(request), call)
+        items, refused = replies.found_items(request, ids, outcomes)
+        return pb.SampleItemsReply(items=items, refused=refused)
 
     def SummarizeItems(  # noqa: N802
         self, request: pb.SummarizeItemsRequest, call: Call
@@ -86,6 +84,14 @@ class ItemQueryCalls:
             summaries=map(_summary_message, summary.numbers),
         )
 
+    def remove_matching(self, request: pb.RemoveItemsRequest, call: Call) -> pb.RemoveItemsReply:
+        """Remove the items that match the filter of a request."""
+        condition = self.filter_of(request)
+        if request.dry_run:
+            return pb.RemoveItemsReply(removed=self._queries.count(condition, call))
+        removal = self._queries.remove(condition, self._items.remove_unchanged, call)
+        return replies.remove_items_reply(removal)
+
     def filter_of(
         self,
         request: pb.CountItemsRequest
@@ -101,10 +107,6 @@ class ItemQueryCalls:
 
     def _fields_of(self, messages: Iterable[pb.Field]) -> tuple[Field, ...]:
         return tuple(field_of(message, self._fields) for message in messages)
-
-
-def _include(request: pb.ListItemsRequest | pb.SampleItemsRequest) -> Include:
-    return Include(request.include_vectors, request.include_predictions, request.include_payload)
 
 
 def _counts_message(counts: ValueCounts) -> pb.ValueCounts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database.results import (
@@ -21,6 +21,10 @@ from euclidesdb_server.rpc.arrays import float32_array
 from euclidesdb_server.rpc.status import details_of, status_of
 from euclidesdb_server.rpc.v1_details import details_message
 from euclidesdb_server.values.status import IndexStatus, ModelState
+
+_ItemsRequest: TypeAlias = (
+    pb.GetItemRequest | pb.GetItemsRequest | pb.ListItemsRequest | pb.SampleItemsRequest
+)
 
 STATES: Final = {
     ModelState.LOADING: pb.MODEL_STATE_LOADING,
@@ -75,6 +79,23 @@ def get_items_reply(
         missing=[position for position, outcome in enumerate(outcomes) if outcome is None],
         refused=_refusals(enumerate(outcomes)),
     )
+
+
+def found_items(
+    request: pb.ListItemsRequest | pb.SampleItemsRequest,
+    ids: Sequence[str],
+    outcomes: Sequence[Item | DatabaseError | None],
+) -> tuple[list[pb.Item], list[pb.Refusal]]:
+    """The items with some ids, and why some could not be read, by position among them.
+
+    Of these there is only the id. Items that are not stored any more are left out.
+    """
+    there = [pair for pair in zip(ids, outcomes, strict=True) if pair[1] is not None]
+    items = [
+        _item(request, outcome) if isinstance(outcome, Item) else pb.Item(id=item_id)
+        for item_id, outcome in there
+    ]
+    return items, _refusals(enumerate(outcome for _, outcome in there))
 
 
 def remove_items_reply(removal: Removal) -> pb.RemoveItemsReply:
@@ -180,7 +201,7 @@ def _index(status: IndexStatus) -> pb.Index:
     )
 
 
-def _item(request: pb.GetItemRequest | pb.GetItemsRequest, item: Item) -> pb.Item:
+def _item(request: _ItemsRequest, item: Item) -> pb.Item:
     message = pb.Item(
         id=item.id,
         attributes_json=item.attributes_json,
@@ -194,7 +215,7 @@ def _item(request: pb.GetItemRequest | pb.GetItemsRequest, item: Item) -> pb.Ite
 
 def _embeddings(
     embeddings: Sequence[StoredEmbedding],
-    request: pb.AddItemRequest | pb.GetItemRequest | pb.GetItemsRequest,
+    request: pb.AddItemRequest | _ItemsRequest,
 ) -> list[pb.Embedding]:
     messages = []
     for embedding in embeddings:

@@ -84,7 +84,9 @@ def item_ids(request: pb.GetItemsRequest | pb.RemoveItemsRequest) -> Sequence[st
     return list(request.ids)
 
 
-def included(request: pb.GetItemsRequest) -> Include:
+def included(
+    request: pb.GetItemsRequest | pb.ListItemsRequest | pb.SampleItemsRequest,
+) -> Include:
     """What to return of items."""
     return Include(request.include_vectors, request.include_predictions, request.include_payload)
 
