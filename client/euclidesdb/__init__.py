@@ -44,6 +44,7 @@ from euclidesdb._errors import (
     VersionMismatch,
     WriteInDoubt,
 )
+from euclidesdb._item_calls import Items, Removal
 from euclidesdb._types import (
     Embedding,
     IndexInfo,
@@ -76,6 +77,7 @@ __all__ = [
     "IndexInfo",
     "InvalidRequest",
     "Item",
+    "Items",
     "MessageTooLarge",
     "ModelFailed",
     "ModelInfo",
@@ -89,6 +91,7 @@ __all__ = [
     "NotFound",
     "Overloaded",
     "Refused",
+    "Removal",
     "ReplyTooLarge",
     "ResourceExhausted",
     "ServerError",

@@ -36,11 +36,14 @@ def error_of(kind):
 ERRORS = [error_of(kind) for kind in PUBLIC if issubclass(kind, Exception)]
 EMBEDDING = euclidesdb.Embedding("m", "f", FLOATS, FLOATS)
 INDEX = euclidesdb.IndexInfo("Flat", 1, 2, 3, True, False, "", 0.9, 10)
+ITEM = euclidesdb.Item("a", {"size": 40}, b"x", (EMBEDDING,), b"image", None, FLOATS)
 VALUES = [
     EMBEDDING,
     INDEX,
+    ITEM,
     REFUSED,
-    euclidesdb.Item("a", {"size": 40}, b"x", (EMBEDDING,), b"image", None, FLOATS),
+    euclidesdb.Items({"a": ITEM}, ("c",), (REFUSED,)),
+    euclidesdb.Removal(1, ("c",), (REFUSED,)),
     euclidesdb.ModelInfo("m", "ready", "", "image", 2, 3, "f", "exact", "l2", 5, ("x",), False),
     euclidesdb.ModelVector([1, 2], "f"),
     euclidesdb.Neighbor("a", 0.5, {"size": 40}, b"x"),
@@ -57,6 +60,8 @@ def content(value):
         return type(value), str(value), content(vars(value))
     if dataclasses.is_dataclass(value):
         return type(value), [content(getattr(value, f.name)) for f in dataclasses.fields(value)]
+    if isinstance(value, euclidesdb.Items):
+        return [content(dict(value)), content(value.missing), content(value.refused)]
     if isinstance(value, tuple | list):
         return [content(each) for each in value]
     if isinstance(value, dict):
