@@ -44,6 +44,7 @@ from euclidesdb._errors import (
     VersionMismatch,
     WriteInDoubt,
 )
+from euclidesdb._item_calls import Items, Removal
 from euclidesdb._neighbors import (
     FusedNeighbor,
     LabelProbability,
@@ -88,6 +89,7 @@ __all__ = [
     "IndexInfo",
     "InvalidRequest",
     "Item",
+    "Items",
     "LabelProbability",
     "MessageTooLarge",
     "ModelFailed",
@@ -104,6 +106,7 @@ __all__ = [
     "Overloaded",
     "Page",
     "Refused",
+    "Removal",
     "ReplyTooLarge",
     "ResourceExhausted",
     "Results",

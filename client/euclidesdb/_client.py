@@ -15,13 +15,16 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from euclidesdb import _checks as checks
+from euclidesdb import _item_calls as item_calls
 from euclidesdb import _replies as replies
 from euclidesdb._adds import BulkAdd
 from euclidesdb._batches import VectorColumns, add_request, item_batches
 from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused
 from euclidesdb._images import Image, file_name
+from euclidesdb._item_calls import Items, Removal
 from euclidesdb._item_queries import ItemQueries
+from euclidesdb._query_types import Filter
 from euclidesdb._search_calls import SearchCalls
 from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -33,9 +36,10 @@ class Client(SearchCalls, ItemQueries):
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. Nothing is sent
         before the first call, so a wrong address shows only then.
     timeout: seconds that a call may take, retries included; None: no limit. Every method accepts
-        its own. `add_many`, `add_vectors` and `find_similar_many` may make several calls; their
-        timeout applies to each of these, and defaults to ten times the client's, as each does the
-        work of many. The same default applies to loading and unloading models.
+        its own. `add_many`, `add_vectors`, `get_many`, `remove_many` and `find_similar_many` may
+        make several calls; their timeout applies to each of these, and defaults to ten times the
+        client's, as each does the work of many. The same default applies to loading and unloading
+        models.
 
     Every method may raise the errors of `EuclidesDBError`'s tree, and ValueError or TypeError
     for arguments that cannot be sent.
@@ -205,6 +209,97 @@ class Client(SearchCalls, ItemQueries):
             connection.stub.GetItem, request, connection.call_timeout(timeout)
         )
         return replies.item(reply.item)
+
+    def get_many(
+        self,
+        ids: Iterable[str],
+        *,
+        include_vectors: bool = False,
+        include_predictions: bool = False,
+        include_payload: bool = False,
+        timeout: float | None = None,
+    ) -> Items:
+        """Return many stored items, by id, in the order of `ids`; an id given twice counts once.
+
+        Ids that are not stored are left out, and listed in `missing`. An item that cannot be read
+        (CorruptRecord, or ReplyTooLarge for one that is too large alone) is listed in `refused`.
+
+        timeout: seconds for each call of at most 1,024 items, or 64 with their payload; None: ten
+            times the client's. The items of one call are of one moment.
+        """
+        include = {
+            "include_vectors": include_vectors,
+            "include_predictions": include_predictions,
+            "include_payload": include_payload,
+        }
+        connection = self._connection
+        return item_calls.get_many(connection, ids, include, connection.bulk_timeout(timeout))
+
+    def exists(self, id: str, *, timeout: float | None = None) -> bool:  # noqa: A002  as above
+        """Whether an item is stored. Raises CorruptRecord if its record cannot be read."""
+        connection = self._connection
+        return item_calls.exists(connection, id, connection.call_timeout(timeout))
+
+    def update(
+        self,
+        id: str,  # noqa: A002  the API's name for it
+        *,
+        attributes: Mapping[str, Any] | None = None,
+        merge: Mapping[str, Any] | None = None,
+        remove: Sequence[str] = (),
+        metadata: bytes | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Change the attributes or the metadata of a stored item; returns its attributes then.
+
+        Its vectors and its image, text or tensor stay, and no model is run. When this returns, the
+        change is on disk.
+
+        attributes: replaces all attributes. Instead of it, or not at all:
+        remove: names of attributes to remove, in nested objects with dots ("size.width"); those
+            that the item does not have are ignored.
+        merge: attributes to set after that. Nested mappings are merged in turn, and None removes an
+            attribute (RFC 7396). Of two merges at once, both survive.
+        metadata: replaces the stored bytes.
+
+        Never retried: after Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have
+        been applied. To repeat it is safe unless another client writes this item.
+        Raises UnknownItem, CorruptRecord, DiskFull, WriteInDoubt; InvalidRequest if the attributes
+        would be too large.
+        """
+        request = item_calls.update_request(id, attributes, merge, remove, metadata)
+        connection = self._connection
+        reply: pb.UpdateItemReply = connection.call(
+            connection.stub.UpdateItem, request, connection.call_timeout(timeout)
+        )
+        return dict(replies.parsed_attributes(reply.attributes_json))
+
+    def remove_many(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002  the API's name for it
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> Removal:
+        """Remove many items, each as `remove` would: those with some ids, or that match a filter.
+
+        ids: an id given twice counts once. filter: one that is written meanwhile is removed if it
+        matches then. Give one of both.
+        dry_run: remove nothing, and return what would be removed.
+        timeout: seconds for each call of at most 10,000 items; None: ten times the client's.
+
+        Never retried. If a call fails as a whole, or the removal of an item is in doubt
+        (WriteInDoubt), some items are removed, and others are not: repeat it, and those that were
+        removed are among the missing.
+        """
+        connection = self._connection
+        seconds = connection.bulk_timeout(timeout)
+        if (ids is None) == (filter is None):
+            raise ValueError("give either ids or filter")
+        if ids is None:
+            return item_calls.remove_matching(connection, filter, dry_run=dry_run, timeout=seconds)
+        return item_calls.remove_many(connection, ids, dry_run=dry_run, timeout=seconds)
 
     def remove(self, id: str, *, timeout: float | None = None) -> None:  # noqa: A002  as above
         """Remove an item from the database and from all later search results. Raises UnknownItem.

@@ -155,11 +155,13 @@ class ClientClosed(EuclidesDBError):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An item of `add_many` or `add_vectors` that was not added: nothing of it was written.
+    """An item of `add_many`, `add_vectors`, `get_many` or `remove_many` that was refused.
+
+    Nothing of it was written or removed.
 
     position: the item's position among those given, from 0.
-    error: the error that `add` would have raised for it alone: an EuclidesDBError of the server, or
-        what kept the client from sending it (OSError for an image, ValueError, TypeError, ...).
+    error: the error that the call for it alone would have raised: an EuclidesDBError of the server,
+        or what kept the client from sending it (OSError for an image, ValueError, TypeError, ...).
     """
 
     position: int

@@ -90,6 +90,19 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
     def GetItem(self, request, context):  # noqa: N802  gRPC's name
         return self._answer("GetItem", request, context) or pb.GetItemReply()
 
+    def GetItems(self, request, context):  # noqa: N802  gRPC's name
+        return self._answer("GetItems", request, context) or pb.GetItemsReply(
+            missing=range(len(request.ids))
+        )
+
+    def UpdateItem(self, request, context):  # noqa: N802  gRPC's name
+        return self._answer("UpdateItem", request, context) or pb.UpdateItemReply()
+
+    def RemoveItems(self, request, context):  # noqa: N802  gRPC's name
+        return self._answer("RemoveItems", request, context) or pb.RemoveItemsReply(
+            removed=len(request.ids)
+        )
+
     def RemoveItem(self, request, context):  # noqa: N802  gRPC's name
         return self._answer("RemoveItem", request, context) or pb.RemoveItemReply()
 

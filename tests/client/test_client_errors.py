@@ -115,6 +115,10 @@ def test_a_reason_of_a_newer_server_falls_back_to_the_status_and_is_kept(db, ser
         lambda db: db.add("a", vectors=VECTORS),
         lambda db: db.get("a"),
         lambda db: db.remove("a"),
+        lambda db: db.get_many(["a"]),
+        lambda db: db.exists("a"),
+        lambda db: db.update("a", merge={}),
+        lambda db: db.remove_many(["a"]),
         lambda db: db.find_similar(id="a", model="m"),
         lambda db: db.find_similar_many(ids=["a"], model="m"),
         lambda db: db.models(),
@@ -123,13 +127,15 @@ def test_a_reason_of_a_newer_server_falls_back_to_the_status_and_is_kept(db, ser
         lambda db: db.drop_model_version("m@f"),
     ],
     ids=[
-        *("add", "get", "remove", "find_similar", "find_similar_many", "models"),
+        *("add", "get", "remove", "get_many", "exists", "update", "remove_many"),
+        *("find_similar", "find_similar_many", "models"),
         *("load", "unload", "drop"),
     ],
 )
 def test_no_call_leaks_an_error_of_grpc(db, server, call):
-    reads = ("GetItem", "FindSimilar", "FindSimilarBatch", "ListModels")
-    changes = ("AddItem", "RemoveItem", "LoadModel", "UnloadModel", "DropModelVersion")
+    reads = ("GetItem", "GetItems", "FindSimilar", "FindSimilarBatch", "ListModels")
+    items = ("AddItem", "UpdateItem", "RemoveItem", "RemoveItems")
+    changes = (*items, "LoadModel", "UnloadModel", "DropModelVersion")
     for method in (*reads, *changes):
         server.script(method, Fault(Status.DATA_LOSS, "corrupt_record"))
     with pytest.raises(euclidesdb.CorruptRecord):

@@ -22,6 +22,8 @@ UNAVAILABLE = Fault(grpc.StatusCode.UNAVAILABLE)
             pb.FindSimilarBatchReply(),
         ),
         ("GetItem", lambda db: db.get("a"), pb.GetItemReply()),
+        ("GetItems", lambda db: db.get_many(["a"]), pb.GetItemsReply(missing=[0])),
+        ("GetItems", lambda db: db.exists("a"), pb.GetItemsReply(missing=[0])),
         ("ListModels", lambda db: db.models(), pb.ListModelsReply()),
     ],
 )
@@ -42,7 +44,9 @@ def test_a_read_is_given_up_after_four_attempts(db, server):
     ("method", "call"),
     [
         ("AddItem", lambda db: db.add("a", vectors={"m": [1]})),
+        ("UpdateItem", lambda db: db.update("a", metadata=b"")),
         ("RemoveItem", lambda db: db.remove("a")),
+        ("RemoveItems", lambda db: db.remove_many(["a"])),
         ("AddItems", lambda db: db.add_many([euclidesdb.NewItem("a", vectors={"m": [1]})])),
         ("AddVectors", lambda db: db.add_vectors(["a"], [[1]], model="m")),
         ("LoadModel", lambda db: db.load_model("m")),

@@ -44,11 +44,14 @@ DETAILED = euclidesdb.Neighbors(
 EXAMPLE = euclidesdb.Example(vector=[1.0, 2.0])
 RESULTS = euclidesdb.Results(m=DETAILED)
 RESULTS.fused = (euclidesdb.FusedNeighbor("a", 0.5, {"size": 40}, b"x"),)
+ITEM = euclidesdb.Item("a", {"size": 40}, b"x", (EMBEDDING,), b"image", None, FLOATS)
 VALUES = [
     EMBEDDING,
     INDEX,
+    ITEM,
     REFUSED,
-    euclidesdb.Item("a", {"size": 40}, b"x", (EMBEDDING,), b"image", None, FLOATS),
+    euclidesdb.Items({"a": ITEM}, ("c",), (REFUSED,)),
+    euclidesdb.Removal(1, ("c",), (REFUSED,)),
     euclidesdb.ModelInfo("m", "ready", "", "image", 2, 3, "f", "exact", "l2", 5, ("x",), False),
     euclidesdb.ModelVector([1, 2], "f"),
     euclidesdb.Neighbor("a", 0.5, {"size": 40}, b"x"),
@@ -74,6 +77,8 @@ def content(value):
         return type(value), str(value), content(vars(value))
     if dataclasses.is_dataclass(value):
         return type(value), [content(getattr(value, f.name)) for f in dataclasses.fields(value)]
+    if isinstance(value, euclidesdb.Items):
+        return [content(dict(value)), content(value.missing), content(value.refused)]
     if isinstance(value, tuple | list):
         return [content(each) for each in value]
     if isinstance(value, euclidesdb.Results):

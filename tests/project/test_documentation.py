@@ -171,11 +171,17 @@ def test_the_sample_in_the_readme_runs(run_sample, capsys):
 
 
 def test_the_samples_of_the_client_run(run_sample, capsys):
-    single, many = code_blocks(CLIENT, "python")
+    single, stored_items, many = code_blocks(CLIENT, "python")
     run_sample(single)
     neighbor, stored = capsys.readouterr().out.splitlines()
     assert neighbor == "sku-1 0.0"
     assert stored.startswith("{'brand': 'acme'} ")
+    run_sample(stored_items)
+    changed, exists, item, missing, dry_run, removed = capsys.readouterr().out.splitlines()
+    assert (changed, exists, item) == ("{'brand': 'acme'}", "True", "sku-1 {'brand': 'acme'}")
+    assert missing == "('sku-2', 'sku-3')"
+    assert dry_run == "Removal(removed=1, missing=('sku-2', 'sku-3'), refused=())"
+    assert removed == "1"
     run_sample(many)
     refused, *answers = capsys.readouterr().out.splitlines()
     assert refused == "missing.png not_sent [Errno 2] No such file or directory: 'missing.png'"

@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
+import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as pb
 from tests.support.calls import Stubs, refusal
 from tests.support.cases import each_as_subtest
@@ -103,6 +104,23 @@ def test_many_items_are_removed_at_once(items):
         pb.FindSimilarRequest(query=pb.Query(id="embedded"), models=["tiny"], top_k=10)
     )
     assert [each.id for each in found.answers[0].neighbors] == ["c"]
+
+
+@pytest.mark.usefixtures("items")
+def test_the_python_client_makes_these_calls(server):
+    with euclidesdb.Client(server.address) as db:
+        assert db.update("b", merge={"price": 1.5}) == {"price": 1.5, "size": {"width": 1}}
+        found = db.get_many(["c", "nobody", "b", ""], include_vectors=True)
+        assert [*found] == ["c", "b"]
+        assert found["b"].embeddings[0].vector.tolist() == [1] * 12
+        assert (found.missing, found.refused[0].reason) == (("nobody",), "invalid_request")
+        assert (db.exists("b"), db.exists("nobody")) == (True, False)
+        assert db.remove_many(["b", "nobody"], dry_run=True) == euclidesdb.Removal(1, ("nobody",))
+        assert len(db.get_many(["a", *"abc" * 50, "embedded"], include_payload=True)) == 4
+        assert db.remove_many(["b", "nobody"]).removed == 1
+        assert not db.exists("b")
+        with pytest.raises(euclidesdb.UnknownItem):
+            db.update("b", metadata=b"")
 
 
 # method, request, status, reason, and what the message must name

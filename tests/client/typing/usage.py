@@ -29,6 +29,10 @@ def writes(db: euclidesdb.Client) -> None:
     vectors = np.zeros((2, 3))
     assert_type(db.add_vectors(["a", "b"], vectors, model="m"), tuple[euclidesdb.Refused, ...])
     db.remove("a")
+    assert_type(db.update("a", merge={"price": None}, remove=["b"]), dict[str, Any])
+    removal = db.remove_many(["a", "b"], dry_run=True)
+    assert_type(removal, euclidesdb.Removal)
+    assert_type(removal.refused, tuple[euclidesdb.Refused, ...])
 
 
 def reads(db: euclidesdb.Client) -> None:
@@ -38,6 +42,10 @@ def reads(db: euclidesdb.Client) -> None:
     assert_type(item.models, tuple[str, ...])
     assert_type(item.image, bytes | None)
     assert_type(item.tensor, npt.NDArray[Any] | None)
+    items = db.get_many(["a", "b"], include_vectors=True)
+    assert_type(items["a"], euclidesdb.Item)
+    assert_type(items.missing, tuple[str, ...])
+    assert_type(db.exists("a"), bool)
 
 
 def searches(db: euclidesdb.Client) -> None:
