@@ -295,11 +295,11 @@ class Client(SearchCalls, ItemQueries):
         """
         connection = self._connection
         seconds = connection.bulk_timeout(timeout)
-        if (ids is None) == (filter is None):
-            raise ValueError("give either ids or filter")
-        if ids is None:
+        if ids is not None and filter is None:
+            return item_calls.remove_many(connection, ids, dry_run=dry_run, timeout=seconds)
+        if ids is None and filter is not None:
             return item_calls.remove_matching(connection, filter, dry_run=dry_run, timeout=seconds)
-        return item_calls.remove_many(connection, ids, dry_run=dry_run, timeout=seconds)
+        raise ValueError("give either ids or filter")
 
     def remove(self, id: str, *, timeout: float | None = None) -> None:  # noqa: A002  as above
         """Remove an item from the database and from all later search results. Raises UnknownItem.
