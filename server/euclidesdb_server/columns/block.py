@@ -19,7 +19,7 @@ from euclidesdb_server.columns.attribute_columns import (
     values_in_rest,
 )
 from euclidesdb_server.columns.class_filters import by_class
-from euclidesdb_server.columns.evaluation import matching
+from euclidesdb_server.columns.evaluation import RowFilter
 from euclidesdb_server.columns.field_values import FieldValues
 from euclidesdb_server.columns.prediction_columns import Predicted
 from euclidesdb_server.values.arrays import Labels
@@ -59,6 +59,14 @@ class BlockRows:
     attributes: Sequence[str] | None
     vectors: Mapping[int, Labels]
     predictions: Mapping[int, tuple[npt.NDArray[np.int64], Predicted]]
+
+
+class BlockFilter:
+    """A filter, prepared once for many blocks. key: the filter itself."""
+
+    def __init__(self, condition: Filter) -> None:
+        self.key = condition
+        self.prepared = RowFilter(by_class(condition))
 
 
 class Block:
@@ -121,15 +129,15 @@ class Block:
                 values = self._cache[field] = _combined(self._arrays(arrays), rest)
             return values
 
-    def matching(self, condition: Filter) -> Mask:
+    def matching(self, condition: BlockFilter) -> Mask:
         """The rows that match a filter; deleted ones, too."""
         with self._lock:
-            mask = self._masks.get(condition)
+            mask = self._masks.get(condition.key)
         if mask is None:
-            mask = matching(by_class(condition), self)
+            mask = condition.prepared.matching(self)
             mask.setflags(write=False)
             with self._lock:
-                self._masks[condition] = mask
+                self._masks[condition.key] = mask
         return mask
 
     def ids(self, rows: npt.NDArray[np.int64]) -> list[str]:

@@ -123,7 +123,7 @@ class SpaceSearch(msgspec.Struct, frozen=True):
         if condition is None:
             return None
         view, snapshot = self.table.view_with(self.work.check, self.space.snapshot)
-        labels = view.select(condition).vector_labels(self.space.record.number)
+        labels = view.select(condition, self.work.check).vector_labels(self.space.record.number)
         return snapshot.only(AllowedLabels(labels))
 
     def _grouping(self) -> Grouping | None:
