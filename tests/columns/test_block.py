@@ -70,7 +70,7 @@ def test_a_block_matches_what_plain_python_matches(items, cuts, condition):
     rest = merged([(block, mask) for (block, _), mask in zip(parts, masks, strict=True)])
     if rest is not None:
         wanted = [found for found, stays in zip(expected, kept, strict=True) if stays]
-        assert rest.matching(prepared).tolist() == wanted
+        assert rest.matching(BlockFilter(condition)).tolist() == wanted
 
 
 @pytest.mark.parametrize("columns", [0, 1])

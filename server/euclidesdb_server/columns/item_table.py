@@ -31,8 +31,6 @@ T = TypeVar("T")
 PENDING_ROWS: Final = 4096
 PENDING_BYTES: Final = 16 << 20
 """So much becomes a block in the background, so that the next view does not have to wait."""
-SEAL_ROWS: Final = 1 << 15
-"""So many rows in memory are written to a file."""
 MAX_PENDING: Final = 16
 """With so many times as many, the writer makes the block itself."""
 MEMORY_BLOCKS: Final = 8
@@ -49,10 +47,11 @@ class ItemTable:
     `view_with` takes are of the same moment.
     """
 
-    def __init__(self, store: FeatureStore, folder: Path, *, seal_rows: int = SEAL_ROWS) -> None:
+    def __init__(self, store: FeatureStore, folder: Path, *, seal_rows: int = 10_000) -> None:
         """Begin to read what is stored, in the background.
 
-        folder: of the files. seal_rows: as SEAL_ROWS, for tests. Nothing may be written yet.
+        folder: of the files. seal_rows: so many in memory are written to a file. Nothing may be
+        written yet.
         """
         self.publishing = threading.Lock()
         self._store = store
