@@ -328,7 +328,7 @@ def test_diversity_limits_the_candidates_of_a_call(database):
     options = SearchOptions(diversity=Diversity(0.5, 10_000))
     queries = ModelVectors(np.zeros((101, 2), np.float32))
     request = FindRequest(queries, ("one",), Conditions(10, options=options))
-    with pytest.raises(InvalidRequest, match="would rank more than 1,000,000 neighbors"):
+    with pytest.raises(InvalidRequest, match="would rank, with its options, more than 1,000,000"):
         database.features.find_similar(request, CALL)
 
 

@@ -138,19 +138,19 @@ class Searcher:
             raise InvalidRequest(f"top_k = {top_k} should be 1 to {self._limits.max_top_k}")
         if conditions.max_distance is not None and math.isnan(conditions.max_distance):
             raise InvalidRequest("max_distance must not be NaN")
-        ranked, what = top_k, f"top_k = {top_k} would return"
+        ranked = top_k
         if conditions.options is not DEFAULT_OPTIONS:
             conditions.options.check(top_k, self._limits.max_top_k)
+            ranked = conditions.options.pool(top_k)
             if conditions.options.fuse and queries != 1:
                 raise InvalidRequest(
                     f"fuse ranks the results of one query together, not those of {queries}"
                 )
-            ranked = conditions.options.pool(top_k)
-            what = f"top_k = {top_k} and these options would rank"
         if queries * ranked > MAX_NEIGHBORS:
+            what = "return" if ranked == top_k else "rank, with its options,"
             raise InvalidRequest(
-                f"{queries} queries with {what} more than {MAX_NEIGHBORS:,} neighbors: split them "
-                "into several calls"
+                f"{queries} queries with top_k = {top_k} would {what} more than "
+                f"{MAX_NEIGHBORS:,} neighbors: split them into several calls"
             )
 
     def _search(
