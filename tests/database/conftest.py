@@ -24,9 +24,12 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture(scope="package")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelRegistry]:
-    """`color` (12 features) and `gray` (4), both of images, with 3 predictions each."""
+    """`color` (12 features) and `gray` (4), both of images, with 3 predictions each.
+
+    The labels of those of `color` are known.
+    """
     folder = tmp_path_factory.mktemp("models")
-    save_model(folder, "color", worker="shared")
+    save_model(folder, "color", worker="shared", labels="red\n green\n blue")
     save_model(folder, "gray", worker="shared", feature_dim=4, image_mode="L")
     models = ModelRegistry(ModelsConfig(dir_path=folder, worker_threads=1))
     try:

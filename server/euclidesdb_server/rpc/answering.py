@@ -215,7 +215,8 @@ def parsed(method: Method, data: bytes) -> Message:
     try:
         return method.parse(data)
     except Exception as error:  # DecodeError or anything else: the bytes come from outside
-        raise InvalidRequest(f"the request cannot be parsed: {error}") from error
+        reason = "its messages are nested too deeply" if "MaxDepth" in str(error) else error
+        raise InvalidRequest(f"the request cannot be parsed: {reason}") from error
 
 
 def serialized(reply: Message | Steps[Message]) -> bytes:

@@ -1,0 +1,210 @@
+"""Which rows of columns meet a filter.
+
+A condition is true or false of a row, never unknown: it is false of a row whose value is missing,
+null or of another type, and its negation is then true. Each condition becomes an Arrow array of
+bits for all rows. The tree is walked with a stack of its own, so its depth does not matter, and the
+conditions of an `All` or `AnyOf` are combined one by one, so their number costs no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from euclidesdb_server.columns.field_values import Columns, FieldValues
+from euclidesdb_server.columns.iso_times import times_in
+from euclidesdb_server.columns.value_tests import ValueTest, comparison, one_of, prefix
+from euclidesdb_server.values.filters import (
+    All,
+    AnyOf,
+    Comparison,
+    Contains,
+    Exists,
+    Field,
+    Filter,
+    Not,
+    OneOf,
+    Operator,
+    Prefix,
+)
+
+_Condition: TypeAlias = Comparison | OneOf | Exists | Prefix | Contains
+
+
+class _Operation(Enum):
+    """What is done with the last results."""
+
+    AND = "combine two by and"
+    OR = "combine two by or"
+    NOT = "invert one"
+
+
+_Step: TypeAlias = Filter | bool | _Operation
+
+
+def matching(filter: Filter, columns: Columns) -> npt.NDArray[np.bool_]:  # noqa: A002  its name
+    """Whether each row meets the filter: bool, shape (rows,)."""
+    rows = _Rows(columns)
+    masks: list[pa.BooleanArray] = []
+    for step in _postfix(filter):
+        match step:
+            case _Operation.NOT:
+                masks.append(pc.invert(masks.pop()))
+            case _Operation.AND:
+                masks.append(pc.and_(masks.pop(), masks.pop()))
+            case _Operation.OR:
+                masks.append(pc.or_(masks.pop(), masks.pop()))
+            case bool():
+                masks.append(rows.all_or_none(step))
+            case _:
+                masks.append(rows.meeting(step))
+    (mask,) = masks
+    matched: npt.NDArray[np.bool_] = mask.to_numpy(zero_copy_only=False)
+    return matched
+
+
+def _postfix(root: Filter) -> Iterator[_Condition | bool | _Operation]:
+    """The conditions of a tree in postfix notation: an operation follows its operands."""
+    pending: list[_Step] = [root]
+    while pending:
+        match pending.pop():
+            case Not(negated):
+                pending += (_Operation.NOT, negated)
+            case All(filters):
+                pending += reversed(_joined(filters, _Operation.AND, empty=True))
+            case AnyOf(filters):
+                pending += reversed(_joined(filters, _Operation.OR, empty=False))
+            case step:
+                yield step
+
+
+def _joined(filters: Sequence[Filter], operation: _Operation, *, empty: bool) -> list[_Step]:
+    if not filters:
+        return [empty]
+    joined: list[_Step] = [filters[0]]
+    for each in filters[1:]:
+        joined += (each, operation)
+    return joined
+
+
+class _Rows:
+    """The rows that meet single conditions. Keeps the values of each field that it has read."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._values: dict[Field, FieldValues] = {}
+        self._times: dict[tuple[Field, type[Contains] | None], pa.Int64Array] = {}
+
+    def all_or_none(self, matched: bool) -> pa.BooleanArray:
+        return pa.repeat(matched, len(self._columns))
+
+    def meeting(self, condition: _Condition) -> pa.BooleanArray:
+        """An array without nulls."""
+        match condition:
+            case Comparison(field, operator, value):
+                return self._tested(field, comparison(operator, value))
+            case OneOf(field, values):
+                return self._tested(field, one_of(values))
+            case Prefix(field, text):
+                return self._tested(field, prefix(text))
+            case Contains(field, value):
+                return self._with_element(field, comparison(Operator.EQUAL, value))
+            case Exists(field):
+                return self._existing(field)
+
+    def _of(self, field: Field) -> FieldValues:
+        values = self._values.get(field)
+        if values is None:
+            values = self._values[field] = self._columns.values(field)
+        return values
+
+    def _tested(self, field: Field, test: ValueTest) -> pa.BooleanArray:
+        values = self._of(field)
+        found = [
+            _without_nulls(met(array))
+            for met, array in (
+                (test.ints, values.ints),
+                (test.floats, values.floats),
+                (test.strings, values.strings),
+                (test.bools, values.bools),
+            )
+            if met is not None and array is not None
+        ]
+        if test.times is not None and values.strings is not None:
+            times = self._times.get((field, None))
+            if times is None:
+                times = self._times[field, None] = times_in(values.strings)
+            found.append(_without_nulls(test.times(times)))
+        return self._any(found)
+
+    def _with_element(self, field: Field, test: ValueTest) -> pa.BooleanArray:
+        values = self._of(field)
+        found = [
+            _with_element(lists, met(_elements(lists)))
+            for met, lists in (
+                (test.ints, values.lists_of_ints),
+                (test.floats, values.lists_of_floats),
+                (test.strings, values.lists_of_strings),
+                (test.bools, values.lists_of_bools),
+            )
+            if met is not None and lists is not None
+        ]
+        if test.times is not None and (lists := values.lists_of_strings) is not None:
+            times = self._times.get((field, Contains))
+            if times is None:
+                times = self._times[field, Contains] = times_in(_elements(lists))
+            found.append(_with_element(lists, test.times(times)))
+        return self._any(found)
+
+    def _existing(self, field: Field) -> pa.BooleanArray:
+        values = self._of(field)
+        arrays = (
+            values.ints,
+            values.floats,
+            values.strings,
+            values.bools,
+            values.lists_of_ints,
+            values.lists_of_floats,
+            values.lists_of_strings,
+            values.lists_of_bools,
+        )
+        found = [pc.is_valid(array) for array in arrays if array is not None]
+        if values.others is not None:
+            found.append(_without_nulls(values.others))
+        return self._any(found)
+
+    def _any(self, masks: Sequence[pa.BooleanArray]) -> pa.BooleanArray:
+        if not masks:
+            return self.all_or_none(False)
+        joined = masks[0]
+        for mask in masks[1:]:
+            joined = pc.or_(joined, mask)
+        return joined
+
+
+def _without_nulls(mask: pa.BooleanArray) -> pa.BooleanArray:
+    """The mask with false for null, a hundred times as quickly as `fill_null`."""
+    return pc.and_kleene(mask, pc.is_valid(mask)) if mask.null_count else mask
+
+
+def _elements(lists: pa.ListArray) -> pa.Array:
+    """The elements of all lists. `values` alone would ignore that an array may be a slice."""
+    offsets = lists.offsets
+    start = offsets[0].as_py()
+    return lists.values.slice(start, offsets[-1].as_py() - start)
+
+
+def _with_element(lists: pa.ListArray, met: pa.BooleanArray) -> pa.BooleanArray:
+    """The rows whose list has an element that meets a condition. met: for each of `_elements`."""
+    offsets = lists.offsets.to_numpy()
+    found = np.flatnonzero(_without_nulls(met).to_numpy(zero_copy_only=False)) + offsets[0]
+    rows = np.zeros(len(lists), np.bool_)
+    rows[np.searchsorted(offsets, found, side="right") - 1] = True
+    mask = pa.array(rows)
+    return pc.and_(mask, pc.is_valid(lists)) if lists.null_count else mask
