@@ -114,7 +114,12 @@ def main() -> None:
             load(process, clustered(chosen.rows))
         config = load_config(folder / "euclidesdb.conf", ["faiss"])
         with Server(config, threading.Event()) as server:
-            service = FeatureDatabaseService(server.database, None, may_change_models=False)  # type: ignore[arg-type]
+            service = FeatureDatabaseService(
+                server.database,
+                server.queries,
+                None,  # type: ignore[arg-type]  # no call is about models
+                may_change_models=False,
+            )
             descriptor = pb.DESCRIPTOR.services_by_name["FeatureDatabase"]
             methods = {each.path: each for each in methods_of(descriptor, service)}
             method = methods["/euclidesdb.v1.FeatureDatabase/FindSimilar"]

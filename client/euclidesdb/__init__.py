@@ -52,6 +52,7 @@ from euclidesdb._neighbors import (
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
+from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
 from euclidesdb._types import (
     Embedding,
     IndexInfo,
@@ -99,17 +100,21 @@ __all__ = [
     "NewItem",
     "NotAllowed",
     "NotFound",
+    "NumberSummary",
     "Overloaded",
+    "Page",
     "Refused",
     "ReplyTooLarge",
     "ResourceExhausted",
     "Results",
     "ServerError",
     "ShuttingDown",
+    "Summary",
     "Unavailable",
     "UndecodableInput",
     "UnknownItem",
     "UnknownModel",
+    "ValueCounts",
     "VersionMismatch",
     "WriteInDoubt",
     "__version__",

@@ -1,7 +1,8 @@
 """`Client`: one method per call of the v1 protocol.
 
 It turns arguments into messages, gRPC's errors into its own tree, and many items into calls of
-bounded size. Its only state is the connection. The searches are in `_search_calls`.
+bounded size. Its only state is the connection. The searches are in `_search_calls`,
+the questions about many items in `_item_queries`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from euclidesdb._batches import VectorColumns, add_request, item_batches
 from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused
 from euclidesdb._images import Image, file_name
+from euclidesdb._item_queries import ItemQueries
 from euclidesdb._search_calls import SearchCalls
 from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
-class Client(SearchCalls):
+class Client(SearchCalls, ItemQueries):
     """A connection to a EuclidesDB server. Threads may share it; close it, or use `with`.
 
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. Nothing is sent

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
 from euclidesdb._images import Image
 from euclidesdb._types import ModelVector
+
+Filter: TypeAlias = Mapping[str, Any] | str
+"""Which items are wanted: `{"price": {"$lt": 10}}` or `'price < 10'` (docs/filters.md)."""
 
 # Values that hold arrays compare by identity: `==` of two arrays is an array, not a bool.
 

@@ -13,7 +13,7 @@ from euclidesdb._answers import Answer, answers_of
 from euclidesdb._connection import Connection
 from euclidesdb._images import Image, file_name
 from euclidesdb._neighbors import Results
-from euclidesdb._query_types import Diversity, Examples, GroupBy
+from euclidesdb._query_types import Diversity, Examples, Filter, GroupBy
 from euclidesdb._search_options import write_options
 from euclidesdb._types import ModelVector
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -36,6 +36,7 @@ class SearchCalls:
         fingerprint: str | None = None,
         model: str | None = None,
         models: Sequence[str] | None = None,
+        filter: Filter | None = None,  # noqa: A002  as above
         top_k: int = 10,
         offset: int = 0,
         max_distance: float | None = None,
@@ -64,6 +65,8 @@ class SearchCalls:
         model, models: the models whose spaces are searched. If neither is given, the server
             chooses: for a raw item, every model that is ready and takes its kind; for a stored
             item, every model served now that has a vector of it. A vector requires one.
+        filter: only items that match it: `{"price": {"$lt": 10}}` or `'price < 10'`
+            (docs/filters.md).
         offset: leave out so many of the first results.
         max_distance: return only items at most this far away, in the model's metric; negative
             only for "inner_product", as no other metric has negative distances.
@@ -91,6 +94,7 @@ class SearchCalls:
         )
         write_options(
             request,
+            filter=filter,
             offset=offset,
             exact=exact,
             include_payload=include_payload,
@@ -134,6 +138,7 @@ class SearchCalls:
         fingerprint: str | None = None,
         model: str | None = None,
         models: Sequence[str] | None = None,
+        filter: Filter | None = None,  # noqa: A002  the API's name for it
         top_k: int = 10,
         offset: int = 0,
         max_distance: float | None = None,
@@ -187,6 +192,7 @@ class SearchCalls:
         )
         write_options(
             conditions,
+            filter=filter,
             offset=offset,
             exact=exact,
             include_payload=include_payload,

@@ -8,14 +8,16 @@ from typing import Any
 from euclidesdb import _arrays as arrays
 from euclidesdb import _checks as checks
 from euclidesdb import _payloads as payloads
+from euclidesdb._filters import filter_message
 from euclidesdb._neighbors import FieldValue, LabelProbability
-from euclidesdb._query_types import Diversity, GroupBy
+from euclidesdb._query_types import Diversity, Filter, GroupBy
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
 def write_options(
     request: pb.FindSimilarRequest | pb.FindSimilarBatchRequest,
     *,
+    filter: Filter | None,  # noqa: A002  the API's name for it
     offset: int,
     exact: bool,
     include_payload: bool,
@@ -29,6 +31,7 @@ def write_options(
 ) -> None:
     """Put the options into a request; if all have their defaults, it has none."""
     options = pb.SearchOptions(
+        filter=None if filter is None else filter_message(filter),
         offset=checks.int32("offset", offset),
         exact=checks.flag("exact", exact),
         include_payload=checks.flag("include_payload", include_payload),

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
     Embedder,
     FeatureDatabase,
+    ItemQueries,
+    ModelFields,
     ModelLifecycle,
     ModelTable,
     Serving,
@@ -46,7 +49,7 @@ from euclidesdb_server.store import (
     holds_euclidesdb,
     migrate,
 )
-from euclidesdb_server.store.layout import SEGMENTS_FOLDER, STORE_FOLDER
+from euclidesdb_server.store.layout import COLUMNS_FOLDER, SEGMENTS_FOLDER, STORE_FOLDER
 from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop
 
@@ -92,6 +95,8 @@ class Server:
                 store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
             )
             opened.callback(self._store.close)
+            table = ItemTable(self._store, folder / COLUMNS_FOLDER)
+            opened.callback(table.close)
             check_stop()
             models_from = config.where("models", "dir_path")
             registry = ModelRegistry(config.models, engines, check_stop, where=models_from)
@@ -122,6 +127,7 @@ class Server:
                 models,
                 Embedder(models, EmbeddingCache(cache_bytes) if cache_bytes else None),
                 compactor,
+                table,
                 limits=config.server,
                 keep_payloads=config.database.keep_payloads,
             )
@@ -133,8 +139,10 @@ class Server:
                 registry, models, compactor, opener.of_model, self.drops
             )
             self._lifecycle.serve_when_ready()
+            self.queries = ItemQueries(table, ModelFields(models))
             rpc = RpcServer(
                 self.database,
+                self.queries,
                 self._lifecycle,
                 config.server,
                 stop_wanted.set,

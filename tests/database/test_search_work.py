@@ -89,7 +89,9 @@ def searched_in_blocks(database, request, call=CALL):
     """What the space answers in blocks of a tenth of the queries."""
     queries = request.queries.values
     work = SearchWork(call, LIMIT, block_products=ROWS * (DIM + PAIR_PRODUCTS) * QUERIES // 10)
-    search = SpaceSearch(database.store, database.spaces["one"], request.conditions, work)
+    search = SpaceSearch(
+        database.store, database.table, database.spaces["one"], request.conditions, work
+    )
     return listed(search.answers(SpaceQueries(len(queries), queries, {})))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from euclidesdb_server.errors import CorruptRecord
+from euclidesdb_server.store import keys
 from tests.support.assembled import EMBEDDERS, Database
 
 TOMBSTONES = b"\x08"
@@ -72,12 +73,13 @@ def test_changed_attributes_of_one_item_leave_its_vectors(database):
     assert tombstones(database) == {}
 
 
-def test_changed_attributes_add_no_label(database):
+def test_changed_attributes_add_no_row(database):
     database.add("a", one=[1, 0])
     database.add("a", one=[1, 0], texts={"attributes_json": DEAR})
     database.spaces["one"].compact()
     assert database.ids([1, 0], "one") == ["a"]
-    assert [*dict(database.store.prefix(b"\x05")).values()] == [b"a"]
+    rows = database.store.prefix(keys.VECTOR)
+    assert [keys.label_of(key) for key, _ in rows] == [1]
 
 
 def test_new_attributes_of_an_embedded_item_leave_its_vector(tmp_path, registry):

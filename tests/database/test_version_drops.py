@@ -14,6 +14,7 @@ from euclidesdb_server.database.requests import AddVectorsRequest
 from euclidesdb_server.errors import DiskFull, UnknownItem, UnknownModel
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, keys
 from euclidesdb_server.values.vector_columns import VectorColumns
+from tests.support.stores import write_labels
 from tests.support.versions import MODEL, OLD, make, names, opened, vectors
 from tests.support.waiting import wait_for
 
@@ -68,8 +69,25 @@ def test_nothing_is_left_of_a_dropped_version_and_everything_of_the_others(data)
         for row in (0, 1, ROWS // 2 - 1):
             assert embeddings(versions, f"item {row}") == [("new", kept[row].tolist())]
         assert found(versions) == {*names(ROWS // 2)}
-        labels = [key for key, _ in versions.store.prefix(keys.LABEL)]
-        assert len(labels) == ROWS // 2
+
+
+def test_an_item_keeps_its_current_and_its_first_label_over_a_drop(data):
+    with opened(data) as versions:
+        before = write_labels(versions.store)
+        assert len({*before.values()}) == len(before) == ROWS + 1
+        versions.drop()
+        assert versions.drops.wait_idle(60)
+        assert write_labels(versions.store) == before
+        versions.add(["described", "item 1", "item 2000"], seed=7)
+        after = write_labels(versions.store)
+        assert {item_id for item_id in after if after[item_id] != before[item_id]} == {
+            "described",
+            "item 1",
+            "item 2000",
+        }
+        assert all(after[item_id][0] == first for item_id, (first, _) in before.items())
+    with opened(data) as versions:
+        assert write_labels(versions.store) == after
 
 
 def test_an_item_without_another_vector_stays_and_can_be_given_one(data):

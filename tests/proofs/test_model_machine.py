@@ -44,7 +44,7 @@ from euclidesdb_server.store.layout import STORE_FOLDER
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from tests.support.assembled import CALL, Database, no_models
 from tests.support.leveldb_logs import newest_log
-from tests.support.stores import copy_of_crashed, vector
+from tests.support.stores import copy_of_crashed, vector, write_labels
 
 DIMS = {"flat": 2, "deep": 3}
 NAMES = ["a", "b", "c", "é", "x" * 512]
@@ -167,6 +167,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         self.tally = tally
         self.write_buffer_bytes = write_buffer_bytes
         self.items: dict[str, Expected] = {}
+        self.labels: dict[str, tuple[int, int]] = {}
         self.writes = 0
 
     @initialize(count=st.sampled_from([40, 0, 7]))
@@ -246,6 +247,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         item_id = data.draw(st.sampled_from(sorted(self.items)))
         self.database.features.remove(item_id)
         del self.items[item_id]
+        self.labels.pop(item_id, None)
 
     @rule(item_id=IDS)
     def remove_or_not(self, item_id) -> None:
@@ -326,6 +328,7 @@ class DatabaseMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         self.close()
         self.open()
+        self.check_labels()
         self.tally.restarts += 1
 
     @rule()
@@ -337,6 +340,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         shutil.rmtree(data)
         crashed.rename(data)
         self.open()
+        self.check_labels()
         self.tally.kills += 1
 
     @invariant()
@@ -351,6 +355,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         try:
             for item_id in self.items:
                 self.get(item_id)
+            self.check_labels()
             for model, dim in DIMS.items():
                 origin, all_there_is = [0.0] * dim, Conditions(1000)
                 (found,) = self.find([vector(*origin)], model, all_there_is)
@@ -358,6 +363,15 @@ class DatabaseMachine(RuleBasedStateMachine):
         finally:
             self.close()
             shutil.rmtree(self.folder)
+
+    def check_labels(self) -> None:
+        """Each item has a current label, which only grows; its first stays."""
+        labels = write_labels(self.database.store)
+        assert labels.keys() == self.items.keys()
+        for item_id, (first, current) in self.labels.items():
+            assert labels[item_id][0] == first
+            assert labels[item_id][1] >= current
+        self.labels = labels
 
     def expect(self, request: AddRequest) -> None:
         """The item as the request leaves it."""

@@ -27,8 +27,8 @@ def test_no_two_kinds_share_a_byte():
     assert len(set(ONE_BYTE.values())) == len(ONE_BYTE)
 
 
-def test_the_kind_bytes_of_format_1_never_change():
-    assert FORMAT_VERSION == 1
+def test_the_kind_bytes_of_format_2_never_change():
+    assert FORMAT_VERSION == 2
     assert {name: value.hex() for name, value in ONE_BYTE.items()} == {
         "DATABASE": "01",
         "LABELS_RESERVED": "02",

@@ -42,6 +42,22 @@ def test_a_record_without_the_list_of_ready_made_vectors_has_only_such():
     assert unpack_item(without, "an item").ready_made == frozenset({1, 2})
 
 
+def test_the_labels_of_writes_are_stored_only_if_no_other_field_tells_them():
+    plain = ItemRecord(labels={1: 5, 2: 6}, payload_label=4)
+    size = len(plain.packed())
+    assert plain.with_labels(current=6, first=4) is plain
+    assert (plain.current_label, plain.first_label) == (6, 4)
+    changed = plain.with_labels(current=9, first=4)
+    assert (changed.changed_label, changed.added_label) == (9, None)
+    assert len(changed.packed()) == size + 1
+    older = plain.with_labels(current=6, first=2)
+    assert (older.changed_label, older.added_label) == (None, 2)
+    both = plain.with_labels(current=9, first=2)
+    for record in (plain, changed, older, both, ItemRecord().with_labels(current=3, first=3)):
+        assert unpack_item(record.packed(), "an item") == record
+    assert changed.with_labels(current=6, first=4) == plain
+
+
 def test_a_field_of_another_type_is_damage():
     with pytest.raises(CorruptRecord, match="an item has a field of the wrong type"):
         unpack_item(b"\x96\xa2{}\xc4\x00\x80\xc0\xc4\x00\x01", "an item")

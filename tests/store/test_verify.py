@@ -10,9 +10,10 @@ import pytest
 
 from euclidesdb_server.errors import StorageError
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.parsed_records import StoreReport
 from euclidesdb_server.store.reader import ItemRecord, unpack_item
 from euclidesdb_server.store.repair import write_discarded
-from euclidesdb_server.store.verify import StoreReport, check_store
+from euclidesdb_server.store.verify import check_store
 from euclidesdb_server.values.arrays import Vector
 from tests.support.stores import vector
 
@@ -24,7 +25,7 @@ def records(item: ItemRecord, **changes: bytes | None) -> dict[bytes, bytes]:
     """A store of one item "a" with label 1 in both spaces; changes: values of keys in hex."""
     row: Vector = vector(1, 2)
     made = {
-        keys.DATABASE: msgpack.packb([1]),
+        keys.DATABASE: msgpack.packb([2]),
         keys.LABELS_RESERVED: keys.pack_label(10),
         **{keys.space_key(number): msgpack.packb(fields) for number, fields in SPACES.items()},
         keys.item_key("a"): item.packed(),
@@ -105,8 +106,23 @@ def test_a_vector_without_an_item_is_discarded_with_its_predictions():
     assert checked(kept).findings == []
 
 
-def test_an_item_that_loses_its_only_vector_leaves_no_label_behind():
+def test_an_item_that_loses_its_only_vector_keeps_its_current_label():
     stored = records(ItemRecord(labels={1: 1}))
+    for number in (1, 2):
+        del stored[keys.row_key(keys.VECTOR, number, 1)]
+    del stored[keys.row_key(keys.PREDICTIONS, 2, 1)]
+    report = checked(stored)
+    assert report.findings == [
+        "item 'a' has no vector in space 1: the vector of label 1 is missing or unreadable"
+    ]
+    kept, _ = repaired(stored, report)
+    assert repaired_item(kept) == ItemRecord(changed_label=1)
+    assert kept[keys.label_key(1)] == b"a"
+    assert checked(kept).findings == []
+
+
+def test_an_item_of_format_1_that_loses_its_only_vector_leaves_no_label_behind():
+    stored = records(ItemRecord(labels={1: 1})) | {keys.DATABASE: msgpack.packb([1])}
     for number in (1, 2):
         del stored[keys.row_key(keys.VECTOR, number, 1)]
     del stored[keys.row_key(keys.PREDICTIONS, 2, 1)]
@@ -116,7 +132,60 @@ def test_an_item_that_loses_its_only_vector_leaves_no_label_behind():
         "label 1 of item 'a' is not in use",
     ]
     kept, _ = repaired(stored, report)
-    assert repaired_item(kept).labels == {}
+    assert repaired_item(kept) == ItemRecord()  # a start of the server gives it one
+    assert checked(kept).findings == []
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [
+        (2, ItemRecord(labels={1: 1}, changed_label=5)),
+        (1, ItemRecord(labels={2: 5}, added_label=1)),
+    ],
+)
+def test_an_item_keeps_the_labels_of_its_writes_whatever_vector_it_loses(lost, expected):
+    stored = records(ItemRecord(labels={1: 1, 2: 5}), **{keys.label_key(5).hex(): b"a"})
+    stored[keys.row_key(keys.VECTOR, 2, 5)] = stored.pop(keys.row_key(keys.VECTOR, 2, 1))
+    del stored[keys.row_key(keys.PREDICTIONS, 2, 1)]
+    assert checked(stored).findings == []
+    del stored[keys.row_key(keys.VECTOR, lost, {1: 1, 2: 5}[lost])]
+    kept, _ = repaired(stored, checked(stored))
+    record = repaired_item(kept)
+    assert record == expected
+    assert (record.current_label, record.first_label) == (5, 1)
+    assert kept[keys.label_key(5)] == b"a"
+    assert checked(kept).findings == []
+
+
+@pytest.mark.parametrize("item", [ItemRecord(), ItemRecord(labels={1: 1}, changed_label=1)])
+def test_an_item_without_a_label_of_its_own_is_given_a_new_one(item):
+    stored = records(ItemRecord(labels={1: 1, 2: 1}))
+    stored[keys.item_key("0")] = item.packed()  # "a" has label 1, as it comes last
+    report = checked(stored)
+    assert "item '0' has no current label of its own" in report.findings
+    kept, _ = repaired(stored, report)
+    other = unpack_item(kept[keys.item_key("0")], "the item")
+    assert (dict(other.labels), other.current_label) == ({}, 10)
+    assert kept[keys.label_key(10)] == b"0"
+    assert keys.unpack_label(kept[keys.LABELS_RESERVED]) == 11
+    assert checked(kept).findings == []
+
+
+def test_a_label_of_a_change_is_checked_as_that_of_a_vector():
+    stored = records(ItemRecord(labels={1: 1, 2: 1}, changed_label=7))
+    report = checked(stored)
+    assert report.findings == ["label 7 does not name its item 'a'"]
+    kept, _ = repaired(stored, report)
+    assert kept[keys.label_key(7)] == b"a"
+    assert checked(kept).findings == []
+
+
+def test_an_item_that_was_added_after_its_last_change_is_found_and_repaired():
+    stored = records(ItemRecord(labels={1: 1, 2: 1}, added_label=4))
+    report = checked(stored)
+    assert report.findings == ["item 'a' has label 1, but was added by a later write, 4"]
+    kept, _ = repaired(stored, report)
+    assert repaired_item(kept).first_label == 1
     assert checked(kept).findings == []
 
 
@@ -132,9 +201,10 @@ PAYLOAD = msgpack.packb(["text", b"hello"])
         (keys.label_key(1), b"\xff", "label 1 does not name its item 'a'"),
         (keys.label_key(7), b"a", "label 7 of item 'a' is not in use"),
         (keys.label_key(7) + b"more", b"a", "cannot be parsed"),
-        (keys.item_key("b"), msgpack.packb([1]), "should have 6 fields"),
+        (keys.item_key("b"), msgpack.packb([1]), "should have 5 to 8 fields"),
         (keys.item_key("b"), ItemRecord(labels={9: 1}).packed(), "there is no such space"),
         (keys.item_key("b"), ItemRecord(labels={1: -1}).packed(), "labels that cannot exist: [-1]"),
+        (keys.item_key("b"), ItemRecord(added_label=-1).packed(), "labels that cannot exist: [-1]"),
         (keys.item_key("0"), ItemRecord(labels={1: 1}).packed(), "also belongs to item 'a'"),
         (keys.item_key("a"), ItemRecord(labels={1: 1, 2: 1}, payload_label=3).packed(), "payload"),
         (keys.payload_key(3), PAYLOAD, "the payload of label 3 belongs to no item"),

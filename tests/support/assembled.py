@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import IndexConfig, ModelsConfig, ServerConfig
 from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.feature_database import FeatureDatabase
@@ -119,6 +120,7 @@ class Database:
             self.store.close()
             raise
         self.compactor = Compactor(index)
+        self.table = ItemTable(self.store, folder / "columns")
         names = {**models.models, **self.spaces}
         servings = [Serving(name, models.models.get(name), self.spaces.get(name)) for name in names]
         self.models = ModelTable(servings, models.broken)
@@ -128,6 +130,7 @@ class Database:
                 self.models,
                 Embedder(self.models, cache),
                 self.compactor,
+                self.table,
                 limits=limits,
                 keep_payloads=keep_payloads,
             )
@@ -182,6 +185,7 @@ class Database:
 
     def close(self) -> None:
         self.compactor.close()
+        self.table.close()
         self.store.close()
 
     def __enter__(self) -> Self:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite, StoreReader
+from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite, StoreReader, keys
 from euclidesdb_server.store.keys import MAX_LABEL
+from euclidesdb_server.store.reader import unpack_item
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
@@ -44,9 +45,25 @@ def write_item(
             dict(kept.labels) | dict.fromkeys(embeddings, label),
             kept.payload_label if payload is None else label,
             kept.payload_digest if payload is None else b"digest",
-        )
+        ).with_labels(current=label, first=kept.first_label or label)
         store.write(ItemWrite(item_id, label, before, after, embeddings, payload))
     return after
+
+
+def write_labels(store: FeatureStore) -> dict[str, tuple[int, int]]:
+    """The first and the current label of each item; that each label named has its key, and no
+    other has.
+    """
+    labels, named = dict[str, tuple[int, int]](), dict[bytes, bytes]()
+    with store.snapshot() as reader:
+        for key, value in reader.prefix(keys.ITEM):
+            record = unpack_item(value, repr(key))
+            assert 0 < record.first_label <= record.current_label
+            assert record.current_label in record.all_labels()
+            labels[key[1:].decode()] = (record.first_label, record.current_label)
+            named |= {keys.label_key(label): key[1:] for label in record.all_labels()}
+        assert dict(reader.prefix(keys.LABEL)) == named
+    return labels
 
 
 def stored_rows(store: StoreReader, number: int, dim: int, after: int = 0) -> dict[int, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import IndexConfig, ServerConfig
 from euclidesdb_server.database import (
     Embedder,
@@ -65,11 +66,13 @@ class Versions:
             servings.append(superseded_serving(self.old))
         self.models = ModelTable(servings, {})
         self.compactor = Compactor(IndexConfig())
+        self.table = ItemTable(self.store, folder / "columns")
         self.features = FeatureDatabase(
             self.store,
             self.models,
             Embedder(self.models),
             self.compactor,
+            self.table,
             limits=ServerConfig(),
             keep_payloads=True,
         )
@@ -97,6 +100,7 @@ class Versions:
         """Stop."""
         self.drops.close()
         self.compactor.close()
+        self.table.close()
         self.store.close()
 
     def _open(self, fingerprint: str) -> ModelSpace:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from euclidesdb_server.values.filters import Field
@@ -30,6 +32,14 @@ class FieldValues:
     lists_of_strings: pa.ListArray | None = None
     lists_of_bools: pa.ListArray | None = None
     others: pa.BooleanArray | None = None
+
+    def take(self, rows: npt.NDArray[np.int64]) -> FieldValues:
+        """The values of some rows."""
+        places = pa.array(rows)
+        arrays = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return FieldValues(
+            **{name: array.take(places) for name, array in arrays if array is not None}
+        )
 
 
 class Columns(Protocol):

@@ -23,9 +23,11 @@ from euclidesdb_server.errors import DataFolderError, StartupError, StorageError
 from euclidesdb_server.index.verify import StoredSpace, check_segments, read_spaces
 from euclidesdb_server.store.layout import SEGMENTS_FOLDER, STORE_FOLDER
 from euclidesdb_server.store.leveldb_folder import REPAIRED
+from euclidesdb_server.store.parsed_records import StoreReport
 from euclidesdb_server.store.records import RecordScan, StoreInUse, repaired_copy, write_records
 from euclidesdb_server.store.repair import Repair, write_discarded
-from euclidesdb_server.store.verify import StoreReport, check_store
+from euclidesdb_server.store.store import FORMAT_VERSION, check_version
+from euclidesdb_server.store.verify import check_store
 from euclidesdb_server.system.allocator import give_large_blocks_back
 from euclidesdb_server.system.fsync import sync
 
@@ -108,6 +110,7 @@ def _check_store(
 ) -> StoreReport:
     """Check the store; adds what is wrong to `findings`. spaces: as known from the segments."""
     report = check_store(records, spaces)
+    check_version(records.folder, report.format_version or FORMAT_VERSION)
     findings += records.damage
     if report.format_version is None:
         findings.append(

@@ -7,6 +7,8 @@ model. Does not know gRPC, torch or LevelDB's bytes.
 
 from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.feature_database import FeatureDatabase
+from euclidesdb_server.database.fields import ModelFields
+from euclidesdb_server.database.item_queries import ItemQueries
 from euclidesdb_server.database.model_lifecycle import ModelLifecycle
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.serving import Serving, superseded_serving
@@ -17,6 +19,8 @@ from euclidesdb_server.database.version_drops import VersionDrops
 __all__ = [
     "Embedder",
     "FeatureDatabase",
+    "ItemQueries",
+    "ModelFields",
     "ModelLifecycle",
     "ModelTable",
     "Serving",

@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager, suppress
 
 import msgspec
 
+from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
 from euclidesdb_server.database.model_table import Leased, ModelTable
+from euclidesdb_server.database.publisher import Publisher
 from euclidesdb_server.database.reply_size import (
     GET_ADVICE,
     ReplyBudget,
@@ -84,6 +86,7 @@ class FeatureDatabase:
         models: ModelTable,
         embedder: Embedder,
         compactor: Compactor,
+        table: ItemTable,
         *,
         limits: ServerConfig,
         keep_payloads: bool,
@@ -94,8 +97,9 @@ class FeatureDatabase:
         self._embedder = embedder
         self._compactor = compactor
         self._limits = limits
-        self._searcher = Searcher(store, models, embedder, limits=limits)
-        self._writer = Writer(store, models, compactor, keep_payloads=keep_payloads)
+        self._searcher = Searcher(store, models, embedder, table, limits=limits)
+        publisher = Publisher(models, compactor, table)
+        self._writer = Writer(store, publisher, keep_payloads=keep_payloads)
         compactor.recover_with(self._writer.recover)
 
     async def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:

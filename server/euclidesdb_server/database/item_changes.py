@@ -52,9 +52,12 @@ def item_write(
         payload_label,
         digest,
         frozenset(ready_made),
+        record.changed_label,
+        record.added_label,
     )
     if after == before:
         return None
+    after = after.with_labels(current=label, first=record.first_label or label)
     payload = item.payload if payload_label == label else None
     return ItemWrite(item.id, label, before, after, embeddings, payload)
 

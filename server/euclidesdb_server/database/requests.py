@@ -8,10 +8,11 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from euclidesdb_server.columns.ordering import Ordering
 from euclidesdb_server.database.search_options import DEFAULT_OPTIONS, SearchOptions
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Matrix, Vector
-from euclidesdb_server.values.filters import Filter
+from euclidesdb_server.values.filters import Field, Filter
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
 
@@ -158,3 +159,36 @@ class FindRequest(msgspec.Struct, frozen=True):
     queries: Sequence[Query | DatabaseError] | ModelVectors
     models: tuple[str, ...]
     conditions: Conditions
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """A page of the items that match. page_size: 0: the default. page_token: "": the first page."""
+
+    condition: Filter | None = None
+    ordering: Ordering = field(default_factory=Ordering)
+    page_size: int = 0
+    page_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """Items that match, drawn at random: `count`, or so many of each value of `stratify_by`.
+
+    seed: None: another one each time.
+    """
+
+    count: int
+    condition: Filter | None = None
+    seed: int | None = None
+    stratify_by: Field | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SummarizeRequest:
+    """What to say of the items that match. max_values: for each of `count_by`; 0: the default."""
+
+    condition: Filter | None = None
+    count_by: tuple[Field, ...] = ()
+    max_values: int = 0
+    numbers: tuple[Field, ...] = ()

@@ -15,6 +15,7 @@ from typing import Final, overload
 
 import msgspec
 
+from euclidesdb_server.columns.summaries import NumberSummary, ValueCounts
 from euclidesdb_server.database.top_labels import LabelProbability
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Vector
@@ -225,3 +226,20 @@ class Item:
     metadata: bytes
     embeddings: tuple[StoredEmbedding, ...] = ()
     payload: Payload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """Some items of a list. next_token: of the next page; "" if this is the last one."""
+
+    ids: Sequence[str]
+    next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Of the items that match a filter. count: their number."""
+
+    count: int
+    counts: Sequence[ValueCounts]
+    numbers: Sequence[NumberSummary]

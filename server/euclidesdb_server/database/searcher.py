@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
+from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.candidates import MAX_NEIGHBORS
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
@@ -55,12 +56,14 @@ class Searcher:
         store: FeatureStore,
         models: ModelTable,
         embedder: Embedder,
+        table: ItemTable,
         *,
         limits: ServerConfig,
     ) -> None:
         self._store = store
         self._models = models
         self._embedder = embedder
+        self._table = table
         self._limits = limits
 
     async def find(self, request: FindRequest, call: Call) -> ModelAnswers:
@@ -160,6 +163,7 @@ class Searcher:
         group_by = request.conditions.options.group_by
         search = SpaceSearch(
             self._store,
+            self._table,
             space,
             request.conditions,
             work,

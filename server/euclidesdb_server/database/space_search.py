@@ -12,6 +12,7 @@ from itertools import chain
 
 import msgspec
 
+from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.database.candidates import GROWTH, MAX_NEIGHBORS, FoundRows, SpaceQuery
 from euclidesdb_server.database.details import DetailsReader
 from euclidesdb_server.database.grouping import Grouping
@@ -21,6 +22,7 @@ from euclidesdb_server.database.results import Answers, Neighbors
 from euclidesdb_server.database.search_work import SearchWork, texts_bytes
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
+from euclidesdb_server.index.allowed_labels import AllowedLabels
 from euclidesdb_server.index.snapshot import SpaceSnapshot
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
@@ -60,11 +62,12 @@ class SpaceQueries(msgspec.Struct, frozen=True):
 class SpaceSearch(msgspec.Struct, frozen=True):
     """A search in one space under some conditions.
 
-    work: of the call. labels: the names of the classes that the model predicts. group_field: what
-    the conditions group by.
+    table: of all items, for the filter. work: of the call. labels: the names of the classes that
+    the model predicts. group_field: what the conditions group by.
     """
 
     store: FeatureStore
+    table: ItemTable
     space: ModelSpace
     conditions: Conditions
     work: SearchWork
@@ -86,9 +89,10 @@ class SpaceSearch(msgspec.Struct, frozen=True):
         counts: list[int] = []
         found: list[Neighbors] = []
         count, dim = queries.vectors.shape
+        filtered = self._filtered()
         compared = self.space.rows_compared(k, exactly=exactly)
         for block in self.work.blocks(count, compared, dim):
-            snapshot = self.space.snapshot(int32_only=conditions.int32_ids)
+            snapshot = filtered or self.space.snapshot(int32_only=conditions.int32_ids)
             near, rows = snapshot.search(queries.vectors[block], k, exactly=exactly)
             if needs_filter:
                 post_filter = self._post_filter(snapshot, grouping)
@@ -112,6 +116,15 @@ class SpaceSearch(msgspec.Struct, frozen=True):
             found += answered
         neighbors = found[0] if len(found) == 1 else _concatenated(found, conditions)
         return _answers(counts, neighbors, queries)
+
+    def _filtered(self) -> SpaceSnapshot | None:
+        """The rows of items that match the filter; None if there is no filter."""
+        condition = self.conditions.filter
+        if condition is None:
+            return None
+        view, snapshot = self.table.view_with(self.work.check, self.space.snapshot)
+        labels = view.select(condition).vector_labels(self.space.record.number)
+        return snapshot.only(AllowedLabels(labels))
 
     def _grouping(self) -> Grouping | None:
         group_by = self.conditions.options.group_by

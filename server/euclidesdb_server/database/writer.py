@@ -11,17 +11,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import itemgetter
-
-import numpy as np
 
 from euclidesdb_server.database.item_changes import item_write, unchanged_spaces
 from euclidesdb_server.database.item_locks import ItemLocks
-from euclidesdb_server.database.model_table import ModelTable
+from euclidesdb_server.database.publisher import Publisher
 from euclidesdb_server.database.validation import check_not_dropped
 from euclidesdb_server.database.write_batches import (
     EmbeddedItem,
@@ -37,9 +33,8 @@ from euclidesdb_server.errors import (
     UnknownItem,
     UnknownModel,
 )
-from euclidesdb_server.index import Compactor, ModelSpace
+from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemRecord, ItemWrite
-from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.vector_columns import VectorColumns
 
 log = logging.getLogger(__name__)
@@ -61,12 +56,9 @@ class Writer:
     keep_payloads: store raw items, too.
     """
 
-    def __init__(
-        self, store: FeatureStore, models: ModelTable, compactor: Compactor, *, keep_payloads: bool
-    ) -> None:
+    def __init__(self, store: FeatureStore, publisher: Publisher, *, keep_payloads: bool) -> None:
         self._store = store
-        self._models = models
-        self._compactor = compactor
+        self._publisher = publisher
         self._keep_payloads = keep_payloads
         self._locks = ItemLocks()
         self._recovery = threading.Lock()
@@ -115,7 +107,7 @@ class Writer:
             except StorageError:
                 self._note(_InDoubt(removed=(item_id, record)))
                 raise
-            self._delete_rows(record.labels)
+            self._publisher.remove([record])
 
     @contextmanager
     def lock_items(self, ids: Sequence[str]) -> Iterator[None]:
@@ -163,7 +155,7 @@ class Writer:
                     if writes:
                         self._store.write(*writes)
                         # It is on disk: what follows only makes it visible, and does not fail.
-                        self._publish(writes)
+                        self._publisher.publish(writes)
             except Exception:
                 self._note(_InDoubt(labels, writes))
                 raise
@@ -192,7 +184,7 @@ class Writer:
                         )
                     if writes or added is not None:
                         self._store.write(*writes, columns=added)
-                        self._publish(writes, added)
+                        self._publisher.publish(writes, added)
             except Exception:
                 self._note(_InDoubt(labels, writes, added))
                 raise
@@ -215,43 +207,6 @@ class Writer:
             for item, label, record in zip(items, labels, before, strict=True)
         )
         return [write for write in writes if write is not None]
-
-    def _publish(self, writes: Sequence[ItemWrite], added: ColumnsWrite | None = None) -> None:
-        """Make what is stored searchable, and delete the rows that it replaced."""
-        rows: dict[int, list[tuple[int, str, Vector]]] = defaultdict(list)
-        replaced: dict[int, list[int]] = defaultdict(list)
-        for write in writes:
-            for number, embedding in write.embeddings.items():
-                rows[number].append((write.label, write.item_id, embedding.vector))
-            for number, label in {} if write.before is None else write.before.labels.items():
-                if write.after.labels.get(number) != label:
-                    replaced[number].append(label)
-        if added is not None and added.space in rows:
-            columns = added.columns
-            rows[added.space] += zip(added.labels, columns.ids, columns.vectors, strict=True)
-            rows[added.space].sort(key=itemgetter(0))  # at equal distance the older comes first
-        elif added is not None and (space := self._models.space_numbered(added.space)) is not None:
-            space.publish(added.labels, added.columns.ids, added.columns.vectors)
-            self._compactor.consider(space)
-        for number, written in rows.items():
-            space = self._models.space_numbered(number)
-            if space is not None:  # not `if space`: an empty one is false
-                labels, ids, vectors = zip(*written, strict=True)
-                rows_added = vectors[0][np.newaxis] if len(vectors) == 1 else np.stack(vectors)
-                space.publish(labels, ids, rows_added, replaces=replaced[number])
-                self._compactor.consider(space, deleted=len(replaced[number]))
-        for number in replaced.keys() - rows.keys():
-            self._delete(number, replaced[number])
-
-    def _delete_rows(self, labels: Mapping[int, int]) -> None:
-        for number, label in labels.items():
-            self._delete(number, [label])
-
-    def _delete(self, number: int, labels: Sequence[int]) -> None:
-        """Delete rows of a space that the store has deleted."""
-        space = self._models.delete_rows(number, labels)
-        if space is not None:
-            self._compactor.consider(space, deleted=len(labels))
 
     def _note(self, doubt: _InDoubt) -> None:
         """Remember a failed write. The caller holds the locks of its items."""
@@ -283,17 +238,17 @@ class Writer:
         written = [
             write
             for write in doubt.writes
-            if (found := self._store.item(write.item_id)) and write.label in found.all_labels()
+            if (found := self._store.item(write.item_id)) and found.current_label == write.label
         ]
         added = doubt.columns
         if added is not None:
             # One batch: all of them are there, or none.
             there = self._store.item_id(added.labels[0]) == added.columns.ids[0]
-            self._publish(written, added if there else None)
+            self._publisher.publish(written, added if there else None)
         else:
-            self._publish(written)
+            self._publisher.publish(written)
         self._store.labels.resolve(doubt.labels)
         if doubt.removed is not None:
             item_id, record = doubt.removed
             if self._store.item(item_id) is None:
-                self._delete_rows(record.labels)
+                self._publisher.remove([record])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from euclidesdb_server.engines.distances import normalized
+from euclidesdb_server.index.allowed_labels import AllowedLabels
 from euclidesdb_server.index.view import View
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
@@ -44,6 +45,10 @@ class SpaceSnapshot:
         if self._sample is not None and not exactly:
             self._sample(self._view, queries, k, near)
         return near, rows
+
+    def only(self, labels: AllowedLabels) -> SpaceSnapshot:
+        """Those of the rows that have one of some labels."""
+        return SpaceSnapshot(self._view.only(labels), self.metric, None)
 
     def ids(self, rows: Rows) -> list[str]:
         """The ids of rows, shape (n,)."""

@@ -7,13 +7,14 @@ view of the first n rows stays valid, without the lock, while more are appended.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from euclidesdb_server.engines.bounds import squared_lengths
+from euclidesdb_server.index.allowed_labels import AllowedLabels
 from euclidesdb_server.index.ids import Ids
 from euclidesdb_server.values.arrays import Labels, Matrix, Vector, as_labels
 from euclidesdb_server.values.row_mask import RowMask
@@ -25,20 +26,28 @@ FIRST_CAPACITY: Final = 256
 class UnindexedView:
     """The rows at one moment.
 
-    vectors: shape (n, dim). squares: their squared lengths (`bounds.squared_lengths`). ids: of the
-    rows; the list may be longer than n. allowed: the rows not deleted; None: all of them.
+    vectors: shape (n, dim). squares: their squared lengths (`bounds.squared_lengths`). labels:
+    shape (n,), in any order. ids: of the rows; the list may be longer than n. allowed: the rows not
+    deleted; None: all of them.
     """
 
     vectors: Matrix
     squares: Vector
+    labels: Labels
     ids: list[str]
     allowed: RowMask | None
+
+    def only(self, labels: AllowedLabels) -> UnindexedView:
+        """The rows that have one of some labels."""
+        mask = RowMask(labels.among(self.labels))
+        allowed = mask if self.allowed is None else mask & self.allowed
+        return replace(self, allowed=allowed)
 
     def int32_only(self) -> UnindexedView:
         """The rows whose item id is the decimal form of an int32."""
         mask = RowMask(Ids.of(self.ids[: len(self.vectors)]).int32_rows())
         allowed = mask if self.allowed is None else mask & self.allowed
-        return UnindexedView(self.vectors, self.squares, self.ids, allowed)
+        return replace(self, allowed=allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,7 @@ class UnindexedRows:
         return UnindexedView(
             self._vectors[:count],
             self._squares[:count],
+            self._labels[:count],
             self._ids,
             RowMask(self._alive[:count]) if any_deleted else None,
         )

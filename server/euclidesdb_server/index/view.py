@@ -14,6 +14,7 @@ import numpy.typing as npt
 from euclidesdb_server.engines.distances import distances_to, rows_at
 from euclidesdb_server.engines.protocol import single_candidates
 from euclidesdb_server.engines.scan import search_matrix
+from euclidesdb_server.index.allowed_labels import AllowedLabels
 from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.search_cost import estimated_comparisons, estimated_single_comparisons
 from euclidesdb_server.index.unindexed_rows import UnindexedView
@@ -97,6 +98,20 @@ class View:
         ]
         unindexed = self.unindexed.int32_only()
         return replace(self, allowed=masks, unindexed=unindexed, _compared={}, _compared_singly={})
+
+    def only(self, labels: AllowedLabels) -> View:
+        """The rows that have one of some labels."""
+        masks = []
+        for segment, allowed in zip(self.segments, self.allowed, strict=True):
+            mask = labels.mask(segment.labels)
+            masks.append(mask if allowed is None else mask & allowed)
+        return replace(
+            self,
+            allowed=masks,
+            unindexed=self.unindexed.only(labels),
+            _compared={},
+            _compared_singly={},
+        )
 
     def search(self, queries: Matrix, k: int, *, exactly: bool = False) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; at equal distance the older first.

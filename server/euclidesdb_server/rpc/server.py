@@ -7,7 +7,7 @@ from collections.abc import Callable
 from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.database import FeatureDatabase, ModelLifecycle
+from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
 from euclidesdb_server.rpc.methods import methods_of
@@ -24,6 +24,7 @@ class RpcServer:
     def __init__(
         self,
         database: FeatureDatabase,
+        queries: ItemQueries,
         models: ModelLifecycle,
         config: ServerConfig,
         stop: Callable[[], None],
@@ -44,7 +45,10 @@ class RpcServer:
             may_refresh=permitted is not False,
         )
         v1 = FeatureDatabaseService(
-            database, models, may_change_models=local if changes is None else changes
+            database,
+            queries,
+            models,
+            may_change_models=local if changes is None else changes,
         )
         self._listener = listen(
             [

@@ -5,22 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from euclidesdb_protos.v1 import database_pb2 as pb
-from euclidesdb_server.database import FeatureDatabase, ModelLifecycle
+from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
+from euclidesdb_server.rpc.v1_item_queries import ItemQueryCalls
 
 
-class FeatureDatabaseService:
+class FeatureDatabaseService(ItemQueryCalls):
     """Translates between messages and the database.
 
     may_change_models: whether calls may load, unload and drop models.
     """
 
     def __init__(
-        self, database: FeatureDatabase, models: ModelLifecycle, *, may_change_models: bool
+        self,
+        database: FeatureDatabase,
+        queries: ItemQueries,
+        models: ModelLifecycle,
+        *,
+        may_change_models: bool,
     ) -> None:
+        super().__init__(database, queries)
         self._database = database
         self._models = models
         self._may_change_models = may_change_models
@@ -81,14 +88,14 @@ class FeatureDatabaseService:
         self, request: pb.FindSimilarRequest, call: Call
     ) -> pb.FindSimilarReply:
         """See the proto."""
-        find = requests.find_request(request)
+        find = requests.find_request(request, self._fields)
         return replies.find_reply(await self._database.find_similar(find, call))
 
     async def FindSimilarBatch(  # noqa: N802
         self, request: pb.FindSimilarBatchRequest, call: Call
     ) -> pb.FindSimilarBatchReply:
         """See the proto."""
-        find = requests.batch_find_request(request)
+        find = requests.batch_find_request(request, self._fields)
         return replies.batch_find_reply(await self._database.find_similar(find, call))
 
     def ListModels(  # noqa: N802

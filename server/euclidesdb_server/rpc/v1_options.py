@@ -33,8 +33,6 @@ def search_options(
     if not request.HasField("options"):
         return DEFAULT_OPTIONS
     message = request.options
-    if message.HasField("filter"):
-        raise InvalidRequest("options.filter is not supported by this server")
     return SearchOptions(
         offset=message.offset,
         exact=message.exact,

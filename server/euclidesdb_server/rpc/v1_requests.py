@@ -26,6 +26,8 @@ from euclidesdb_server.database.requests import (
 )
 from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRequest
 from euclidesdb_server.rpc import arrays, payloads
+from euclidesdb_server.rpc.v1_fields import FieldResolver
+from euclidesdb_server.rpc.v1_filters import filter_tree
 from euclidesdb_server.rpc.v1_options import search_options
 from euclidesdb_server.values.arrays import Matrix, Vector
 from euclidesdb_server.values.vector_columns import VectorColumns
@@ -72,19 +74,21 @@ def add_vectors_request(request: pb.AddVectorsRequest) -> AddVectorsRequest:
     return AddVectorsRequest(request.model, columns, request.fingerprint or None)
 
 
-def find_request(request: pb.FindSimilarRequest) -> FindRequest:
+def find_request(request: pb.FindSimilarRequest, fields: FieldResolver) -> FindRequest:
     """A search with one query."""
-    return FindRequest([_query(request.query)], tuple(request.models), _conditions(request))
+    return FindRequest([_query(request.query)], tuple(request.models), _conditions(request, fields))
 
 
-def batch_find_request(request: pb.FindSimilarBatchRequest) -> FindRequest:
+def batch_find_request(request: pb.FindSimilarBatchRequest, fields: FieldResolver) -> FindRequest:
     """A search with many queries."""
     if request.options.fuse:
         raise InvalidRequest("options.fuse is for a single query: use FindSimilar")
-    return FindRequest(_queries(request), tuple(request.models), _conditions(request))
+    return FindRequest(_queries(request), tuple(request.models), _conditions(request, fields))
 
 
-def _conditions(request: pb.FindSimilarRequest | pb.FindSimilarBatchRequest) -> Conditions:
+def _conditions(
+    request: pb.FindSimilarRequest | pb.FindSimilarBatchRequest, fields: FieldResolver
+) -> Conditions:
     return Conditions(
         top_k=request.top_k,
         include_self=request.include_self,
@@ -92,6 +96,9 @@ def _conditions(request: pb.FindSimilarRequest | pb.FindSimilarBatchRequest) -> 
         include_metadata=request.include_metadata,
         max_distance=request.max_distance if request.HasField("max_distance") else None,
         options=search_options(request),
+        filter=filter_tree(request.options.filter, fields)
+        if request.HasField("options") and request.options.HasField("filter")
+        else None,
     )
 
 

@@ -13,6 +13,7 @@ length. The only place that imports plyvel.
 """
 
 from euclidesdb_server.store.column_writes import ColumnsWrite
+from euclidesdb_server.store.columns_files import ColumnsFile, ColumnsRecord
 from euclidesdb_server.store.item_writes import ItemWrite
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader
@@ -22,6 +23,8 @@ from euclidesdb_server.store.store import FeatureStore
 
 __all__ = [
     "Bits",
+    "ColumnsFile",
+    "ColumnsRecord",
     "ColumnsWrite",
     "FeatureStore",
     "ItemRecord",

@@ -25,8 +25,10 @@ _BYTES: Final = ((b"\xc4", 1), (b"\xc5", 2), (b"\xc6", 4))
 class ItemWrite(msgspec.Struct, frozen=True):
     """One write of an item: its new record, and what is stored under the write's label.
 
-    before: the record that it replaces. embeddings: by space; `after` must give each of these
-    spaces the write's label. payload: stored if it is given.
+    before: the record that it replaces; None: the item is new. after: its `current_label` must be
+    the write's label, and its `first_label` that of `before` (`ItemRecord.with_labels`).
+    embeddings: by space; `after` must give each of these spaces the write's label. payload: stored
+    if it is given.
     """
 
     item_id: str
@@ -40,8 +42,7 @@ class ItemWrite(msgspec.Struct, frozen=True):
 def put_item(batch: Any, write: ItemWrite) -> None:
     """Add one write of an item to a batch."""
     batch.put(keys.item_key(write.item_id), write.after.packed())
-    if write.embeddings or write.label in write.after.all_labels():
-        batch.put(keys.label_key(write.label), write.item_id.encode())
+    batch.put(keys.label_key(write.label), write.item_id.encode())
     for space, embedding in write.embeddings.items():
         row = (space, write.label)
         batch.put(keys.row_key(keys.VECTOR, *row), _floats(embedding.vector))

@@ -21,6 +21,7 @@ PAYLOAD: Final = b"\x09"
 SEGMENTS: Final = b"\x0a"
 DELETED_ROWS: Final = b"\x0b"
 DROPPED_SPACE: Final = b"\x0c"
+COLUMNS: Final = b"\x0d"
 
 KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE, SEGMENTS, DELETED_ROWS)
 """The kinds whose keys begin with the number of a space: all that is deleted with the space."""

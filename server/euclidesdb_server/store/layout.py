@@ -6,3 +6,4 @@ from typing import Final
 
 STORE_FOLDER: Final = "leveldb"
 SEGMENTS_FOLDER: Final = "segments"
+COLUMNS_FOLDER: Final = "columns"

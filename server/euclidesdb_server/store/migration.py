@@ -158,6 +158,7 @@ def _write_items(
                 labels=dict.fromkeys(embeddings, label),
                 ready_made=frozenset(embeddings),
             )
+            after = after.with_labels(current=label, first=label)
             store.write(ItemWrite(str(item.item_id), label, None, after, embeddings))
     return count
 

@@ -21,7 +21,7 @@ from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 
 FLOAT32 = np.dtype("<f4")
-ITEM_FIELDS: Final = (5, 6)
+ITEM_FIELDS: Final = (5, 6, 7, 8)
 """How many the record of an item has."""
 SPARSE: Final = 8
 """Scanning over this many labels costs as much as looking one up."""
@@ -33,6 +33,10 @@ class ItemRecord(msgspec.Struct, frozen=True):
     labels: of its vector in each space. payload_label: of the write that stored its payload; None
     if none is kept. payload_digest: `Payload.digest`, whether the payload is kept or not; b"" if
     the item never had one. ready_made: the spaces whose vector was not made from that payload.
+    changed_label: of the last write that changed the record, if no other field names it.
+    added_label: of the write that added the item, if it is not the least that is named.
+
+    `current_label` and `first_label` give the latter two whichever field names them.
     """
 
     attributes_json: str = "{}"
@@ -41,35 +45,75 @@ class ItemRecord(msgspec.Struct, frozen=True):
     payload_label: int | None = None
     payload_digest: bytes = b""
     ready_made: frozenset[int] = frozenset()
+    changed_label: int | None = None
+    added_label: int | None = None
 
     def all_labels(self) -> set[int]:
-        """Every label that refers to this item."""
+        """Every label that refers to this item, and so has a key."""
         labels = set(self.labels.values())
-        return labels if self.payload_label is None else labels | {self.payload_label}
+        if self.payload_label is not None:
+            labels.add(self.payload_label)
+        if self.changed_label is not None:
+            labels.add(self.changed_label)
+        return labels
+
+    @property
+    def current_label(self) -> int:
+        """The label of the last write that changed the record: the greatest that it names.
+
+        0 if it names none, which only a damaged record does.
+        """
+        return max(self.all_labels(), default=0)
+
+    @property
+    def first_label(self) -> int:
+        """The label of the write that added the item; it stays until the item is removed.
+
+        0 as in `current_label`.
+        """
+        return min(self.all_labels(), default=0) if self.added_label is None else self.added_label
+
+    def with_labels(self, *, current: int, first: int) -> ItemRecord:
+        """The record with these labels, which it names only as far as it has to.
+
+        current: at least as great as all others. first: at most.
+        """
+        data = [*self.labels.values()]  # that of a vector or of the payload
+        if self.payload_label is not None:
+            data.append(self.payload_label)
+        changed = None if current in data else current
+        added = None if first == min(data, default=current) else first
+        if (changed, added) == (self.changed_label, self.added_label):
+            return self
+        return msgspec.structs.replace(self, changed_label=changed, added_label=added)
 
     def packed(self) -> bytes:
         """The value of the item's key."""
-        return packed(
-            [
-                self.attributes_json,
-                self.metadata,
-                dict(self.labels),
-                self.payload_label,
-                self.payload_digest,
-                sorted(self.ready_made),
-            ]
-        )
+        fields = [
+            self.attributes_json,
+            self.metadata,
+            dict(self.labels),
+            self.payload_label,
+            self.payload_digest,
+            sorted(self.ready_made),
+        ]
+        if self.added_label is not None:
+            fields += [self.changed_label, self.added_label]
+        elif self.changed_label is not None:
+            fields.append(self.changed_label)
+        return packed(fields)
 
 
 def unpack_item(value: bytes, what: str) -> ItemRecord:
     """The record in an item's value. Raises CorruptRecord naming `what`."""
     fields = unpack(value, what, *ITEM_FIELDS)
     attributes_json, metadata, labels, payload_label, digest = fields[:5]
-    ready_made = fields[5] if len(fields) == 6 else labels  # not recorded: any vector may be
+    ready_made = fields[5] if len(fields) > 5 else labels  # not recorded: any vector may be
     try:
         return ItemRecord(
-            attributes_json, metadata, labels, payload_label, digest, frozenset(ready_made)
-        )
+            attributes_json, metadata, labels, payload_label, digest, frozenset(ready_made),
+            *fields[6:],
+        )  # fmt: skip
     except TypeError as error:
         raise CorruptRecord(f"{what} has a field of the wrong type: {error}") from error
 
@@ -84,8 +128,12 @@ def unpack(value: bytes, what: str, *lengths: int) -> list[Any]:
     except (ValueError, msgpack.UnpackException) as error:
         raise CorruptRecord(f"{what} cannot be parsed: {error}") from error
     if not isinstance(fields, list) or len(fields) not in lengths:
-        raise CorruptRecord(f"{what} should have {lengths[-1]} fields: {fields!r}")
+        raise CorruptRecord(f"{what} should have {_listed(lengths)} fields: {fields!r}")
     return fields
+
+
+def _listed(lengths: Sequence[int]) -> str:
+    return f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
 
 
 packed: Final = msgspec.msgpack.Encoder().encode
@@ -157,6 +205,20 @@ class StoreReader:
         """The predictions of a label in a space; None if there are none."""
         value = self.value(keys.row_key(keys.PREDICTIONS, space, label))
         return None if value is None else _floats(value, space, label)
+
+    def labeled_items(self, *, after: int, up_to: int) -> Iterator[list[tuple[int, str]]]:
+        """The labels in (after, up_to] that records name, and their items, some at a time."""
+        first, last = keys.label_key(after + 1), keys.label_key(up_to)
+        for rows in self._source.scan(first, last):
+            yield [(keys.unpack_label(key[1:]), _text(0, value) or "") for key, value in rows]
+
+    def labels_up_to(self, label: int) -> Labels:
+        """The labels up to this one that records name, ascending."""
+        found = [
+            b"".join([key[1:] for key, _ in rows])
+            for rows in self._source.scan(keys.label_key(0), keys.label_key(label))
+        ]
+        return np.frombuffer(b"".join(found), ">i8").astype(np.int64)
 
     def payload(self, label: int) -> Payload | None:
         """The payload stored by the write of `label`; None if it is not kept."""

@@ -27,11 +27,19 @@ class ItemChange:
     labels: Mapping[int, int]
     payload_label: int | None
     ready_made: frozenset[int]
+    changed_label: int | None
+    added_label: int | None
 
     @classmethod
     def of(cls, record: ItemRecord) -> Self:
         """What a record refers to now."""
-        return cls(record.labels, record.payload_label, record.ready_made)
+        return cls(
+            record.labels,
+            record.payload_label,
+            record.ready_made,
+            record.changed_label,
+            record.added_label,
+        )
 
 
 @dataclass(slots=True)
@@ -39,7 +47,7 @@ class Repair:
     """What makes a sound store of a damaged one.
 
     discarded: the keys of records to leave out. replaced: the new value by key, also of records
-    that are missing. changed: by key, records of items that refer to less than before.
+    that are missing. changed: by key, records of items that refer to something else than before.
     checksum: of all records, as `checksum_of` makes it.
     """
 
@@ -71,6 +79,8 @@ class Repair:
                     labels=change.labels,
                     payload_label=change.payload_label,
                     ready_made=change.ready_made,
+                    changed_label=change.changed_label,
+                    added_label=change.added_label,
                 )
                 yield key, changed.packed()
             else:

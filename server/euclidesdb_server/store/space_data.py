@@ -75,7 +75,7 @@ class SpaceData:
 
         rows: the item of each label (`labels_after`). items: their records; the caller holds the
         locks of the items. An item stays, even if it has no vector left: its attributes, its
-        metadata and its payload belong to no version.
+        metadata and its payload belong to no version. It keeps its current and its first label.
         """
         batch = self._leveldb.batch()
         for label, item_id in rows.items():
@@ -120,7 +120,8 @@ class SpaceData:
 
 def _without(record: ItemRecord, space: int) -> ItemRecord:
     labels = {number: label for number, label in record.labels.items() if number != space}
-    return msgspec.structs.replace(record, labels=labels, ready_made=record.ready_made - {space})
+    without = msgspec.structs.replace(record, labels=labels, ready_made=record.ready_made - {space})
+    return without.with_labels(current=record.current_label, first=record.first_label)
 
 
 def _range(kind: bytes, space: int) -> tuple[bytes, bytes]:

@@ -18,9 +18,10 @@ from typing import Final, Self
 
 import msgpack
 
-from euclidesdb_server.errors import DataFolderError, StorageError, WriteInDoubt
+from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageError, WriteInDoubt
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.column_writes import ColumnsWrite, put_columns
+from euclidesdb_server.store.columns_files import ColumnsRecord, put_columns_record, read_columns
 from euclidesdb_server.store.item_writes import ItemWrite, delete_item, put_item
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
@@ -36,10 +37,19 @@ from euclidesdb_server.store.segment_records import (
 )
 from euclidesdb_server.store.space_data import SpaceData
 from euclidesdb_server.store.space_table import SpaceRecord, SpaceTable
+from euclidesdb_server.store.upgrade import name_current_labels
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+
+
+def check_version(folder: Path, version: object) -> None:
+    """Raise DataFolderError unless this server reads the format of a store."""
+    if version not in range(1, FORMAT_VERSION + 1):
+        raise DataFolderError(
+            f"{folder} has format {version}, but this server reads format {FORMAT_VERSION}"
+        )
 
 
 class FeatureStore(StoreReader):
@@ -57,6 +67,8 @@ class FeatureStore(StoreReader):
     ) -> None:
         """Open the store in `folder`, or create an empty one. Raises DataFolderError.
 
+        A store of an earlier format is upgraded first.
+
         write_buffer_bytes: as `LevelDB`'s.
         """
         self._sync = sync
@@ -64,9 +76,12 @@ class FeatureStore(StoreReader):
         self._leveldb = LevelDB(folder, sync=sync, write_buffer_bytes=write_buffer_bytes)
         super().__init__(self._leveldb)
         try:
-            self._check_format(folder)
+            version = self._stored_version(folder)
             value = self._leveldb.get(keys.LABELS_RESERVED)
             first = 1 if value is None else keys.unpack_label(value)
+            self.labels = LabelSequence(first, self._reserve_labels)
+            if version < FORMAT_VERSION:
+                self._upgrade(folder, version)
             self.space_table = SpaceTable(self, self._put, self._put_in_time)
         except StorageError as error:
             self._leveldb.close()
@@ -75,7 +90,6 @@ class FeatureStore(StoreReader):
             self._leveldb.close()
             raise
         self._closed = False
-        self.labels = LabelSequence(first, self._reserve_labels)
         self.space_data = SpaceData(self._leveldb)
 
     def spaces(self) -> list[SpaceRecord]:
@@ -145,6 +159,16 @@ class FeatureStore(StoreReader):
         put_segments(batch, self, space, records, deleted)
         self._leveldb.write(batch, f"naming the segments of space {space}", sync=True)
 
+    def columns(self) -> ColumnsRecord:
+        """The files of columns that are accepted."""
+        return read_columns(self)
+
+    def accept_columns(self, record: ColumnsRecord) -> None:
+        """Name the files of columns that are accepted from now on; atomic, and synced."""
+        batch = self._leveldb.batch()
+        put_columns_record(batch, record)
+        self._leveldb.write(batch, "naming the columns of items", sync=True)
+
     def move_tombstones(
         self, space: int, labels: Iterable[int], deleted: Mapping[int, tuple[Bits, Iterable[int]]]
     ) -> None:
@@ -165,7 +189,7 @@ class FeatureStore(StoreReader):
         Raises StorageError.
         """
         if not self._sync:
-            self._put(keys.DATABASE, msgpack.packb([FORMAT_VERSION]), "syncing the store")
+            self._put_version("syncing the store")
 
     @property
     def failure(self) -> StorageError | None:
@@ -239,15 +263,31 @@ class FeatureStore(StoreReader):
             log.warning("%s; it is recorded with the next item", error)
             self._unrecorded[key] = value
 
-    def _check_format(self, folder: Path) -> None:
+    def _stored_version(self, folder: Path) -> int:
+        """The version of the format in `folder`; of a new store, which it makes, the latest."""
         value = self._leveldb.get(keys.DATABASE)
         if value is not None:
             (version,) = unpack(value, "the database record", 1)
-            if version != FORMAT_VERSION:
-                raise DataFolderError(
-                    f"{folder} has format {version}, but this server reads format {FORMAT_VERSION}"
-                )
-        elif next(self.prefix(b""), None) is None:
-            self._put(keys.DATABASE, msgpack.packb([FORMAT_VERSION]), "creating the store")
-        else:
+            check_version(folder, version)
+            return int(version)
+        if next(self.prefix(b""), None) is not None:
             raise DataFolderError(f"{folder} is the LevelDB of another program; it was not changed")
+        self._put_version("creating the store")
+        return FORMAT_VERSION
+
+    def _upgrade(self, folder: Path, version: int) -> None:
+        """Bring a store of an earlier format up to date. Raises DataFolderError, StorageError."""
+        log.info("upgrading %s from format %d to format %d", folder, version, FORMAT_VERSION)
+        try:
+            count = name_current_labels(self._leveldb, self.labels)
+            self._put_version("noting the format")
+        except CorruptRecord:
+            raise
+        except StorageError as error:
+            raise DataFolderError(
+                f"{folder} cannot be upgraded to format {FORMAT_VERSION}: {error}"
+            ) from error
+        log.info("upgraded %s: %d items had no label", folder, count)
+
+    def _put_version(self, doing: str) -> None:
+        self._put(keys.DATABASE, msgpack.packb([FORMAT_VERSION]), doing)

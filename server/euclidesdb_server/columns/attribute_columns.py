@@ -1,0 +1,177 @@
+"""From the attributes of items, JSON objects, to columns by path and type."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from euclidesdb_server.columns.field_values import FieldValues
+
+MAX_COLUMNS: Final = 1024
+"""Paths that have columns in one block. The values of further ones are kept as text."""
+LEAST_SHARE: Final = 1 / 32
+"""Of the rows: a path that fewer have gets no columns, which would mostly be empty."""
+MAX_PATH: Final = 256
+"""Characters of a path that has columns."""
+
+TYPES: Final[Mapping[str, pa.DataType]] = {
+    "ints": pa.int64(),
+    "floats": pa.float64(),
+    "strings": pa.string(),
+    "bools": pa.bool_(),
+    "lists_of_ints": pa.list_(pa.int64()),
+    "lists_of_floats": pa.list_(pa.float64()),
+    "lists_of_strings": pa.list_(pa.string()),
+    "lists_of_bools": pa.list_(pa.bool_()),
+    "others": pa.bool_(),
+}
+"""The arrays of `FieldValues`."""
+
+PathValue: TypeAlias = tuple[str, Any]
+_EXACT: Final = 2.0**53
+"""Below this, floats are exact ints if they are whole."""
+_INT64: Final = range(-(1 << 63), 1 << 63)
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class AttributeArrays:
+    """The arrays of a path, being made: a value after the other, in the order of rows."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._columns: dict[str, list[Any]] = {}
+
+    def put(self, row: int, value: Any) -> None:
+        """The value of a row. A later one replaces it."""
+        for column in self._columns.values():
+            column[row] = None
+        if isinstance(value, list):
+            parts: dict[str, list[Any]] = defaultdict(list)
+            for element in value:
+                kind, stored = _typed(element)
+                parts["others" if kind == "others" else f"lists_of_{kind}"].append(stored)
+            if not value or "others" in parts:
+                parts["others"] = True  # type: ignore[assignment]  # not a list
+            for kind, elements in parts.items():
+                self._column(kind)[row] = elements
+        else:
+            kind, stored = _typed(value)
+            self._column(kind)[row] = stored
+
+    def arrays(self) -> dict[str, pa.Array]:
+        """The arrays, by their names in `FieldValues`."""
+        return {kind: pa.array(values, TYPES[kind]) for kind, values in self._columns.items()}
+
+    def _column(self, kind: str) -> list[Any]:
+        column = self._columns.get(kind)
+        if column is None:
+            column = self._columns[kind] = [None] * self._rows
+        return column
+
+
+def attribute_columns(
+    texts: Sequence[str] | None, rows: int
+) -> tuple[dict[str, dict[str, pa.Array]], pa.StringArray | None]:
+    """The arrays of the most frequent paths, by path; and the rest, a text per row.
+
+    texts: the attributes of each row; None: no row has any. The rest is None if there is none.
+    """
+    if texts is None:
+        return {}, None
+    found = [[*flattened(attributes_of(text))] if len(text) > 2 else [] for text in texts]
+    counts = Counter(path for values in found for path in {path for path, _ in values})
+    frequent = {
+        path
+        for path, count in counts.most_common(MAX_COLUMNS)
+        if count >= rows * LEAST_SHARE and len(path) <= MAX_PATH and _is_text(path)
+    }
+    columns = {path: AttributeArrays(rows) for path in frequent}
+    rest: list[str | None] = [None] * rows
+    for row, values in enumerate(found):
+        rare: list[PathValue] = []
+        for path, value in values:
+            if path in columns:
+                columns[path].put(row, value)
+            else:
+                rare.append((path, value))
+        if rare:
+            rest[row] = rest_text(rare)
+    arrays = {path: column.arrays() for path, column in columns.items()}
+    return arrays, pa.array(rest, pa.string()) if len(frequent) < len(counts) else None
+
+
+def values_in_rest(rest: pa.StringArray, path: str) -> FieldValues:
+    """The values of a path among those that are kept as text."""
+    searched = json.dumps(path)
+    rows = pc.indices_nonzero(pc.match_substring(rest, searched)).to_pylist()
+    if not rows:
+        return FieldValues()
+    column = AttributeArrays(len(rest))
+    for row in rows:
+        for name, value in json.loads(rest[row].as_py()):
+            if name == path:
+                column.put(row, value)
+    return FieldValues(**column.arrays())
+
+
+def rest_text(values: Iterable[PathValue]) -> str:
+    """Values that have no columns, as text."""
+    return json.dumps([*values], separators=(",", ":"))
+
+
+def attributes_of(text: str) -> dict[str, Any]:
+    """The attributes in a JSON object, as the client reads them."""
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        attributes: dict[str, Any] = json.loads(text)  # reads more: check_attributes knows what
+        return attributes
+
+
+def flattened(attributes: Mapping[str, Any]) -> Iterator[PathValue]:
+    """Each path and its value: nested objects by paths with dots, null left out.
+
+    An object itself is there, too, as an empty one: it exists.
+    """
+    waiting = [("", attributes)]
+    while waiting:
+        prefix, members = waiting.pop()
+        for key, value in members.items():
+            path = f"{prefix}{key}"
+            if isinstance(value, dict):
+                yield path, {}
+                waiting.append((f"{path}.", value))
+            elif value is not None:
+                yield path, value
+
+
+def _typed(value: Any) -> tuple[str, Any]:
+    """The type of a value that is no list, and the value as its array holds it."""
+    kind: str = "others"
+    stored: Any = True
+    if isinstance(value, bool):
+        kind, stored = "bools", value
+    elif isinstance(value, float):
+        whole = abs(value) < _EXACT and value.is_integer()
+        kind, stored = ("ints", int(value)) if whole else ("floats", value)
+    elif isinstance(value, int) and value in _INT64:
+        kind, stored = "ints", value
+    elif isinstance(value, int):
+        with suppress(OverflowError):  # too large even for a float
+            kind, stored = "floats", float(value)
+    elif isinstance(value, str) and _is_text(value):
+        kind, stored = "strings", value
+    return kind, stored
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be encoded: JSON may hold half of a surrogate pair."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)

@@ -1,0 +1,248 @@
+"""Block: the columns of some items. Immutable; in memory, or a file that is mapped into it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from cachetools import LRUCache
+
+from euclidesdb_server.columns.attribute_columns import (
+    TYPES,
+    attribute_columns,
+    values_in_rest,
+)
+from euclidesdb_server.columns.class_filters import by_class
+from euclidesdb_server.columns.evaluation import matching
+from euclidesdb_server.columns.field_values import FieldValues
+from euclidesdb_server.columns.prediction_columns import Predicted
+from euclidesdb_server.values.arrays import Labels
+from euclidesdb_server.values.filters import (
+    Attribute,
+    Field,
+    Filter,
+    ItemId,
+    Prediction,
+    PredictionValue,
+)
+
+LABEL: Final = "label"
+ID: Final = "id"
+ADDED: Final = "added"
+REST: Final = "rest"
+ATTRIBUTE: Final = "@"
+"""What the name of a column of an attribute begins with: `@type:path`."""
+_CACHED_FIELDS: Final = 64
+_CACHED_MASKS: Final = 8
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRows:
+    """What a block is made of; all of the same length.
+
+    labels: of each item's last write, in any order. ids. added: the label of each item's first
+    write. attributes: as JSON; None: no item has any. vectors: by space, the label of each item's
+    vector, 0 if it has none. predictions: by space, of some rows.
+    """
+
+    labels: Labels
+    ids: Sequence[str]
+    added: Labels
+    attributes: Sequence[str] | None
+    vectors: Mapping[int, Labels]
+    predictions: Mapping[int, tuple[npt.NDArray[np.int64], Predicted]]
+
+
+class Block:
+    """Rows of items, in the order of their labels.
+
+    labels: of the write that each row stands for. added: the label of the item's first write; no
+    two items have the same.
+    """
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+        self.labels: Labels = batch.column(LABEL).to_numpy()
+        self.added: Labels = batch.column(ADDED).to_numpy()
+        self._paths = attribute_paths(batch.schema)
+        self._cache: LRUCache[Field, FieldValues] = LRUCache(_CACHED_FIELDS)
+        self._masks: LRUCache[Filter, Mask] = LRUCache(_CACHED_MASKS)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, rows: BlockRows) -> Block:
+        """Make a block."""
+        order = np.argsort(rows.labels, kind="stable")
+        columns: dict[str, pa.Array] = {
+            LABEL: pa.array(rows.labels, pa.int64()),
+            ID: pa.array(rows.ids, pa.string()),
+            ADDED: pa.array(rows.added, pa.int64()),
+        }
+        for space, labels in rows.vectors.items():
+            columns[_space_column(space, "vector")] = pa.array(labels, pa.int64())
+        for space, (places, found) in rows.predictions.items():
+            columns |= _prediction_arrays(space, places, found, len(rows.ids))
+        attributes, rest = attribute_columns(rows.attributes, len(rows.ids))
+        for path, arrays in attributes.items():
+            for kind, array in arrays.items():
+                columns[_attribute_column(kind, path)] = array
+        if rest is not None:
+            columns[REST] = rest
+        batch = pa.RecordBatch.from_pydict(columns)
+        in_order = bool((np.diff(order) == 1).all())
+        return cls(batch if in_order else batch.take(pa.array(order)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def values(self, field: Field) -> FieldValues:
+        """As `Columns.values`."""
+        match field:
+            case ItemId():
+                return FieldValues(strings=self.batch.column(ID))
+            case Prediction():
+                return self._predicted(field)
+            case Attribute(path):
+                arrays = self._paths.get(path, {})
+                if REST not in self.batch.schema.names:
+                    return FieldValues(**self._arrays(arrays))
+        with self._lock:
+            values = self._cache.get(field)
+            if values is None:
+                rest = values_in_rest(self.batch.column(REST), field.path)
+                values = self._cache[field] = _combined(self._arrays(arrays), rest)
+            return values
+
+    def matching(self, condition: Filter) -> Mask:
+        """The rows that match a filter; deleted ones, too."""
+        with self._lock:
+            mask = self._masks.get(condition)
+        if mask is None:
+            mask = matching(by_class(condition), self)
+            mask.setflags(write=False)
+            with self._lock:
+                self._masks[condition] = mask
+        return mask
+
+    def ids(self, rows: npt.NDArray[np.int64]) -> list[str]:
+        """The ids of rows."""
+        ids: list[str] = self.batch.column(ID).take(pa.array(rows)).to_pylist()
+        return ids
+
+    def vector_labels(self, space: int) -> Labels | None:
+        """The label of each row's vector in a space, 0 if there is none; None: no row has one."""
+        name = _space_column(space, "vector")
+        if name not in self.batch.schema.names:
+            return None
+        labels: Labels = self.batch.column(name).to_numpy()
+        return labels
+
+    def row_of(self, label: int) -> int | None:
+        """The row of a label; None if there is none."""
+        row = int(np.searchsorted(self.labels, label))
+        return row if row < len(self.labels) and self.labels[row] == label else None
+
+    def _arrays(self, names: Mapping[str, str]) -> dict[str, pa.Array]:
+        return {kind: self.batch.column(name) for kind, name in names.items()}
+
+    def _predicted(self, field: Prediction) -> FieldValues:
+        if field.value is PredictionValue.VECTOR:
+            labels = self.vector_labels(field.space)
+            if labels is None:
+                return FieldValues()
+            present = pa.array(labels > 0)
+            return FieldValues(others=pc.if_else(present, present, None))
+        kind = "top" if field.value in _CLASSES else field.value.value
+        name = _space_column(field.space, kind)
+        if name not in self.batch.schema.names:
+            return FieldValues()
+        column = self.batch.column(name)
+        if field.value not in _CLASSES:
+            return FieldValues(floats=column)
+        return _classes(column, field)
+
+
+_CLASSES: Final = (PredictionValue.LABEL, PredictionValue.TOP_LABELS)
+
+
+def _combined(arrays: Mapping[str, pa.Array], rest: FieldValues) -> FieldValues:
+    """Values from columns and from the rest; no row has both."""
+    combined = dict(arrays)
+    for kind in TYPES:
+        array = getattr(rest, kind)
+        if array is not None:
+            combined[kind] = pc.coalesce(combined[kind], array) if kind in combined else array
+    return FieldValues(**combined)
+
+
+def attribute_paths(schema: pa.Schema) -> dict[str, dict[str, str]]:
+    """The columns of each path of attributes: their names by type."""
+    paths: dict[str, dict[str, str]] = {}
+    for name in schema.names:
+        if name.startswith(ATTRIBUTE):
+            kind, path = name[1:].split(":", 1)
+            paths.setdefault(path, {})[kind] = name
+    return paths
+
+
+def _attribute_column(kind: str, path: str) -> str:
+    return f"{ATTRIBUTE}{kind}:{path}"
+
+
+def _space_column(space: int, kind: str) -> str:
+    return f"{space}:{kind}"
+
+
+def _prediction_arrays(
+    space: int, places: npt.NDArray[np.int64], found: Predicted, rows: int
+) -> dict[str, pa.Array]:
+    known = np.zeros(rows, np.bool_)
+    known[places] = True
+    arrays = {}
+    for kind in ("confidence", "margin", "entropy"):
+        values = np.zeros(rows, np.float64)
+        values[places] = getattr(found, kind)
+        arrays[_space_column(space, kind)] = pa.array(values, mask=~known)
+    width = found.top.shape[1]
+    offsets = np.zeros(rows + 1, np.int32)
+    np.cumsum(np.where(known, width, 0), out=offsets[1:])
+    order = np.argsort(places, kind="stable")
+    classes = pa.array(found.top[order].reshape(-1), pa.int32())
+    arrays[_space_column(space, "top")] = pa.ListArray.from_arrays(
+        pa.array(offsets), classes, mask=pa.array(~known)
+    )
+    return arrays
+
+
+def _classes(column: pa.ListArray, field: Prediction) -> FieldValues:
+    """The most probable class of each row, or a list of the most probable ones."""
+    if field.value is PredictionValue.LABEL:
+        classes = pc.list_element(column, 0).cast(pa.int64())
+        if not field.labels:
+            return FieldValues(ints=classes)
+        return FieldValues(strings=_names(classes, field.labels))
+    classes = pc.list_flatten(column).cast(pa.int64())
+    missing = column.is_null()
+    if not field.labels:
+        lists = pa.ListArray.from_arrays(column.offsets, classes, mask=missing)
+        return FieldValues(lists_of_ints=lists)
+    names = _names(classes, field.labels)
+    return FieldValues(
+        lists_of_strings=pa.ListArray.from_arrays(column.offsets, names, mask=missing)
+    )
+
+
+def _names(classes: pa.Int64Array, labels: Sequence[str]) -> pa.StringArray:
+    """The names of classes; of one that has none, its number."""
+    names = pa.array(labels, pa.string())
+    known = pc.less(classes, len(labels))
+    named = pc.take(names, pc.if_else(known, classes, None))
+    return pc.coalesce(named, classes.cast(pa.string()))

@@ -1,0 +1,212 @@
+"""ItemTable: the fields of all items, as columns, up to date with every write.
+
+What is written is noted, and becomes a block of columns when somebody looks (`view`), or when
+enough has come together. It is derived from the store and never more than that: files of columns
+are accepted by the store, and whatever they lack after a crash is read from the store again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from euclidesdb_server.columns.block_files import BlockFiles
+from euclidesdb_server.columns.live_blocks import LiveBlock, LiveBlocks
+from euclidesdb_server.columns.loading import loaded_blocks
+from euclidesdb_server.columns.merging import merged
+from euclidesdb_server.columns.pending_rows import PendingRows, written_row
+from euclidesdb_server.columns.sealing import Sealing
+from euclidesdb_server.columns.table_view import TableView
+from euclidesdb_server.errors import ShuttingDown, StorageError
+from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemWrite
+from euclidesdb_server.values.stop import CheckStop
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PENDING_ROWS: Final = 4096
+PENDING_BYTES: Final = 16 << 20
+"""So much becomes a block in the background, so that the next view does not have to wait."""
+SEAL_ROWS: Final = 1 << 15
+"""So many rows in memory are written to a file."""
+MAX_PENDING: Final = 16
+"""With so many times as many, the writer makes the block itself."""
+MEMORY_BLOCKS: Final = 8
+ATTEMPTS: Final = 3
+RETRY: Final = 10.0
+"""Seconds to wait after a failure before the files are written or read again."""
+CLOSE_TIMEOUT: Final = 5.0
+
+
+class ItemTable:
+    """The columns of all items. Thread-safe; close it before the store.
+
+    publishing: to be held while writes are published in spaces and here, so that views of both that
+    `view_with` takes are of the same moment.
+    """
+
+    def __init__(self, store: FeatureStore, folder: Path, *, seal_rows: int = SEAL_ROWS) -> None:
+        """Begin to read what is stored, in the background.
+
+        folder: of the files. seal_rows: as SEAL_ROWS, for tests. Nothing may be written yet.
+        """
+        self.publishing = threading.Lock()
+        self._store = store
+        self._files = BlockFiles(folder)
+        self._seal_rows = seal_rows
+        self._pending_rows = min(PENDING_ROWS, seal_rows)
+        self._live = LiveBlocks()
+        self._sealing = Sealing(store, self._files, self._live, seal_rows)
+        self._stored = store.labels.low_watermark()
+        self._lock = threading.Lock()
+        self._making = threading.Lock()
+        self._pending = PendingRows()
+        self._gone: set[int] = set()
+        self._loaded = threading.Event()
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        # a daemon thread: it must not keep the process from exiting
+        self._thread = threading.Thread(target=self._run, name="columns", daemon=True)
+        self._thread.start()
+
+    def publish(self, writes: Sequence[ItemWrite], added: ColumnsWrite | None = None) -> None:
+        """Items have been written; they are in the next view. They are not written again yet."""
+        rows = [written_row(write, self._store) for write in writes]
+        with self._lock:
+            for write, row in zip(writes, rows, strict=True):
+                self._pending.put(row)
+                if write.before is not None:
+                    self._delete(write.before.current_label)
+            if added is not None:
+                self._pending.put_columns(added)
+        if self._much_is_pending():
+            self._wake.set()
+        if len(self._pending) >= MAX_PENDING * self._pending_rows:  # the background is too slow
+            self._make_block()
+
+    def delete(self, labels: Iterable[int]) -> None:
+        """Items have been removed, whose last writes had these labels."""
+        with self._lock:
+            for label in labels:
+                self._delete(label)
+
+    def view(self, check: CheckStop) -> TableView:
+        """All items as of now: with every write that was acknowledged before.
+
+        check: raises to end the wait until what is stored has been read, after a start.
+        Raises StorageError, ShuttingDown.
+        """
+        self._wait_until_loaded(check)
+        self._make_block()
+        return TableView(self._live.view())
+
+    def view_with(self, check: CheckStop, take: Callable[[], T]) -> tuple[TableView, T]:
+        """As `view`; and what `take` returns of the same moment: nothing is published meanwhile."""
+        self._wait_until_loaded(check)
+        for _ in range(ATTEMPTS):
+            self._make_block()
+            with self.publishing:
+                if not len(self._pending):
+                    return TableView(self._live.view()), take()
+        with self.publishing:  # writes go on all the time, and have to wait for once
+            self._make_block()
+            return TableView(self._live.view()), take()
+
+    def close(self) -> None:
+        """Stop the work in the background. Idempotent."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(CLOSE_TIMEOUT)
+
+    def _wait_until_loaded(self, check: CheckStop) -> None:
+        while not self._loaded.wait(0.05):
+            check()
+            if self._stop.is_set():
+                raise ShuttingDown("the server is stopping")
+
+    def _delete(self, label: int) -> None:
+        if not self._live.delete(label):
+            self._gone.add(label)  # it is pending, or not read yet
+
+    def _make_block(self) -> None:
+        """Make a block of what is pending."""
+        with self._making:
+            with self._lock:
+                pending, self._pending = self._pending, PendingRows()
+            if not len(pending):
+                return
+            self._add([LiveBlock(pending.block())])
+            self._merge_in_memory()
+        if self._rows_in_memory() >= self._seal_rows:
+            self._wake.set()
+
+    def _much_is_pending(self) -> bool:
+        pending = self._pending
+        return len(pending) >= self._pending_rows or pending.bytes >= PENDING_BYTES
+
+    def _rows_in_memory(self) -> int:
+        return sum(len(each.block) for each in self._live if each.file is None)
+
+    def _add(self, blocks: Sequence[LiveBlock]) -> None:
+        with self._lock:
+            rest = self._live.add(blocks, self._gone)
+            self._gone = self._pending.labels_among(rest) if rest else rest
+
+    def _merge_in_memory(self) -> None:
+        """Keep the blocks in memory few, and each row rarely copied."""
+        while True:
+            small = sorted(
+                (each for each in self._live if each.file is None and not each.busy),
+                key=lambda each: len(each.block),
+            )
+            if len(small) < 2:
+                return
+            first, second = small[:2]
+            if len(second.block) > 2 * len(first.block) and len(small) <= MEMORY_BLOCKS:
+                return
+            if len(first.block) + len(second.block) > self._seal_rows:
+                return
+            with self._live.rewriting([first, second]) as rewriting:
+                block = merged(rewriting.pairs())
+                self._live.replace(rewriting, [] if block is None else [LiveBlock(block)])
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if not self._loaded.is_set():
+                    self._load()
+                self._keep_up()
+            except ShuttingDown:
+                return
+            except StorageError as error:
+                log.error("the columns of items are behind: %s", error)
+                self._stop.wait(RETRY)
+            except Exception:  # the outermost function of this thread
+                log.exception("the columns of items are behind")
+                self._stop.wait(RETRY)
+            else:
+                self._wake.wait()
+                self._wake.clear()
+
+    def _load(self) -> None:
+        self._add(loaded_blocks(self._store, self._files, self._stored, self._stop))
+        self._loaded.set()
+
+    def _keep_up(self) -> None:
+        """Make blocks of what is pending, and files of these, until nothing is left to do."""
+        while not self._stop.is_set():
+            # in this order: every row up to the watermark is in a block then
+            watermark = self._store.labels.low_watermark()
+            if self._much_is_pending():
+                self._make_block()
+            if self._rows_in_memory() >= self._seal_rows:
+                self._make_block()
+                with self._making:
+                    chosen = self._sealing.choose()
+                self._sealing.seal(chosen, watermark)
+            elif not self._sealing.merge() and not self._much_is_pending():
+                return

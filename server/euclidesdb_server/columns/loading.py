@@ -1,0 +1,111 @@
+"""What a start reads: the files of columns that the store accepts, and what they lack."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+
+from euclidesdb_server.columns.block import Block
+from euclidesdb_server.columns.block_files import BlockFiles
+from euclidesdb_server.columns.live_blocks import LiveBlock, newest
+from euclidesdb_server.columns.merging import merged
+from euclidesdb_server.columns.pending_rows import PendingRows, stored_row
+from euclidesdb_server.errors import CorruptRecord, ShuttingDown
+from euclidesdb_server.store import ColumnsFile, ColumnsRecord, FeatureStore
+
+log = logging.getLogger(__name__)
+
+READ_ROWS: Final = 1 << 13
+"""Items that are read from the store at a time."""
+FILE_ROWS: Final = 1 << 17
+"""Items read from the store that are written to a file, so that they need not be in memory."""
+
+
+def loaded_blocks(
+    store: FeatureStore, files: BlockFiles, stored: int, stop: threading.Event
+) -> list[LiveBlock]:
+    """The blocks of all items whose last write has a label up to `stored`.
+
+    Items that are written or removed meanwhile may be there as they were, or not; whoever wrote
+    them deletes these rows.
+
+    Raises StorageError, ShuttingDown.
+    """
+    record = store.columns()
+    found: list[tuple[Block, ColumnsFile | None]] = []
+    for file in record.files:
+        block = files.open(file, stop)
+        if block is None:  # its rows are nowhere else
+            found, record = [], ColumnsRecord()
+            break
+        found.append((block, file))
+    files.delete_others([file.generation for file in record.files])
+    named = store.labels_up_to(record.up_to_label)
+    masks = [np.isin(block.labels, named, assume_unique=True) for block, _ in found]
+    generation = max((file.generation for file in record.files), default=0)
+    for block in _read(store, record.up_to_label, stored, stop):
+        written: ColumnsFile | None = None
+        kept = block
+        if len(block) >= FILE_ROWS:
+            generation += 1
+            written = files.write(block, generation)
+            kept = files.mapped(generation)
+        found.append((kept, written))
+        masks.append(np.ones(len(block), np.bool_))
+    accepted = [file for _, file in found if file is not None]
+    if len(accepted) > len(record.files):
+        in_memory = [block for block, file in found if file is None]
+        first = min((int(block.labels[0]) for block in in_memory), default=stored + 1)
+        store.accept_columns(ColumnsRecord(accepted, first - 1))
+    last = newest(
+        [
+            (block.labels[mask], block.added[mask])
+            for (block, _), mask in zip(found, masks, strict=True)
+        ]
+    )
+    for mask, kept_rows in zip(masks, last, strict=True):
+        mask[mask] = kept_rows
+    return [LiveBlock(block, mask, file) for (block, file), mask in zip(found, masks, strict=True)]
+
+
+def _read(store: FeatureStore, after: int, up_to: int, stop: threading.Event) -> Iterator[Block]:
+    """Blocks of the items with labels in (after, up_to], as the store has them."""
+    blocks: list[Block] = []
+    waiting: dict[str, int] = {}
+    for named in store.labeled_items(after=after, up_to=up_to):
+        if stop.is_set():
+            raise ShuttingDown("the server is stopping")
+        waiting |= {item_id: label for label, item_id in named}
+        if len(waiting) < READ_ROWS:
+            continue
+        blocks += _read_items(store, waiting)
+        waiting = {}
+        if sum(map(len, blocks)) >= FILE_ROWS:
+            yield from _whole(blocks)
+            blocks = []
+    blocks += _read_items(store, waiting)
+    yield from _whole(blocks)
+
+
+def _read_items(store: FeatureStore, labels: Mapping[str, int]) -> list[Block]:
+    """A block of some items, or none. labels: by id, the label that the row stands for."""
+    pending = PendingRows()
+    with store.snapshot() as reader:
+        for item_id, label in labels.items():
+            try:
+                record = reader.item(item_id)
+                if record is not None:
+                    pending.put(stored_row(label, item_id, record, reader))
+            except CorruptRecord as error:
+                log.error("an item is left out of lists and filters: %s", error)
+    return [pending.block()] if len(pending) else []
+
+
+def _whole(blocks: list[Block]) -> Iterator[Block]:
+    block = merged([(block, np.ones(len(block), np.bool_)) for block in blocks])
+    if block is not None:
+        yield block

@@ -1,0 +1,107 @@
+"""Sealing: writes blocks in memory to files, and merges these so that they stay few."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from euclidesdb_server.columns.block import Block, Mask
+from euclidesdb_server.columns.block_files import BlockFiles
+from euclidesdb_server.columns.live_blocks import LiveBlock, LiveBlocks, Rewriting
+from euclidesdb_server.columns.merging import merged
+from euclidesdb_server.store import ColumnsRecord, FeatureStore
+
+FACTOR: Final = 8
+"""So many files of about the same size become one."""
+MAX_ROWS: Final = 1 << 20
+"""Larger blocks are not made: their strings must have less than 2 GiB, and a merge holds all."""
+MAX_DELETED_SHARE: Final = 0.5
+"""A file with more deleted rows is written again without them."""
+
+
+class Sealing:
+    """Writes the files of blocks. For one thread."""
+
+    def __init__(
+        self, store: FeatureStore, files: BlockFiles, live: LiveBlocks, seal_rows: int
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._live = live
+        self._seal_rows = seal_rows
+
+    def choose(self) -> list[LiveBlock]:
+        """The blocks in memory, which nothing else replaces from now on."""
+        chosen = [each for each in self._live if each.file is None]
+        for each in chosen:
+            each.busy = True
+        return chosen
+
+    def seal(self, chosen: Sequence[LiveBlock], watermark: int) -> None:
+        """Write the rows of blocks with labels up to `watermark` to a file.
+
+        watermark: taken before the last block was made, so that no row up to it is missing.
+        Raises StorageError; the blocks stay in memory then.
+        """
+        try:
+            with self._live.rewriting(chosen) as rewriting:
+                pairs = rewriting.pairs()
+                sealed = merged(
+                    [_part(block, mask, watermark, after=False) for block, mask in pairs]
+                )
+                later = merged([_part(block, mask, watermark, after=True) for block, mask in pairs])
+                rest = [] if later is None else [LiveBlock(later)]
+                self._replace(rewriting, sealed, rest, up_to=watermark)
+        finally:
+            for each in chosen:
+                each.busy = False
+
+    def merge(self) -> bool:
+        """Merge some files if there are too many, or too many deleted rows; whether it was done."""
+        sources = self._next_merge()
+        if not sources:
+            return False
+        with self._live.rewriting(sources) as rewriting:
+            block = merged(rewriting.pairs())
+            self._replace(rewriting, block, [], up_to=None)
+        return True
+
+    def _next_merge(self) -> list[LiveBlock]:
+        tiers: dict[int, list[LiveBlock]] = defaultdict(list)
+        for each in self._live:
+            if each.file is None:
+                continue
+            if each.count < (1 - MAX_DELETED_SHARE) * len(each.block):
+                return [each]
+            tiers[int(math.log(max(1, each.count / self._seal_rows), FACTOR))].append(each)
+        for tier in sorted(tiers):
+            chosen = tiers[tier][:FACTOR]
+            if len(chosen) == FACTOR and sum(each.count for each in chosen) <= MAX_ROWS:
+                return chosen
+        return []
+
+    def _replace(
+        self, rewriting: Rewriting, block: Block | None, rest: list[LiveBlock], *, up_to: int | None
+    ) -> None:
+        """Put a block in the place of others: on disk, in the store, and in views."""
+        before = self._store.columns()
+        dropped = {each.file for each in rewriting.sources}
+        files = [file for file in before.files if file not in dropped]
+        new = rest
+        if block is not None:
+            generation = max((file.generation for file in before.files), default=0) + 1
+            file = self._files.write(block, generation)
+            files.append(file)
+            new = [LiveBlock(self._files.mapped(generation), file=file), *rest]
+        self._store.accept_columns(
+            ColumnsRecord(files, before.up_to_label if up_to is None else up_to)
+        )
+        self._live.replace(rewriting, new)
+        self._files.delete_others([file.generation for file in files])
+
+
+def _part(block: Block, mask: Mask, watermark: int, *, after: bool) -> tuple[Block, Mask]:
+    later = block.labels > watermark
+    return block, mask & (later if after else ~later)

@@ -1,0 +1,89 @@
+"""TableView: the items at one moment, and which of them match a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from euclidesdb_server.columns.block import Block, Mask
+from euclidesdb_server.columns.field_values import FieldValues
+from euclidesdb_server.values.arrays import Labels
+from euclidesdb_server.values.filters import Field, Filter
+
+RowNumbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TableView:
+    """blocks: each with the rows that are not deleted. Their order means nothing."""
+
+    blocks: Sequence[tuple[Block, Mask]]
+
+    def select(self, condition: Filter | None) -> Selection:
+        """The items that match; None: all."""
+        if condition is None:
+            return Selection([(block, np.flatnonzero(mask)) for block, mask in self.blocks])
+        return Selection(
+            [
+                (block, np.flatnonzero(block.matching(condition) & mask))
+                for block, mask in self.blocks
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some items of a view. parts: the blocks, and rows of each, ascending.
+
+    The items have numbers from 0 on: first those of the first part.
+    """
+
+    parts: Sequence[tuple[Block, RowNumbers]]
+
+    def __len__(self) -> int:
+        return sum(len(rows) for _, rows in self.parts)
+
+    @cached_property
+    def added(self) -> Labels:
+        """The label of each item's first write, which no other item has."""
+        return _joined([block.added[rows] for block, rows in self.parts])
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The label of each item's last write."""
+        return _joined([block.labels[rows] for block, rows in self.parts])
+
+    def ids(self, numbers: RowNumbers) -> list[str]:
+        """The ids of items, by their numbers."""
+        ids: list[str] = [""] * len(numbers)
+        starts = np.cumsum([0, *(len(rows) for _, rows in self.parts)])
+        sources = np.searchsorted(starts, numbers, side="right") - 1
+        for source in np.unique(sources).tolist():
+            block, rows = self.parts[source]
+            places = np.flatnonzero(sources == source)
+            found = block.ids(rows[numbers[places] - starts[source]])
+            for place, item_id in zip(places.tolist(), found, strict=True):
+                ids[place] = item_id
+        return ids
+
+    def vector_labels(self, space: int) -> Labels:
+        """The labels of the vectors that items have in a space, in no particular order."""
+        found = []
+        for block, rows in self.parts:
+            labels = block.vector_labels(space)
+            if labels is not None:
+                chosen = labels[rows]
+                found.append(chosen[chosen > 0])
+        return _joined(found)
+
+    def values(self, field: Field) -> list[FieldValues]:
+        """The values of a field, of each part."""
+        return [block.values(field).take(rows) for block, rows in self.parts]
+
+
+def _joined(parts: Sequence[Labels]) -> Labels:
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)

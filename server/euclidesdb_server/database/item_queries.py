@@ -1,0 +1,134 @@
+"""ItemQueries: the use cases that find items by what they are: count, list, sample, summarize."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from euclidesdb_server.columns.item_table import ItemTable
+from euclidesdb_server.columns.summaries import number_summary, value_counts, value_groups
+from euclidesdb_server.columns.table_view import Selection
+from euclidesdb_server.database.fields import ModelFields
+from euclidesdb_server.database.page_tokens import page_start, page_token
+from euclidesdb_server.database.requests import Call, ListRequest, SampleRequest, SummarizeRequest
+from euclidesdb_server.database.results import ItemPage, Summary
+from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest
+from euclidesdb_server.values.filters import Filter
+from euclidesdb_server.values.stop import CheckStop
+
+DEFAULT_PAGE: Final = 100
+MAX_ITEMS: Final = 10_000
+"""In one page, or one sample."""
+DEFAULT_VALUES: Final = 100
+MAX_VALUES: Final = 100_000
+MAX_FIELDS: Final = 100
+"""Summarized in one call."""
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class ItemQueries:
+    """Answers them from the columns of items. Thread-safe.
+
+    fields: what the names of models in fields refer to.
+    """
+
+    def __init__(self, table: ItemTable, fields: ModelFields) -> None:
+        self.fields = fields
+        self._table = table
+
+    def select(self, condition: Filter | None, call: Call) -> Selection:
+        """The items that match, as of now. Raises StorageError, DeadlineExceeded."""
+        return self._table.view(_check_of(call)).select(condition)
+
+    def count(self, condition: Filter | None, call: Call) -> int:
+        """How many items match. Raises as `select`."""
+        return len(self.select(condition, call))
+
+    def page(self, request: ListRequest, call: Call) -> ItemPage:
+        """A page of the ids of items that match. Raises InvalidRequest, and as `select`.
+
+        An item that is stored from the first page to the last is on exactly one of them, whatever
+        else is written meanwhile, if the value that the list is ordered by stays the same.
+        """
+        size = _within("page_size", request.page_size or DEFAULT_PAGE, 1, MAX_ITEMS)
+        after = page_start(request.page_token, request.condition, request.ordering)
+        selection = self.select(request.condition, call)
+        numbers, last = request.ordering.page(selection, size, after)
+        token = "" if last is None else page_token(last, request.condition, request.ordering)
+        return ItemPage(selection.ids(numbers), token)
+
+    def sample(self, request: SampleRequest, call: Call) -> list[str]:
+        """The ids of items drawn at random, in the order in which they were first added.
+
+        Raises InvalidRequest, and as `select`.
+        """
+        count = _within("count", request.count, 1, MAX_ITEMS)
+        selection = self.select(request.condition, call)
+        # the same seed must draw the same items, however these are stored
+        order = np.argsort(selection.added)
+        generator = np.random.default_rng(request.seed)
+        if request.stratify_by is None:
+            chosen = _drawn(generator, order, count)
+        else:
+            groups = value_groups(selection, request.stratify_by)[order]
+            firsts = np.unique(groups, return_index=True)[1]
+            if len(firsts) * count > MAX_ITEMS:
+                raise InvalidRequest(
+                    f"count = {count} for each of {len(firsts):,} values would be more than "
+                    f"{MAX_ITEMS:,} items"
+                )
+            # in the order of their first items, so that the numbers of groups do not matter
+            parts = [order[groups == groups[first]] for first in np.sort(firsts)]
+            chosen = np.concatenate([_drawn(generator, part, count) for part in parts] or [order])
+        numbers = chosen[np.argsort(selection.added[chosen])]
+        return selection.ids(numbers)
+
+    def summarize(self, request: SummarizeRequest, call: Call) -> Summary:
+        """Counts by value, and summaries of numbers. Raises InvalidRequest, and as `select`."""
+        limit = _within("max_values", request.max_values or DEFAULT_VALUES, 1, MAX_VALUES)
+        fields = len(request.count_by) + len(request.numbers)
+        if fields > MAX_FIELDS:
+            raise InvalidRequest(f"{fields} fields in one call; the limit is {MAX_FIELDS}")
+        selection = self.select(request.condition, call)
+        check = _check_of(call)
+        return Summary(
+            len(selection),
+            _each(request.count_by, lambda field: value_counts(selection, field, limit), check),
+            _each(request.numbers, lambda field: number_summary(selection, field), check),
+        )
+
+
+def _each(values: Sequence[T], work: Callable[[T], U], check: CheckStop) -> list[U]:
+    results = []
+    for value in values:
+        check()
+        results.append(work(value))
+    return results
+
+
+def _drawn(
+    generator: np.random.Generator, numbers: npt.NDArray[np.int64], count: int
+) -> npt.NDArray[np.int64]:
+    if len(numbers) <= count:
+        return numbers
+    drawn: npt.NDArray[np.int64] = generator.choice(numbers, count, replace=False)
+    return drawn
+
+
+def _within(name: str, value: int, least: int, most: int) -> int:
+    if not least <= value <= most:
+        raise InvalidRequest(f"{name} = {value} should be {least} to {most:,}")
+    return value
+
+
+def _check_of(call: Call) -> CheckStop:
+    def check() -> None:
+        if not call.is_active():
+            raise DeadlineExceeded("the caller no longer waits")
+
+    return check

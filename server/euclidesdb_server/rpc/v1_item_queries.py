@@ -1,0 +1,127 @@
+"""The calls of the v1 API that ask for items by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server.columns.ordering import Ordering
+from euclidesdb_server.columns.summaries import NumberSummary, ValueCounts
+from euclidesdb_server.database import FeatureDatabase, ItemQueries
+from euclidesdb_server.database.item_reads import Include
+from euclidesdb_server.database.requests import (
+    Call,
+    ListRequest,
+    SampleRequest,
+    SummarizeRequest,
+)
+from euclidesdb_server.rpc import v1_replies as replies
+from euclidesdb_server.rpc.v1_fields import field_of, value_message
+from euclidesdb_server.rpc.v1_filters import filter_tree
+from euclidesdb_server.values.filters import Field, Filter
+
+
+class ItemQueryCalls:
+    """Translates between messages and `ItemQueries`."""
+
+    def __init__(self, database: FeatureDatabase, queries: ItemQueries) -> None:
+        self._items = database
+        self._queries = queries
+        self._fields = queries.fields
+
+    def CountItems(self, request: pb.CountItemsRequest, call: Call) -> pb.CountItemsReply:  # noqa: N802
+        """See the proto."""
+        return pb.CountItemsReply(count=self._queries.count(self.filter_of(request), call))
+
+    def ListItems(self, request: pb.ListItemsRequest, call: Call) -> pb.ListItemsReply:  # noqa: N802
+        """See the proto."""
+        order = request.order
+        field = field_of(order.field, self._fields) if order.HasField("field") else None
+        page = self._queries.page(
+            ListRequest(
+                self.filter_of(request),
+                Ordering(field, order.descending),
+                request.page_size,
+                request.page_token,
+            ),
+            call,
+        )
+        reply = pb.ListItemsReply(next_page_token=page.next_token)
+        outcomes = self._items.get_many(page.ids, _include(request), call)
+        replies.add_items(reply, request, page.ids, outcomes)
+        return reply
+
+    def SampleItems(self, request: pb.SampleItemsRequest, call: Call) -> pb.SampleItemsReply:  # noqa: N802
+        """See the proto."""
+        sample = SampleRequest(
+            request.count,
+            self.filter_of(request),
+            request.seed if request.HasField("seed") else None,
+            field_of(request.stratify_by, self._fields)
+            if request.HasField("stratify_by")
+            else None,
+        )
+        ids = self._queries.sample(sample, call)
+        reply = pb.SampleItemsReply()
+        outcomes = self._items.get_many(ids, _include(request), call)
+        replies.add_items(reply, request, ids, outcomes)
+        return reply
+
+    def SummarizeItems(  # noqa: N802
+        self, request: pb.SummarizeItemsRequest, call: Call
+    ) -> pb.SummarizeItemsReply:
+        """See the proto."""
+        summary = self._queries.summarize(
+            SummarizeRequest(
+                self.filter_of(request),
+                self._fields_of(request.count_by),
+                request.max_values,
+                self._fields_of(request.numbers),
+            ),
+            call,
+        )
+        return pb.SummarizeItemsReply(
+            count=summary.count,
+            counts=map(_counts_message, summary.counts),
+            summaries=map(_summary_message, summary.numbers),
+        )
+
+    def filter_of(
+        self,
+        request: pb.CountItemsRequest
+        | pb.ListItemsRequest
+        | pb.SampleItemsRequest
+        | pb.SummarizeItemsRequest
+        | pb.RemoveItemsRequest,
+    ) -> Filter | None:
+        """The filter of a request; None if it has none."""
+        if not request.HasField("filter"):
+            return None
+        return filter_tree(request.filter, self._fields)
+
+    def _fields_of(self, messages: Iterable[pb.Field]) -> tuple[Field, ...]:
+        return tuple(field_of(message, self._fields) for message in messages)
+
+
+def _include(request: pb.ListItemsRequest | pb.SampleItemsRequest) -> Include:
+    return Include(request.include_vectors, request.include_predictions, request.include_payload)
+
+
+def _counts_message(counts: ValueCounts) -> pb.ValueCounts:
+    return pb.ValueCounts(
+        values=map(value_message, counts.values),
+        counts=counts.counts,
+        other=counts.other,
+        missing=counts.missing,
+    )
+
+
+def _summary_message(summary: NumberSummary) -> pb.NumberSummary:
+    return pb.NumberSummary(
+        count=summary.count,
+        min=summary.min,
+        max=summary.max,
+        mean=summary.mean,
+        standard_deviation=summary.standard_deviation,
+        median=summary.median,
+    )
