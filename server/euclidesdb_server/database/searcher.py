@@ -17,7 +17,6 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.candidates import MAX_NEIGHBORS
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
 from euclidesdb_server.database.fusion import fused_neighbors
-from euclidesdb_server.database.group_field import group_field
 from euclidesdb_server.database.model_choice import chosen_models
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.query_vectors import (
@@ -160,7 +159,6 @@ class Searcher:
         self, serving: Serving, queries: SpaceQueries, request: FindRequest, work: SearchWork
     ) -> ModelAnswer:
         space = serving.searchable_space()
-        group_by = request.conditions.options.group_by
         search = SpaceSearch(
             self._store,
             self._table,
@@ -168,7 +166,6 @@ class Searcher:
             request.conditions,
             work,
             serving.labels if request.conditions.options.top_labels else (),
-            None if group_by is None else group_field(group_by.field, self._models),
         )
         return ModelAnswer(
             serving.name,
