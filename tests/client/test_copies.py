@@ -65,7 +65,7 @@ VALUES = [
     euclidesdb.NewItem("a", b"image", ["m"], {"n": [1.0]}, {"size": 40}, b"x"),
     DETAILED[0],
     DETAILED,
-    DETAILED[0].labels[0],
+    LABELS[0],
     RESULTS,
     *RESULTS.fused,
     EXAMPLE,

@@ -116,12 +116,21 @@ class PostFilter(msgspec.Struct, frozen=True):
             left_out.update(query.examples)
         if left_out:
             candidates = [each for each in candidates if each.id not in left_out]
-        if query.item_id is not None and conditions.include_self and query.item_id not in gone:
-            candidates = self._with_itself(query, query.item_id, candidates)
+        item_id = query.item_id if conditions.include_self else None
+        if item_id is not None and item_id not in gone and self._may_return(item_id):
+            candidates = self._with_itself(query, item_id, candidates)
         if conditions.max_distance is not None:
             limit = conditions.max_distance
             candidates = [each for each in candidates if each.distance <= limit]
         return candidates
+
+    def _may_return(self, item_id: str) -> bool:
+        """Whether an item matches the filter."""
+        if self.conditions.filter is None:
+            return True
+        labels = self.details.store.vector_labels(item_id) or {}
+        label = labels.get(self.space.record.number)
+        return label is not None and self.snapshot.allows(label)
 
     def _with_itself(
         self, query: SpaceQuery, item_id: str, others: list[Candidate]

@@ -26,7 +26,6 @@ from euclidesdb_server.index.allowed_labels import AllowedLabels
 from euclidesdb_server.index.snapshot import SpaceSnapshot
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
-from euclidesdb_server.values.filters import Field
 
 
 class SpaceQueries(msgspec.Struct, frozen=True):
@@ -63,7 +62,7 @@ class SpaceSearch(msgspec.Struct, frozen=True):
     """A search in one space under some conditions.
 
     table: of all items, for the filter. work: of the call. labels: the names of the classes that
-    the model predicts. group_field: what the conditions group by.
+    the model predicts; empty if they are not known.
     """
 
     store: FeatureStore
@@ -72,7 +71,6 @@ class SpaceSearch(msgspec.Struct, frozen=True):
     conditions: Conditions
     work: SearchWork
     labels: Sequence[str] = ()
-    group_field: Field | None = None
 
     def answers(self, queries: SpaceQueries) -> Answers:
         """The outcome of each query.
@@ -128,9 +126,9 @@ class SpaceSearch(msgspec.Struct, frozen=True):
 
     def _grouping(self) -> Grouping | None:
         group_by = self.conditions.options.group_by
-        if group_by is None or self.group_field is None:
+        if group_by is None:
             return None
-        return Grouping(self.store, self.group_field, group_by.max_per_group)
+        return Grouping(self.store, group_by.field, group_by.max_per_group)
 
     def _post_filter(self, snapshot: SpaceSnapshot, grouping: Grouping | None) -> PostFilter:
         number = self.space.record.number

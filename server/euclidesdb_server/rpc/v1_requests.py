@@ -123,7 +123,7 @@ def _conditions(
         include_attributes=request.include_attributes,
         include_metadata=request.include_metadata,
         max_distance=request.max_distance if request.HasField("max_distance") else None,
-        options=search_options(request),
+        options=search_options(request, fields),
         filter=filter_tree(request.options.filter, fields)
         if request.HasField("options") and request.options.HasField("filter")
         else None,
