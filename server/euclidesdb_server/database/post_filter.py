@@ -12,6 +12,7 @@ rest (`details`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -23,9 +24,13 @@ from euclidesdb_server.database.grouping import Grouping
 from euclidesdb_server.database.requests import Conditions
 from euclidesdb_server.database.results import Neighbors
 from euclidesdb_server.database.search_work import SearchWork
+from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.index.snapshot import SpaceSnapshot
 from euclidesdb_server.values.metric import MetricKind
+
+MAX_CANDIDATE_BYTES: Final = 256 << 20
+"""Of the vectors among which diversity chooses."""
 
 
 def others(item_id: str | None, ids: list[str], distances: list[float], count: int) -> Neighbors:
@@ -107,8 +112,7 @@ class PostFilter(msgspec.Struct, frozen=True):
     ) -> list[Candidate]:
         """The rows that may be in the answer, nearest first."""
         conditions = self.conditions
-        ids = self.snapshot.ids(found.rows)
-        candidates = list(map(Candidate, ids, found.distances, found.rows.tolist()))
+        candidates = list(map(Candidate, found.ids, found.distances, found.rows.tolist()))
         left_out = {*gone}
         if query.item_id is not None:
             left_out.add(query.item_id)
@@ -148,6 +152,12 @@ class PostFilter(msgspec.Struct, frozen=True):
         if options.diversity is None or not candidates:
             return candidates
         count = options.offset + self.conditions.top_k
+        size = query.vector.nbytes * len(candidates)
+        if size > MAX_CANDIDATE_BYTES:
+            raise InvalidRequest(
+                f"the vectors of {len(candidates):,} candidates of diversity have {size:,} bytes; "
+                f"the limit is {MAX_CANDIDATE_BYTES:,}: choose among fewer (diversity.candidates)"
+            )
         self.work.add(min(count, len(candidates)), len(candidates))
         order = diversified(
             [candidate.distance for candidate in candidates],
