@@ -10,10 +10,10 @@ from euclidesdb_server.database.requests import Call
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
-from euclidesdb_server.rpc.v1_item_queries import ItemQueryCalls
+from euclidesdb_server.rpc.v1_transfers import TransferCalls
 
 
-class FeatureDatabaseService(ItemQueryCalls):
+class FeatureDatabaseService(TransferCalls):
     """Translates between messages and the database.
 
     may_change_models: whether calls may load, unload and drop models.

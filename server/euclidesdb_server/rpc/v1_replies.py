@@ -58,6 +58,11 @@ def add_items_reply(
     )
 
 
+def import_items_reply(outcomes: Sequence[DatabaseError | None]) -> pb.ImportItemsReply:
+    """The refusals."""
+    return pb.ImportItemsReply(refused=_refusals(enumerate(outcomes)))
+
+
 def add_vectors_reply(outcomes: Sequence[DatabaseError | None]) -> pb.AddVectorsReply:
     """The refusals."""
     if outcomes.count(None) == len(outcomes):
