@@ -45,6 +45,7 @@ from euclidesdb._errors import (
     WriteInDoubt,
 )
 from euclidesdb._types import (
+    Added,
     Embedding,
     IndexInfo,
     Item,
@@ -61,6 +62,7 @@ except _metadata.PackageNotFoundError:  # run from a checkout
     __version__ = "0+unknown"
 
 __all__ = [
+    "Added",
     "AddsInterrupted",
     "Answer",
     "Cancelled",

@@ -11,7 +11,7 @@ from tests.project.tree import ROOT, project_files, written_texts
 MAX_MODULE_LINES = 300
 # Longer modules, and why.
 LONG_MODULES = {
-    "client/euclidesdb/_client.py": "one method for each call; 229 lines are signatures and docs",
+    "client/euclidesdb/_client.py": "one method for each call; most lines are signatures and docs",
 }
 MAX_FILE_BYTES = 1 << 20
 MIN_SENTENCES = 3
