@@ -29,6 +29,7 @@ from euclidesdb_server.database.requests import (
 )
 from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRequest
 from euclidesdb_server.rpc import arrays, payloads
+from euclidesdb_server.rpc.request_stream import RequestStream
 from euclidesdb_server.rpc.v1_fields import FieldResolver
 from euclidesdb_server.rpc.v1_filters import filter_tree
 from euclidesdb_server.rpc.v1_options import search_options
@@ -64,6 +65,27 @@ def add_request(request: pb.AddItemRequest) -> AddRequest:
 def add_requests(request: pb.AddItemsRequest) -> list[AddRequest | DatabaseError]:
     """Many items to add."""
     return _each(add_request, request.items, "items")
+
+
+class AddRequests:
+    """The items of a stream, as `add_stream` takes them; one that cannot be read is its error."""
+
+    def __init__(self, stream: RequestStream) -> None:
+        self.arrival = stream.arrival
+        self.finished = stream.finished
+        self.is_over = stream.is_over
+        self._take = stream.take
+
+    def take(self) -> tuple[AddRequest | DatabaseError, int] | None:
+        """As `AddSource.take`."""
+        taken = self._take()
+        if taken is None:
+            return None
+        message, size = taken
+        try:
+            return add_request(message), size
+        except DatabaseError as error:
+            return error, size
 
 
 def add_vectors_request(request: pb.AddVectorsRequest) -> AddVectorsRequest:
