@@ -50,6 +50,7 @@ READS: Final = frozenset(
         "ListItems",
         "SampleItems",
         "SummarizeItems",
+        "ExportItems",
         "FindSimilar",
         "FindSimilarBatch",
         "FindSimilarImage",

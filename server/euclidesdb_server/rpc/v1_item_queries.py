@@ -99,7 +99,8 @@ class ItemQueryCalls:
         | pb.ListItemsRequest
         | pb.SampleItemsRequest
         | pb.SummarizeItemsRequest
-        | pb.RemoveItemsRequest,
+        | pb.RemoveItemsRequest
+        | pb.ExportItemsRequest,
     ) -> Filter | None:
         """The filter of a request; None if it has none."""
         if not request.HasField("filter"):
