@@ -38,6 +38,7 @@ EMBEDDING = euclidesdb.Embedding("m", "f", FLOATS, FLOATS)
 INDEX = euclidesdb.IndexInfo("Flat", 1, 2, 3, True, False, "", 0.9, 10)
 VALUES = [
     EMBEDDING,
+    euclidesdb.Added(3, "a", (EMBEDDING,)),
     INDEX,
     REFUSED,
     euclidesdb.Item("a", {"size": 40}, b"x", (EMBEDDING,), b"image", None, FLOATS),
