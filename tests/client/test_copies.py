@@ -53,6 +53,7 @@ VALUES = [
     euclidesdb.Summary(7, {"color": COUNTS}, {"price": NUMBERS}),
     euclidesdb.Page((ITEM,), "token"),
     EMBEDDING,
+    euclidesdb.Added(3, "a", (EMBEDDING,)),
     INDEX,
     ITEM,
     REFUSED,
