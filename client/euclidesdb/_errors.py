@@ -155,7 +155,7 @@ class ClientClosed(EuclidesDBError):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An item of a call for many (`add_many`, `add_stream`, `get_many`, `remove_many`) that was refused.
+    """An item of a call for many (`add_many`, `get_many`, ...) that was refused.
 
     Nothing of it was written or removed; if the error is WriteInDoubt, which `add_stream` alone
     returns, it is unknown whether it was.
