@@ -40,8 +40,8 @@ class BlockWriter:
             each.busy = True
         return chosen
 
-    def flush(self, chosen: Sequence[LiveBlock], watermark: int) -> None:
-        """Write the rows of blocks with labels up to `watermark` to a file.
+    def flush(self, chosen: Sequence[LiveBlock], watermark: int) -> bool:
+        """Write the rows of blocks with labels up to `watermark` to a file; False if none has.
 
         watermark: taken before the last block was made, so that no row up to it is missing.
         Raises StorageError; the blocks stay in memory then.
@@ -55,6 +55,7 @@ class BlockWriter:
                 later = merged([_part(block, mask, watermark, after=True) for block, mask in pairs])
                 rest = [] if later is None else [LiveBlock(later)]
                 self._replace(rewriting, flushed, rest, up_to=watermark)
+                return flushed is not None
         finally:
             for each in chosen:
                 each.busy = False

@@ -219,6 +219,7 @@ class ItemTable:
                 self._make_block()
                 with self._making:
                     chosen = self._writer.choose()
-                self._writer.flush(chosen, watermark)
+                if not self._writer.flush(chosen, watermark):
+                    return  # a write has not ended yet
             elif not self._writer.merge() and not self._much_is_pending():
                 return
