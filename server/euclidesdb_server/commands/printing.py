@@ -8,18 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 MAX_CELL: Final = 48
 """Columns on the screen; a longer value in a table is cut."""
-
-# What JSON leaves as it is, but must not reach a terminal: controls, and what changes directions.
-_UNPRINTABLE: Final = re.compile(
-    "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
 
 
 def printable(text: str) -> str:
@@ -38,9 +32,12 @@ def printable_lines(text: str) -> str:
 
 
 def json_text(value: Any) -> str:
-    """`value` as one line of JSON; bytes are base64."""
+    """`value` as one line of JSON, of printable characters only; bytes are base64."""
     text = json.dumps(value, ensure_ascii=False, default=_plain)
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    if text.isprintable():
+        return text
+    # those that are left are in strings
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def print_json(value: Any) -> None:
