@@ -42,6 +42,7 @@ SLOW = (
     "project/test_documentation.py",
     "project/test_examples.py",
     "project/test_wheel.py",
+    "rpc/test_add_item_stream.py",
     "rpc/test_abandoned_searches.py",
     "rpc/test_departed_callers.py",
     "rpc/test_every_engine.py",

@@ -55,6 +55,7 @@ from euclidesdb._neighbors import (
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
 from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
 from euclidesdb._types import (
+    Added,
     Embedding,
     IndexInfo,
     Item,
@@ -69,6 +70,7 @@ except _metadata.PackageNotFoundError:  # run from a checkout
     __version__ = "0+unknown"
 
 __all__ = [
+    "Added",
     "AddsInterrupted",
     "Answer",
     "Cancelled",

@@ -26,6 +26,7 @@ from euclidesdb._errors import (
     ServerError,
     WriteInDoubt,
 )
+from euclidesdb._progress import Report
 from euclidesdb._translation import name_file, refusal_error
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -40,11 +41,19 @@ or may not be on disk."""
 class BulkAdd:
     """One `add_many` or `add_vectors`: the calls in flight, and the outcomes of those before."""
 
-    def __init__(self, connection: Connection, method: Any, timeout: float | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        method: Any,
+        timeout: float | None,
+        report: Report = lambda *_: None,
+    ) -> None:
         connection.check_open()
         self._connection = connection
         self._method = method
         self._timeout = timeout
+        self._report = report
+        self._done = 0
         self._in_flight: deque[tuple[Batch, frozenset[str], StartedCall]] = deque()
         self._refused: list[Refused] = []
         self._unknown: list[tuple[int, str]] = []
@@ -54,6 +63,7 @@ class BulkAdd:
 
     def refuse(self, refused: Refused) -> None:
         """Record an item that is not sent."""
+        self._done += 1
         self._refused.append(refused)
 
     def run(self, batches: Iterable[Batch]) -> tuple[Refused, ...]:
@@ -67,6 +77,7 @@ class BulkAdd:
                 self._send(batch)
             while self._in_flight:
                 self._finish_oldest()
+            self._report(self._done, len(self._refused))
         except Exception as error:
             self._finish_all()
             if not (self._answered or self._unknown):
@@ -111,6 +122,8 @@ class BulkAdd:
             self._unknown.extend((item.position, item.id) for item in in_doubt)
             self._failed_at.append(in_doubt[0].position)
             raise in_doubt[0].error
+        self._done += len(batch.ids)
+        self._report(self._done, len(self._refused))
 
     def _finish_all(self) -> None:
         while self._in_flight:

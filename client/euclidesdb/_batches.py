@@ -100,7 +100,7 @@ def item_batches(items: Iterable[NewItem], bytes_per_call: int, refuse: Refuse) 
     request, positions, files, size = pb.AddItemsRequest(), list[int](), dict[int, str](), 0
     failure: Exception | None = None
     try:
-        for position, message, file in _messages(items, refuse):
+        for position, message, file in messages(items, refuse):
             message_bytes = message.ByteSize()
             full = len(positions) == ITEMS_PER_CALL or size + message_bytes > bytes_per_call
             if positions and full:
@@ -125,7 +125,7 @@ def _item_batch(
     return Batch(request, positions, [item.id for item in request.items], files)
 
 
-def _messages(
+def messages(
     items: Iterable[NewItem], refuse: Refuse
 ) -> Iterator[tuple[int, pb.AddItemRequest, str]]:
     """The position of each item, its message, and the name of the file of its image."""

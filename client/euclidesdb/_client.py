@@ -7,7 +7,7 @@ the questions about many items in `_item_queries`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from euclidesdb import _checks as checks
 from euclidesdb import _item_calls as item_calls
 from euclidesdb import _replies as replies
+from euclidesdb._add_stream import MAX_IN_FLIGHT, AddStream
 from euclidesdb._adds import BulkAdd
 from euclidesdb._batches import VectorColumns, add_request, item_batches
 from euclidesdb._connection import Connection
@@ -24,9 +25,10 @@ from euclidesdb._errors import Refused
 from euclidesdb._images import Image, file_name
 from euclidesdb._item_calls import Items, Removal
 from euclidesdb._item_queries import ItemQueries
+from euclidesdb._progress import Progress, reporting
 from euclidesdb._query_types import Filter
 from euclidesdb._search_calls import SearchCalls
-from euclidesdb._types import Embedding, Item, ModelInfo, ModelVector, NewItem
+from euclidesdb._types import Added, Embedding, Item, ModelInfo, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
@@ -125,6 +127,7 @@ class Client(SearchCalls, ItemQueries):
         items: Iterable[NewItem],
         *,
         bytes_per_call: int = 8 << 20,
+        progress: Progress = False,
         timeout: float | None = None,
     ) -> tuple[Refused, ...]:
         """Add items, each as `add` would; returns those that were refused, () if there are none.
@@ -137,6 +140,9 @@ class Client(SearchCalls, ItemQueries):
         items: any iterable, also a generator of millions: only a few hundred are held at a time.
         bytes_per_call: the size of each request; the server accepts 64 MiB by default. A larger
             item is sent alone.
+        progress: True shows a bar on stderr, with items/s and, if `items` has a length, the time
+            left; it needs tqdm. Or a function(done, refused), called with the number of items that
+            are on disk or refused, and of those refused among them, as calls are answered.
         timeout: seconds for each call of at most 128 items; None: ten times the client's.
 
         Nothing is sent twice. If a call fails as a whole (the server went away), the write of an
@@ -146,8 +152,47 @@ class Client(SearchCalls, ItemQueries):
         """
         connection = self._connection
         size = checks.positive("bytes_per_call", bytes_per_call)
-        adds = BulkAdd(connection, connection.stub.AddItems, connection.bulk_timeout(timeout))
-        return adds.run(item_batches(items, size, adds.refuse))
+        seconds = connection.bulk_timeout(timeout)
+        with reporting(progress, items) as report:
+            adds = BulkAdd(connection, connection.stub.AddItems, seconds, report)
+            return adds.run(item_batches(items, size, adds.refuse))
+
+    def add_stream(
+        self,
+        items: Iterable[NewItem],
+        *,
+        include_vectors: bool = False,
+        include_predictions: bool = False,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        timeout: float | None = None,
+    ) -> Iterator[Added | Refused]:
+        """Add items as they come, each as `add` would; yields the outcome of each, in order.
+
+        When an `Added` is yielded, its item is on disk and in the next search. Items with the same
+        id are added in the order given. The stream begins when the first outcome is asked for, and
+        ends with the items, or when the iterator is closed.
+
+        items: any iterable, also one without an end. It is read in another thread, and no further
+            than `max_in_flight` items ahead of the outcomes that have been taken: who takes no
+            outcomes is sent no items.
+        timeout: seconds for the whole stream; None: no limit.
+
+        A `Refused` is an item of which nothing was written, except for the error WriteInDoubt: that
+        one may be on disk. What `items` raises is raised after the outcomes of the items before it.
+        If the stream fails, AddsInterrupted is raised from the error: `unknown` has the items that
+        were sent and have no outcome, `resume_at` is the number of outcomes yielded.
+        """
+        checks.items("items", items, "NewItem")
+        connection = self._connection
+        connection.check_open()
+        adds = AddStream(
+            connection,
+            None if timeout is None else connection.call_timeout(timeout),
+            checks.positive("max_in_flight", max_in_flight),
+            include_vectors=checks.flag("include_vectors", include_vectors),
+            include_predictions=checks.flag("include_predictions", include_predictions),
+        )
+        return adds.outcomes(items)
 
     def add_vectors(
         self,
@@ -295,11 +340,11 @@ class Client(SearchCalls, ItemQueries):
         """
         connection = self._connection
         seconds = connection.bulk_timeout(timeout)
-        if (ids is None) == (filter is None):
-            raise ValueError("give either ids or filter")
-        if ids is None:
+        if ids is not None and filter is None:
+            return item_calls.remove_many(connection, ids, dry_run=dry_run, timeout=seconds)
+        if ids is None and filter is not None:
             return item_calls.remove_matching(connection, filter, dry_run=dry_run, timeout=seconds)
-        return item_calls.remove_many(connection, ids, dry_run=dry_run, timeout=seconds)
+        raise ValueError("give either ids or filter")
 
     def remove(self, id: str, *, timeout: float | None = None) -> None:  # noqa: A002  as above
         """Remove an item from the database and from all later search results. Raises UnknownItem.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
 
 from euclidesdb._channel import open_channel
-from euclidesdb._errors import ClientClosed
+from euclidesdb._errors import ClientClosed, EuclidesDBError
 from euclidesdb._translation import translated
 from euclidesdb_protos.v1 import database_pb2_grpc as pb_grpc
 
@@ -26,6 +26,14 @@ class StartedCall(Protocol):
 
     def result(self) -> Any: ...
     def cancel(self) -> bool: ...
+
+
+class StartedStream(Protocol):
+    """The methods of a call that streams its replies that are used."""
+
+    def __next__(self) -> Any: ...
+    def cancel(self) -> bool: ...
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None: ...
 
 
 class Connection:
@@ -90,12 +98,27 @@ class Connection:
             raise self._closed_meanwhile(error) from error
         return started
 
+    def start_stream(
+        self, method: Any, requests: Iterator[object], timeout: float | None
+    ) -> StartedStream:
+        """Begin a call that streams in both directions; see `failure` for what it raises."""
+        self.check_open()
+        try:
+            started: StartedStream = method(requests, timeout=timeout)
+        except ValueError as error:
+            raise self._closed_meanwhile(error) from error
+        return started
+
+    def failure(self, error: grpc.RpcError) -> EuclidesDBError:
+        """The client's own error for one that a call raised."""
+        return translated(error, closed=self._closed, proxy=self._proxy)
+
     def finish(self, started: StartedCall) -> Any:
         """Wait for the reply to a call that `start` began."""
         try:
             return started.result()
         except grpc.RpcError as error:
-            raise translated(error, closed=self._closed, proxy=self._proxy) from error
+            raise self.failure(error) from error
 
     def _closed_meanwhile(self, error: ValueError) -> Exception:
         """The error to raise for a ValueError of gRPC."""

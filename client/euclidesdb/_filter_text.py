@@ -84,6 +84,7 @@ class _Expression:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._lines = [line.encode() for line in _lines(text)]
 
     def condition(self, node: ast.expr, depth: int) -> pb.Filter:
         if depth > messages.MAX_DEPTH:
@@ -167,7 +168,7 @@ class _Expression:
         if not isinstance(part, ast.Name):
             raise self._error(part, "only names are joined by dots")
         name = ".".join([part.id, *reversed(names)])
-        source = ast.get_source_segment(self._text, node) or ""
+        source = self._source(node)
         if unicodedata.normalize("NFKC", source) != source:
             # Python takes such letters for others in names
             raise self._error(node, f"write field({source!r}) for a name with these letters")
@@ -209,8 +210,16 @@ class _Expression:
             node, _instead(node) or "a condition is needed, such as price < 10 or 'new' in tags"
         )
 
+    def _source(self, node: ast.expr) -> str:
+        """The text of a node. `ast.get_source_segment` splits the whole text for each."""
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        lines = self._lines[first : last + 1]
+        lines[-1] = lines[-1][: node.end_col_offset]
+        lines[0] = lines[0][node.col_offset :]
+        return b"\n".join(lines).decode()
+
     def _error(self, node: ast.expr, message: str) -> ValueError:
-        before = _lines(self._text)[node.lineno - 1].encode()[: node.col_offset].decode()
+        before = self._lines[node.lineno - 1][: node.col_offset].decode()
         return _pointing(self._text, node.lineno, len(before) + 1, message)
 
 

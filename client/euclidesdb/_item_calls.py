@@ -10,9 +10,9 @@ from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused, ReplyTooLarge, ServerError, WriteInDoubt
-from euclidesdb._translation import refusal_error
 from euclidesdb._filters import filter_message
 from euclidesdb._query_types import Filter
+from euclidesdb._translation import refusal_error
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
 

@@ -85,6 +85,19 @@ class Embedding(HoldsArrays):
     predictions: Vector | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """An item of `Client.add_stream` that is on disk and in the next search.
+
+    position: its position among those given, from 0.
+    embeddings: one per model written; their arrays are None unless requested.
+    """
+
+    position: int
+    id: str
+    embeddings: tuple[Embedding, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Item(HoldsArrays):
     """A stored item.

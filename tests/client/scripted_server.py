@@ -87,6 +87,12 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
     def AddVectors(self, request, context):  # noqa: N802  gRPC's name
         return self._answer("AddVectors", request, context) or pb.AddVectorsReply()
 
+    def AddItemStream(self, requests, context):  # noqa: N802  gRPC's name
+        for position, request in enumerate(requests):
+            yield self._answer("AddItemStream", request, context) or pb.AddItemStreamReply(
+                position=position, added=pb.AddItemReply()
+            )
+
     def GetItem(self, request, context):  # noqa: N802  gRPC's name
         return self._answer("GetItem", request, context) or pb.GetItemReply()
 

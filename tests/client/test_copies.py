@@ -45,8 +45,15 @@ EXAMPLE = euclidesdb.Example(vector=[1.0, 2.0])
 RESULTS = euclidesdb.Results(m=DETAILED)
 RESULTS.fused = (euclidesdb.FusedNeighbor("a", 0.5, {"size": 40}, b"x"),)
 ITEM = euclidesdb.Item("a", {"size": 40}, b"x", (EMBEDDING,), b"image", None, FLOATS)
+COUNTS = euclidesdb.ValueCounts((("red", 2), (True, 1)), 3, 4)
+NUMBERS = euclidesdb.NumberSummary(2, 1.0, 2.0, 1.5, 0.5, 1.5)
 VALUES = [
+    COUNTS,
+    NUMBERS,
+    euclidesdb.Summary(7, {"color": COUNTS}, {"price": NUMBERS}),
+    euclidesdb.Page((ITEM,), "token"),
     EMBEDDING,
+    euclidesdb.Added(3, "a", (EMBEDDING,)),
     INDEX,
     ITEM,
     REFUSED,
@@ -59,7 +66,7 @@ VALUES = [
     euclidesdb.NewItem("a", b"image", ["m"], {"n": [1.0]}, {"size": 40}, b"x"),
     DETAILED[0],
     DETAILED,
-    DETAILED[0].labels[0],
+    LABELS[0],
     RESULTS,
     *RESULTS.fused,
     EXAMPLE,

@@ -10,7 +10,9 @@ from tests.project.tree import ROOT, project_files, written_texts
 
 MAX_MODULE_LINES = 300
 # Longer modules, and why.
-LONG_MODULES: dict[str, str] = {}
+LONG_MODULES = {
+    "client/euclidesdb/_client.py": "one method for each call; most lines are signatures and docs",
+}
 MAX_FILE_BYTES = 1 << 20
 MIN_SENTENCES = 3
 """A package says what it is for, what it promises, and what it does not know."""

@@ -138,7 +138,9 @@ def test_a_search_finds_items_that_match_alone(db):
     assert len(near) == 5
     assert all(int(item_id) % 3 == 2 for item_id in near.ids)
     everything = db.find_similar(id="000", model="tiny", top_k=COUNT)["tiny"].ids
-    assert near.ids == tuple(each for each in everything if each.isdigit() and int(each) % 3 == 2)[:5]
+    assert (
+        near.ids == tuple(each for each in everything if each.isdigit() and int(each) % 3 == 2)[:5]
+    )
     many = db.find_similar_many(ids=["000", "001"], model="tiny", filter="price < 2", top_k=9)
     assert [sorted(answer["tiny"].ids) for answer in many] == [
         ["001", "002", "003"],

@@ -511,6 +511,56 @@ class NumberSummary(_message.Message):
     median: float
     def __init__(self, count: _Optional[int] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., mean: _Optional[float] = ..., standard_deviation: _Optional[float] = ..., median: _Optional[float] = ...) -> None: ...
 
+class ExportItemsRequest(_message.Message):
+    __slots__ = ("filter", "models", "include_vectors", "include_predictions", "include_payloads")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PAYLOADS_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    models: _containers.RepeatedScalarFieldContainer[str]
+    include_vectors: bool
+    include_predictions: bool
+    include_payloads: bool
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payloads: _Optional[bool] = ...) -> None: ...
+
+class ExportItemsReply(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+
+class ImportedItem(_message.Message):
+    __slots__ = ("id", "attributes_json", "metadata", "embeddings", "ready_made", "payload", "payload_digest")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    READY_MADE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    attributes_json: str
+    metadata: bytes
+    embeddings: _containers.RepeatedCompositeFieldContainer[Embedding]
+    ready_made: _containers.RepeatedScalarFieldContainer[int]
+    payload: Payload
+    payload_digest: bytes
+    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., ready_made: _Optional[_Iterable[int]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., payload_digest: _Optional[bytes] = ...) -> None: ...
+
+class ImportItemsRequest(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[ImportedItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[ImportedItem, _Mapping]]] = ...) -> None: ...
+
+class ImportItemsReply(_message.Message):
+    __slots__ = ("refused",)
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    refused: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
 class RemoveItemsRequest(_message.Message):
     __slots__ = ("ids", "filter", "dry_run")
     IDS_FIELD_NUMBER: _ClassVar[int]

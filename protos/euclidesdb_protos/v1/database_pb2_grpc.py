@@ -98,6 +98,16 @@ class FeatureDatabaseStub:
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsReply.FromString,
                 _registered_method=True)
+        self.ExportItems = channel.unary_stream(
+                '/euclidesdb.v1.FeatureDatabase/ExportItems',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ExportItemsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ExportItemsReply.FromString,
+                _registered_method=True)
+        self.ImportItems = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/ImportItems',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsReply.FromString,
+                _registered_method=True)
         self.RemoveItem = channel.unary_unary(
                 '/euclidesdb.v1.FeatureDatabase/RemoveItem',
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemRequest.SerializeToString,
@@ -234,6 +244,22 @@ class FeatureDatabaseServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportItems(self, request, context):
+        """Streams the items that match a filter, as they are at one moment, in the order in which they
+        were first added: the pieces of an Arrow IPC stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportItems(self, request, context):
+        """Stores items as they were exported, with their vectors and predictions; no model is run. Each
+        item is stored or refused on its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveItem(self, request, context):
         """Removes an item from the database and from all later search results.
         """
@@ -350,6 +376,16 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     servicer.RemoveItems,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsReply.SerializeToString,
+            ),
+            'ExportItems': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportItems,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ExportItemsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ExportItemsReply.SerializeToString,
+            ),
+            'ImportItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportItems,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsReply.SerializeToString,
             ),
             'RemoveItem': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveItem,
@@ -715,6 +751,60 @@ class FeatureDatabase:
             '/euclidesdb.v1.FeatureDatabase/RemoveItems',
             euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/ExportItems',
+            euclidesdb__protos_dot_v1_dot_database__pb2.ExportItemsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.ExportItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/ImportItems',
+            euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsReply.FromString,
             options,
             channel_credentials,
             insecure,

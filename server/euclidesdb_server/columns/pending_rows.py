@@ -36,7 +36,7 @@ def written_row(write: ItemWrite, reader: StoreReader) -> PendingRow:
     known = {
         space: embedding.predictions
         for space, embedding in write.embeddings.items()
-        if embedding.predictions is not None
+        if embedding.predictions is not None and space not in write.after.ready_made
     }
     kept = write.after.labels.keys() - write.embeddings.keys() - write.after.ready_made
     for space in kept:

@@ -14,6 +14,8 @@ from functools import partial
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.embedder import Embedder, EmbedTask
+from euclidesdb_server.database.item_export import ItemExports
+from euclidesdb_server.database.item_import import ItemImports
 from euclidesdb_server.database.item_reads import Include, ItemReads
 from euclidesdb_server.database.item_removals import remove_many, remove_unchanged
 from euclidesdb_server.database.item_updates import check_update, updated
@@ -60,7 +62,10 @@ from euclidesdb_server.values.payload import Payload
 
 
 class FeatureDatabase:
-    """The database, put together from parts that its maker owns and closes."""
+    """The database, put together from parts that its maker owns and closes.
+
+    exports, imports: of items as they are stored.
+    """
 
     def __init__(
         self,
@@ -83,6 +88,8 @@ class FeatureDatabase:
         publisher = Publisher(models, compactor, table)
         self._writer = Writer(store, publisher, keep_payloads=keep_payloads)
         compactor.recover_with(self._writer.recover)
+        self.exports = ItemExports(store, models, table)
+        self.imports = ItemImports(models, self._writer, limits)
 
     async def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
         """Embed and store an item. When this returns, it is on disk and in the next search.

@@ -34,14 +34,14 @@ def item_write(
     }
     record = before or ItemRecord()
     labels, ready_made = dict(record.labels), set(record.ready_made)
-    payload_label, digest = record.payload_label, record.payload_digest
-    if item.payload is not None:
-        digest = item.payload.digest
-        if digest != record.payload_digest:
-            labels = {number: label for number, label in labels.items() if number in ready_made}
-            payload_label = None
-        if keep_payloads and payload_label is None:
-            payload_label = label
+    payload_label, digest = record.payload_label, item.digest
+    if digest is None:
+        digest = record.payload_digest
+    elif digest != record.payload_digest:
+        labels = {number: label for number, label in labels.items() if number in ready_made}
+        payload_label = None
+    if item.payload is not None and keep_payloads and payload_label is None:
+        payload_label = label
     labels |= dict.fromkeys(embeddings, label)
     ready_made -= embeddings.keys()
     ready_made |= {space.record.number for space in item.ready_made}
@@ -68,19 +68,21 @@ def unchanged_spaces(
     """The spaces whose stored vector is the one that would be written.
 
     A computed vector is unchanged if the stored payload has the digest of the item's. A ready-made
-    one is unchanged if it equals the stored one bit for bit.
+    one is unchanged if it equals the stored one bit for bit, an imported one if both hold.
     """
     unchanged: set[int] = set()
     if before is None:
         return unchanged
-    same_payload = item.payload is not None and item.payload.digest == before.payload_digest
+    same_payload = item.digest is not None and item.digest == before.payload_digest
     for space, embedding in item.embeddings.items():
         number = space.record.number
         label = before.labels.get(number)
         if label is None or (space in item.ready_made) != (number in before.ready_made):
             continue
-        if space in item.ready_made:
-            same = _is_stored(reader, number, label, embedding)
+        if space in item.ready_made or item.imported:
+            same = (space in item.ready_made or same_payload) and _is_stored(
+                reader, number, label, embedding
+            )
         else:
             same = same_payload and space in item.known
         if same:
@@ -91,5 +93,10 @@ def unchanged_spaces(
 def _is_stored(reader: StoreReader, number: int, label: int, embedding: Embedding) -> bool:
     with suppress(CorruptRecord):  # then it is written anew
         stored = reader.vector(number, label)
-        return stored is not None and stored.tobytes() == embedding.vector.tobytes()
+        if stored is None or stored.tobytes() != embedding.vector.tobytes():
+            return False
+        if embedding.predictions is None:  # those that are stored stay
+            return True
+        known = reader.predictions(number, label)
+        return known is not None and known.tobytes() == embedding.predictions.tobytes()
     return False

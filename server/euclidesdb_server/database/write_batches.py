@@ -27,7 +27,8 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
 
     attributes_json, metadata: None keeps what is stored. ready_made: the spaces whose vector was
     not made from the payload. known: the spaces whose vector was found in the store, made from
-    the same payload.
+    the same payload. imported: its vectors were made elsewhere. payload_digest: of the payload that
+    an imported item's vectors were made from, if that is not given; b"": of no known one.
     """
 
     id: str
@@ -37,10 +38,23 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
     metadata: bytes | None = None
     ready_made: frozenset[ModelSpace] = frozenset()
     known: frozenset[ModelSpace] = frozenset()
+    imported: bool = False
+    payload_digest: bytes | None = None
+
+    @property
+    def digest(self) -> bytes | None:
+        """The digest of its payload; None if it has none to say anything about."""
+        return self.payload_digest if self.payload is None else self.payload.digest
 
     def size(self) -> int:
         """About how many bytes are written."""
         vectors = sum(found.vector.nbytes for found in self.embeddings.values())
+        if self.imported:
+            vectors += sum(
+                found.predictions.nbytes
+                for found in self.embeddings.values()
+                if found.predictions is not None
+            )
         texts = len(self.attributes_json or "") + len(self.metadata or b"")
         return vectors + texts + (0 if self.payload is None else len(self.payload.data))
 

@@ -24,7 +24,7 @@ from euclidesdb_server.rpc.framing import PREFIX_BYTES
 from euclidesdb_server.rpc.methods import Method
 from euclidesdb_server.rpc.reply_stream import ReplyStream
 from euclidesdb_server.rpc.request_stream import RequestStream
-from euclidesdb_server.rpc.status import Failure, late_message
+from euclidesdb_server.rpc.status import Failure, late_message, unread_replies
 
 READ_AHEAD_BYTES: Final = 1 << 20
 """Of requests that the handler has not taken."""
@@ -68,7 +68,8 @@ class GrpcioStreamCall:
                 self._replies.flush()
                 self._unsent.put_nowait(None)
             with ending_with_the_call():
-                await writing
+                if not await writing:
+                    return Failure.of(unread_replies(self._timeout))
             return self._failure(answer)
         finally:
             answering.discard(answer)
@@ -119,13 +120,14 @@ class GrpcioStreamCall:
         else:
             self._requests.end()
 
-    async def _write(self) -> None:
-        """Send replies until there are no more. A client that does not read them is given up."""
+    async def _write(self) -> bool:
+        """Send replies until there are no more; False: the client does not read them."""
         while (reply := await self._unsent.get()) is not None:
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._context.write(reply)
             except TimeoutError:
                 log.info("a reply is given up, as its client does not read it")
-                raise asyncio.CancelledError from None
+                return False
             self._replies.taken(PREFIX_BYTES + len(reply))
+        return True

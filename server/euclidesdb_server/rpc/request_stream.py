@@ -128,7 +128,7 @@ class RequestStream:
     # for the handler
 
     def arrival(self) -> Future[None]:
-        """Done when `take` returns a request, or `is_over`."""
+        """Done when `take` returns a request or raises, or `is_over`."""
         with self._lock:
             if self._arrival is None:
                 arrival: Future[None] = Future()
@@ -166,8 +166,8 @@ class RequestStream:
         self._changed(-size)
 
     def is_over(self) -> bool:
-        """Whether all has been taken and nothing more comes."""
-        return self._over and not self._waiting
+        """Whether all has been taken, and the client has ended the stream."""
+        return self._over and not self._waiting and self._error is None
 
     async def only(self) -> Any:
         """The first request, of a method that takes one. Raises InvalidRequest if there is none."""

@@ -92,3 +92,10 @@ def late_message(timeout: float) -> DeadlineExceeded:
     return DeadlineExceeded(
         f"the call's message did not arrive within [server] message_timeout = {timeout:g} s"
     )
+
+
+def unread_replies(timeout: float) -> DeadlineExceeded:
+    """The error of a stream whose client does not read its replies."""
+    return DeadlineExceeded(
+        f"the stream's replies were not read within [server] message_timeout = {timeout:g} s"
+    )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.database.add_stream import add_stream
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
-from euclidesdb_server.rpc.v1_item_queries import ItemQueryCalls
+from euclidesdb_server.rpc.request_stream import RequestStream
+from euclidesdb_server.rpc.v1_transfers import TransferCalls
 
 
-class FeatureDatabaseService(ItemQueryCalls):
+class FeatureDatabaseService(TransferCalls):
     """Translates between messages and the database.
 
     may_change_models: whether calls may load, unload and drop models.
@@ -55,6 +59,17 @@ class FeatureDatabaseService(ItemQueryCalls):
         """See the proto."""
         outcomes = await self._database.add_many(requests.add_requests(request), call)
         return replies.add_items_reply(request, outcomes)
+
+    async def AddItemStream(  # noqa: N802
+        self, stream: RequestStream, call: Call
+    ) -> AsyncGenerator[pb.AddItemStreamReply, None]:
+        """See the proto."""
+        source = requests.AddRequests(stream)
+        async with aclosing(add_stream(source, self._database.add_many, call)) as outcomes:
+            position = 0
+            async for item, outcome in outcomes:
+                yield replies.add_item_stream_reply(position, item, outcome)
+                position += 1
 
     def AddVectors(  # noqa: N802
         self,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server.database.requests import AddRequest
 from euclidesdb_server.database.results import (
     Item,
     ModelAnswer,
@@ -56,6 +57,26 @@ def add_items_reply(
         ],
         refused=_refusals(enumerate(outcomes)),
     )
+
+
+def import_items_reply(outcomes: Sequence[DatabaseError | None]) -> pb.ImportItemsReply:
+    """The refusals."""
+    return pb.ImportItemsReply(refused=_refusals(enumerate(outcomes)))
+
+
+def add_item_stream_reply(
+    position: int,
+    item: AddRequest | DatabaseError,
+    outcome: Sequence[StoredEmbedding] | DatabaseError,
+) -> pb.AddItemStreamReply:
+    """The outcome of an item of a stream."""
+    reply = pb.AddItemStreamReply(position=position)
+    if isinstance(outcome, DatabaseError):
+        reply.refused.CopyFrom(_refusal(position, outcome))
+    elif isinstance(item, AddRequest):
+        reply.added.embeddings.extend(_embeddings(outcome, item))
+        reply.added.SetInParent()
+    return reply
 
 
 def add_vectors_reply(outcomes: Sequence[DatabaseError | None]) -> pb.AddVectorsReply:
@@ -176,15 +197,19 @@ def _unicode(text: str) -> str:
 def _refusals(outcomes: Iterable[tuple[int, object]]) -> list[pb.Refusal]:
     """Why items or queries were refused, by position; other outcomes are left out."""
     return [
-        pb.Refusal(
-            position=position,
-            code=status_of(error).value[0],
-            reason=error.reason,
-            message=details_of(error),
-        )
+        _refusal(position, error)
         for position, error in outcomes
         if isinstance(error, DatabaseError)
     ]
+
+
+def _refusal(position: int, error: DatabaseError) -> pb.Refusal:
+    return pb.Refusal(
+        position=position,
+        code=status_of(error).value[0],
+        reason=error.reason,
+        message=details_of(error),
+    )
 
 
 def _index(status: IndexStatus) -> pb.Index:
@@ -215,7 +240,7 @@ def _item(request: _ItemsRequest, item: Item) -> pb.Item:
 
 def _embeddings(
     embeddings: Sequence[StoredEmbedding],
-    request: pb.AddItemRequest | _ItemsRequest,
+    request: pb.AddItemRequest | _ItemsRequest | AddRequest,
 ) -> list[pb.Embedding]:
     messages = []
     for embedding in embeddings:

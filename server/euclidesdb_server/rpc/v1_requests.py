@@ -13,6 +13,7 @@ import numpy as np
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database.examples import error_of_example
+from euclidesdb_server.database.item_import import ImportedEmbedding, ImportedItem
 from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.requests import (
     AddRequest,
@@ -28,6 +29,7 @@ from euclidesdb_server.database.requests import (
 )
 from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRequest
 from euclidesdb_server.rpc import arrays, payloads
+from euclidesdb_server.rpc.request_stream import RequestStream
 from euclidesdb_server.rpc.v1_fields import FieldResolver
 from euclidesdb_server.rpc.v1_filters import filter_tree
 from euclidesdb_server.rpc.v1_options import search_options
@@ -52,7 +54,7 @@ def add_request(request: pb.AddItemRequest) -> AddRequest:
         id=request.id,
         payload=payloads.read(request.payload) if request.HasField("payload") else None,
         models=tuple(request.models),
-        vectors={name: _vector(vector) for name, vector in request.vectors.items()},
+        vectors={name: _model_vector(vector) for name, vector in request.vectors.items()},
         attributes_json=request.attributes_json if request.HasField("attributes_json") else None,
         metadata=request.metadata if request.HasField("metadata") else None,
         include_vectors=request.include_vectors,
@@ -65,6 +67,27 @@ def add_requests(request: pb.AddItemsRequest) -> list[AddRequest | DatabaseError
     return _each(add_request, request.items, "items")
 
 
+class AddRequests:
+    """The items of a stream, as `add_stream` takes them; one that cannot be read is its error."""
+
+    def __init__(self, stream: RequestStream) -> None:
+        self.arrival = stream.arrival
+        self.finished = stream.finished
+        self.is_over = stream.is_over
+        self._take = stream.take
+
+    def take(self) -> tuple[AddRequest | DatabaseError, int] | None:
+        """As `AddSource.take`."""
+        taken = self._take()
+        if taken is None:
+            return None
+        message, size = taken
+        try:
+            return add_request(message), size
+        except DatabaseError as error:
+            return error, size
+
+
 def add_vectors_request(request: pb.AddVectorsRequest) -> AddVectorsRequest:
     """Many items with a ready-made vector each."""
     columns = VectorColumns(
@@ -74,6 +97,35 @@ def add_vectors_request(request: pb.AddVectorsRequest) -> AddVectorsRequest:
         list(request.metadata) or None,
     )
     return AddVectorsRequest(request.model, columns, request.fingerprint or None)
+
+
+def imported_items(request: pb.ImportItemsRequest) -> list[ImportedItem | DatabaseError]:
+    """Many items to store as they are."""
+    return _each(_imported_item, request.items, "items")
+
+
+def _imported_item(message: pb.ImportedItem) -> ImportedItem:
+    count = len(message.embeddings)
+    ready_made = {*message.ready_made}
+    if odd := [position for position in ready_made if not 0 <= position < count]:
+        raise InvalidRequest(f"ready_made names embedding {odd[0]} of {count}")
+    return ImportedItem(
+        id=message.id,
+        attributes_json=message.attributes_json if message.HasField("attributes_json") else None,
+        metadata=message.metadata if message.HasField("metadata") else None,
+        embeddings=tuple(
+            ImportedEmbedding(
+                embedding.model,
+                embedding.fingerprint or None,
+                _vector(embedding.vector),
+                _vector(embedding.predictions) if embedding.HasField("predictions") else None,
+                position in ready_made,
+            )
+            for position, embedding in enumerate(message.embeddings)
+        ),
+        payload=payloads.read(message.payload) if message.HasField("payload") else None,
+        payload_digest=message.payload_digest,
+    )
 
 
 def item_ids(request: pb.GetItemsRequest | pb.RemoveItemsRequest) -> Sequence[str]:
@@ -123,7 +175,7 @@ def _conditions(
         include_attributes=request.include_attributes,
         include_metadata=request.include_metadata,
         max_distance=request.max_distance if request.HasField("max_distance") else None,
-        options=search_options(request),
+        options=search_options(request, fields),
         filter=filter_tree(request.options.filter, fields)
         if request.HasField("options") and request.options.HasField("filter")
         else None,
@@ -148,7 +200,7 @@ def _query(message: pb.Query) -> Query:
         case "payload":
             return payloads.read(message.payload)
         case "vector":
-            return _vector(message.vector)
+            return _model_vector(message.vector)
         case "id":
             return message.id
         case "examples":
@@ -186,7 +238,7 @@ def _example(message: pb.Example, name: str) -> Example:
             case "payload":
                 return payloads.read(message.payload)
             case "vector":
-                return _vector(message.vector)
+                return _model_vector(message.vector)
             case "id":
                 return message.id
             case _:
@@ -214,18 +266,21 @@ def _check_count(count: int, name: str) -> None:
         raise InvalidRequest(f"{count} {name} in one call; the limit is {MAX_PER_CALL:,}")
 
 
-def _vector(message: pb.Vector) -> ModelVector:
-    array = message.values
+def _model_vector(message: pb.Vector) -> ModelVector:
+    return ModelVector(_vector(message.values), message.fingerprint or None)
+
+
+def _vector(array: pb.Array) -> Vector:
     shape, data = array.shape, array.data
     if array.data_type == pb.DATA_TYPE_FLOAT32 and len(shape) == 1 and len(data) == 4 * shape[0]:
-        return ModelVector(np.frombuffer(data, FLOAT32), message.fingerprint or None)
+        return np.frombuffer(data, FLOAT32)
     _check_data_type(array, "a vector")
     # before anything is computed from the shape: a hostile one has a million huge lengths
     if len(array.shape) != 1:
         raise DimensionMismatch(
             f"a vector should have shape (feature_dim,), not {arrays.shown(array)}"
         )
-    return ModelVector(_floats(array, "a vector"), message.fingerprint or None)
+    return _floats(array, "a vector")
 
 
 def _matrix(array: pb.Array, name: str) -> Matrix:

@@ -15,7 +15,8 @@ from euclidesdb_server.store.leveldb_errors import LEVELDB_ERRORS, storage_error
 from euclidesdb_server.store.shared_lock import SharedLock
 
 SCAN_ROWS: Final = 1024
-"""Records that a scan reads at a time."""
+SCAN_BYTES: Final = 4 << 20
+"""Records that a scan reads at a time; one that is larger is read alone."""
 
 
 class Readable(Protocol):
@@ -90,16 +91,18 @@ def scan_range(
     try:
         while True:
             rows: list[tuple[bytes, bytes]] = []
+            size, is_over = 0, False
             with lock, storage_errors("reading"):
-                while len(rows) < SCAN_ROWS and iterator.valid():
-                    row = iterator.item()
-                    if row[0] > last:
+                while len(rows) < SCAN_ROWS and size < SCAN_BYTES:
+                    if not iterator.valid() or (row := iterator.item())[0] > last:
+                        is_over = True
                         break
                     rows.append(row)
+                    size += len(row[1])
                     iterator.next()
             if rows:
                 yield rows
-            if len(rows) < SCAN_ROWS:
+            if is_over:
                 return
     finally:
         with lock:

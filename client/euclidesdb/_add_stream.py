@@ -1,0 +1,160 @@
+"""Adding items by one stream: an outcome for each, in order, while others are being sent.
+
+gRPC's thread reads the items and sends them; the caller's reads the outcomes. An item is asked for
+only when fewer than `max_in_flight` have no outcome yet that the caller has taken.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Final
+
+import grpc
+
+from euclidesdb import _replies as replies
+from euclidesdb._batches import messages
+from euclidesdb._connection import Connection, StartedStream
+from euclidesdb._errors import AddsInterrupted, EuclidesDBError, Refused, ServerError
+from euclidesdb._translation import name_file, refusal_error
+from euclidesdb._types import Added, NewItem
+from euclidesdb_protos.v1 import database_pb2 as pb
+
+MAX_IN_FLIGHT: Final = 768
+"""Enough for the batches that a server works on at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An item that was sent. file: that of its image, if it has one."""
+
+    position: int
+    id: str
+    file: str
+
+
+class AddStream:
+    """One `add_stream`. `outcomes` is for one thread."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        timeout: float | None,
+        max_in_flight: int,
+        *,
+        include_vectors: bool,
+        include_predictions: bool,
+    ) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._free = threading.Semaphore(max_in_flight)
+        self._include_vectors = include_vectors
+        self._include_predictions = include_predictions
+        self._taken: SimpleQueue[_Sent | Refused | None] = SimpleQueue()
+        """Of the items, in order; None once there are no more, or the call is over."""
+        self._failure: Exception | None = None  # of the caller's iterable
+        self._stopped = False
+        self._all_sent = False
+        self._done = 0
+
+    def outcomes(self, items: Iterable[NewItem]) -> Iterator[Added | Refused]:
+        """As `Client.add_stream`."""
+        connection = self._connection
+        call = connection.start_stream(
+            connection.stub.AddItemStream, self._requests(items), self._timeout
+        )
+        call.add_done_callback(lambda _: self._taken.put(None))
+        answered = 0
+        try:
+            while (taken := self._taken.get()) is not None:
+                if isinstance(taken, Refused):
+                    yield taken
+                else:
+                    yield self._outcome(call, taken, answered)
+                    answered += 1
+                self._done += 1
+                self._free.release()
+            if self._failure is not None:
+                raise self._failure
+            self._check_end(call)
+        finally:
+            self._stopped = True
+            self._free.release()
+            call.cancel()
+
+    def _requests(self, items: Iterable[NewItem]) -> Iterator[pb.AddItemRequest]:
+        """In gRPC's thread."""
+        try:
+            for position, message, file in messages(self._permitted(items), self._taken.put):
+                message.include_vectors = self._include_vectors
+                message.include_predictions = self._include_predictions
+                self._taken.put(_Sent(position, message.id, file))
+                yield message
+            self._all_sent = not self._stopped
+        except Exception as error:  # whatever the caller's iterable raises
+            self._failure = error
+        finally:
+            self._taken.put(None)
+
+    def _permitted(self, items: Iterable[NewItem]) -> Iterator[NewItem]:
+        iterator = iter(items)
+        while True:
+            self._free.acquire()
+            if self._stopped:
+                return
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            yield item
+
+    def _outcome(self, call: StartedStream, sent: _Sent, answered: int) -> Added | Refused:
+        try:
+            reply: pb.AddItemStreamReply = next(call)
+        except grpc.RpcError as error:
+            failure = self._connection.failure(error)
+            raise self._interrupted(failure, sent) from failure
+        except StopIteration:
+            failure = _out_of_step("it ended early")
+            raise self._interrupted(failure, sent) from failure
+        if reply.position != answered:
+            failure = _out_of_step(f"outcome {answered} is of item {reply.position}")
+            raise self._interrupted(failure, sent) from failure
+        if reply.WhichOneof("outcome") == "refused":
+            refusal = name_file(reply.refused, sent.file)
+            return Refused(sent.position, sent.id, refusal_error(refusal))
+        return Added(sent.position, sent.id, tuple(map(replies.embedding, reply.added.embeddings)))
+
+    def _check_end(self, call: StartedStream) -> None:
+        """Raise what has ended the call, if that was not the end of the items."""
+        try:
+            next(call)
+        except StopIteration:
+            if self._all_sent:
+                return
+            failure: EuclidesDBError = _out_of_step("it ended early")
+            raise self._interrupted(failure) from failure
+        except grpc.RpcError as error:
+            failure = self._connection.failure(error)
+            raise self._interrupted(failure) from failure
+
+    def _interrupted(self, error: EuclidesDBError, sent: _Sent | None = None) -> AddsInterrupted:
+        """The error to raise when `sent`, and what was sent after it, has no outcome."""
+        unknown = [] if sent is None else [(sent.position, sent.id)]
+        while not self._taken.empty():
+            taken = self._taken.get()
+            if isinstance(taken, _Sent):
+                unknown.append((taken.position, taken.id))
+        return AddsInterrupted(
+            f"adding stopped: {error}; the first {self._done} items are on disk or refused",
+            error.reason,
+            (),
+            tuple(unknown),
+            self._done,
+        )
+
+
+def _out_of_step(what: str) -> ServerError:
+    return ServerError(f"the stream of outcomes does not match the items: {what}", "server_error")

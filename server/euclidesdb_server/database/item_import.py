@@ -1,0 +1,160 @@
+"""ItemImports: items are stored as they were exported, without running a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.database.model_table import ModelTable
+from euclidesdb_server.database.serving import Serving
+from euclidesdb_server.database.validation import (
+    check_attributes,
+    check_id,
+    check_metadata,
+    check_vector,
+)
+from euclidesdb_server.database.write_batches import EmbeddedItem
+from euclidesdb_server.database.writer import Writer
+from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRequest
+from euclidesdb_server.index import ModelSpace
+from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.payload import Payload
+
+DIGEST_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedEmbedding:
+    """A vector of an imported item, and the predictions made with it, if there are any.
+
+    fingerprint: of the version; None: the one in service. ready_made: whether the vector was not
+    made from the item's payload.
+    """
+
+    model: str
+    fingerprint: str | None
+    vector: Vector
+    predictions: Vector | None = None
+    ready_made: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedItem:
+    """An item as it was exported. attributes_json, metadata: None keeps what is stored.
+
+    payload_digest: `Payload.digest` of the payload that vectors were made from, if it is not given;
+    b"" if it is not known.
+    """
+
+    id: str
+    attributes_json: str | None = None
+    metadata: bytes | None = None
+    embeddings: tuple[ImportedEmbedding, ...] = ()
+    payload: Payload | None = None
+    payload_digest: bytes = b""
+
+
+class ItemImports:
+    """Checks items and writes them. Thread-safe. limits: the keys `max_...` of [server]."""
+
+    def __init__(self, models: ModelTable, writer: Writer, limits: ServerConfig) -> None:
+        self._models = models
+        self._writer = writer
+        self._limits = limits
+
+    def write(self, items: Iterable[ImportedItem | DatabaseError]) -> list[DatabaseError | None]:
+        """Write items, in order; the outcome of each is why it is refused, or None: it is on disk.
+
+        An item that is there already is changed as by an add: it keeps its vectors of other models,
+        unless they were made from another payload. An error in place of an item is its outcome.
+
+        Outcomes: InvalidRequest, UnknownModel, ModelUnavailable, VersionMismatch,
+        DimensionMismatch, StorageError (WriteInDoubt: it may be on disk or not).
+        """
+        return self._writer.write([self._prepared(item) for item in items])
+
+    def _prepared(self, item: ImportedItem | DatabaseError) -> EmbeddedItem | DatabaseError:
+        if isinstance(item, DatabaseError):
+            return item
+        try:
+            self._check(item)
+            embeddings: dict[ModelSpace, Embedding] = {}
+            ready_made = set[ModelSpace]()
+            for each in item.embeddings:
+                space = self._space(each)
+                if space in embeddings:
+                    raise InvalidRequest(
+                        f"item {item.id!r} has two vectors of version {space.record.fingerprint!r} "
+                        f"of model {space.record.model!r}"
+                    )
+                embeddings[space] = Embedding(each.vector, each.predictions)
+                if each.ready_made:
+                    ready_made.add(space)
+            digest: bytes | None = item.payload_digest
+            if not digest and len(ready_made) == len(embeddings):
+                digest = None  # nothing is said about a payload
+            return EmbeddedItem(
+                item.id,
+                embeddings,
+                item.payload,
+                item.attributes_json,
+                item.metadata,
+                frozenset(ready_made),
+                imported=True,
+                payload_digest=digest,
+            )
+        except DatabaseError as error:
+            return error
+
+    def _check(self, item: ImportedItem) -> None:
+        check_id(item.id)
+        if item.attributes_json is not None:
+            check_attributes(item.id, item.attributes_json, self._limits.max_attributes_bytes)
+        if item.metadata is not None:
+            check_metadata(item.id, item.metadata, self._limits.max_metadata_bytes)
+        digest = item.payload_digest
+        if digest and len(digest) != DIGEST_BYTES:
+            raise InvalidRequest(
+                f"payload_digest of item {item.id!r} has {len(digest)} bytes, not {DIGEST_BYTES}"
+            )
+        if digest and item.payload is not None and digest != item.payload.digest:
+            raise InvalidRequest(f"payload_digest of item {item.id!r} is not that of its payload")
+
+    def _space(self, embedding: ImportedEmbedding) -> ModelSpace:
+        """The space of an embedding that fits it."""
+        serving = self._serving(embedding.model, embedding.fingerprint)
+        space = serving.searchable_space()
+        check_vector(space.record, embedding.vector, embedding.fingerprint, self._models)
+        if embedding.predictions is not None:
+            _check_predictions(serving, embedding.predictions)
+        return space
+
+    def _serving(self, model: str, fingerprint: str | None) -> Serving:
+        if fingerprint is not None:
+            earlier = self._models.superseded_name(model, fingerprint)
+            if earlier is not None:
+                return self._models.resolve(earlier)
+        return self._models.resolve(model)
+
+
+def _check_predictions(serving: Serving, predictions: Vector) -> None:
+    model = serving.model
+    if not len(predictions):
+        raise DimensionMismatch(f"the predictions of model {serving.name!r} are empty")
+    expected = len(predictions) if model is None else model.folder.conf.prediction_dim
+    if len(predictions) != expected:
+        raise DimensionMismatch(
+            f"model {serving.name!r} makes {expected} predictions, not {len(predictions)}"
+        )
+    finite = np.isfinite(predictions)
+    if not finite.all():
+        place = int(np.flatnonzero(~finite)[0])
+        raise InvalidRequest(
+            f"the predictions of model {serving.name!r} have {predictions[place]} at position "
+            f"{place}; all values must be finite"
+        )
