@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 MAX_CELL: Final = 48
@@ -78,18 +81,39 @@ def print_table(
     *,
     right: Sequence[str] = (),
     max_cell: int = MAX_CELL,
+    fitted: bool = False,
 ) -> None:
-    """Print rows of printable cells under their heads. right: the heads of columns of numbers."""
-    table = [[cut(cell, max_cell) for cell in row] for row in [heads, *rows]]
+    """Print rows of printable cells under their heads.
+
+    right: the heads of columns of numbers. Ids, in columns "id", are not cut. fitted: leave out the
+    last columns if the terminal is too narrow.
+    """
+    table = [
+        [
+            cell if head == "id" else cut(cell, max_cell)
+            for head, cell in zip(heads, row, strict=True)
+        ]
+        for row in [heads, *rows]
+    ]
     widths = [max(map(width, column)) for column in zip(*table, strict=True)]
+    kept = _fitting(widths) if fitted and sys.stdout.isatty() else len(widths)
     for row in table:
         cells = [
             " " * (space - width(cell)) + cell
             if head in right
             else cell + " " * (space - width(cell))
-            for head, cell, space in zip(heads, row, widths, strict=True)
+            for head, cell, space in zip(heads[:kept], row, widths, strict=False)
         ]
-        print("  ".join(cells).rstrip())
+        print("  ".join([*cells, *["…"] * (kept < len(row))]).rstrip())
+
+
+def _fitting(widths: Sequence[int]) -> int:
+    """How many of the columns fit into the terminal."""
+    space = shutil.get_terminal_size().columns
+    ends = list(accumulate(each + 2 for each in widths))
+    if ends[-1] - 2 <= space:
+        return len(widths)
+    return max(1, sum(end + 1 <= space for end in ends))  # an ellipsis shows that some are missing
 
 
 def counted(number: int, noun: str = "item") -> str:
