@@ -96,7 +96,7 @@ class Server:
             )
             opened.callback(self._store.close)
             table = ItemTable(
-                self._store, folder / COLUMNS_FOLDER, seal_rows=config.index.compact_rows
+                self._store, folder / COLUMNS_FOLDER, flush_rows=config.index.compact_rows
             )
             opened.callback(table.close)
             check_stop()

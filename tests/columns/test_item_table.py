@@ -39,7 +39,7 @@ from tests.support.waiting import wait_for
 
 SPACE = 1
 IDS = [f"item-{number}" for number in range(12)]
-SEAL_ROWS = 8
+FLUSH_ROWS = 8
 
 
 def no_stop() -> None:
@@ -54,7 +54,7 @@ class Items:
         self.store = FeatureStore(folder / "leveldb")
         if not self.store.spaces():
             self.store.open_space("m", "f", 2)
-        self.table = ItemTable(self.store, folder / "columns", seal_rows=SEAL_ROWS)
+        self.table = ItemTable(self.store, folder / "columns", flush_rows=FLUSH_ROWS)
 
     def close(self) -> None:
         self.table.close()
@@ -191,8 +191,8 @@ def test_the_table_follows_any_order_of_writes_and_restarts(tmp_path):
     )
 
 
-def test_sealed_rows_are_read_from_files_after_a_restart(items):
-    for number in range(3 * SEAL_ROWS):
+def test_flushed_rows_are_read_from_files_after_a_restart(items):
+    for number in range(3 * FLUSH_ROWS):
         items.write(f"item-{number}", {"n": number})
     wait_for(lambda: items.store.columns().files, "a file of columns")
     items.remove("item-0")
@@ -204,7 +204,7 @@ def test_sealed_rows_are_read_from_files_after_a_restart(items):
 
 
 def test_a_damaged_file_is_made_again_from_the_store(items):
-    for number in range(2 * SEAL_ROWS):
+    for number in range(2 * FLUSH_ROWS):
         items.write(f"item-{number}", {"n": number})
     wait_for(lambda: items.store.columns().files, "a file of columns")
     items.close()
@@ -213,7 +213,7 @@ def test_a_damaged_file_is_made_again_from_the_store(items):
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
     again = Items(items.folder)
-    assert len(again.view().select(None, no_stop)) == 2 * SEAL_ROWS
+    assert len(again.view().select(None, no_stop)) == 2 * FLUSH_ROWS
     again.close()
 
 
@@ -229,12 +229,12 @@ def test_a_file_that_the_store_does_not_name_is_deleted(items):
 
 
 def test_files_stay_few_and_lose_their_deleted_rows(items):
-    for number in range(30 * SEAL_ROWS):
+    for number in range(30 * FLUSH_ROWS):
         items.write(f"item-{number % 40}", {"n": number})
-        if number % SEAL_ROWS == 0:
+        if number % FLUSH_ROWS == 0:
             items.view()
     newest = attribute_of(items.view().select(None, no_stop), "n")
-    assert newest == {f"item-{n % 40}": n for n in range(30 * SEAL_ROWS - 40, 30 * SEAL_ROWS)}
+    assert newest == {f"item-{n % 40}": n for n in range(30 * FLUSH_ROWS - 40, 30 * FLUSH_ROWS)}
     wait_for(lambda: len([*(items.folder / "columns").iterdir()]) <= 10, "merges")
 
 

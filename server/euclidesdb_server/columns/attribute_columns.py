@@ -154,7 +154,7 @@ def flattened(attributes: Mapping[str, Any]) -> Iterator[PathValue]:
 
 
 def _typed(value: Any) -> tuple[str, Any]:
-    """The type of a value that is no list, and the value as its array holds it."""
+    """The type of a value other than a list, and the value as its array holds it."""
     kind: str = "others"
     stored: Any = True
     if isinstance(value, bool):

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from euclidesdb_server.columns.block_files import BlockFiles
+from euclidesdb_server.columns.block_writer import BlockWriter, are_mergeable
 from euclidesdb_server.columns.live_blocks import LiveBlock, LiveBlocks
 from euclidesdb_server.columns.loading import loaded_blocks
 from euclidesdb_server.columns.merging import merged
 from euclidesdb_server.columns.pending_rows import PendingRows, written_row
-from euclidesdb_server.columns.sealing import Sealing, are_mergeable
 from euclidesdb_server.columns.table_view import TableView
 from euclidesdb_server.errors import ShuttingDown, StorageError
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemWrite
@@ -33,7 +33,7 @@ PENDING_BYTES: Final = 16 << 20
 """So much becomes a block in the background, so that the next view does not have to wait."""
 MAX_PENDING: Final = 4
 """With so many times as much, the writer makes the block itself."""
-SEAL_BYTES: Final = 64 << 20
+FLUSH_BYTES: Final = 64 << 20
 """So much in memory is written to a file, however few the rows."""
 MEMORY_BLOCKS: Final = 8
 ATTEMPTS: Final = 3
@@ -49,19 +49,19 @@ class ItemTable:
     `view_with` takes are of the same moment.
     """
 
-    def __init__(self, store: FeatureStore, folder: Path, *, seal_rows: int = 10_000) -> None:
+    def __init__(self, store: FeatureStore, folder: Path, *, flush_rows: int = 10_000) -> None:
         """Begin to read what is stored, in the background.
 
-        folder: of the files. seal_rows: so many in memory are written to a file. Nothing may be
+        folder: of the files. flush_rows: so many in memory are written to a file. Nothing may be
         written yet.
         """
         self.publishing = threading.Lock()
         self._store = store
         self._files = BlockFiles(folder)
-        self._seal_rows = seal_rows
-        self._pending_rows = min(PENDING_ROWS, seal_rows)
+        self._flush_rows = flush_rows
+        self._pending_rows = min(PENDING_ROWS, flush_rows)
         self._live = LiveBlocks()
-        self._sealing = Sealing(store, self._files, self._live, seal_rows)
+        self._writer = BlockWriter(store, self._files, self._live, flush_rows)
         self._stored = store.labels.low_watermark()
         self._lock = threading.Lock()
         self._making = threading.Lock()
@@ -159,7 +159,7 @@ class ItemTable:
     def _much_is_in_memory(self) -> bool:
         blocks = [each.block.batch for each in self._live if each.file is None]
         rows, size = sum(map(len, blocks)), sum(batch.nbytes for batch in blocks)
-        return rows >= self._seal_rows or size >= SEAL_BYTES
+        return rows >= self._flush_rows or size >= FLUSH_BYTES
 
     def _add(self, blocks: Sequence[LiveBlock]) -> None:
         with self._lock:
@@ -178,7 +178,7 @@ class ItemTable:
             first, second = small[:2]
             if len(second.block) > 2 * len(first.block) and len(small) <= MEMORY_BLOCKS:
                 return
-            if len(first.block) + len(second.block) > self._seal_rows or not are_mergeable(
+            if len(first.block) + len(second.block) > self._flush_rows or not are_mergeable(
                 small[:2]
             ):
                 return
@@ -218,7 +218,8 @@ class ItemTable:
             if self._much_is_in_memory():
                 self._make_block()
                 with self._making:
-                    chosen = self._sealing.choose()
-                self._sealing.seal(chosen, watermark)
-            elif not self._sealing.merge() and not self._much_is_pending():
+                    chosen = self._writer.choose()
+                if not self._writer.flush(chosen, watermark):
+                    return  # a write has not ended yet
+            elif not self._writer.merge() and not self._much_is_pending():
                 return

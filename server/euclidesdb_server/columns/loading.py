@@ -32,8 +32,8 @@ def loaded_blocks(
 ) -> list[LiveBlock]:
     """The blocks of all items whose last write has a label up to `stored`.
 
-    Items that are written or removed meanwhile may be there as they were, or not; whoever wrote
-    them deletes these rows.
+    Items that are written or removed meanwhile may be there as they were, or not; the writer
+    deletes these rows.
 
     Raises StorageError, ShuttingDown.
     """

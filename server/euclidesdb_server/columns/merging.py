@@ -81,7 +81,7 @@ def _pairs(table: pa.Table, names: Mapping[str, str]) -> Iterator[tuple[int, Any
                 found[row] = {}
             elif kind.startswith("lists"):
                 before = found.get(row)
-                # an element that is no scalar, where there was one: the list equals nothing
+                # an element that is not a scalar, where there was one: the list equals nothing
                 start = before if isinstance(before, list) else [] if before is None else [{}]
                 found[row] = [*start, *value]
             else:

@@ -1,4 +1,4 @@
-"""Sealing: writes blocks in memory to files, and merges these so that they stay few."""
+"""BlockWriter: writes blocks in memory to files, and merges these so that they stay few."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ MAX_DELETED_SHARE: Final = 0.5
 """A file with more deleted rows is written again without them."""
 
 
-class Sealing:
+class BlockWriter:
     """Writes the files of blocks. For one thread."""
 
     def __init__(
-        self, store: FeatureStore, files: BlockFiles, live: LiveBlocks, seal_rows: int
+        self, store: FeatureStore, files: BlockFiles, live: LiveBlocks, flush_rows: int
     ) -> None:
         self._store = store
         self._files = files
         self._live = live
-        self._seal_rows = seal_rows
+        self._flush_rows = flush_rows
 
     def choose(self) -> list[LiveBlock]:
         """The blocks in memory, which nothing else replaces from now on."""
@@ -40,8 +40,8 @@ class Sealing:
             each.busy = True
         return chosen
 
-    def seal(self, chosen: Sequence[LiveBlock], watermark: int) -> None:
-        """Write the rows of blocks with labels up to `watermark` to a file.
+    def flush(self, chosen: Sequence[LiveBlock], watermark: int) -> bool:
+        """Write the rows of blocks with labels up to `watermark` to a file; False if none has.
 
         watermark: taken before the last block was made, so that no row up to it is missing.
         Raises StorageError; the blocks stay in memory then.
@@ -49,12 +49,13 @@ class Sealing:
         try:
             with self._live.rewriting(chosen) as rewriting:
                 pairs = rewriting.pairs()
-                sealed = merged(
+                flushed = merged(
                     [_part(block, mask, watermark, after=False) for block, mask in pairs]
                 )
                 later = merged([_part(block, mask, watermark, after=True) for block, mask in pairs])
                 rest = [] if later is None else [LiveBlock(later)]
-                self._replace(rewriting, sealed, rest, up_to=watermark)
+                self._replace(rewriting, flushed, rest, up_to=watermark)
+                return flushed is not None
         finally:
             for each in chosen:
                 each.busy = False
@@ -76,7 +77,7 @@ class Sealing:
                 continue
             if each.count < (1 - MAX_DELETED_SHARE) * len(each.block):
                 return [each]
-            tiers[int(math.log(max(1, each.count / self._seal_rows), FACTOR))].append(each)
+            tiers[int(math.log(max(1, each.count / self._flush_rows), FACTOR))].append(each)
         for tier in sorted(tiers):
             chosen = tiers[tier][:FACTOR]
             if len(chosen) == FACTOR and are_mergeable(chosen):
