@@ -11,6 +11,7 @@ import pytest
 from euclidesdb_server.__main__ import main
 from euclidesdb_server.commands.catalog import COMMANDS, extra_of
 from tests.support.cases import each_as_subtest
+from tests.support.images import encoded, noise
 
 CLIENT_COMMANDS = [name for name, command in COMMANDS.items() if command.extra == "cli"]
 
@@ -145,6 +146,36 @@ def test_with_the_client_alone_the_help_names_the_extras():
     assert code == 0
     assert all(f"  {name} " in out for name in COMMANDS)
     assert "euclidesdb[cli]" in out
+
+
+def test_the_extra_cli_is_enough_for_a_running_server(shared_server, tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(noise(0, 8, "L")))
+    missing = [
+        "annoy",
+        "faiss",
+        "msgspec",
+        "platformdirs",
+        "plyvel",
+        "pyarrow",
+        "pydantic",
+        "torch",
+    ]
+    file, sheet = str(tmp_path / "a.png"), str(tmp_path / "out.png")
+    commands = [
+        ["add", file],
+        ["get", file],
+        ["update", file, "--set", "a=1"],
+        ["find", "--image", file, "--picture", sheet, "--model", "digits"],
+        ["summarize", "--by", "a"],
+        ["stats"],
+        ["remove", file],
+    ]
+    run = "from euclidesdb_server.__main__ import main; sys.exit(any(map(main, {commands!r})))"
+    code, _, error = python(
+        WITHOUT.format(modules=missing) + run.format(commands=commands),
+        EUCLIDESDB_ADDRESS=shared_server,
+    )
+    assert code == 0, error
 
 
 @each_as_subtest(

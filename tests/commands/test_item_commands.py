@@ -182,4 +182,4 @@ def test_models_are_changed_by_commands(command):
     ran = command("model", "reload", "missing")
     assert ran.code == 1
     assert "'missing'" in ran.err
-    assert command("model", "reload", "digits").out.startswith("model 'digits' is ready")
+    assert command("model", "reload", "given").out.startswith("model 'given' is ready")

@@ -32,7 +32,7 @@ def export_here(command, **_):
     """The command's export as TorchScript, in this process, which takes less time."""
     *_, subcommand, source, folder = command
     assert subcommand == "export"
-    code = export(source, Path(folder), format="torchscript")
+    code = export(source, Path(folder), program_format="torchscript")
     return subprocess.CompletedProcess(command, code, stdout="", stderr="")
 
 

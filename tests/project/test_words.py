@@ -70,6 +70,7 @@ ALLOWED = {
     ("docs/commands.md", "picture"): "euclidesdb find draws one",
     ("README.md", "picture"): "euclidesdb find draws one",
     ("tests/commands/test_find", "picture"): "euclidesdb find draws one",
+    ("tests/commands/test_command_line", "picture"): "euclidesdb find draws one",
     ("tests/demo/", "picture"): "the demo draws one",
     ("tests/client/typing/", "picture"): "an argument that does not exist",
     ("server/euclidesdb_server/demo/text_tour.py", "nobody"): "a user's question",

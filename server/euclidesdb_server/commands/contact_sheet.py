@@ -23,22 +23,22 @@ COLUMNS: Final = 6
 SIZE: Final = 176
 GAP: Final = 20
 MARGIN: Final = 36
-CAPTION: Final = 46
-LINE: Final = 18
+CAPTION: Final = 8
+LINE: Final = 20
+TEXT_LINE: Final = 18
 HEADER: Final = 88
 HEADING: Final = 40
 PIXELATED: Final = 3
 """An image that is enlarged by this factor or more shows its pixels; others are smoothed."""
-MAX_PIXELS: Final = 200_000_000
-"""A larger image is not drawn."""
 LAST_LATIN: Final = 0x24F
 """The last letter of Unicode's Latin blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """content: the bytes of an image file, a text, or None. caption, note, more: lines below it.
+    """content: the bytes of an image file, a text, or None.
 
+    caption, note, more: below it; a long caption takes two lines.
     color: of the frame, and of the note if the frame is not PLAIN.
     """
 
@@ -62,7 +62,8 @@ def contact_sheet(title: str, sections: Sequence[Section]) -> Image.Image:
     tiles = [tile for section in sections for tile in section.tiles]
     columns = min(COLUMNS, max((len(section.tiles) for section in sections), default=1))
     columns = max(columns, 3)  # a title needs some space
-    row = SIZE + CAPTION + (LINE if any(tile.more for tile in tiles) else 0) + GAP
+    lines = max((len(_lines(tile)) for tile in tiles), default=1)
+    row = SIZE + CAPTION + lines * LINE + GAP
     rows = [-(-len(section.tiles) // columns) for section in sections]
     width = 2 * MARGIN + columns * (SIZE + GAP) - GAP
     height = HEADER + sum(rows) * row + len(sections) * HEADING + MARGIN - GAP
@@ -98,23 +99,36 @@ def _draw_tile(
         _write_text(draw, left + 12, top + 12, tile.content)
     else:
         _write_middle(draw, left, top, "no image kept")
+    for number, (text, color, size) in enumerate(_lines(tile)):
+        place = (left, top + SIZE + 6 + number * LINE)
+        _write(draw, place, text, color=color, size=size, space=SIZE)
+
+
+def _lines(tile: Tile) -> list[tuple[str, str, int]]:
+    """The lines below a tile: text, color, size."""
+    caption, font = tile.caption, _font(tile.caption, 15)
+    first = len(caption)
+    while first > 1 and font.getlength(caption[:first]) > SIZE:
+        first -= 1
+    if first < len(caption):  # rather after a separator than in a word
+        first = max(caption.rfind(each, first // 2, first) + 1 for each in "/ -_.") or first
     color = FAINT if tile.color == PLAIN else tile.color
-    lines = [(tile.caption, INK, 15), (tile.note, color, 14), (tile.more, FAINT, 14)]
-    y = top + SIZE + 6
-    for text, ink, size in lines:
-        if text:
-            _write(draw, (left, y), text, color=ink, size=size, space=SIZE)
-            y += LINE + 2
+    lines = [
+        (caption[:first], INK, 15),
+        (caption[first:], INK, 15),
+        (tile.note, color, 14),
+        (tile.more, FAINT, 14),
+    ]
+    return [line for line in lines if line[0]]
 
 
 def _fitted(data: bytes, space: int) -> Image.Image | None:
     """An image in RGB that fits into a square; None if it cannot be read."""
     try:
         with warnings.catch_warnings():
+            # images of more than 89 million pixels are not drawn
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(data)) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    return None
                 opened.draft("RGB", (2 * space, 2 * space))
                 image = ImageOps.exif_transpose(opened)
                 image.load()
@@ -183,11 +197,11 @@ def _write_text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str) -> No
         else:
             line = longer
     lines.append(line)
-    fit = space // LINE
+    fit = space // TEXT_LINE
     if len(lines) > fit:
         lines = [*lines[: fit - 1], f"{lines[fit - 1]}…"]
     for number, each in enumerate(lines):
-        draw.text((left, top + number * LINE), _shortened(each, font, space), INK, font)
+        draw.text((left, top + number * TEXT_LINE), _shortened(each, font, space), INK, font)
 
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont

@@ -76,4 +76,4 @@ def _print_neighbors(neighbors: euclidesdb.Neighbors, names: Sequence[str]) -> N
             row.append(shown(neighbor.group))
         row += [shown(attribute(neighbor.attributes or {}, name)) for name in columns]
         rows.append(row)
-    print_table([*heads, *map(printable, columns)], rows, right=("", "distance"))
+    print_table([*heads, *map(printable, columns)], rows, right=("", "distance"), fitted=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from PIL import Image
 
@@ -20,6 +20,9 @@ from euclidesdb_server.commands.contact_sheet import (
 from euclidesdb_server.commands.find_output import label_of
 from euclidesdb_server.commands.find_query import Query
 from euclidesdb_server.commands.printing import attribute, printable, shown
+
+MAX_NEIGHBORS: Final = 240
+"""Drawn for each model."""
 
 
 def draw_results(
@@ -38,12 +41,18 @@ def draw_results(
     examples += [_example(client, "unlike", UNLIKE, *each) for each in query.negative]
     sections = [
         Section(
-            f"{model} · {neighbors.metric} distance · {len(neighbors)} found",
-            [*examples, *(_neighbor(each, names) for each in neighbors)],
+            _heading(neighbors),
+            [*examples, *(_neighbor(each, names) for each in neighbors[:MAX_NEIGHBORS])],
         )
-        for model, neighbors in results.items()
+        for neighbors in results.values()
     ]
     return contact_sheet(f"Similar to {printable(query.title)}", sections)
+
+
+def _heading(neighbors: euclidesdb.Neighbors) -> str:
+    count = len(neighbors)
+    found = f"{count:,} found" + f", {MAX_NEIGHBORS} drawn" * (count > MAX_NEIGHBORS)
+    return f"{printable(neighbors.model)} · {neighbors.metric} distance · {found}"
 
 
 def _neighbor(neighbor: euclidesdb.Neighbor, names: Sequence[str]) -> Tile:

@@ -102,4 +102,4 @@ def _print_items(items: Iterator[euclidesdb.Item], names: Sequence[str]) -> None
             ]
             for item in part
         ]
-        print_table(["id", "models", *map(printable, names)], rows)
+        print_table(["id", "models", *map(printable, names)], rows, fitted=True)

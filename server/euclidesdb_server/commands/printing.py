@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import base64
 import json
-import re
+import shutil
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 MAX_CELL: Final = 48
 """Columns on the screen; a longer value in a table is cut."""
-
-# What JSON leaves as it is, but must not reach a terminal: controls, and what changes directions.
-_UNPRINTABLE: Final = re.compile(
-    "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
 
 
 def printable(text: str) -> str:
@@ -38,9 +35,12 @@ def printable_lines(text: str) -> str:
 
 
 def json_text(value: Any) -> str:
-    """`value` as one line of JSON; bytes are base64."""
+    """`value` as one line of JSON, of printable characters only; bytes are base64."""
     text = json.dumps(value, ensure_ascii=False, default=_plain)
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    if text.isprintable():
+        return text
+    # those that are left are in strings
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def print_json(value: Any) -> None:
@@ -81,18 +81,39 @@ def print_table(
     *,
     right: Sequence[str] = (),
     max_cell: int = MAX_CELL,
+    fitted: bool = False,
 ) -> None:
-    """Print rows of printable cells under their heads. right: the heads of columns of numbers."""
-    table = [[cut(cell, max_cell) for cell in row] for row in [heads, *rows]]
+    """Print rows of printable cells under their heads.
+
+    right: the heads of columns of numbers. Ids, in columns "id", are not cut. fitted: leave out the
+    last columns if the terminal is too narrow.
+    """
+    table = [
+        [
+            cell if head == "id" else cut(cell, max_cell)
+            for head, cell in zip(heads, row, strict=True)
+        ]
+        for row in [heads, *rows]
+    ]
     widths = [max(map(width, column)) for column in zip(*table, strict=True)]
+    kept = _fitting(widths) if fitted and sys.stdout.isatty() else len(widths)
     for row in table:
         cells = [
             " " * (space - width(cell)) + cell
             if head in right
             else cell + " " * (space - width(cell))
-            for head, cell, space in zip(heads, row, widths, strict=True)
+            for head, cell, space in zip(heads[:kept], row, widths, strict=False)
         ]
-        print("  ".join(cells).rstrip())
+        print("  ".join([*cells, *["…"] * (kept < len(row))]).rstrip())
+
+
+def _fitting(widths: Sequence[int]) -> int:
+    """How many of the columns fit into the terminal."""
+    space = shutil.get_terminal_size().columns
+    ends = list(accumulate(each + 2 for each in widths))
+    if ends[-1] - 2 <= space:
+        return len(widths)
+    return max(1, sum(end + 1 <= space for end in ends))  # an ellipsis shows that some are missing
 
 
 def counted(number: int, noun: str = "item") -> str:
