@@ -36,6 +36,8 @@ MAX_PENDING: Final = 4
 FLUSH_BYTES: Final = 64 << 20
 """So much in memory is written to a file, however few the rows."""
 MEMORY_BLOCKS: Final = 8
+LARGE_ROWS: Final = 1024
+"""Blocks in memory are merged if they are smaller, or more than MEMORY_BLOCKS."""
 ATTEMPTS: Final = 3
 RETRY: Final = 10.0
 """Seconds to wait after a failure before the files are written or read again."""
@@ -176,7 +178,8 @@ class ItemTable:
             if len(small) < 2:
                 return
             first, second = small[:2]
-            if len(second.block) > 2 * len(first.block) and len(small) <= MEMORY_BLOCKS:
+            unlike = len(second.block) > 2 * len(first.block) or len(first.block) >= LARGE_ROWS
+            if unlike and len(small) <= MEMORY_BLOCKS:
                 return
             if len(first.block) + len(second.block) > self._flush_rows or not are_mergeable(
                 small[:2]
