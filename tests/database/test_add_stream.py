@@ -22,7 +22,7 @@ from euclidesdb_server.database.add_stream import (
 from euclidesdb_server.database.requests import AddRequest, Call, NoCaller
 from euclidesdb_server.database.results import StoredEmbedding
 from euclidesdb_server.database.steps import Wait
-from euclidesdb_server.errors import InvalidRequest, ReplyTooLarge
+from euclidesdb_server.errors import DatabaseError, InvalidRequest, Overloaded, ReplyTooLarge
 
 
 class Source:
@@ -120,7 +120,10 @@ class Run:
                 wait: Wait = self._step.send(None)
             except StopIteration as made:
                 self._step = None
-                item, (stored,) = made.value
+                item, outcome = made.value
+                if isinstance(outcome, DatabaseError):
+                    raise outcome from None
+                (stored,) = outcome
                 assert stored.model == item.id
                 self.outcomes.append(item.id)
             except StopAsyncIteration:
@@ -216,6 +219,48 @@ def test_a_stream_that_is_closed_gives_up_what_is_in_work():
         run.go()
     run.close()
     assert run.adds.closed == 2
+
+
+class Queue(Adds):
+    """Refuses what is more than `room` items in work, as a model's queue does."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    async def __call__(self, items: Sequence[Item], call: object) -> list[Outcome]:
+        taken, rest = items[: self.room], items[self.room :]
+        self.room -= len(taken)
+        outcomes = await super().__call__(taken, call)
+        self.room += len(taken)
+        return [*outcomes, *(Overloaded("full") for _ in rest)]
+
+
+def test_a_stream_does_not_overload_a_queue_by_itself():
+    adds = Queue(room=5)
+    run = Run(adds)
+    run.go()
+    for names in ("abc", "def", "ghi"):
+        run.source.put(*names)
+        run.go()
+    run.source.end()
+    assert adds.begun == [["a", "b", "c"], ["d", "e"], []]
+    while not run.ended:
+        next(future for future in adds.done if not future.done()).set_result(None)
+        run.go()
+    assert run.outcomes == [*"abcdefghi"]
+    assert adds.begun[3:] == [["f"], ["g", "h", "i"]]
+
+
+def test_what_others_overload_is_refused():
+    adds = Queue(room=0)
+    adds.automatic = True
+    run = Run(adds)
+    run.source.put("a", "b")
+    run.source.end()
+    with pytest.raises(Overloaded):
+        run.go()
+    assert len(adds.begun) == 1
 
 
 def test_past_the_deadline_nothing_is_waited_for():

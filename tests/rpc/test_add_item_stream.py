@@ -175,6 +175,17 @@ def test_the_replies_to_a_batch_may_be_larger_than_one_may(tmp_path, tiny_models
         assert all(isinstance(outcome, Added) for outcome in outcomes)
 
 
+def test_a_stream_does_not_overload_a_model_with_a_short_queue(tmp_path):
+    models = tmp_path / "models"
+    save_model(models, max_queue=4)
+    with (
+        start_server(tmp_path / "data", models, models_config={"cache_mib": 0}) as started,
+        euclidesdb.Client(started.address) as client,
+    ):
+        outcomes = client.add_stream(image_item(f"q-{n}", n) for n in range(1000))
+        assert sum(isinstance(outcome, Added) for outcome in outcomes) == 1000
+
+
 def test_an_unparsable_request_ends_the_stream_after_the_items_before_it(stubs):
     path = "/euclidesdb.v1.FeatureDatabase/AddItemStream"
     raw = stubs.channel.stream_stream(path)

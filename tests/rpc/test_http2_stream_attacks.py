@@ -3,6 +3,7 @@ costs others."""
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -245,3 +246,26 @@ def test_a_deadline_that_has_passed_on_the_way_ends_the_stream(serve):
     with serve().peer() as peer:
         answer = opened(peer, "/Test/Echo", grpc_timeout="0n").answer()
         assert answer.headers[b"grpc-status"] == DEADLINE
+
+
+def test_noise_on_streams_ends_with_its_connection(serve):
+    streams = serve(max_streams=50)
+    chance = random.Random(0)
+    for _ in range(100):
+        with streams.peer() as peer:
+            calls = [
+                opened(peer, chance.choice(["/Test/Echo", "/Test/Ignore", "/Test/Endless"]))
+                for _ in range(5)
+            ]
+            for _ in range(chance.randint(1, 30)):
+                call = chance.choice(calls)
+                data = chance.choice([framed(SMALL), framed(bytes(3)), chance.randbytes(7)])
+                size = chance.randint(0, len(data))
+                kind, body = chance.choice(
+                    [(0, data[:size]), (0, data), (3, b"\0\0\0\x08"), (8, b"\0\0\1\0"), (0, b"")]
+                )
+                head = len(body).to_bytes(3, "big") + bytes((kind, chance.choice([0, 0, 0, 1])))
+                peer.send_bytes(head + call.stream.to_bytes(4, "big") + body)
+    assert streams.is_serving()
+    wait_for(lambda: streams.answerer._streams == 0, "the end of all")
+    wait_for(lambda: streams.answerer._bytes == 0 == streams.answerer._unread, "nothing is held")

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -39,7 +40,10 @@ _EXACT: Final = 2.0**53
 """Below this, floats are exact ints if they are whole."""
 _INT64: Final = range(-(1 << 63), 1 << 63)
 
+_SIMPLE_TYPES: Final = {int: "ints", float: "floats", str: "strings", bool: "bools"}
+
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_all = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
 
 class AttributeArrays:
@@ -86,12 +90,20 @@ def attribute_columns(
     """
     if texts is None:
         return {}, None
-    found = [[*flattened(attributes_of(text))] if len(text) > 2 else [] for text in texts]
+    objects = _all_attributes(texts)
+    arrays = _simple_columns(objects)
+    others = {*chain.from_iterable(objects)} - arrays.keys()
+    if not others:
+        return arrays, None
+    found = [
+        [*flattened({key: value for key, value in each.items() if key in others})]
+        for each in objects
+    ]
     counts = Counter(path for values in found for path in {path for path, _ in values})
     frequent = {
         path
-        for path, count in counts.most_common(MAX_COLUMNS)
-        if count >= rows * LEAST_SHARE and len(path) <= MAX_PATH and _is_text(path)
+        for path, count in counts.most_common(max(0, MAX_COLUMNS - len(arrays)))
+        if count >= rows * LEAST_SHARE and _may_be_column(path)
     }
     columns = {path: AttributeArrays(rows) for path in frequent}
     rest: list[str | None] = [None] * rows
@@ -104,8 +116,57 @@ def attribute_columns(
                 rare.append((path, value))
         if rare:
             rest[row] = rest_text(rare)
-    arrays = {path: column.arrays() for path, column in columns.items()}
+    arrays |= {path: column.arrays() for path, column in columns.items()}
     return arrays, pa.array(rest, pa.string()) if len(frequent) < len(counts) else None
+
+
+def _all_attributes(texts: Sequence[str]) -> list[dict[str, Any]]:
+    try:
+        return _decode_all(f"[{','.join(texts)}]")
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return [*map(attributes_of, texts)]
+
+
+def _simple_columns(objects: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, pa.Array]]:
+    """The arrays of attributes whose values are of one simple type: made at once, not by value.
+
+    Their names have no dots, so no nested object has a value of the same path.
+    """
+    arrays: dict[str, dict[str, pa.Array]] = {}
+    counts = Counter(chain.from_iterable(objects))
+    for key, count in counts.most_common(MAX_COLUMNS):
+        if count < len(objects) * LEAST_SHARE or "." in key or not _may_be_column(key):
+            continue
+        made = _arrays_of_one_type([each.get(key) for each in objects])
+        if made is not None:
+            arrays[key] = made
+    return arrays
+
+
+def _arrays_of_one_type(values: Sequence[Any]) -> dict[str, pa.Array] | None:
+    """The arrays of values that are all ints, floats, strings or booleans, or missing."""
+    types = {*map(type, values)} - {type(None)}
+    kind = _SIMPLE_TYPES.get(types.pop()) if len(types) == 1 else None
+    if kind is None:
+        return None
+    try:
+        array = pa.array(values, TYPES[kind])
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):  # more than 64 bits, ...
+        return None
+    if kind != "floats":
+        return {kind: array}
+    whole = pc.and_(pc.equal(pc.floor(array), array), pc.less(pc.abs(array), _EXACT))
+    ints = pc.if_else(whole, array, None).cast(pa.int64())
+    floats = pc.if_else(whole, None, array)
+    return {
+        name: made
+        for name, made in (("ints", ints), ("floats", floats))
+        if made.null_count < len(made)
+    }
+
+
+def _may_be_column(path: str) -> bool:
+    return len(path) <= MAX_PATH and _is_text(path)
 
 
 def values_in_rest(rest: pa.StringArray, path: str) -> FieldValues:

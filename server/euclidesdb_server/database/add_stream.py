@@ -2,7 +2,8 @@
 
 Several batches are in work, so that the models have items while others are being written. Nothing
 waits for more to arrive: a batch is what is there when there is room for one. So a lone item is
-added at once, and a fast sender gets large batches.
+added at once, and a fast sender gets large batches. A stream does not overload a model by itself:
+what a full queue refuses while several batches are in work is tried once more without the others.
 
 Knows nothing of messages.
 """
@@ -19,7 +20,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from euclidesdb_server.database.requests import AddRequest, Call
 from euclidesdb_server.database.results import StoredEmbedding
 from euclidesdb_server.database.steps import Steps, Wait
-from euclidesdb_server.errors import DatabaseError, ReplyTooLarge
+from euclidesdb_server.errors import DatabaseError, Overloaded, ReplyTooLarge
 
 MAX_BATCHES: Final = 3
 """In work: one is being written, one is with the models, one waits for them."""
@@ -90,7 +91,11 @@ class _BatchCall:
 
 @dataclass(slots=True)
 class _Batch:
-    """Items in work. outcomes: None until all are on disk or refused."""
+    """Items in work.
+
+    outcomes: None until all are on disk or refused. has_company: whether other batches of the
+    stream have been in work meanwhile. kept: outcomes of the items before those tried again.
+    """
 
     items: list[Item]
     ids: set[str]
@@ -98,6 +103,20 @@ class _Batch:
     steps: Steps[list[Outcome]]
     waits: Wait | None = None
     outcomes: list[Outcome] | None = None
+    has_company: bool = False
+    kept: list[Outcome] | None = None
+
+    def overloaded(self) -> int | None:
+        """The first item for which a queue may have been full of others of this stream."""
+        if self.outcomes is None or self.kept is not None or not self.has_company:
+            return None
+        found = (at for at, each in enumerate(self.outcomes) if isinstance(each, Overloaded))
+        return next(found, None)
+
+    def try_again(self, first: int, steps: Steps[list[Outcome]]) -> None:
+        """Take other steps for the items from `first` on."""
+        self.kept = (self.outcomes or [])[:first]
+        self.steps, self.waits, self.outcomes = steps, None, None
 
     def advance(self, *, is_late: bool) -> None:
         """Go on, unless that must be waited for; is_late: whether it is waited for no longer."""
@@ -105,7 +124,7 @@ class _Batch:
             try:
                 self.waits = self.steps.send(None)
             except StopIteration as end:
-                self.outcomes = end.value
+                self.outcomes = [*(self.kept or ()), *end.value]
 
 
 class _Work:
@@ -129,9 +148,13 @@ class _Work:
             begun.advance(is_late=is_late)
         while (batch := self._gathered()) is not None:
             self._batches.append(batch)
+            if len(self._batches) > 1:
+                for each in self._batches:
+                    each.has_company = True
             batch.advance(is_late=is_late)
             if self._batches[0].outcomes is not None:
                 break  # it is answered first
+        self._try_again(is_late=is_late)
         if self._batches or self._next is not None:
             return True
         if self._failure is not None:
@@ -141,7 +164,7 @@ class _Work:
     def pop_done(self) -> _Batch | None:
         """The oldest batch, if it is done."""
         if self._batches and self._batches[0].outcomes is not None:
-            return self._batches.popleft()
+            return None if self._batches[0].overloaded() is not None else self._batches.popleft()
         return None
 
     def waits(self) -> Wait | None:
@@ -159,6 +182,19 @@ class _Work:
         """Give up what is in work."""
         for batch in self._batches:
             batch.steps.close()
+
+    def _try_again(self, *, is_late: bool) -> None:
+        """Let the oldest batch have the queues for itself, if they were full.
+
+        Also the items after the first one that was refused: one of them may have the same id.
+        """
+        oldest = self._batches[0] if self._batches else None
+        if oldest is None or any(each.outcomes is None for each in self._batches):
+            return
+        first = oldest.overloaded()
+        if first is not None:
+            oldest.try_again(first, self._added(oldest.items[first:]))
+            oldest.advance(is_late=is_late)
 
     def _has_room(self) -> bool:
         return len(self._batches) < MAX_BATCHES

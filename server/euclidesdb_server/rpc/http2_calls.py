@@ -147,9 +147,10 @@ class ConnectionCalls:
 
     def received(self) -> None:
         """All that has arrived is read: what is missing of a message is waited for."""
-        read, self._read = self._read, set()
-        for streaming in read:
-            streaming.received()
+        if self._read:
+            read, self._read = self._read, set()
+            for streaming in read:
+                streaming.received()
         begun, self._begun = self._begun, []
         for stream in begun:
             now = self._now.get(stream)
