@@ -198,9 +198,28 @@ def test_a_script_completes_commands(shell, capsys):
     assert "_EUCLIDESDB_COMPLETE" in capsys.readouterr().out
 
 
-def test_options_are_completed(capsys, monkeypatch):
+def completions(words, capsys, monkeypatch):
+    """What bash is offered after these words; the last one may be empty."""
     monkeypatch.setenv("_EUCLIDESDB_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "euclidesdb find --pi")
-    monkeypatch.setenv("COMP_CWORD", "2")
+    monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
     assert main([]) == 0
-    assert capsys.readouterr().out == "plain,--picture\n"
+    return [line for line in capsys.readouterr().out.splitlines() if line]
+
+
+def test_files_are_completed(capsys, monkeypatch):
+    for words in (("add", "ph"), ("find", "--image", "ph"), ("serve", "--data", "ph")):
+        found = completions(["euclidesdb", *words], capsys, monkeypatch)
+        assert found == ["file,ph"]
+
+
+def test_models_of_the_server_are_completed(shared_server, capsys, monkeypatch):
+    words = ["euclidesdb", "find", "--model", "d"]
+    monkeypatch.setenv("EUCLIDESDB_ADDRESS", shared_server)
+    assert completions(words, capsys, monkeypatch) == ["plain,digits"]
+    monkeypatch.setenv("EUCLIDESDB_ADDRESS", "127.0.0.1:1")
+    assert completions(words, capsys, monkeypatch) == []
+
+
+def test_options_are_completed(capsys, monkeypatch):
+    assert completions(["euclidesdb", "find", "--pi"], capsys, monkeypatch) == ["plain,--picture"]

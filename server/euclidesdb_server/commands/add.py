@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from euclidesdb_server.commands.connection import connected
-from euclidesdb_server.commands.parameters import address_option, assignment, json_option
+from euclidesdb_server.commands.parameters import (
+    address_option,
+    assignment,
+    complete_models,
+    json_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +21,13 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Add images, texts, or the rows of a table.")
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--model",
     "models",
     multiple=True,
     metavar="NAME",
+    shell_complete=complete_models,
     help="A model to embed the items with; may be repeated (default: all ready models that take "
     "this kind of item).",
 )

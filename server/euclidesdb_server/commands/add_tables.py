@@ -19,7 +19,7 @@ import click
 
 MAX_CSV_FIELD: Final = 64 << 20
 """Characters; as much as a request may have. Python's own limit is 128 KiB."""
-PARQUET_ROWS: Final = 1024
+PARQUET_ROWS: Final = 128
 """Read at a time."""
 
 # A number as JSON writes it, but for exponents: "007", "1e5" and "inf" stay texts.

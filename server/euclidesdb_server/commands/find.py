@@ -12,6 +12,8 @@ import click
 from euclidesdb_server.commands.connection import connected
 from euclidesdb_server.commands.parameters import (
     address_option,
+    complete_files,
+    complete_models,
     json_option,
     path,
     where_option,
@@ -42,6 +44,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
     "models",
     multiple=True,
     metavar="NAME",
+    shell_complete=complete_models,
     help="Search in the space of this model; repeatable (default: all that fit the query).",
 )
 @click.option(
@@ -75,6 +78,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--picture",
     type=path,
+    shell_complete=complete_files,
     metavar="FILE",
     help="Draw the query and what was found, and write it to this .png or .jpg file.",
 )

@@ -11,7 +11,7 @@ import click
 
 from euclidesdb_server.commands.connection import connected
 from euclidesdb_server.commands.item_json import item_object, print_item
-from euclidesdb_server.commands.parameters import address_option, json_option, path
+from euclidesdb_server.commands.parameters import address_option, complete_files, json_option, path
 from euclidesdb_server.commands.printing import print_json, printable
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--payload",
     type=path,
+    shell_complete=complete_files,
     metavar="FILE",
     help="Write the image, text or tensor (as .npy) of the only ID to this file.",
 )

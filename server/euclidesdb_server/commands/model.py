@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from euclidesdb_server.commands.parameters import address_option, path
+from euclidesdb_server.commands.parameters import address_option, complete_files, path
 
 
 @click.group()
@@ -17,7 +17,7 @@ def model() -> None:
 
 
 @model.command()
-@click.argument("folder", type=path)
+@click.argument("folder", type=path, shell_complete=complete_files)
 @click.option("--device", help="cpu, cuda:0, ... (default: that in model.conf).")
 @click.option("--threads", type=int, default=0, help="Default: those in model.conf, or all cores.")
 def check(*, folder: Path, device: str | None, threads: int) -> int:
@@ -28,11 +28,12 @@ def check(*, folder: Path, device: str | None, threads: int) -> int:
 
 
 @model.command()
-@click.argument("first", type=path, metavar="A")
-@click.argument("second", type=path, metavar="B")
+@click.argument("first", type=path, shell_complete=complete_files, metavar="A")
+@click.argument("second", type=path, shell_complete=complete_files, metavar="B")
 @click.option(
     "--items",
     type=path,
+    shell_complete=complete_files,
     required=True,
     metavar="DIR",
     help="Images, .npy arrays, or text files with one item per line.",
@@ -53,7 +54,7 @@ def compare(*, first: Path, second: Path, items: Path, tolerance: float) -> int:
 
 @model.command()
 @click.argument("source")
-@click.argument("folder", type=path)
+@click.argument("folder", type=path, shell_complete=complete_files)
 @click.option("--name", help="The model's name (default: the folder's).")
 @click.option(
     "--format",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from euclidesdb_server.config.paths import given_path
 from euclidesdb_server.errors import ConfigError
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:50000"
+ADDRESS_VARIABLE: Final = "EUCLIDESDB_ADDRESS"
 
 
 # Functions as types, whose names are in the help in capital letters.
@@ -56,9 +59,35 @@ def assignment(value: str | tuple[str, Any]) -> tuple[str, Any]:
         return key, text
 
 
+def complete_files(
+    ctx: click.Context,  # noqa: ARG001
+    param: click.Parameter,  # noqa: ARG001
+    incomplete: str,
+) -> list[CompletionItem]:
+    """Let the shell complete the names of files."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_models(
+    ctx: click.Context,
+    param: click.Parameter,  # noqa: ARG001
+    incomplete: str,
+) -> list[CompletionItem]:
+    """The models of the server, if it answers at once."""
+    import euclidesdb  # noqa: PLC0415  when it is needed
+
+    address = ctx.params.get("address") or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    try:
+        with euclidesdb.Client(address, timeout=1) as client:
+            names = [model.name for model in client.models()]
+    except (euclidesdb.EuclidesDBError, ValueError):
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 address_option: Final = click.option(
     "--address",
-    envvar="EUCLIDESDB_ADDRESS",
+    envvar=ADDRESS_VARIABLE,
     default=DEFAULT_ADDRESS,
     show_default=True,
     show_envvar=True,

@@ -6,17 +6,29 @@ from pathlib import Path
 
 import click
 
-from euclidesdb_server.commands.parameters import DEFAULT_ADDRESS, path
+from euclidesdb_server.commands.parameters import DEFAULT_ADDRESS, complete_files, path
 
-_config = click.option("-c", "--config", type=path, help="A configuration file.")
-_data = click.option("--data", type=path, help="The data folder (default: in your home folder).")
+_config = click.option(
+    "-c", "--config", type=path, shell_complete=complete_files, help="A configuration file."
+)
+_data = click.option(
+    "--data",
+    type=path,
+    shell_complete=complete_files,
+    help="The data folder (default: in your home folder).",
+)
 
 
 @click.command()
 @_config
 @click.option("--address", help=f"host, host:port or unix:path (default {DEFAULT_ADDRESS}).")
 @_data
-@click.option("--models", type=path, help="The models folder (default: the shipped models).")
+@click.option(
+    "--models",
+    type=path,
+    shell_complete=complete_files,
+    help="The models folder (default: the shipped models).",
+)
 @click.option("--strict", is_flag=True, help="Exit if a model cannot be served.")
 def serve(
     *,
@@ -51,12 +63,19 @@ def verify(*, config: Path | None, data: Path | None, repair: bool) -> int:
 @click.option(
     "--output",
     type=path,
+    shell_complete=complete_files,
     default=Path("demo.png"),
     show_default=True,
     help="The PNG file to write.",
 )
 @click.option("--items", type=int, default=1500, show_default=True, help="100 to 1500.")
-@click.option("--keep-data", type=path, metavar="FOLDER", help="Keep the database in this folder.")
+@click.option(
+    "--keep-data",
+    type=path,
+    shell_complete=complete_files,
+    metavar="FOLDER",
+    help="Keep the database in this folder.",
+)
 def demo(*, output: Path, items: int, keep_data: Path | None) -> int:
     """Add, search and remove real handwritten digits, with a new server."""
     from euclidesdb_server.demo import tour  # noqa: PLC0415  needs the server and more
