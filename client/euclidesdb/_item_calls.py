@@ -159,6 +159,11 @@ def remove_matching(
     connection: Connection, condition: Filter, *, dry_run: bool, timeout: float | None
 ) -> Removal:
     """Remove the items that match a filter. timeout: of the call. Raises WriteInDoubt."""
+    if not condition:
+        raise ValueError(
+            "the filter is empty, and would remove every item; if that is what you want, give "
+            "{'$id': {'$exists': True}}"
+        )
     request = pb.RemoveItemsRequest(
         filter=filter_message(condition), dry_run=checks.flag("dry_run", dry_run)
     )

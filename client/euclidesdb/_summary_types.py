@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from euclidesdb._types import Item
@@ -10,10 +10,19 @@ from euclidesdb._types import Item
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
-    """Some items of a list. next_page: the token of the next page; None if this is the last."""
+    """Some items of a list, which it yields.
+
+    next_page: the token of the next page; None if this is the last.
+    """
 
     items: tuple[Item, ...]
     next_page: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
 
 
 @dataclass(frozen=True, slots=True)

@@ -290,6 +290,17 @@ def test_a_label_is_compared_by_its_class_as_by_its_name(items, labels, value):
         )
 
 
+def test_a_filter_is_not_taken_for_another_that_python_calls_equal(items):
+    for number, value in enumerate([True, 1, False, 0, "1"]):
+        items.write(f"{number}", {"v": value})
+    view = items.view()
+    for _ in range(2):
+        for value, expected in ((True, "0"), (1, "1"), (False, "2"), (0, "3"), (1.0, "1")):
+            condition = Comparison(Attribute("v"), Operator.EQUAL, value)
+            assert ids_of(view.select(condition, no_stop)) == [expected]
+            assert ids_of(view.select(OneOf(Attribute("v"), (value,)), no_stop)) == [expected]
+
+
 def test_an_item_that_cannot_be_read_is_left_out_alone(items, caplog):
     items.write("good", {"n": 1})
     items.write("bad", {"n": 2})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,10 +62,11 @@ class BlockRows:
 
 
 class BlockFilter:
-    """A filter, prepared once for many blocks. key: the filter itself."""
+    """A filter, prepared once for many blocks. key: tells it from all others."""
 
     def __init__(self, condition: Filter) -> None:
-        self.key = condition
+        # not the filter itself: it equals others, as True equals 1
+        self.key = hashlib.blake2b(repr(condition).encode(errors="surrogatepass")).digest()
         self.prepared = RowFilter(by_class(condition))
 
 
@@ -80,7 +82,7 @@ class Block:
         self.labels: Labels = batch.column(LABEL).to_numpy()
         self.added: Labels = batch.column(ADDED).to_numpy()
         self._paths = attribute_paths(batch.schema)
-        self._masks: LRUCache[Filter, npt.NDArray[np.uint8]] = LRUCache(_CACHED_MASKS)
+        self._masks: LRUCache[bytes, npt.NDArray[np.uint8]] = LRUCache(_CACHED_MASKS)
         self._lock = threading.Lock()
 
     @classmethod

@@ -71,6 +71,7 @@ def run(
         return 1
     with server, OpenFilesWatch():
         print(f"EuclidesDB is serving on {server.address}", flush=True)
+        print(f"its data is in {settings.database.db_path}", flush=True)
         threading.Thread(
             target=_reload_when, args=(reload_wanted, server), name="reload", daemon=True
         ).start()
