@@ -2,7 +2,7 @@
 
 It turns arguments into messages, gRPC's errors into its own tree, and many items into calls of
 bounded size. Its only state is the connection. The searches are in `_search_calls`,
-the questions about many items in `_item_queries`.
+the questions about many items in `_item_queries`, exports and imports in `_transfers`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from euclidesdb._item_queries import ItemQueries
 from euclidesdb._progress import Progress, reporting
 from euclidesdb._query_types import Filter
 from euclidesdb._search_calls import SearchCalls
+from euclidesdb._transfers import Transfers
 from euclidesdb._types import Added, Embedding, Item, ModelInfo, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
-class Client(SearchCalls, ItemQueries):
+class Client(SearchCalls, ItemQueries, Transfers):
     """A connection to a EuclidesDB server. Threads may share it; close it, or use `with`.
 
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. Nothing is sent

@@ -29,7 +29,7 @@ from euclidesdb_server.values.payload import Payload
 BATCH_BYTES: Final = 1 << 20
 BATCH_ROWS: Final = 4096
 """Limits of what is read at a time; an item that is larger is read alone."""
-RECORDS_AT_A_TIME: Final = 64
+RECORDS_AT_A_TIME: Final = 128
 """Records may have a mebibyte of metadata each."""
 ITEM_BYTES: Final = 64
 """About what an item takes besides what it holds."""

@@ -11,6 +11,9 @@ from contextlib import closing
 from itertools import pairwise
 from typing import Any, Final
 
+import msgspec
+import numpy as np
+
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.reader import ItemRecord, StoreReader, unpack_item
 
@@ -22,6 +25,9 @@ GAP: Final = 16
 """Labels that are farther apart are not in one scan."""
 SHORT: Final = 4
 """Fewer labels are looked up."""
+
+_ROW_KEY: Final = np.dtype([("kind", "V1"), ("space", ">u4"), ("label", ">u8")])
+"""As `keys.row_key` makes it."""
 
 
 class BulkReads:
@@ -38,7 +44,7 @@ class BulkReads:
         value_of = self._reader.value
         found = [values.get(key) or value_of(key) for key in wanted]
         return [
-            None if value is None else unpack_item(value, f"the record of item {item_id!r}")
+            None if value is None else _record(item_id, value)
             for item_id, value in zip(ids, found, strict=True)
         ]
 
@@ -56,7 +62,11 @@ class BulkReads:
                         found[label] = value
                 continue
             bounds = (keys.row_key(kind, space, label) for label in (run[0], run[-1]))
-            found |= {keys.label_of(key): value for key, value in self._reader.between(*bounds)}
+            for rows in self._reader.scan(*bounds):
+                row_keys = np.frombuffer(b"".join([key for key, _ in rows]), _ROW_KEY)
+                found.update(
+                    zip(row_keys["label"].tolist(), [value for _, value in rows], strict=True)
+                )
         return found
 
     def _scanned_items(self, wanted: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -66,14 +76,48 @@ class BulkReads:
             return {}
         found: dict[bytes, bytes] = {}
         limit = WASTE * len(wanted)
-        scan: Any = self._reader.between(min(wanted), max(wanted))
+        scan: Any = self._reader.scan(min(wanted), max(wanted))
         with closing(scan):
-            for key, value in scan:
-                found[key] = value
+            for rows in scan:
+                found.update(rows)
                 if len(found) > limit:
                     self._look_ups = LOOK_UPS
                     break
         return found
+
+
+class _Packed(msgspec.Struct, array_like=True, gc=False):
+    """A record as `ItemRecord.packed` writes it."""
+
+    attributes_json: str
+    metadata: bytes
+    labels: dict[int, int]
+    payload_label: int | None
+    payload_digest: bytes
+    ready_made: tuple[int, ...]
+    changed_label: int | None = None
+    added_label: int | None = None
+
+
+_unpacked: Final = msgspec.msgpack.Decoder(_Packed).decode
+
+
+def _record(item_id: str, value: bytes) -> ItemRecord:
+    """As `unpack_item`, in a fraction of the time."""
+    try:
+        found = _unpacked(value)
+    except (msgspec.MsgspecError, ValueError):  # of an earlier format, or damaged
+        return unpack_item(value, f"the record of item {item_id!r}")
+    return ItemRecord(
+        found.attributes_json,
+        found.metadata,
+        found.labels,
+        found.payload_label,
+        found.payload_digest,
+        frozenset(found.ready_made),
+        found.changed_label,
+        found.added_label,
+    )
 
 
 def _runs(labels: Sequence[int]) -> Iterator[Sequence[int]]:
