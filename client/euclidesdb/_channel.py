@@ -26,7 +26,17 @@ _HOST = re.compile(r"(\[[^\[\]/]+\]|[^\[\]:/\s]+)(?::([0-9]{1,5}))?")
 
 # Only calls that change nothing are retried. If the reply to an add or a remove is lost, it is
 # unknown whether it was applied; sending it again could undo what another writer did in between.
-_RETRIED = ("GetItem", "GetItems", "FindSimilar", "FindSimilarBatch", "ListModels")
+_RETRIED = (
+    "GetItem",
+    "GetItems",
+    "CountItems",
+    "ListItems",
+    "SampleItems",
+    "SummarizeItems",
+    "FindSimilar",
+    "FindSimilarBatch",
+    "ListModels",
+)
 # At most 4 attempts within about 2 s (pauses of 0.2, 0.6 and 1.2 s). That bridges a restart, and
 # still reports soon a server that is stopping or a quarantined model, which are UNAVAILABLE, too.
 _SERVICE_CONFIG = {

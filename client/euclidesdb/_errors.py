@@ -155,9 +155,10 @@ class ClientClosed(EuclidesDBError):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An item of `add_many`, `add_vectors`, `get_many` or `remove_many` that was refused.
+    """An item of a call for many (`add_many`, `get_many`, ...) that was refused.
 
-    Nothing of it was written or removed.
+    Nothing of it was written or removed; if the error is WriteInDoubt, which `add_stream` alone
+    returns, it is unknown whether it was.
 
     position: the item's position among those given, from 0.
     error: the error that the call for it alone would have raised: an EuclidesDBError of the server,
@@ -175,11 +176,12 @@ class Refused:
 
 
 class AddsInterrupted(EuclidesDBError):
-    """`add_many` or `add_vectors` stopped midway. `__cause__` is the error, with the same `reason`.
+    """`add_many`, `add_vectors` or `add_stream` stopped midway.
 
-    If none of the input was written, that error itself is raised instead.
+    `__cause__` is the error, with the same `reason`. If none of the input was written, the first
+    two raise that error itself instead.
 
-    refused: the items known to be refused, by position.
+    refused: the items known to be refused, by position; not those that `add_stream` has yielded.
     unknown: position and id of the items that may or may not be on disk: the reply to their call
         was lost or reported a failure of the server, or their own write is in doubt (WriteInDoubt).
     resume_at: every item before this position is on disk or refused, so adding the items from here

@@ -95,7 +95,9 @@ class Server:
                 store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
             )
             opened.callback(self._store.close)
-            table = ItemTable(self._store, folder / COLUMNS_FOLDER)
+            table = ItemTable(
+                self._store, folder / COLUMNS_FOLDER, seal_rows=config.index.compact_rows
+            )
             opened.callback(table.close)
             check_stop()
             models_from = config.where("models", "dir_path")

@@ -1,5 +1,7 @@
 """Options of searches and queries by examples: what is sent, and what comes back."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -159,6 +161,7 @@ def test_fused_results_are_an_attribute_of_the_results(db, server):
     assert db.find_similar(id="q").fused is None
 
 
+ODD: Any = 0.5
 EXAMPLES = Examples(
     [Example(id="a"), Example(image=b"image"), Example(text="words")],
     negative=[Example(vector=euclidesdb.ModelVector([1, 2], "f"))],
@@ -230,9 +233,9 @@ def test_the_queries_of_a_call_are_as_many_as_a_reply_can_answer(db, server, giv
         ({"attribute_names": "price"}, TypeError, "attribute_names must be a sequence"),
         ({"attribute_names": []}, ValueError, "attribute_names must not be empty"),
         ({"diversity": "much"}, TypeError, "diversity must be a number"),
-        ({"diversity": Diversity(0.5, None)}, TypeError, "candidates of diversity must be"),
+        ({"diversity": Diversity(0.5, ODD)}, TypeError, "candidates of diversity must be"),
         ({"group_by": 5}, TypeError, "group_by must be a str"),
-        ({"group_by": GroupBy("a", 0.5)}, TypeError, "max_per_group of group_by must be"),
+        ({"group_by": GroupBy("a", ODD)}, TypeError, "max_per_group of group_by must be"),
     ],
 )
 def test_an_option_that_cannot_be_sent_is_refused(arguments, error, text, db, server):
@@ -246,8 +249,8 @@ def test_an_option_that_cannot_be_sent_is_refused(arguments, error, text, db, se
     [
         (["a"], TypeError, "examples must be Examples"),
         (Examples([]), ValueError, "examples.positive must not be empty"),
-        (Examples(["a"]), TypeError, r"must be an Example, such as Example\(id=\"sku-1\"\), not"),
-        (Examples(5), TypeError, "examples.positive must be an iterable of Example"),
+        (Examples([ODD]), TypeError, r"must be an Example, such as Example\(id=\"sku-1\"\), not"),
+        (Examples(ODD), TypeError, "examples.positive must be an iterable of Example"),
         (Examples([Example()]), ValueError, "exactly one of image, text, tensor, id and vector"),
         (Examples([Example(id="a", text="b")]), ValueError, "not text and id"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from euclidesdb_server.columns import attribute_columns, merging
-from euclidesdb_server.columns.block import Block, BlockRows
+from euclidesdb_server.columns.block import Block, BlockFilter, BlockRows
 from euclidesdb_server.columns.merging import merged
 from euclidesdb_server.columns.ordering import Key, Ordering
 from euclidesdb_server.columns.summaries import number_summary, value_counts, value_groups
@@ -25,6 +25,10 @@ from tests.support.filtering import PlainItem, matches, value_of
 FIELDS: list[Field] = [each for each in filter_trees.FIELDS if isinstance(each, ItemId | Attribute)]
 some_fields = st.sampled_from(FIELDS)
 some_filters = filter_trees.filters(named=FIELDS)
+
+
+def no_stop() -> None:
+    pass
 
 
 def json_text(attributes: Any) -> str:
@@ -55,15 +59,18 @@ some_cuts = st.lists(st.integers(1, 11), max_size=3)
 def test_a_block_matches_what_plain_python_matches(items, cuts, condition):
     parts = parts_of(items, cuts)
     expected = [matches(condition, item) for item in items]
-    assert np.concatenate([block.matching(condition) for block, _ in parts]).tolist() == expected
+    assert (
+        np.concatenate([block.matching(BlockFilter(condition)) for block, _ in parts]).tolist()
+        == expected
+    )
     whole = merged(parts)
-    assert whole.matching(condition).tolist() == expected
+    assert whole.matching(BlockFilter(condition)).tolist() == expected
     kept = np.arange(len(items)) % 3 > 0
     masks = np.split(kept, np.cumsum([len(block) for block, _ in parts])[:-1])
     rest = merged([(block, mask) for (block, _), mask in zip(parts, masks, strict=True)])
     if rest is not None:
         wanted = [found for found, stays in zip(expected, kept, strict=True) if stays]
-        assert rest.matching(condition).tolist() == wanted
+        assert rest.matching(BlockFilter(condition)).tolist() == wanted
 
 
 @pytest.mark.parametrize("columns", [0, 1])
@@ -78,7 +85,9 @@ def test_attributes_without_columns_are_found_all_the_same(columns, monkeypatch)
         whole = merged(parts)
         names = [name for name in whole.batch.schema.names if name.startswith("@")]
         assert len({name.split(":", 1)[1] for name in names}) <= columns
-        assert whole.matching(condition).tolist() == [matches(condition, item) for item in items]
+        assert whole.matching(BlockFilter(condition)).tolist() == [
+            matches(condition, item) for item in items
+        ]
 
     check()
 
@@ -129,7 +138,7 @@ def ordered(items: Sequence[PlainItem], field: Field | None, *, descending: bool
     size=st.integers(1, 4),
 )
 def test_pages_are_in_order_and_have_every_item_once(items, cuts, field, descending, size):
-    selection = TableView(parts_of(items, cuts)).select(None)
+    selection = TableView(parts_of(items, cuts)).select(None, no_stop)
     ordering = Ordering(field, descending)
     after: Key | None = None
     found: list[int] = []
@@ -145,7 +154,7 @@ def test_pages_are_in_order_and_have_every_item_once(items, cuts, field, descend
 @settings(max_examples=60, deadline=None)
 @given(items=some_items, cuts=some_cuts, field=some_fields)
 def test_counts_and_groups_are_those_of_plain_python(items, cuts, field):
-    selection: Selection = TableView(parts_of(items, cuts)).select(None)
+    selection: Selection = TableView(parts_of(items, cuts)).select(None, no_stop)
     expected: dict[tuple[int, Any], int] = {}
     others = 0
     for item in items:
@@ -170,9 +179,11 @@ def test_counts_and_groups_are_those_of_plain_python(items, cuts, field):
 
 def test_numbers_are_summarized():
     items = [PlainItem(f"{n}", {"n": n} if n % 2 else {"n": "x"}) for n in range(10)]
-    summary = number_summary(TableView([*parts_of(items, [3])]).select(None), Attribute("n"))
+    summary = number_summary(
+        TableView([*parts_of(items, [3])]).select(None, no_stop), Attribute("n")
+    )
     assert (summary.count, summary.min, summary.max) == (5, 1, 9)
     assert (summary.mean, summary.median) == (5, 5)
     assert summary.standard_deviation == pytest.approx(np.std([1, 3, 5, 7, 9]))
-    empty = number_summary(TableView([]).select(None), Attribute("n"))
+    empty = number_summary(TableView([]).select(None, no_stop), Attribute("n"))
     assert (empty.count, empty.mean) == (0, None)

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from euclidesdb_server.columns.block import BlockFilter
 from euclidesdb_server.columns.evaluation import matching
 from euclidesdb_server.columns.item_table import ItemTable
 from euclidesdb_server.columns.ordering import Ordering
@@ -172,12 +173,12 @@ class TableMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 5))
     def look(self, number: int) -> None:
         view = self.items.view()
-        everything = view.select(None)
+        everything = view.select(None, no_stop)
         assert attribute_of(everything, "n") == self.expected
         numbers, last = Ordering().page(everything, len(IDS) + 1, None)
         assert last is None
         assert everything.ids(numbers) == self.added
-        some = view.select(Comparison(Attribute("n"), Operator.LESS, number))
+        some = view.select(Comparison(Attribute("n"), Operator.LESS, number), no_stop)
         assert sorted(ids_of(some)) == sorted(
             item_id for item_id, found in self.expected.items() if found < number
         )
@@ -197,7 +198,7 @@ def test_sealed_rows_are_read_from_files_after_a_restart(items):
     items.remove("item-0")
     items.write("item-1", {"n": 100})
     items = reopened(items)
-    found = attribute_of(items.view().select(None), "n")
+    found = attribute_of(items.view().select(None, no_stop), "n")
     assert found == {f"item-{number}": number for number in range(2, 24)} | {"item-1": 100}
     items.close()
 
@@ -212,7 +213,7 @@ def test_a_damaged_file_is_made_again_from_the_store(items):
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
     again = Items(items.folder)
-    assert len(again.view().select(None)) == 2 * SEAL_ROWS
+    assert len(again.view().select(None, no_stop)) == 2 * SEAL_ROWS
     again.close()
 
 
@@ -222,7 +223,7 @@ def test_a_file_that_the_store_does_not_name_is_deleted(items):
     folder.mkdir(exist_ok=True)
     (folder / "77.arrow").write_bytes(b"of another state of the store")
     again = Items(items.folder)
-    assert len(again.view().select(None)) == 0
+    assert len(again.view().select(None, no_stop)) == 0
     assert not (folder / "77.arrow").exists()
     again.close()
 
@@ -232,7 +233,7 @@ def test_files_stay_few_and_lose_their_deleted_rows(items):
         items.write(f"item-{number % 40}", {"n": number})
         if number % SEAL_ROWS == 0:
             items.view()
-    newest = attribute_of(items.view().select(None), "n")
+    newest = attribute_of(items.view().select(None, no_stop), "n")
     assert newest == {f"item-{n % 40}": n for n in range(30 * SEAL_ROWS - 40, 30 * SEAL_ROWS)}
     wait_for(lambda: len([*(items.folder / "columns").iterdir()]) <= 10, "merges")
 
@@ -244,7 +245,7 @@ def test_a_write_is_seen_while_others_write(items):
     def write(name: str) -> None:
         for number in range(30):
             items.write(name, {"n": number})
-            found = attribute_of(items.view().select(None), "n").get(name)
+            found = attribute_of(items.view().select(None, no_stop), "n").get(name)
             if found != number:
                 failures.append(f"{name}: {found} instead of {number}")
 
@@ -262,10 +263,10 @@ def test_predictions_are_columns(items):
     items.write_columns(["ready-made"], None)
     view = items.view()
     label = Prediction(SPACE, Value.LABEL, ("no", "yes"))
-    assert ids_of(view.select(Comparison(label, Operator.EQUAL, "yes"))) == ["sure"]
+    assert ids_of(view.select(Comparison(label, Operator.EQUAL, "yes"), no_stop)) == ["sure"]
     confidence = Prediction(SPACE, Value.CONFIDENCE)
-    assert ids_of(view.select(Comparison(confidence, Operator.LESS, 0.7))) == ["unsure"]
-    labels = view.select(None).vector_labels(SPACE)
+    assert ids_of(view.select(Comparison(confidence, Operator.LESS, 0.7), no_stop)) == ["unsure"]
+    labels = view.select(None, no_stop).vector_labels(SPACE)
     assert len(labels) == 3
     assert (labels > 0).all()
 
@@ -284,7 +285,9 @@ def test_a_label_is_compared_by_its_class_as_by_its_name(items, labels, value):
         Not(OneOf(label, (value, "maybe"))),
         All((Contains(top, value), Exists(top))),
     ):
-        assert block.matching(condition).tolist() == matching(condition, block).tolist()
+        assert (
+            block.matching(BlockFilter(condition)).tolist() == matching(condition, block).tolist()
+        )
 
 
 def test_an_item_that_cannot_be_read_is_left_out_alone(items, caplog):
@@ -294,6 +297,6 @@ def test_an_item_that_cannot_be_read_is_left_out_alone(items, caplog):
     batch.put(b"\x04bad", b"\xc1")
     items.store._leveldb.write(batch, "damaging a record")
     items = reopened(items)
-    assert ids_of(items.view().select(None)) == ["good"]
+    assert ids_of(items.view().select(None, no_stop)) == ["good"]
     assert "'bad'" in caplog.text
     items.close()

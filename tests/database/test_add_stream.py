@@ -19,7 +19,7 @@ from euclidesdb_server.database.add_stream import (
     Outcome,
     add_stream,
 )
-from euclidesdb_server.database.requests import AddRequest, NoCaller
+from euclidesdb_server.database.requests import AddRequest, Call, NoCaller
 from euclidesdb_server.database.results import StoredEmbedding
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import InvalidRequest, ReplyTooLarge
@@ -103,12 +103,12 @@ def outcome_of(item: Item) -> Outcome:
 class Run:
     """An `add_stream`, advanced step by step."""
 
-    def __init__(self, adds: Adds) -> None:
+    def __init__(self, adds: Adds, call: Call | None = None) -> None:
         self.source = Source()
         self.adds = adds
         self.outcomes: list[str] = []
         self.ended = False
-        self._stream = add_stream(self.source, adds, NoCaller())
+        self._stream = add_stream(self.source, adds, call or NoCaller())
         self._step: Any = None
 
     def go(self) -> None:
@@ -216,6 +216,19 @@ def test_a_stream_that_is_closed_gives_up_what_is_in_work():
         run.go()
     run.close()
     assert run.adds.closed == 2
+
+
+def test_past_the_deadline_nothing_is_waited_for():
+    class Late(NoCaller):
+        def time_remaining(self) -> float:
+            return 0.0
+
+    run = Run(Adds(), Late())
+    run.source.put("a", "b")
+    run.source.end()
+    run.go()
+    run.go()  # whatever it waited for, the time is up
+    assert (run.ended, run.outcomes) == (True, ["a", "b"])
 
 
 def test_a_batch_whose_reply_would_be_too_large_is_cut():

@@ -143,6 +143,8 @@ def test_hostile_changes_take_no_longer_than_their_length():
     wide = "{" + ",".join(f'"{number}":{{}}' for number in range(5000)) + "}"
     names = [f"{number}.x" for number in range(1000)]
     assert without(wide, [*names, ".".join("x" * 10_000)]) is wide
+    same = "{" + ",".join(['"a":{}'] * 9000) + "}"
+    assert without(same, [f"a.{'x' * 50}{number}" for number in range(1000)]) is same
     dotted = ".".join(["a"] * 5000)
     nested = '{"a":' * 300 + "{}" + "}" * 300
     assert without(nested, [dotted]) is nested

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from euclidesdb_server.columns.prediction_columns import probabilities
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.requests import (
     AddRequest,
@@ -19,12 +20,18 @@ from euclidesdb_server.database.results import NeighborDetails
 from euclidesdb_server.database.search_options import (
     Diversity,
     GroupBy,
-    NamedPrediction,
     SearchOptions,
 )
-from euclidesdb_server.database.top_labels import probabilities, top_labels
+from euclidesdb_server.database.top_labels import top_labels
 from euclidesdb_server.errors import ModelUnavailable, ReplyTooLarge, UndecodableInput
-from euclidesdb_server.values.filters import Attribute, PredictionValue
+from euclidesdb_server.values.filters import (
+    Attribute,
+    Comparison,
+    ItemId,
+    Operator,
+    Prediction,
+    PredictionValue,
+)
 from euclidesdb_server.values.payload import Payload
 from tests.support.assembled import CALL, Database, no_models, sample_image
 
@@ -66,12 +73,14 @@ def test_nothing_is_returned_that_was_not_requested(images):
         assert len(neighbor.details.labels) == (neighbor.id != "given")
 
 
-def test_the_most_probable_classes_are_returned_with_their_numbers(images):
+def test_the_most_probable_classes_are_returned(images):
+    names = images.models.resolve("color").labels
+    assert len(names) == 3
     for neighbor in find(images, "0", "color", options={"top_labels": 2}):
         (stored,) = [each for each in images.get(neighbor.id).embeddings if each.model == "color"]
-        shares = probabilities(stored.predictions)
+        (shares,) = probabilities(stored.predictions[np.newaxis])
         best = np.argsort(-shares, kind="stable")[:2]
-        assert [each.label for each in neighbor.details.labels] == [str(n) for n in best]
+        assert [each.label for each in neighbor.details.labels] == [names[n] for n in best]
         assert [each.probability for each in neighbor.details.labels] == pytest.approx(
             shares[best].tolist()
         )
@@ -79,7 +88,12 @@ def test_the_most_probable_classes_are_returned_with_their_numbers(images):
 
 def test_logits_go_through_a_softmax():
     def shares(*values):
-        return probabilities(np.array(values, np.float32)).tolist()
+        return [
+            each.probability
+            for each in sorted(
+                top_labels(np.array(values, np.float32), (), 9), key=lambda each: each.label
+            )
+        ]
 
     assert shares(0.25, 0.75) == [0.25, 0.75]
     assert shares(0.25, 0.7505) == pytest.approx([0.25, 0.7505])
@@ -92,22 +106,27 @@ def test_logits_go_through_a_softmax():
         ("dog", 0.25),
         ("owl", 0.25),
     ]
+    unnamed = top_labels(np.array([0.25, 0.75], np.float32), (), 1)
+    assert [(each.label, each.probability) for each in unnamed] == [("1", 0.75)]
     assert top_labels(np.empty(0, np.float32), (), 3) == ()
 
 
-@pytest.mark.parametrize("field", ["color.label", NamedPrediction("color", PredictionValue.LABEL)])
+@pytest.mark.parametrize("names", [(), ("red", "green", "blue")])
 @pytest.mark.parametrize("model", ["color", "gray"])
-def test_results_are_grouped_by_the_label_that_a_model_predicts(images, model, field):
+def test_results_are_grouped_by_the_label_that_a_model_predicts(images, model, names):
     def label(item_id):
         for each in images.get(item_id).embeddings:
             if each.model == "color":
-                return str(int(np.argmax(each.predictions)))
+                number = int(np.argmax(each.predictions))
+                return names[number] if names else number
         return None
 
     order = images.ids("0", model)
     first = {}
     for item_id in order:
         first.setdefault(label(item_id), item_id)
+    number = images.spaces["color"].record.number
+    field = Prediction(number, PredictionValue.LABEL, names)
     found = find(images, "0", model, options={"group_by": GroupBy(field)})
     assert [each.id for each in found] == [*first.values()]
     assert [each.details.group for each in found] == [*first]
@@ -189,20 +208,19 @@ def test_groups_are_told_apart_by_type_and_value(database):
     for row, (name, value) in enumerate(values):
         text = json.dumps({"v": {"w": value}})
         database.add(name, one=[row, 0], texts={"attributes_json": text})
-    for field in ("v.w", Attribute("v.w")):
-        found = find(database, [0, 0], "one", options={"group_by": GroupBy(field)})
-        assert [(each.id, each.details.group) for each in found] == [
-            ("one", "1"),
-            ("int", 1),
-            ("true", True),
-            ("half", 0.5),
-            ("null", None),
-            ("long", "x" * 500),
-            ("longer", "x" * 501),
-            ("big", 1e30),
-            ("nested", "y"),
-        ]
-    ids = find(database, [0, 0], "one", options={"group_by": GroupBy("$id")})
+    found = find(database, [0, 0], "one", options={"group_by": GroupBy(Attribute("v.w"))})
+    assert [(each.id, each.details.group) for each in found] == [
+        ("one", "1"),
+        ("int", 1),
+        ("true", True),
+        ("half", 0.5),
+        ("null", None),
+        ("long", "x" * 500),
+        ("longer", "x" * 501),
+        ("big", 1e30),
+        ("nested", "y"),
+    ]
+    ids = find(database, [0, 0], "one", options={"group_by": GroupBy(ItemId())})
     assert [each.details.group for each in ids] == [name for name, _ in values]
 
 
@@ -211,7 +229,7 @@ def test_a_group_is_searched_for_until_enough_are_found(database):
     texts = [json.dumps({"kind": "far" if row == count - 1 else "near"}) for row in range(count)]
     rows = [[row, 0] for row in range(count)]
     database.add_vectors("one", [str(row) for row in range(count)], rows, attributes_json=texts)
-    found = find(database, [-1, 0], "one", 2, options={"group_by": GroupBy("kind")})
+    found = find(database, [-1, 0], "one", 2, options={"group_by": GroupBy(Attribute("kind"))})
     assert [each.id for each in found] == ["0", str(count - 1)]
 
 
@@ -252,7 +270,7 @@ def test_details_count_in_the_size_of_the_reply(tmp_path):
         assert [each.attributes_json for each in named] == ["{}"] * 3
         with pytest.raises(ReplyTooLarge):
             find(database, query, "one", options={"attribute_names": ("name",)})
-        group = GroupBy("name", 2)
+        group = GroupBy(Attribute("name"), 2)
         with pytest.raises(ReplyTooLarge):
             find(database, query, "one", options={"group_by": group})
 
@@ -269,3 +287,25 @@ def test_diversity_prefers_what_is_unlike_the_results_before(database):
     assert ids(0.5) == ["a", "c", "b"]
     assert ids(1.0) == ["a", "c", "b"]
     assert ids(0.5, candidates=3) == ["a", "b", "a2"]
+
+
+def test_options_hold_among_the_items_that_match_a_filter(database):
+    for row in range(30):
+        text = json.dumps({"even": row % 2 == 0, "group": row // 10})
+        database.add(str(row), one=[row, 0], texts={"attributes_json": text})
+
+    def ids(query, top_k=100, *, include_self=False, **options):
+        even = Comparison(Attribute("even"), Operator.EQUAL, True)
+        conditions = Conditions(
+            top_k, include_self=include_self, filter=even, options=SearchOptions(**options)
+        )
+        (answer,) = database.features.find_similar(FindRequest([query], ("one",), conditions), CALL)
+        return answer.neighbors.ids
+
+    assert ids("3", 3, offset=1) == ["4", "0", "6"]
+    assert ids("3", 2, include_self=True) == ["2", "4"]
+    assert ids("4", 2, include_self=True) == ["4", "2"]
+    assert ids("3", exact=True, group_by=GroupBy(Attribute("group"))) == ["2", "10", "20"]
+    assert ids("3", 3, diversity=Diversity(1.0, 15)) == ["2", "28", "14"]
+    assert ids(Examples(("3", "4", "5")), 2) == ["2", "6"]
+    assert ids(Examples(("3", "4", "5")), 3, include_self=True) == ["4", "2", "6"]

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.database import candidates, post_filter
 from euclidesdb_server.database.candidates import FoundRows, SpaceQuery
 from euclidesdb_server.database.details import DetailsReader
+from euclidesdb_server.database.grouping import READS_PER_CHECK
 from euclidesdb_server.database.post_filter import PostFilter
 from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVectors, NoCaller
+from euclidesdb_server.database.search_options import Diversity, GroupBy, SearchOptions
 from euclidesdb_server.database.search_work import (
     BLOCK_PRODUCTS,
     MIN_QUERIES,
@@ -22,6 +25,7 @@ from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.engines.exact_disk import ExactDiskEngine
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest
+from euclidesdb_server.values.filters import Attribute
 from tests.support.assembled import CALL, Database, no_models
 
 DIM = 8
@@ -150,8 +154,10 @@ def repeated_search(database, call=CALL, limit=LIMIT):
     near, rows = snapshot.search(query[np.newaxis], 1)
     work, conditions = SearchWork(call, limit), Conditions(10)
     details = DetailsReader(database.store, space.record.number, (), conditions, None, work)
-    post_filter = PostFilter(space, snapshot, conditions, None, details, work)
-    return post_filter.answer(SpaceQuery(query), FoundRows(1, near[0].tolist(), rows[0]))
+    repeated = PostFilter(space, snapshot, conditions, None, details, work)
+    return repeated.answer(
+        SpaceQuery(query), FoundRows(1, snapshot.ids(rows[0]), near[0].tolist(), rows[0])
+    )
 
 
 def test_repeated_searches_of_a_filter_end_when_the_caller_leaves(open_database):
@@ -208,3 +214,63 @@ def test_work_is_counted_up_to_the_limit_and_not_beyond():
     work.add(2, 5)
     with pytest.raises(InvalidRequest):
         work.add(1, 1)
+
+
+GROUPED = SearchOptions(group_by=GroupBy(Attribute("missing")))
+DIVERSE = SearchOptions(diversity=Diversity(0.5, 1000))
+
+
+def test_a_search_for_groups_ends_when_its_caller_leaves(open_database):
+    database = open_database()
+    call = Leaving(after=5)
+    with pytest.raises(DeadlineExceeded):
+        answered(database, many(1, options=GROUPED), call)
+    assert call.asked == 6
+    # all rows are one group: each is read, and the search is repeated until there are no more
+    stays = Leaving(after=1000)
+    assert [len(ids) for ids, _ in answered(database, many(1, options=GROUPED), stays)] == [1]
+    assert stays.asked > ROWS // READS_PER_CHECK
+
+
+def test_repeated_searches_for_groups_count(open_database):
+    limits = ServerConfig(max_comparisons=3 * ROWS)
+    database = open_database(limits=limits)
+    with pytest.raises(InvalidRequest, match="max_comparisons"):
+        answered(database, many(1, options=GROUPED))
+
+
+def test_a_search_for_diversity_ends_when_its_caller_leaves(open_database):
+    database = open_database()
+    call = Leaving(after=5)
+    with pytest.raises(DeadlineExceeded):
+        answered(database, many(1, options=DIVERSE), call)
+    assert call.asked == 6
+
+
+def test_the_comparisons_of_diversity_count(open_database):
+    database = open_database(limits=ServerConfig(max_comparisons=ROWS + 10 * 1000))
+    assert len(answered(database, many(1, options=DIVERSE))) == 1
+    with pytest.raises(InvalidRequest, match="max_comparisons"):
+        answered(database, many(2, options=DIVERSE))
+
+
+def test_the_vectors_among_which_diversity_chooses_are_limited(open_database, monkeypatch):
+    database = open_database()
+    monkeypatch.setattr(post_filter, "MAX_CANDIDATE_BYTES", 1000 * DIM * 4 - 1)
+    with pytest.raises(InvalidRequest, match="1,000 candidates of diversity have 32,000 bytes"):
+        answered(database, many(1, options=DIVERSE))
+
+
+def test_records_are_read_no_further_when_the_caller_leaves(open_database):
+    database = open_database()
+    call = Leaving(after=5)
+    with pytest.raises(DeadlineExceeded):
+        answered(database, many(1, include_attributes=True), call)
+    assert call.asked == 6
+
+
+def test_a_search_for_groups_ends_at_the_limit_of_rows(open_database, monkeypatch):
+    database = open_database()
+    monkeypatch.setattr(candidates, "MAX_NEIGHBORS", 100)
+    with pytest.raises(InvalidRequest, match="the nearest 100 items are not enough"):
+        answered(database, many(1, options=GROUPED))

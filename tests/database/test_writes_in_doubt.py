@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from euclidesdb_server.database import item_locks
+from euclidesdb_server.database.requests import UpdateRequest
 from euclidesdb_server.errors import DatabaseError, StorageError, WriteInDoubt
 from euclidesdb_server.store.keys import item_key
 from tests.database.test_database_recovery import (
@@ -57,7 +58,16 @@ def remove(database: Database) -> None:
     database.features.remove("3")
 
 
-WRITES = [add, add_vectors, add_another, remove]
+def remove_many(database: Database) -> None:
+    for error in database.features.remove_many(["3"]).errors.values():
+        raise error
+
+
+def update(database: Database) -> None:
+    database.features.update(UpdateRequest("3", merge_json='{"n": 1}'))
+
+
+WRITES = [add, add_vectors, add_another, remove, remove_many, update]
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -68,8 +78,10 @@ def test_the_write_that_fails_is_in_doubt_and_is_there_after_the_recovery(databa
     before = {"0": 0, "1": 1, "2": 2, "3": 3}
     assert {found.id: found.distance for found in database.near([0, 0], "one")} == before
     add_in_spite_of(database, "after")
+    if write is update:
+        assert database.get("3").attributes_json == '{"n":1}'
     expected: dict[str, float] = before | {"after": 0.5}
-    if write is remove:
+    if write in (remove, remove_many):
         del expected["3"]
     if write in (add, add_vectors):
         expected["3"] = 30
@@ -149,8 +161,8 @@ def test_a_space_that_could_not_be_recorded_is_recorded_later(tmp_path, database
         assert reopened.store.spaces()[1:] == made
 
 
-@pytest.mark.parametrize("first", [add, add_vectors, remove])
-@pytest.mark.parametrize("second", [add, add_vectors, remove])
+@pytest.mark.parametrize("first", [add, add_vectors, remove, update])
+@pytest.mark.parametrize("second", [add, add_vectors, remove_many, update])
 def test_a_writer_never_reads_an_item_whose_write_is_in_doubt(tmp_path, database, first, second):
     """The second waits for the item while the first one's write fails."""
     sync = FailingSync(database.store)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,13 @@ from euclidesdb_server.inference.worker_process import load_message
 from euclidesdb_server.worker.loading import load_program
 from tests.support.late_import import LateImport
 
-command = LateImport("euclidesdb_server.commands.export")  # which imports transformers
+command = LateImport("euclidesdb_server.commands.model_export")  # which imports transformers
 
 
 def export(source: Path | str, folder: Path, **options: object) -> int:
-    defaults = {"name": None, "random": False, "seed": 0, "tower": None, "pooling": None}
-    given = {**defaults, "format": "torchscript", **options}
-    code: int = command.run(argparse.Namespace(source=str(source), folder=folder, **given))
+    defaults = {"name": None, "seed": None, "tower": None, "pooling": None}
+    given = {**defaults, "program_format": "torchscript", **options}
+    code: int = command.run(source=str(source), folder=folder, **given)
     return code
 
 

@@ -92,7 +92,7 @@ def exported(tmp_path_factory):
         model = make_checkpoint(place / "checkpoint")
         made = Exported(model, place / "checkpoint", place / "exported")
         tower = "image" if make_checkpoint is checkpoints.clip else None
-        assert export(made.checkpoint, made.folder, format=program_format, tower=tower) == 0
+        assert export(made.checkpoint, made.folder, program_format=program_format, tower=tower) == 0
         return made
 
     return make
@@ -184,7 +184,7 @@ def test_random_weights_need_only_a_config_and_follow_the_seed(tmp_path):
     checkpoints.resnet_classifier(tmp_path / "checkpoint", id2label={0: "cat", 1: "dog"})
     (tmp_path / "checkpoint" / "model.safetensors").unlink()
     for folder, seed in (("seven", 7), ("again", 7), ("eight", 8)):
-        assert export(tmp_path / "checkpoint", tmp_path / folder, random=True, seed=seed) == 0
+        assert export(tmp_path / "checkpoint", tmp_path / folder, seed=seed) == 0
     images = sample_images("RGB")
     seven, again, eight = (
         answers(tmp_path / folder, images)[1] for folder in ("seven", "again", "eight")

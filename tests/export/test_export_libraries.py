@@ -54,7 +54,7 @@ def test_a_model_of_torchvision_brings_weights_labels_and_transforms(install, tm
 def test_a_model_of_timm_brings_weights_labels_and_transforms(install, tmp_path):
     modules = library_stands_in.timm()
     install(modules)
-    assert export("timm:network.a1_in1k", tmp_path / "network", format="pt2") == 0
+    assert export("timm:network.a1_in1k", tmp_path / "network", program_format="pt2") == 0
     conf = read_model_folder(tmp_path / "network").conf
     assert conf.label_names() == tuple(library_stands_in.CATEGORIES)
     assert (conf.image_size, conf.resize, conf.interpolation) == (24, 32, "bicubic")
@@ -69,7 +69,7 @@ def test_a_model_of_timm_brings_weights_labels_and_transforms(install, tmp_path)
 
 def test_a_model_of_timm_without_classes_gives_features_alone(install, tmp_path):
     install(library_stands_in.timm())
-    assert export("timm:features", tmp_path / "features", random=True) == 0
+    assert export("timm:features", tmp_path / "features", seed=0) == 0
     conf = read_model_folder(tmp_path / "features").conf
     assert (conf.prediction_dim, conf.feature_dim) == (0, 8)
 
@@ -78,7 +78,7 @@ def test_a_model_of_timm_without_classes_gives_features_alone(install, tmp_path)
 def test_random_weights_follow_the_seed_and_tell_images_apart(source, install, tmp_path):
     install(library_stands_in.torchvision() | library_stands_in.timm())
     for folder, seed in (("seven", 7), ("again", 7), ("eight", 8)):
-        assert export(source, tmp_path / folder, random=True, seed=seed) == 0
+        assert export(source, tmp_path / folder, seed=seed) == 0
     images = sample_images("RGB")
     seven, again, eight = (
         answers(tmp_path / folder, images)[1] for folder in ("seven", "again", "eight")
@@ -90,7 +90,7 @@ def test_random_weights_follow_the_seed_and_tell_images_apart(source, install, t
 
 def test_a_program_that_answers_otherwise_than_the_model_is_not_written(install, tmp_path, capsys):
     install(library_stands_in.timm())
-    assert export("timm:loses", tmp_path / "loses", random=True) == 1
+    assert export("timm:loses", tmp_path / "loses", seed=0) == 1
     assert "the program's predictions of a batch of 1 differ by up to" in capsys.readouterr().err
     assert [*tmp_path.iterdir()] == []
 

@@ -40,7 +40,7 @@ def exported(tmp_path_factory):
     def export_once(make, program_format):
         place = tmp_path_factory.mktemp("exported")
         model = make(place / "checkpoint")
-        assert export(place / "checkpoint", place / "exported", format=program_format) == 0
+        assert export(place / "checkpoint", place / "exported", program_format=program_format) == 0
         return place / "checkpoint", model, place / "exported"
 
     return export_once
@@ -136,7 +136,7 @@ def test_the_text_tower_of_a_clip_gives_the_text_embeddings(
 ):
     model = make(tmp_path / "checkpoint")
     folder = tmp_path / "exported"
-    assert export(tmp_path / "checkpoint", folder, tower="text", format=program_format) == 0
+    assert export(tmp_path / "checkpoint", folder, tower="text", program_format=program_format) == 0
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "checkpoint")
     for text, got in zip(TEXTS, features(folder), strict=True):
         tokens = tokenizer(

@@ -1,6 +1,5 @@
 """models/resnet18: its two files are enough for a ResNet-18 with random weights."""
 
-import argparse
 import functools
 from pathlib import Path
 
@@ -11,16 +10,16 @@ import torch
 from euclidesdb_server.inference.model_folder import read_model_folder
 from tests.support.late_import import LateImport
 
-command = LateImport("euclidesdb_server.commands.export")  # which imports transformers
+command = LateImport("euclidesdb_server.commands.model_export")  # which imports transformers
 SOURCE = Path(__file__).parents[2] / "models" / "resnet18"
 
 
 @pytest.fixture(scope="module")
 def random_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "resnet18"
-    options = {"source": str(SOURCE), "folder": folder, "name": None, "random": True, "seed": 7}
-    exported = argparse.Namespace(**options, format="torchscript", tower=None, pooling=None)
-    assert command.run(exported) == 0
+    options = {"source": str(SOURCE), "folder": folder, "name": None, "seed": 7}
+    how = {"program_format": "torchscript", "tower": None, "pooling": None}
+    assert command.run(**options, **how) == 0
     return folder
 
 

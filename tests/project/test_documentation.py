@@ -8,16 +8,18 @@ import dataclasses
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from euclidesdb._filter_text import MAX_CHARACTERS
 from euclidesdb._filters import filter_message
 from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
-from euclidesdb_server.__main__ import COMMANDS
+from euclidesdb_server.commands.command_line import command_line
 from euclidesdb_server.config.server import SECTIONS, load_config
 from euclidesdb_server.engines.registry import create_engine, engine_names
 from euclidesdb_server.errors import DatabaseError, StartupError
@@ -34,6 +36,7 @@ SERVER = ROOT / "server" / "euclidesdb_server"
 README = ROOT / "README.md"
 API = ROOT / "docs" / "api.md"
 CLIENT = ROOT / "docs" / "client.md"
+COMMANDS = ROOT / "docs" / "commands.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 FILTERS = ROOT / "docs" / "filters.md"
 MODELS = ROOT / "docs" / "models.md"
@@ -79,6 +82,17 @@ def subclasses(kind: type[DatabaseError]) -> set[type[DatabaseError]]:
     return {kind}.union(*map(subclasses, kind.__subclasses__()))
 
 
+def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command with its name, those in groups as "model check"."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix}{name} ")
+        elif command is not None:
+            yield f"{prefix}{name}", command
+
+
 @pytest.mark.parametrize("kind", SECTIONS.values(), ids=lambda kind: kind.__name__)
 def test_every_key_of_the_configuration_is_documented(kind):
     assert {field.name for field in dataclasses.fields(kind)} <= documented_keys(CONFIGURATION)
@@ -120,9 +134,23 @@ def test_every_error_reason_is_documented():
     assert {kind.reason for kind in sent} <= documented_keys(API)
 
 
-@each_as_subtest("command", COMMANDS)
-def test_every_command_is_documented(command):
-    assert f"`euclidesdb {command}`" in (ROOT / "docs" / "operations.md").read_text("utf-8")
+@each_as_subtest(("name", "command"), list(commands(command_line())), ids=str)
+def test_every_command_is_documented_with_its_options(name, command):
+    text = COMMANDS.read_text(encoding="utf-8")
+    common, _, _ = text.partition("\n## ")
+    _, _, after = text.partition(f"\n### {name}\n")
+    assert after, f"{COMMANDS} has no section {name}"
+    section = re.split(r"^##", after, maxsplit=1, flags=re.MULTILINE)[0]
+    spans = re.findall(r"`([^`\n]+)`|^    (euclidesdb .*)$", section, re.MULTILINE)
+    written = {word for pair in spans for span in pair for word in span.split()}
+    if name not in COMMANDS_OF_SERVERS:
+        written |= set(re.findall(r"`(--[a-z-]+)", common))
+    options = {each for option in command.params for each in option.opts if each[0] == "-"}
+    assert options - {"--help"} <= written
+
+
+COMMANDS_OF_SERVERS = ("serve",)
+"""Their --address is that to listen on."""
 
 
 def test_the_sample_configuration_is_valid(tmp_path):
@@ -171,7 +199,7 @@ def test_the_sample_in_the_readme_runs(run_sample, capsys):
 
 
 def test_the_samples_of_the_client_run(run_sample, capsys):
-    single, stored_items, many = code_blocks(CLIENT, "python")
+    single, stored_items, many, stream = code_blocks(CLIENT, "python")
     run_sample(single)
     neighbor, stored = capsys.readouterr().out.splitlines()
     assert neighbor == "sku-1 0.0"
@@ -186,6 +214,12 @@ def test_the_samples_of_the_client_run(run_sample, capsys):
     refused, *answers = capsys.readouterr().out.splitlines()
     assert refused == "missing.png not_sent [Errno 2] No such file or directory: 'missing.png'"
     assert [answer.split(",")[0] for answer in answers] == [f"('v{row}'" for row in range(100)]
+    run_sample(stream)
+    assert capsys.readouterr().out.splitlines() == [
+        "0 shoe.png is on disk",
+        "1 boot.png is on disk",
+        "2 missing.png not_sent",
+    ]
 
 
 def test_the_sample_of_the_api_runs(run_sample, capsys):

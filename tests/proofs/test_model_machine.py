@@ -7,6 +7,7 @@ nothing that is not there, at its true distance.
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections import Counter
@@ -30,12 +31,14 @@ from hypothesis.stateful import (
 )
 
 from euclidesdb_server.config.server import IndexConfig
+from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.requests import (
     AddRequest,
     Conditions,
     FindRequest,
     ModelVector,
     ModelVectors,
+    UpdateRequest,
 )
 from euclidesdb_server.database.results import Neighbors
 from euclidesdb_server.engines.registry import create_engine
@@ -248,6 +251,44 @@ class DatabaseMachine(RuleBasedStateMachine):
         self.database.features.remove(item_id)
         del self.items[item_id]
         self.labels.pop(item_id, None)
+
+    @rule(data=st.data(), metadata=st.sampled_from([None, b"changed", LARGE]))
+    @precondition(lambda self: self.items)
+    def change(self, data, metadata) -> None:
+        """Attributes and metadata without a vector."""
+        item_id = data.draw(st.sampled_from(sorted(self.items)))
+        item = self.items[item_id]
+        merge = data.draw(st.sampled_from(['{"n":1}', '{"n":2}', '{"n":null}', "{}"]))
+        request = UpdateRequest(item_id, merge_json=merge, metadata=metadata)
+        attributes_json = self.database.features.update(request)
+        expected = json.loads(item.attributes_json) | json.loads(merge)
+        assert json.loads(attributes_json) == {
+            name: value for name, value in expected.items() if value is not None
+        }
+        self.items[item_id] = replace(
+            item,
+            attributes_json=attributes_json,
+            metadata=item.metadata if metadata is None else metadata,
+        )
+
+    @rule(ids=st.lists(IDS, min_size=1, max_size=8), dry_run=st.booleans())
+    def remove_many(self, ids, dry_run) -> None:
+        removal = self.database.features.remove_many(ids, dry_run=dry_run)
+        assert removal.errors == {}
+        assert removal.removed == len(self.items.keys() & ids)
+        assert [*removal.missing] == [
+            row for row, item_id in enumerate(ids) if item_id not in self.items
+        ]
+        for item_id in () if dry_run else self.items.keys() & ids:
+            del self.items[item_id]
+            self.labels.pop(item_id, None)
+
+    @rule(ids=st.lists(IDS, min_size=1, max_size=8))
+    def get_many(self, ids) -> None:
+        found = self.database.features.get_many(ids, Include(), CALL)
+        assert [each and (each.attributes_json, each.metadata) for each in found] == [
+            (item := self.items.get(each)) and (item.attributes_json, item.metadata) for each in ids
+        ]
 
     @rule(item_id=IDS)
     def remove_or_not(self, item_id) -> None:

@@ -38,8 +38,23 @@ def check_stored(
     """
     found = {item_id: stored_version(client, item_id) for item_id in ledger.possible}
     lost = ledger.settle(found, last_may_be_lost=last_may_be_lost)
-    check_searches(client, {name: each for name, each in found.items() if each is not None})
+    present = {name: each for name, each in found.items() if each is not None}
+    check_searches(client, present)
+    check_columns(client, present)
     return lost
+
+
+def check_columns(client: euclidesdb.Client, found: dict[str, int]) -> None:
+    """Lists have these items, and filters see their attributes as they are."""
+    by_version = [item.id for item in client.items(order_by="version", page_size=1000)]
+    assert by_version == sorted(found, key=lambda item_id: found[item_id])
+    for item_id, version in [*found.items()][:3]:
+        listed = [item.id for item in client.items({"id": item_id, "version": version})]
+        assert listed == [item_id]
+        near = client.find_similar(
+            id=item_id, model=MODEL, filter={"id": item_id}, top_k=2, include_self=True
+        )[MODEL]
+        assert near.ids == (item_id,)
 
 
 def new_item(item_id: str, version: int) -> euclidesdb.NewItem:

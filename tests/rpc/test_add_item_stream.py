@@ -6,6 +6,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Iterator
+from ctypes.util import find_library
 from typing import Any
 
 import grpc
@@ -31,10 +32,13 @@ POISON = b"\x89PNG this is not an image"
 TIMEOUT = 100
 
 
-@pytest.fixture(scope="module", params=["grpcio", "nghttp2"])
+needs_nghttp2 = pytest.mark.skipif(
+    find_library("nghttp2") is None, reason="the library nghttp2 is not installed"
+)
+
+
+@pytest.fixture(scope="module", params=["grpcio", pytest.param("nghttp2", marks=needs_nghttp2)])
 def server(request, tmp_path_factory, tiny_models) -> Iterator[Server]:
-    if request.param == "nghttp2":
-        pytest.importorskip("h2")
     data = tmp_path_factory.mktemp("data")
     with start_server(data, tiny_models, server={"transport": request.param}) as started:
         yield started

@@ -164,7 +164,9 @@ def by_prediction(**fields):
 
 EMPTY = pb.Example()
 BY_ID = pb.Example(id="0")
-BAD_VECTOR = pb.Example(vector=pb.Vector(values=pb.Array(data_type=1, shape=[12], data=b"1234")))
+BAD_VECTOR = pb.Example(
+    vector=pb.Vector(values=pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=[12], data=b"1234"))
+)
 
 
 @each_as_subtest(
@@ -179,7 +181,7 @@ BAD_VECTOR = pb.Example(vector=pb.Vector(values=pb.Array(data_type=1, shape=[12]
         ({"group_by": pb.GroupBy()}, "field is not set"),
         ({"group_by": pb.GroupBy(field=pb.Field(name="x"), max_per_group=-1)}, "= -1 should be"),
         ({"group_by": by_prediction(model="tiny")}, "value = 0"),
-        ({"group_by": by_prediction(model="tiny", value=3)}, "not by tiny.margin"),
+        ({"group_by": by_prediction(model="tiny", value=3)}, "not by its margin"),
     ],
 )
 def test_an_invalid_option_is_refused_with_its_value(options, says, stubs, db):  # noqa: ARG001

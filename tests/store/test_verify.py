@@ -68,6 +68,18 @@ def test_a_store_without_problems_has_no_findings_and_stays_as_it_is(ready_made)
     assert report.live_labels == {1: {1: "a"}, 2: {1: "a"}}
 
 
+def test_columns_are_checked_and_left_out_of_a_repaired_store():
+    item = ItemRecord("{}", b"", {1: 1, 2: 1}, ready_made=frozenset({1}))
+    stored = records(item) | {keys.COLUMNS: msgpack.packb([[[1, 99]], 5])}
+    report = checked(stored)
+    assert not report.findings
+    kept, discarded = repaired(stored, report)
+    assert kept.keys() == stored.keys() - {keys.COLUMNS}
+    assert not discarded
+    damaged = checked(stored | {keys.COLUMNS: msgpack.packb([["x"], 5])})
+    assert len(damaged.findings) == 1
+
+
 def test_an_item_that_loses_a_vector_no_longer_lists_it_as_ready_made():
     item = ItemRecord(labels={1: 1, 2: 1}, payload_digest=DIGEST, ready_made=frozenset({1, 2}))
     stored = records(item, **{keys.row_key(keys.VECTOR, 1, 1).hex(): None})

@@ -19,7 +19,7 @@ from euclidesdb_server.columns.attribute_columns import (
     values_in_rest,
 )
 from euclidesdb_server.columns.class_filters import by_class
-from euclidesdb_server.columns.evaluation import matching
+from euclidesdb_server.columns.evaluation import RowFilter
 from euclidesdb_server.columns.field_values import FieldValues
 from euclidesdb_server.columns.prediction_columns import Predicted
 from euclidesdb_server.values.arrays import Labels
@@ -38,7 +38,6 @@ ADDED: Final = "added"
 REST: Final = "rest"
 ATTRIBUTE: Final = "@"
 """What the name of a column of an attribute begins with: `@type:path`."""
-_CACHED_FIELDS: Final = 64
 _CACHED_MASKS: Final = 8
 
 Mask = npt.NDArray[np.bool_]
@@ -61,6 +60,14 @@ class BlockRows:
     predictions: Mapping[int, tuple[npt.NDArray[np.int64], Predicted]]
 
 
+class BlockFilter:
+    """A filter, prepared once for many blocks. key: the filter itself."""
+
+    def __init__(self, condition: Filter) -> None:
+        self.key = condition
+        self.prepared = RowFilter(by_class(condition))
+
+
 class Block:
     """Rows of items, in the order of their labels.
 
@@ -73,8 +80,7 @@ class Block:
         self.labels: Labels = batch.column(LABEL).to_numpy()
         self.added: Labels = batch.column(ADDED).to_numpy()
         self._paths = attribute_paths(batch.schema)
-        self._cache: LRUCache[Field, FieldValues] = LRUCache(_CACHED_FIELDS)
-        self._masks: LRUCache[Filter, Mask] = LRUCache(_CACHED_MASKS)
+        self._masks: LRUCache[Filter, npt.NDArray[np.uint8]] = LRUCache(_CACHED_MASKS)
         self._lock = threading.Lock()
 
     @classmethod
@@ -111,25 +117,20 @@ class Block:
             case Prediction():
                 return self._predicted(field)
             case Attribute(path):
-                arrays = self._paths.get(path, {})
+                arrays = self._arrays(self._paths.get(path, {}))
                 if REST not in self.batch.schema.names:
-                    return FieldValues(**self._arrays(arrays))
-        with self._lock:
-            values = self._cache.get(field)
-            if values is None:
-                rest = values_in_rest(self.batch.column(REST), field.path)
-                values = self._cache[field] = _combined(self._arrays(arrays), rest)
-            return values
+                    return FieldValues(**arrays)
+                return _combined(arrays, values_in_rest(self.batch.column(REST), path))
 
-    def matching(self, condition: Filter) -> Mask:
-        """The rows that match a filter; deleted ones, too."""
+    def matching(self, condition: BlockFilter) -> Mask:
+        """The rows that match a filter; deleted ones, too. Those of the last filters are kept."""
         with self._lock:
-            mask = self._masks.get(condition)
-        if mask is None:
-            mask = matching(by_class(condition), self)
-            mask.setflags(write=False)
-            with self._lock:
-                self._masks[condition] = mask
+            bits = self._masks.get(condition.key)
+        if bits is not None:
+            return np.unpackbits(bits, count=len(self)).view(np.bool_)
+        mask = condition.prepared.matching(self)
+        with self._lock:
+            self._masks[condition.key] = np.packbits(mask)
         return mask
 
     def ids(self, rows: npt.NDArray[np.int64]) -> list[str]:

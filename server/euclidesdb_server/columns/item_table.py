@@ -18,7 +18,7 @@ from euclidesdb_server.columns.live_blocks import LiveBlock, LiveBlocks
 from euclidesdb_server.columns.loading import loaded_blocks
 from euclidesdb_server.columns.merging import merged
 from euclidesdb_server.columns.pending_rows import PendingRows, written_row
-from euclidesdb_server.columns.sealing import Sealing
+from euclidesdb_server.columns.sealing import Sealing, are_mergeable
 from euclidesdb_server.columns.table_view import TableView
 from euclidesdb_server.errors import ShuttingDown, StorageError
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemWrite
@@ -31,10 +31,10 @@ T = TypeVar("T")
 PENDING_ROWS: Final = 4096
 PENDING_BYTES: Final = 16 << 20
 """So much becomes a block in the background, so that the next view does not have to wait."""
-SEAL_ROWS: Final = 1 << 15
-"""So many rows in memory are written to a file."""
-MAX_PENDING: Final = 16
-"""With so many times as many, the writer makes the block itself."""
+MAX_PENDING: Final = 4
+"""With so many times as much, the writer makes the block itself."""
+SEAL_BYTES: Final = 64 << 20
+"""So much in memory is written to a file, however few the rows."""
 MEMORY_BLOCKS: Final = 8
 ATTEMPTS: Final = 3
 RETRY: Final = 10.0
@@ -49,10 +49,11 @@ class ItemTable:
     `view_with` takes are of the same moment.
     """
 
-    def __init__(self, store: FeatureStore, folder: Path, *, seal_rows: int = SEAL_ROWS) -> None:
+    def __init__(self, store: FeatureStore, folder: Path, *, seal_rows: int = 10_000) -> None:
         """Begin to read what is stored, in the background.
 
-        folder: of the files. seal_rows: as SEAL_ROWS, for tests. Nothing may be written yet.
+        folder: of the files. seal_rows: so many in memory are written to a file. Nothing may be
+        written yet.
         """
         self.publishing = threading.Lock()
         self._store = store
@@ -85,7 +86,7 @@ class ItemTable:
                 self._pending.put_columns(added)
         if self._much_is_pending():
             self._wake.set()
-        if len(self._pending) >= MAX_PENDING * self._pending_rows:  # the background is too slow
+        if self._too_much_is_pending():  # the background is too slow
             self._make_block()
 
     def delete(self, labels: Iterable[int]) -> None:
@@ -141,15 +142,24 @@ class ItemTable:
                 return
             self._add([LiveBlock(pending.block())])
             self._merge_in_memory()
-        if self._rows_in_memory() >= self._seal_rows:
+        if self._much_is_in_memory():
             self._wake.set()
 
     def _much_is_pending(self) -> bool:
         pending = self._pending
         return len(pending) >= self._pending_rows or pending.bytes >= PENDING_BYTES
 
-    def _rows_in_memory(self) -> int:
-        return sum(len(each.block) for each in self._live if each.file is None)
+    def _too_much_is_pending(self) -> bool:
+        pending = self._pending
+        return (
+            len(pending) >= MAX_PENDING * self._pending_rows
+            or pending.bytes >= MAX_PENDING * PENDING_BYTES
+        )
+
+    def _much_is_in_memory(self) -> bool:
+        blocks = [each.block.batch for each in self._live if each.file is None]
+        rows, size = sum(map(len, blocks)), sum(batch.nbytes for batch in blocks)
+        return rows >= self._seal_rows or size >= SEAL_BYTES
 
     def _add(self, blocks: Sequence[LiveBlock]) -> None:
         with self._lock:
@@ -168,7 +178,9 @@ class ItemTable:
             first, second = small[:2]
             if len(second.block) > 2 * len(first.block) and len(small) <= MEMORY_BLOCKS:
                 return
-            if len(first.block) + len(second.block) > self._seal_rows:
+            if len(first.block) + len(second.block) > self._seal_rows or not are_mergeable(
+                small[:2]
+            ):
                 return
             with self._live.rewriting([first, second]) as rewriting:
                 block = merged(rewriting.pairs())
@@ -203,7 +215,7 @@ class ItemTable:
             watermark = self._store.labels.low_watermark()
             if self._much_is_pending():
                 self._make_block()
-            if self._rows_in_memory() >= self._seal_rows:
+            if self._much_is_in_memory():
                 self._make_block()
                 with self._making:
                     chosen = self._sealing.choose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -14,15 +14,17 @@ from euclidesdb_server.columns.block_files import BlockFiles
 from euclidesdb_server.columns.live_blocks import LiveBlock, newest
 from euclidesdb_server.columns.merging import merged
 from euclidesdb_server.columns.pending_rows import PendingRows, stored_row
-from euclidesdb_server.errors import CorruptRecord, ShuttingDown
+from euclidesdb_server.errors import CorruptRecord, ShuttingDown, StorageError
 from euclidesdb_server.store import ColumnsFile, ColumnsRecord, FeatureStore
 
 log = logging.getLogger(__name__)
 
-READ_ROWS: Final = 1 << 13
-"""Items that are read from the store at a time."""
+READ_ROWS: Final = 1 << 12
+READ_BYTES: Final = 16 << 20
+"""What is read from the store at a time."""
 FILE_ROWS: Final = 1 << 17
-"""Items read from the store that are written to a file, so that they need not be in memory."""
+FILE_BYTES: Final = 64 << 20
+"""What was read from the store and is written to a file, so that it need not be in memory."""
 
 
 def loaded_blocks(
@@ -50,17 +52,18 @@ def loaded_blocks(
     for block in _read(store, record.up_to_label, stored, stop):
         written: ColumnsFile | None = None
         kept = block
-        if len(block) >= FILE_ROWS:
+        if _is_large(len(block), block.batch.nbytes):
             generation += 1
-            written = files.write(block, generation)
-            kept = files.mapped(generation)
+            written = _written(block, files, generation)
+            kept = block if written is None else files.mapped(generation)
         found.append((kept, written))
         masks.append(np.ones(len(block), np.bool_))
-    accepted = [file for _, file in found if file is not None]
-    if len(accepted) > len(record.files):
-        in_memory = [block for block, file in found if file is None]
-        first = min((int(block.labels[0]) for block in in_memory), default=stored + 1)
-        store.accept_columns(ColumnsRecord(accepted, first - 1))
+    if not _accept(store, record, found, stored):
+        old = {file.generation for file in record.files}
+        found = [
+            (block, file if file is not None and file.generation in old else None)
+            for block, file in found
+        ]
     last = newest(
         [
             (block.labels[mask], block.added[mask])
@@ -70,6 +73,39 @@ def loaded_blocks(
     for mask, kept_rows in zip(masks, last, strict=True):
         mask[mask] = kept_rows
     return [LiveBlock(block, mask, file) for (block, file), mask in zip(found, masks, strict=True)]
+
+
+def _is_large(rows: int, size: int) -> bool:
+    return rows >= FILE_ROWS or size >= FILE_BYTES
+
+
+def _written(block: Block, files: BlockFiles, generation: int) -> ColumnsFile | None:
+    """The file of a block; None if it cannot be written, on a full disk: it stays in memory."""
+    try:
+        return files.write(block, generation)
+    except StorageError as error:
+        log.error("columns of items stay in memory for now: %s", error)
+        return None
+
+
+def _accept(
+    store: FeatureStore,
+    record: ColumnsRecord,
+    found: Sequence[tuple[Block, ColumnsFile | None]],
+    stored: int,
+) -> bool:
+    """Name the files in the store; False if that cannot be done now."""
+    accepted = [file for _, file in found if file is not None]
+    if len(accepted) == len(record.files):
+        return True
+    # every row that no file has comes after those that the files have
+    first = min((int(block.labels[0]) for block, file in found if file is None), default=stored + 1)
+    try:
+        store.accept_columns(ColumnsRecord(accepted, first - 1))
+    except StorageError as error:
+        log.error("columns of items stay in memory for now: %s", error)
+        return False
+    return True
 
 
 def _read(store: FeatureStore, after: int, up_to: int, stop: threading.Event) -> Iterator[Block]:
@@ -84,15 +120,15 @@ def _read(store: FeatureStore, after: int, up_to: int, stop: threading.Event) ->
             continue
         blocks += _read_items(store, waiting)
         waiting = {}
-        if sum(map(len, blocks)) >= FILE_ROWS:
+        if _is_large(sum(map(len, blocks)), sum(block.batch.nbytes for block in blocks)):
             yield from _whole(blocks)
             blocks = []
     blocks += _read_items(store, waiting)
     yield from _whole(blocks)
 
 
-def _read_items(store: FeatureStore, labels: Mapping[str, int]) -> list[Block]:
-    """A block of some items, or none. labels: by id, the label that the row stands for."""
+def _read_items(store: FeatureStore, labels: Mapping[str, int]) -> Iterator[Block]:
+    """Blocks of some items. labels: by id, the label that the row stands for."""
     pending = PendingRows()
     with store.snapshot() as reader:
         for item_id, label in labels.items():
@@ -102,7 +138,11 @@ def _read_items(store: FeatureStore, labels: Mapping[str, int]) -> list[Block]:
                     pending.put(stored_row(label, item_id, record, reader))
             except CorruptRecord as error:
                 log.error("an item is left out of lists and filters: %s", error)
-    return [pending.block()] if len(pending) else []
+            if pending.bytes >= READ_BYTES:
+                yield pending.block()
+                pending = PendingRows()
+    if len(pending):
+        yield pending.block()
 
 
 def _whole(blocks: list[Block]) -> Iterator[Block]:

@@ -16,6 +16,7 @@ from euclidesdb_server.store import ColumnsRecord, FeatureStore
 FACTOR: Final = 8
 """So many files of about the same size become one."""
 MAX_ROWS: Final = 1 << 20
+MAX_BYTES: Final = 1 << 30
 """Larger blocks are not made: their strings must have less than 2 GiB, and a merge holds all."""
 MAX_DELETED_SHARE: Final = 0.5
 """A file with more deleted rows is written again without them."""
@@ -78,7 +79,7 @@ class Sealing:
             tiers[int(math.log(max(1, each.count / self._seal_rows), FACTOR))].append(each)
         for tier in sorted(tiers):
             chosen = tiers[tier][:FACTOR]
-            if len(chosen) == FACTOR and sum(each.count for each in chosen) <= MAX_ROWS:
+            if len(chosen) == FACTOR and are_mergeable(chosen):
                 return chosen
         return []
 
@@ -100,6 +101,12 @@ class Sealing:
         )
         self._live.replace(rewriting, new)
         self._files.delete_others([file.generation for file in files])
+
+
+def are_mergeable(blocks: Sequence[LiveBlock]) -> bool:
+    """Whether blocks may become one."""
+    size = sum(each.block.batch.nbytes for each in blocks)
+    return sum(each.count for each in blocks) <= MAX_ROWS and size <= MAX_BYTES
 
 
 def _part(block: Block, mask: Mask, watermark: int, *, after: bool) -> tuple[Block, Mask]:

@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from euclidesdb_server.columns.block import Block, Mask
+from euclidesdb_server.columns.block import Block, BlockFilter, Mask
 from euclidesdb_server.columns.field_values import FieldValues
 from euclidesdb_server.values.arrays import Labels
 from euclidesdb_server.values.filters import Field, Filter
+from euclidesdb_server.values.stop import CheckStop
 
 RowNumbers = npt.NDArray[np.int64]
 
@@ -23,16 +24,16 @@ class TableView:
 
     blocks: Sequence[tuple[Block, Mask]]
 
-    def select(self, condition: Filter | None) -> Selection:
-        """The items that match; None: all."""
+    def select(self, condition: Filter | None, check: CheckStop) -> Selection:
+        """The items that match; None: all. check: called between blocks; raises to end it."""
         if condition is None:
             return Selection([(block, np.flatnonzero(mask)) for block, mask in self.blocks])
-        return Selection(
-            [
-                (block, np.flatnonzero(block.matching(condition) & mask))
-                for block, mask in self.blocks
-            ]
-        )
+        prepared = BlockFilter(condition)
+        parts = []
+        for block, mask in self.blocks:
+            check()
+            parts.append((block, np.flatnonzero(block.matching(prepared) & mask)))
+        return Selection(parts)
 
 
 @dataclass(frozen=True)

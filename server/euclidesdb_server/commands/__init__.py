@@ -1,6 +1,8 @@
-"""The commands of the command line: one module each, with `run(options) -> exit code`.
+"""The commands of the command line.
 
-A command prints its results, and its errors to stderr in one line. It is imported only when it is
-used, so a command whose extra is not installed does not affect the others. This package does not
-know how the command line is parsed: `__main__` does that.
+A module declares a command, or a family of them, with click, and imports what it needs only when
+the command runs: help and completion are quick, and an extra that is not installed affects only
+the commands that need it. `catalog.py` lists all commands. Most talk to a running server through
+the client package, and know nothing of the server's other rooms. A command prints its results, and
+its errors to stderr in one line.
 """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 from euclidesdb_server.commands.programs import load_folder, program_folder
@@ -17,21 +17,24 @@ SECONDS: Final = 1.0
 """The least duration of each measurement; a forward pass may take longer."""
 
 
-def run(options: argparse.Namespace) -> int:
-    """Load the folder as a worker does and describe it; return 1 if it is refused."""
+def run(*, folder: Path, device: str | None, threads: int) -> int:
+    """Load the folder as a worker does and describe it; return 1 if it is refused.
+
+    device: None: that in model.conf. threads: 0: those in model.conf, or all cores.
+    """
     try:
-        folder = program_folder(options.folder)
-        threads = options.threads or folder.conf.threads or len(os.sched_getaffinity(0))
-        program = load_folder(folder, device=options.device, threads=threads)
+        model = program_folder(folder)
+        threads = threads or model.conf.threads or len(os.sched_getaffinity(0))
+        program = load_folder(model, device=device, threads=threads)
     except ModelLoadError as error:
         print(f"euclidesdb: {error}", file=sys.stderr)
         return 1
-    conf = folder.conf
+    conf = model.conf
     print(f"model           {conf.name}")
     print(f"input           {conf.input}")
     print(f"feature_dim     {conf.feature_dim}")
     print(f"prediction_dim  {conf.prediction_dim}")
-    print(f"fingerprint     {folder.fingerprint}")
+    print(f"fingerprint     {model.fingerprint}")
     print(f"runs on         {program.device}, {threads} threads, {conf.precision}")
     if program.warning:
         print(f"warning         {program.warning}")

@@ -5,11 +5,11 @@ If they do, B can replace A without re-embedding any item: its model.conf names 
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -23,47 +23,47 @@ from euclidesdb_server.worker.program import Program
 BATCH_SIZE: Final = 32
 
 
-def run(options: argparse.Namespace) -> int:
+def run(*, first: Path, second: Path, items: Path, tolerance: float) -> int:
     """Compare; return 0 if every vector is the same within the tolerance, else 1."""
     try:
-        folders = [program_folder(path) for path in (options.first, options.second)]
+        folders = [program_folder(path) for path in (first, second)]
         for key in ("input", "feature_dim", "prediction_dim"):
             left, right = (getattr(folder.conf, key) for folder in folders)
             if left != right:
                 raise ModelLoadError(f"the models differ in {key}: {left} and {right}")
         threads = len(os.sched_getaffinity(0))
-        first, second = (load_folder(folder, device=None, threads=threads) for folder in folders)
-        items = item_bytes(options.items, folders[0].conf.input)
+        programs = [load_folder(folder, device=None, threads=threads) for folder in folders]
+        each = item_bytes(items, folders[0].conf.input)
         largest, largest_at, count = 0.0, "", 0
-        for name, expected, actual in _pairs(first, second, items):
+        for name, expected, actual in _pairs(programs, each):
             error = np.abs(expected - actual).max() / max(np.abs(expected).max(), 1e-12)
             count += 1
             if error >= largest:
                 largest, largest_at = float(error), name
         if not count:
-            raise ModelLoadError(f"there are no items in {options.items}")
+            raise ModelLoadError(f"there are no items in {items}")
     except (ModelLoadError, OSError) as error:
         print(f"euclidesdb: {error}", file=sys.stderr)
         return 1
     print(f"{count:,} items; the largest difference is {largest:.2g} of the vector's largest value")
     print(f"(item {largest_at})")
-    if largest > options.tolerance:
-        print(f"Different: that is more than --tolerance {options.tolerance:g}")
+    if largest > tolerance:
+        print(f"Different: that is more than --tolerance {tolerance:g}")
         return 1
-    print(f"The same within --tolerance {options.tolerance:g}. To keep using the vectors of")
-    print(f"{options.first}, set in {options.second / 'model.conf'}, [model]")
+    print(f"The same within --tolerance {tolerance:g}. To keep using the vectors of")
+    print(f"{first}, set in {second / 'model.conf'}, [model]")
     print(f"fingerprint = {folders[0].fingerprint}")
     return 0
 
 
 def _pairs(
-    first: Program, second: Program, items: Iterator[tuple[str, bytes]]
+    programs: Sequence[Program], items: Iterator[tuple[str, bytes]]
 ) -> Iterator[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """Each item's features from both programs. Raises ModelLoadError if a program fails on it."""
     while batch := [*itertools.islice(items, BATCH_SIZE)]:
         made = [
             _features(program, [data for _, data in batch], [name for name, _ in batch])
-            for program in (first, second)
+            for program in programs
         ]
         yield from zip([name for name, _ in batch], *made, strict=True)
 

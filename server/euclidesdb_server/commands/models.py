@@ -2,78 +2,56 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from typing import Final
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-import euclidesdb
+import click
 
-MIB: Final = 1 << 20
-GIB: Final = 1 << 30
+from euclidesdb_server.commands.connection import connected
+from euclidesdb_server.commands.model_text import disk, index_state, recall
+from euclidesdb_server.commands.parameters import address_option, json_option
+from euclidesdb_server.commands.printing import print_json, print_table, printable
 
-COLUMNS = "{:20} {:12} {:>12} {:>9} {:>10}  {:12} {:14} {:>12}  {:24} {}"
+if TYPE_CHECKING:
+    import euclidesdb
 
-
-def run(options: argparse.Namespace) -> int:
-    """Print one line per model; return 1 if the server does not answer or no model is ready."""
-    try:
-        with euclidesdb.Client(options.address, timeout=10) as client:
-            models = client.models()
-    except (euclidesdb.EuclidesDBError, ValueError) as error:
-        print(f"euclidesdb: {options.address}: {error}", file=sys.stderr)
-        return 1
-    print(
-        COLUMNS.format(
-            "model",
-            "state",
-            "feature_dim",
-            "items",
-            "disk",
-            "engine",
-            "metric",
-            "recall",
-            "index",
-            "remark",
-        )
-    )
-    for model in models:
-        print(
-            COLUMNS.format(
-                model.name,
-                model.state,
-                model.feature_dim,
-                model.items,
-                _disk(model.disk_bytes),
-                model.engine,
-                model.metric,
-                _recall(model.index),
-                _index(model.index),
-                model.reason or ("imported from EuclidesDB" if model.adopted else ""),
-            ).rstrip()
-        )
-    return 0 if any(model.state == "ready" for model in models) else 1
+HEADS = (
+    "model", "state", "input", "feature_dim", "items", "disk", "engine", "metric", "recall",
+    "index", "remark",
+)  # fmt: skip
 
 
-def _disk(size: int) -> str:
-    if not size:
-        return ""
-    return f"{size / MIB:,.1f} MiB" if size < GIB else f"{size / GIB:,.1f} GiB"
+@click.command()
+@address_option
+@json_option
+def models(*, address: str, as_json: bool) -> int:
+    """List the models of a running server; with --json, an object on each line.
+
+    The exit code is 1 if the server does not answer or no model is ready: a health check.
+    """
+    with connected(address, timeout=10) as client:
+        found = client.models()
+    if as_json:
+        for model in found:
+            print_json(asdict(model))
+    else:
+        right = ("feature_dim", "items", "disk")
+        print_table(HEADS, map(_row, found), right=right, max_cell=1000)
+    return 0 if any(model.state == "ready" for model in found) else 1
 
 
-def _recall(index: euclidesdb.IndexInfo | None) -> str:
-    if index is None or index.recall is None:
-        return ""
-    if not index.recall_samples:
-        return "exact"
-    return f"{index.recall:.3f} ({index.recall_samples})"
-
-
-def _index(index: euclidesdb.IndexInfo | None) -> str:
-    if index is None:
-        return ""
-    unindexed = f" + {index.unindexed_rows:,} unindexed" if index.unindexed_rows else ""
-    segments = f" in {index.segments} segments" if index.segments > 1 else ""
-    building = ", building" if index.building else ""
-    verifying = ", verifying" if index.verifying else ""
-    failure = f", not built: {index.failure}" if index.failure else ""
-    return f"{index.description}{segments}{unindexed}{building}{verifying}{failure}"
+def _row(model: euclidesdb.ModelInfo) -> list[str]:
+    remark = model.reason or ("imported from EuclidesDB" if model.adopted else "")
+    return [
+        printable(model.name),
+        model.state,
+        model.input,
+        str(model.feature_dim),
+        str(model.items),
+        disk(model.disk_bytes),
+        model.engine,
+        model.metric,
+        recall(model.index),
+        printable(index_state(model.index)),
+        printable(remark),
+    ]

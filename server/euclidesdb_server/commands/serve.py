@@ -5,7 +5,6 @@ SIGHUP opens the log file again and loads the model folders that are new or have
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
@@ -30,7 +29,14 @@ log = logging.getLogger(__name__)
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    config: Path | None,
+    address: str | None,
+    data: Path | None,
+    models: Path | None,
+    strict: bool,
+) -> int:
     """Serve; return 0 after a graceful stop, also during the start, 1 if it cannot start."""
     stop_wanted, reload_wanted = threading.Event(), threading.Event()
     handle_signals(
@@ -53,12 +59,10 @@ def run(options: argparse.Namespace) -> int:
         from euclidesdb_server.app import Server  # noqa: PLC0415
 
     try:
-        config = configuration(
-            options.config, address=options.address, data=options.data, models=options.models
-        )
-        log_file_from = config.where("server", "log_file_path")
-        _configure_logging(config.server.log_file_path, log_file_from)
-        server = Server(config, stop_wanted, strict=options.strict)
+        settings = configuration(config, address=address, data=data, models=models)
+        log_file_from = settings.where("server", "log_file_path")
+        _configure_logging(settings.server.log_file_path, log_file_from)
+        server = Server(settings, stop_wanted, strict=strict)
     except ShuttingDown as error:
         log.info("%s", error)
         return 0

@@ -8,7 +8,6 @@ needed does not depend on the size of payloads.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import time
@@ -35,14 +34,14 @@ COPY: Final = "copy"
 """In the backup folder: a copy of a store that cannot be opened, while it is repaired."""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(*, config: Path | None, data: Path | None, repair: bool) -> int:
     """Verify; returns 0 if there is no problem or it has been repaired, otherwise 1."""
     give_large_blocks_back()
     try:
-        database = configuration(options.config, data=options.data).database
+        database = configuration(config, data=data).database
         if not database.db_path.is_dir():
             raise DataFolderError(f"there is no data folder {database.db_path}")
-        return _verify(database.db_path, repair=options.repair)
+        return _verify(database.db_path, repair=repair)
     except OSError as error:
         print(f"euclidesdb: {disk_error(error, 'verifying')}", file=sys.stderr)
     except (StartupError, StorageError) as error:

@@ -68,8 +68,8 @@ class ServerConfig:
     max_metadata_bytes: Annotated[int, Ge(0)] = MIB
     """The most bytes of an item's metadata; items stored before may have more."""
     max_reply_bytes: Annotated[int, Ge(1024), Le(1 << 30)] = 64 * MIB
-    """The most bytes in one reply: of ids, attributes and metadata to a search; of vectors,
-    predictions and payloads to an add or a get."""
+    """The most bytes in one reply: of ids and all that is returned with them to a search; of
+    vectors, predictions and payloads to an add or a get."""
     allow_model_changes: bool | None = None
     """Whether calls may load, unload and drop models; None: only on a loopback address."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0

@@ -42,16 +42,20 @@ class SpaceQuery(msgspec.Struct, frozen=True):
 
 
 class FoundRows(msgspec.Struct, frozen=True):
-    """The rows nearest to one query: `k` of them, or all there are. distances, rows: shape (n,)."""
+    """The rows nearest to one query: `k` of them, or all there are.
+
+    ids: of the items. rows: their numbers in the snapshot, shape (n,).
+    """
 
     k: int
+    ids: Sequence[str]
     distances: Sequence[float]
     rows: Rows
 
     @property
     def are_all(self) -> bool:
         """Whether the snapshot has no other rows."""
-        return len(self.rows) < self.k
+        return len(self.ids) < self.k
 
     def farther(
         self, snapshot: SpaceSnapshot, vector: Vector, work: SearchWork, *, exactly: bool
@@ -68,4 +72,4 @@ class FoundRows(msgspec.Struct, frozen=True):
         k = min(self.k * GROWTH, MAX_NEIGHBORS)
         work.add(1, snapshot.rows_compared(k, exactly=exactly))
         distances, rows = snapshot.search(vector[np.newaxis], k, exactly=exactly)
-        return FoundRows(k, distances[0].tolist(), rows[0])
+        return FoundRows(k, snapshot.ids(rows[0]), distances[0].tolist(), rows[0])

@@ -18,7 +18,11 @@ from euclidesdb_server.store import FeatureStore, ItemRecord, StoreReader
 from euclidesdb_server.values.filters import Scalar
 
 NUMBER_BYTES: Final = 8
-"""Of a number in a reply, about."""
+LABEL_BYTES: Final = 32
+"""Of a label and its probability, besides the text. In memory they take some hundred bytes, so this
+counts more than they have in the reply."""
+DETAILS_BYTES: Final = 64
+"""Of the details of one result, besides what is in them; likewise."""
 
 
 class DetailsReader(msgspec.Struct, frozen=True):
@@ -55,6 +59,7 @@ class DetailsReader(msgspec.Struct, frozen=True):
         details = list[NeighborDetails]()
         with self.store.snapshot() as reader:
             for item_id in ids:
+                self.work.check()
                 record = reader.item(item_id)
                 if record is None:
                     gone.add(item_id)
@@ -64,7 +69,6 @@ class DetailsReader(msgspec.Struct, frozen=True):
                 if conditions.include_metadata:
                     metadata.append(returned_metadata(record, self.work))
                 if with_details:
-                    self.work.check()
                     details.append(self._details(reader, item_id, record))
         found = Neighbors(
             ids,
@@ -95,8 +99,9 @@ class DetailsReader(msgspec.Struct, frozen=True):
         self.work.add_to_reply(
             sum(array.nbytes for array in (vector, predictions) if array is not None)
             + (0 if payload is None else len(payload.data))
-            + sum(text_bytes(each.label) + NUMBER_BYTES for each in labels)
+            + sum(text_bytes(each.label) + LABEL_BYTES for each in labels)
             + _value_bytes(group)
+            + DETAILS_BYTES
         )
         return NeighborDetails(payload, vector, predictions, labels, group)
 

@@ -43,7 +43,7 @@ def fused_neighbors(
     answers: to a request with `fuse`. Items that have been removed meanwhile are left out, if
     anything is read of them.
 
-    Raises the error of an answer, ReplyTooLarge, StorageError.
+    Raises the error of an answer, ReplyTooLarge, DeadlineExceeded, StorageError.
     """
     found = [answer.neighbors for answer in answers]
     ranking = fused_ranking([*neighbors.skipped, *neighbors.ids] for neighbors in found)
@@ -65,6 +65,7 @@ def _with_records(
     for item_id, score in ranking[conditions.options.offset :]:
         if returned == conditions.top_k:
             return
+        work.check()
         record = store.item(item_id)
         if record is None:
             continue

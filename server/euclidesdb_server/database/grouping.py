@@ -1,6 +1,7 @@
 """Grouping: at most so many results with each value of a field.
 
-The value is read from the item's record, or from its predictions. A value that is a list or an
+The value is read from the item's record, or from its predictions: the label of the most probable
+class, or its number if the labels are not known. A value that is a list or an
 object, and null, count as no value. Items without a value are a group, too.
 """
 
@@ -83,7 +84,8 @@ class Grouping:
                 predictions = None if label is None else reader.predictions(space, label)
                 if predictions is None or not len(predictions):
                     return None
-                return label_name(int(np.argmax(predictions)), labels)
+                best = int(np.argmax(predictions))
+                return label_name(best, labels) if labels else best
 
     def _group(self, reader: StoreReader, item_id: str) -> Group | None:
         """The group of an item; None if the item is not stored any more."""

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from euclidesdb_server.columns import ItemTable
+from euclidesdb_server.columns.block import BlockFilter
 from euclidesdb_server.columns.pending_rows import PendingRows, stored_row
 from euclidesdb_server.columns.table_view import RowNumbers, Selection
 from euclidesdb_server.database.item_reads import Include
@@ -95,7 +96,7 @@ class ItemExports:
                 return opened.enter_context(self._store.snapshot())
 
             view, reader = self._table.view_with(check, snapshot)
-            selection = view.select(request.condition)
+            selection = view.select(request.condition, check)
             spaces = named or self._with_vectors(selection)
             yield ItemExport(request, selection, reader, spaces, call)
 
@@ -190,7 +191,7 @@ class ItemExport:
             return True
         rows = PendingRows()
         rows.put(stored_row(record.current_label, item_id, record, self._reader))
-        return bool(rows.block().matching(self._condition)[0])
+        return bool(rows.block().matching(BlockFilter(self._condition))[0])
 
     def _payload(self, record: ItemRecord) -> Payload | None:
         if not self.include.payload or record.payload_label is None:

@@ -46,7 +46,8 @@ class ItemQueries:
 
     def select(self, condition: Filter | None, call: Call) -> Selection:
         """The items that match, as of now. Raises StorageError, DeadlineExceeded."""
-        return self._table.view(_check_of(call)).select(condition)
+        check = _check_of(call)
+        return self._table.view(check).select(condition, check)
 
     def count(self, condition: Filter | None, call: Call) -> int:
         """How many items match. Raises as `select`."""

@@ -14,7 +14,7 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from functools import cache
 from typing import Final, NamedTuple, TypeAlias
 
 Members: TypeAlias = "dict[str, Member]"
@@ -66,6 +66,7 @@ def _as_in(changes: Members) -> Opens:
 
 
 def _below(paths: Sequence[str]) -> Opens:
+    @cache  # an object may have ten thousand members of one name
     def opens(name: str) -> Opens | None:
         inner = _paths_below(paths, name)
         return _below(inner) if inner else None
@@ -76,10 +77,10 @@ def _below(paths: Sequence[str]) -> Opens:
 def _paths_below(paths: Sequence[str], name: str) -> list[str]:
     """The rest of each path that leads into a member. paths: ascending, and so is the result."""
     start, rest = f"{name}.", list[str]()
-    for path in islice(paths, bisect_left(paths, start), None):
-        if not path.startswith(start):
+    for index in range(bisect_left(paths, start), len(paths)):
+        if not paths[index].startswith(start):
             break
-        rest.append(path[len(start) :])
+        rest.append(paths[index][len(start) :])
     return rest
 
 

@@ -12,6 +12,7 @@ rest (`details`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -23,9 +24,13 @@ from euclidesdb_server.database.grouping import Grouping
 from euclidesdb_server.database.requests import Conditions
 from euclidesdb_server.database.results import Neighbors
 from euclidesdb_server.database.search_work import SearchWork
+from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.index.snapshot import SpaceSnapshot
 from euclidesdb_server.values.metric import MetricKind
+
+MAX_CANDIDATE_BYTES: Final = 256 << 20
+"""Of the vectors among which diversity chooses."""
 
 
 def others(item_id: str | None, ids: list[str], distances: list[float], count: int) -> Neighbors:
@@ -107,8 +112,7 @@ class PostFilter(msgspec.Struct, frozen=True):
     ) -> list[Candidate]:
         """The rows that may be in the answer, nearest first."""
         conditions = self.conditions
-        ids = self.snapshot.ids(found.rows)
-        candidates = list(map(Candidate, ids, found.distances, found.rows.tolist()))
+        candidates = list(map(Candidate, found.ids, found.distances, found.rows.tolist()))
         left_out = {*gone}
         if query.item_id is not None:
             left_out.add(query.item_id)
@@ -116,12 +120,21 @@ class PostFilter(msgspec.Struct, frozen=True):
             left_out.update(query.examples)
         if left_out:
             candidates = [each for each in candidates if each.id not in left_out]
-        if query.item_id is not None and conditions.include_self and query.item_id not in gone:
-            candidates = self._with_itself(query, query.item_id, candidates)
+        item_id = query.item_id if conditions.include_self else None
+        if item_id is not None and item_id not in gone and self._may_return(item_id):
+            candidates = self._with_itself(query, item_id, candidates)
         if conditions.max_distance is not None:
             limit = conditions.max_distance
             candidates = [each for each in candidates if each.distance <= limit]
         return candidates
+
+    def _may_return(self, item_id: str) -> bool:
+        """Whether an item matches the filter."""
+        if self.conditions.filter is None:
+            return True
+        labels = self.details.store.vector_labels(item_id) or {}
+        label = labels.get(self.space.record.number)
+        return label is not None and self.snapshot.allows(label)
 
     def _with_itself(
         self, query: SpaceQuery, item_id: str, others: list[Candidate]
@@ -139,6 +152,12 @@ class PostFilter(msgspec.Struct, frozen=True):
         if options.diversity is None or not candidates:
             return candidates
         count = options.offset + self.conditions.top_k
+        size = query.vector.nbytes * len(candidates)
+        if size > MAX_CANDIDATE_BYTES:
+            raise InvalidRequest(
+                f"the vectors of {len(candidates):,} candidates of diversity have {size:,} bytes; "
+                f"the limit is {MAX_CANDIDATE_BYTES:,}: choose among fewer (diversity.candidates)"
+            )
         self.work.add(min(count, len(candidates)), len(candidates))
         order = diversified(
             [candidate.distance for candidate in candidates],

@@ -6,12 +6,12 @@ among these, then the offset.
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from euclidesdb_server.errors import InvalidRequest
-from euclidesdb_server.values.filters import Attribute, PredictionValue
+from euclidesdb_server.values.filters import Field, Prediction, PredictionValue
 
 MAX_CANDIDATES: Final = 10_000
 """Among which diversity chooses: their vectors are held in memory."""
@@ -23,17 +23,6 @@ MAX_NAME: Final = 1024
 """Characters of an attribute's name."""
 SHOWN: Final = 64
 """Characters; a longer name is abbreviated in messages."""
-
-
-class NamedPrediction(msgspec.Struct, frozen=True):
-    """What a model predicts. model: its name, or `model@fingerprint` for an earlier version."""
-
-    model: str
-    value: PredictionValue
-
-
-FieldName: TypeAlias = str | Attribute | NamedPrediction
-"""A field as a request refers to it; a string is as people write it: "price", "digits.label"."""
 
 
 class Diversity(msgspec.Struct, frozen=True):
@@ -52,9 +41,12 @@ class Diversity(msgspec.Struct, frozen=True):
 
 
 class GroupBy(msgspec.Struct, frozen=True):
-    """At most `max_per_group` results with each value of a field."""
+    """At most `max_per_group` results with each value of a field.
 
-    field: FieldName
+    field: an attribute, the label that a model predicts, or the id.
+    """
+
+    field: Field
     max_per_group: int = 1
 
 
@@ -121,25 +113,24 @@ class SearchOptions(msgspec.Struct, frozen=True):
                 f"{len(names):,} attribute_names; the limit is {MAX_ATTRIBUTE_NAMES}"
             )
         for name in names:
-            _check_name("attribute_names", name)
+            if not 1 <= len(name) <= MAX_NAME:
+                shown = repr(name if len(name) <= SHOWN else name[:48] + "...")
+                raise InvalidRequest(
+                    f"the name {shown} in attribute_names has {len(name):,} characters; it should "
+                    f"have 1 to {MAX_NAME:,}"
+                )
 
 
 DEFAULT_OPTIONS: Final = SearchOptions()
 
 
-def _check_name(where: str, name: str) -> None:
-    if not 1 <= len(name) <= MAX_NAME:
-        shown = repr(name if len(name) <= SHOWN else name[:48] + "...")
-        raise InvalidRequest(
-            f"the name {shown} in {where} has {len(name):,} characters; it should have 1 to "
-            f"{MAX_NAME:,}"
-        )
-
-
 def _check_group_by(group_by: GroupBy) -> None:
     field = group_by.field
-    if not isinstance(field, NamedPrediction):
-        _check_name("group_by", field.path if isinstance(field, Attribute) else field)
+    if isinstance(field, Prediction) and field.value is not PredictionValue.LABEL:
+        raise InvalidRequest(
+            "group_by.field: results are grouped by the label that a model predicts, not by its "
+            f"{field.value.value}"
+        )
     if group_by.max_per_group < 1:
         raise InvalidRequest(
             f"group_by.max_per_group = {group_by.max_per_group} should be at least 1"

@@ -17,7 +17,6 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.candidates import MAX_NEIGHBORS
 from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
 from euclidesdb_server.database.fusion import fused_neighbors
-from euclidesdb_server.database.group_field import group_field
 from euclidesdb_server.database.model_choice import chosen_models
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.query_vectors import (
@@ -141,26 +140,25 @@ class Searcher:
             raise InvalidRequest(f"top_k = {top_k} should be 1 to {self._limits.max_top_k}")
         if conditions.max_distance is not None and math.isnan(conditions.max_distance):
             raise InvalidRequest("max_distance must not be NaN")
-        ranked, what = top_k, f"top_k = {top_k} would return"
+        ranked = top_k
         if conditions.options is not DEFAULT_OPTIONS:
             conditions.options.check(top_k, self._limits.max_top_k)
+            ranked = conditions.options.pool(top_k)
             if conditions.options.fuse and queries != 1:
                 raise InvalidRequest(
                     f"fuse ranks the results of one query together, not those of {queries}"
                 )
-            ranked = conditions.options.pool(top_k)
-            what = f"top_k = {top_k} and these options would rank"
         if queries * ranked > MAX_NEIGHBORS:
+            what = "return" if ranked == top_k else "rank, with its options,"
             raise InvalidRequest(
-                f"{queries} queries with {what} more than {MAX_NEIGHBORS:,} neighbors: split them "
-                "into several calls"
+                f"{queries} queries with top_k = {top_k} would {what} more than "
+                f"{MAX_NEIGHBORS:,} neighbors: split them into several calls"
             )
 
     def _search(
         self, serving: Serving, queries: SpaceQueries, request: FindRequest, work: SearchWork
     ) -> ModelAnswer:
         space = serving.searchable_space()
-        group_by = request.conditions.options.group_by
         search = SpaceSearch(
             self._store,
             self._table,
@@ -168,7 +166,6 @@ class Searcher:
             request.conditions,
             work,
             serving.labels if request.conditions.options.top_labels else (),
-            None if group_by is None else group_field(group_by.field, self._models),
         )
         return ModelAnswer(
             serving.name,

@@ -25,8 +25,7 @@ from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.index.allowed_labels import AllowedLabels
 from euclidesdb_server.index.snapshot import SpaceSnapshot
 from euclidesdb_server.store import FeatureStore
-from euclidesdb_server.values.arrays import Distances, Matrix, Rows
-from euclidesdb_server.values.filters import Field
+from euclidesdb_server.values.arrays import Distances, Matrix
 
 
 class SpaceQueries(msgspec.Struct, frozen=True):
@@ -63,7 +62,7 @@ class SpaceSearch(msgspec.Struct, frozen=True):
     """A search in one space under some conditions.
 
     table: of all items, for the filter. work: of the call. labels: the names of the classes that
-    the model predicts. group_field: what the conditions group by.
+    the model predicts; empty if they are not known.
     """
 
     store: FeatureStore
@@ -72,7 +71,6 @@ class SpaceSearch(msgspec.Struct, frozen=True):
     conditions: Conditions
     work: SearchWork
     labels: Sequence[str] = ()
-    group_field: Field | None = None
 
     def answers(self, queries: SpaceQueries) -> Answers:
         """The outcome of each query.
@@ -94,21 +92,22 @@ class SpaceSearch(msgspec.Struct, frozen=True):
         for block in self.work.blocks(count, compared, dim):
             snapshot = filtered or self.space.snapshot(int32_only=conditions.int32_ids)
             near, rows = snapshot.search(queries.vectors[block], k, exactly=exactly)
+            ids, width = snapshot.ids(rows.reshape(-1)), near.shape[1]
             if needs_filter:
                 post_filter = self._post_filter(snapshot, grouping)
                 answered = [
-                    post_filter.answer(query, FoundRows(k, distances, own))
-                    for query, distances, own in zip(
-                        queries.of_block(block), near.tolist(), rows, strict=True
+                    post_filter.answer(
+                        query, FoundRows(k, ids[at * width : (at + 1) * width], distances, rows[at])
+                    )
+                    for at, (query, distances) in enumerate(
+                        zip(queries.of_block(block), near.tolist(), strict=True)
                     )
                 ]
             elif item_ids is not None:
-                answered = _others(item_ids[block], snapshot, near, rows, conditions.top_k)
+                answered = _others(item_ids[block], ids, near, conditions.top_k)
                 self.work.add_to_reply(sum(texts_bytes(each.ids) for each in answered))
             else:
-                searched, width = near.shape
-                counts += [width] * searched
-                ids = snapshot.ids(rows.reshape(-1))
+                counts += [width] * len(near)
                 self.work.add_to_reply(texts_bytes(ids))
                 found.append(Neighbors(ids, near.ravel().tolist()))
                 continue
@@ -123,14 +122,14 @@ class SpaceSearch(msgspec.Struct, frozen=True):
         if condition is None:
             return None
         view, snapshot = self.table.view_with(self.work.check, self.space.snapshot)
-        labels = view.select(condition).vector_labels(self.space.record.number)
+        labels = view.select(condition, self.work.check).vector_labels(self.space.record.number)
         return snapshot.only(AllowedLabels(labels))
 
     def _grouping(self) -> Grouping | None:
         group_by = self.conditions.options.group_by
-        if group_by is None or self.group_field is None:
+        if group_by is None:
             return None
-        return Grouping(self.store, self.group_field, group_by.max_per_group)
+        return Grouping(self.store, group_by.field, group_by.max_per_group)
 
     def _post_filter(self, snapshot: SpaceSnapshot, grouping: Grouping | None) -> PostFilter:
         number = self.space.record.number
@@ -156,15 +155,10 @@ def first_k(conditions: Conditions, queries: SpaceQueries) -> int:
 
 
 def _others(
-    item_ids: Sequence[str | None],
-    snapshot: SpaceSnapshot,
-    near: Distances,
-    rows: Rows,
-    count: int,
+    item_ids: Sequence[str | None], ids: list[str], near: Distances, count: int
 ) -> list[Neighbors]:
     """The rows found for each query, without the item that it is about."""
     width = near.shape[1]
-    ids = snapshot.ids(rows.reshape(-1))
     return [
         others(item_id, ids[row * width : (row + 1) * width], distances, count)
         for row, (item_id, distances) in enumerate(zip(item_ids, near.tolist(), strict=True))

@@ -26,11 +26,15 @@ class SpaceSnapshot:
         view: View,
         metric: Metric,
         sample: Callable[[View, Matrix, int, Distances], None] | None,
+        allowed: AllowedLabels | None = None,
     ) -> None:
-        """sample: is given what was searched for, and the distances found."""
+        """sample: is given what was searched for, and the distances found. allowed: the labels that
+        the view is restricted to.
+        """
         self.metric = metric
         self._view = view
         self._sample = sample
+        self._allowed = allowed
 
     def search(self, queries: Matrix, k: int, *, exactly: bool = False) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; at equal distance the older first.
@@ -48,7 +52,11 @@ class SpaceSnapshot:
 
     def only(self, labels: AllowedLabels) -> SpaceSnapshot:
         """Those of the rows that have one of some labels."""
-        return SpaceSnapshot(self._view.only(labels), self.metric, None)
+        return SpaceSnapshot(self._view.only(labels), self.metric, None, labels)
+
+    def allows(self, label: int) -> bool:
+        """Whether the snapshot has not been restricted to other labels."""
+        return self._allowed is None or bool(self._allowed.among(np.array([label], np.int64))[0])
 
     def ids(self, rows: Rows) -> list[str]:
         """The ids of rows, shape (n,)."""

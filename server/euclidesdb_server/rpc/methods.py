@@ -92,8 +92,6 @@ class Method:
 def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Method]:
     """The methods of a service, with the handlers of `service`."""
     for method in descriptor.methods:
-        if not hasattr(service, method.name):  # XXX while the calls of the v1 API are being made
-            continue
         yield Method(
             f"/{descriptor.full_name}/{method.name}",
             GetMessageClass(method.input_type).FromString,

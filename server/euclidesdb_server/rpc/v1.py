@@ -13,6 +13,7 @@ from euclidesdb_server.database.requests import Call
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
+from euclidesdb_server.rpc import v1_searches as searches
 from euclidesdb_server.rpc.request_stream import RequestStream
 from euclidesdb_server.rpc.v1_transfers import TransferCalls
 
@@ -131,14 +132,14 @@ class FeatureDatabaseService(TransferCalls):
         self, request: pb.FindSimilarRequest, call: Call
     ) -> pb.FindSimilarReply:
         """See the proto."""
-        find = requests.find_request(request, self._fields)
+        find = searches.find_request(request, self._fields)
         return replies.find_reply(await self._database.find_similar(find, call))
 
     async def FindSimilarBatch(  # noqa: N802
         self, request: pb.FindSimilarBatchRequest, call: Call
     ) -> pb.FindSimilarBatchReply:
         """See the proto."""
-        find = requests.batch_find_request(request, self._fields)
+        find = searches.batch_find_request(request, self._fields)
         return replies.batch_find_reply(await self._database.find_similar(find, call))
 
     def ListModels(  # noqa: N802

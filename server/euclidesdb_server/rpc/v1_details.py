@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database.results import NeighborDetails
 from euclidesdb_server.rpc import payloads
 from euclidesdb_server.rpc.arrays import float32_array
-from euclidesdb_server.values.filters import Scalar
+from euclidesdb_server.rpc.v1_fields import value_message
 
 
 def details_message(details: NeighborDetails) -> pb.NeighborDetails:
@@ -28,20 +26,3 @@ def details_message(details: NeighborDetails) -> pb.NeighborDetails:
     if details.group is not None:
         message.group.CopyFrom(value_message(details.group))
     return message
-
-
-def value_message(value: Scalar) -> pb.Value:
-    """The value of a field."""
-    match value:
-        case bool():
-            return pb.Value(bool_value=value)
-        case int():
-            return pb.Value(int_value=value)
-        case float():
-            return pb.Value(float_value=value)
-        case str():
-            return pb.Value(string_value=value)
-        case datetime():
-            message = pb.Value()
-            message.timestamp_value.FromDatetime(value)
-            return message

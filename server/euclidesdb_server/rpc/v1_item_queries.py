@@ -15,7 +15,7 @@ from euclidesdb_server.database.requests import (
     SummarizeRequest,
 )
 from euclidesdb_server.rpc import v1_replies as replies
-from euclidesdb_server.rpc.v1_fields import field_of, value_message
+from euclidesdb_server.rpc.v1_fields import FieldReader, field_of, value_message
 from euclidesdb_server.rpc.v1_filters import filter_tree
 from euclidesdb_server.rpc.v1_requests import included
 from euclidesdb_server.values.filters import Field, Filter
@@ -36,7 +36,8 @@ class ItemQueryCalls:
     def ListItems(self, request: pb.ListItemsRequest, call: Call) -> pb.ListItemsReply:  # noqa: N802
         """See the proto."""
         order = request.order
-        field = field_of(order.field, self._fields) if order.HasField("field") else None
+        fields = FieldReader(self._fields)
+        field = fields.read_scalar(order.field) if order.HasField("field") else None
         page = self._queries.page(
             ListRequest(
                 self.filter_of(request),
@@ -56,7 +57,7 @@ class ItemQueryCalls:
             request.count,
             self.filter_of(request),
             request.seed if request.HasField("seed") else None,
-            field_of(request.stratify_by, self._fields)
+            FieldReader(self._fields).read_scalar(request.stratify_by)
             if request.HasField("stratify_by")
             else None,
         )

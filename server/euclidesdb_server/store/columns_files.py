@@ -38,8 +38,11 @@ class ColumnsRecord:
 def read_columns(reader: StoreReader) -> ColumnsRecord:
     """The files that are accepted. Raises CorruptRecord."""
     value = reader.value(keys.COLUMNS)
-    if value is None:
-        return ColumnsRecord()
+    return ColumnsRecord() if value is None else unpack_columns(value)
+
+
+def unpack_columns(value: bytes) -> ColumnsRecord:
+    """The files in the value of `keys.COLUMNS`. Raises CorruptRecord."""
     what = "the list of files of columns"
     files, up_to = unpack(value, what, 2)
     try:

@@ -15,6 +15,7 @@ import numpy as np
 
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.columns_files import unpack_columns
 from euclidesdb_server.store.label_set import LabelSet
 from euclidesdb_server.store.reader import FLOAT32, unpack, unpack_item
 from euclidesdb_server.store.repair import Repair, checksum_of
@@ -93,6 +94,7 @@ class ParsedRecords:
             keys.SEGMENTS: self._parse_segments,
             keys.DELETED_ROWS: self._parse_deleted_rows,
             keys.DROPPED_SPACE: self._parse_dropped_space,
+            keys.COLUMNS: self._parse_columns,
         }
         report = self.report
         for key, value in records:
@@ -177,6 +179,9 @@ class ParsedRecords:
 
     def _parse_dropped_space(self, key: bytes, _: bytes) -> None:
         self.report.dropped_spaces.add(keys.space_of(key))
+
+    def _parse_columns(self, _: bytes, value: bytes) -> None:
+        unpack_columns(value)
 
     def _parse_payload(self, key: bytes, value: bytes) -> None:
         unpack(value, "a payload", 2)

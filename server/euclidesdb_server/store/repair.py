@@ -14,6 +14,7 @@ from typing import Final, Self, TextIO
 import msgspec
 
 from euclidesdb_server.errors import StorageError
+from euclidesdb_server.store import keys
 from euclidesdb_server.store.reader import ItemRecord, unpack_item
 
 HEX_BYTES: Final = 1 << 20
@@ -83,7 +84,7 @@ class Repair:
                     added_label=change.added_label,
                 )
                 yield key, changed.packed()
-            else:
+            elif key != keys.COLUMNS:  # which are of the store as it was, and are made again
                 yield key, value
         yield from self.replaced.items()
         if checksum != self.checksum:

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Literal
 
 from euclidesdb_server.export.folder import make_model_folder, refuse_used
 from euclidesdb_server.export.sources import ExportOptions, load_subject
 from euclidesdb_server.export.subject import ExportError
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    source: str,
+    folder: Path,
+    name: str | None,
+    program_format: str,
+    tower: Literal["image", "text"] | None,
+    pooling: Literal["mean", "cls"] | None,
+    seed: int | None,
+) -> int:
     """Load, write and check; return 1 if that fails, with the reason on stderr.
 
-    options: source, folder (Path), name (None: the folder's), random, seed, format (`pt2` or
-    `torchscript`), tower (None, `image` or `text`), pooling (None, `mean` or `cls`).
+    name: None: the folder's. program_format: `pt2` or `torchscript`. tower: None, `image` or
+    `text`. pooling: None, `mean` or `cls`. seed: of random weights; None: use those published.
     """
-    source: str = options.source
-    folder: Path = options.folder
-    choices = ExportOptions(
-        seed=options.seed if options.random else None,
-        tower=options.tower,
-        pooling=options.pooling,
-    )
+    choices = ExportOptions(seed=seed, tower=tower, pooling=pooling)
     try:
         refuse_used(folder)
         subject = load_subject(source, choices)
         conf, difference = make_model_folder(
             folder,
             subject,
-            name=options.name or folder.absolute().name,
-            program_format=options.format,
+            name=name or folder.absolute().name,
+            program_format=program_format,
         )
     except ExportError as error:
         print(f"euclidesdb: cannot export {source}: {error}", file=sys.stderr)

@@ -1,0 +1,148 @@
+"""How `euclidesdb add` adds: with a progress bar, until all is added or Ctrl-C stops it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import Any, Final
+
+from tqdm import tqdm
+
+import euclidesdb
+from euclidesdb_server.commands.add_sources import Given, Source
+from euclidesdb_server.commands.printing import counted, print_json, printable
+
+LOOKED_UP: Final = 512
+"""Ids that are looked up at a time for --skip-existing."""
+LISTED_ERRORS: Final = 100
+"""With --json, all are listed."""
+GO_ON: Final = "to go on, run the same command with --skip-existing"
+
+
+class Adding:
+    """One `euclidesdb add`. models: for each kind of item, those that embed it."""
+
+    def __init__(
+        self,
+        client: euclidesdb.Client,
+        models: Mapping[str, list[str]],
+        *,
+        id_prefix: str,
+        attributes: Mapping[str, Any],
+        skip_existing: bool,
+    ) -> None:
+        self._client = client
+        self._models = models
+        self._prefix = id_prefix
+        self._attributes = attributes
+        self._skip_existing = skip_existing
+        self._ids: set[str] = set()
+        self._sent = 0
+        self._skipped = 0
+        self._errors: list[dict[str, str]] = []
+        self._stop_wanted = False
+
+    def run(self, sources: Sequence[Source], *, as_json: bool) -> int:
+        """Add everything and report it; return the exit code."""
+        totals = [source.total for source in sources]
+        total = None if None in totals else sum(each or 0 for each in totals)
+        stopped = ""
+        given = chain.from_iterable(source.items() for source in sources)
+        with (
+            self._stopped_by_ctrl_c(),
+            tqdm(total=total, unit=" items", desc="adding", leave=False, disable=None) as bar,
+        ):
+            try:
+                refused = self._client.add_many(self._new_items(given, bar))
+                added = self._sent - len(refused)
+            except euclidesdb.AddsInterrupted as error:
+                refused = error.refused
+                before = [each for each in refused if each.position < error.resume_at]
+                added = error.resume_at - len(before)
+                doubt = f"; {len(error.unknown)} more may have been" if error.unknown else ""
+                stopped = f"{error} ({added:,} were added{doubt})"
+        for each in refused:
+            self._failed(each.id, each.reason, str(each.error))
+        self._report(added, as_json=as_json)
+        if self._stop_wanted:
+            print(f"stopped; {GO_ON}", file=sys.stderr)
+            return 130
+        if stopped:
+            print(f"euclidesdb: {printable(stopped)}; {GO_ON}", file=sys.stderr)
+        return 1 if stopped or self._errors else 0
+
+    def _new_items(self, given: Iterable[Given], bar: tqdm[Any]) -> Iterator[euclidesdb.NewItem]:
+        remaining = iter(given)
+        while not self._stop_wanted and (part := [*islice(remaining, LOOKED_UP)]):
+            existing = self._existing(part)
+            for each in part:
+                if self._stop_wanted:
+                    return
+                bar.update()
+                item_id = self._prefix + each.id
+                if each.error:
+                    self._failed(each.id, "not_sent", each.error)
+                elif item_id in self._ids:
+                    self._failed(
+                        item_id, "not_sent", "another item has the same id; see --id-prefix"
+                    )
+                elif item_id in existing:
+                    self._skipped += 1
+                else:
+                    self._ids.add(item_id)
+                    self._sent += 1
+                    yield self._new_item(item_id, each)
+
+    def _existing(self, part: Sequence[Given]) -> Iterable[str]:
+        if not self._skip_existing:
+            return ()
+        ids = [self._prefix + each.id for each in part if not each.error]
+        return self._client.get_many(ids)
+
+    def _new_item(self, item_id: str, given: Given) -> euclidesdb.NewItem:
+        attributes = given.attributes
+        if self._attributes:
+            attributes = {**(attributes or {}), **self._attributes}
+        raw = {given.kind: given.value}
+        return euclidesdb.NewItem(
+            item_id, models=self._models[given.kind], attributes=attributes, **raw
+        )
+
+    def _failed(self, item_id: str, reason: str, message: str) -> None:
+        self._errors.append({"id": item_id, "reason": reason, "message": message})
+
+    def _report(self, added: int, *, as_json: bool) -> None:
+        if as_json:
+            counts = {"added": added, "skipped": self._skipped, "failed": len(self._errors)}
+            print_json({**counts, "errors": self._errors})
+            return
+        skipped = f", {self._skipped:,} stored already" if self._skipped else ""
+        failed = f", {len(self._errors):,} could not be added" if self._errors else ""
+        print(f"{counted(added)} added{skipped}{failed}")
+        sys.stdout.flush()
+        for each in self._errors[:LISTED_ERRORS]:
+            print(printable(f"  {each['id']}: {each['message']}"), file=sys.stderr)
+        if len(self._errors) > LISTED_ERRORS:
+            more = len(self._errors) - LISTED_ERRORS
+            print(f"  and {more:,} more; --json lists them all", file=sys.stderr)
+
+    @contextmanager
+    def _stopped_by_ctrl_c(self) -> Iterator[None]:
+        """Ctrl-C ends the input; what has been sent is waited for. A second one ends at once."""
+
+        def stop(*_: object) -> None:
+            if self._stop_wanted:
+                raise KeyboardInterrupt
+            self._stop_wanted = True
+            # print might be in the middle of another line
+            os.write(2, b"\nstopping after what has been sent (Ctrl-C again: at once)\n")
+
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,78 @@
+"""The picture of `euclidesdb find`: what goes into which tile of the contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+import euclidesdb
+from euclidesdb_server.commands.contact_sheet import (
+    LIKE,
+    PLAIN,
+    UNLIKE,
+    Section,
+    Tile,
+    contact_sheet,
+)
+from euclidesdb_server.commands.find_output import label_of
+from euclidesdb_server.commands.find_query import Query
+from euclidesdb_server.commands.printing import attribute, printable, shown
+
+
+def draw_results(
+    query: Query,
+    client: euclidesdb.Client,
+    results: Mapping[str, euclidesdb.Neighbors],
+    names: Sequence[str],
+) -> Image.Image:
+    """The query first, then its neighbors, for each model.
+
+    names: of the attributes to write below the neighbors.
+    """
+    single = len(query.positive) == 1 and not query.negative
+    kind = "query" if single else "like"
+    examples = [_example(client, kind, LIKE, *each) for each in query.positive]
+    examples += [_example(client, "unlike", UNLIKE, *each) for each in query.negative]
+    sections = [
+        Section(
+            f"{model} · {neighbors.metric} distance · {len(neighbors)} found",
+            [*examples, *(_neighbor(each, names) for each in neighbors)],
+        )
+        for model, neighbors in results.items()
+    ]
+    return contact_sheet(f"Similar to {printable(query.title)}", sections)
+
+
+def _neighbor(neighbor: euclidesdb.Neighbor, names: Sequence[str]) -> Tile:
+    notes = [f"{neighbor.distance:.3f}"]
+    label = label_of(neighbor)
+    if label is not None:
+        notes.append(printable(label.label))
+    attributes = neighbor.attributes or {}
+    more = [text for name in names if (text := shown(attribute(attributes, name)))]
+    return Tile(
+        _content(neighbor.payload),
+        printable(neighbor.id),
+        " · ".join(notes),
+        PLAIN,
+        " · ".join(more),
+    )
+
+
+def _example(client: euclidesdb.Client, note: str, color: str, name: str, value: Any) -> Tile:
+    if name == "id":
+        item = client.get(value, include_payload=True)
+        raw = item.image if item.image is not None else item.text
+        return Tile(raw, printable(value), note, color)
+    if name == "image":
+        return Tile(Path(value).read_bytes(), printable(Path(value).name), note, color)
+    if name == "text":
+        return Tile(value, "", note, color)
+    return Tile(f"a vector of {len(value):,} dimensions", "", note, color)
+
+
+def _content(payload: Any) -> bytes | str | None:
+    return payload if isinstance(payload, bytes | str) else None

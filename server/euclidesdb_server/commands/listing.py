@@ -1,0 +1,105 @@
+"""`euclidesdb count` and `euclidesdb list`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from euclidesdb_server.commands.connection import connected
+from euclidesdb_server.commands.item_json import item_object
+from euclidesdb_server.commands.parameters import address_option, json_option, where_option
+from euclidesdb_server.commands.printing import (
+    attribute,
+    print_json,
+    print_table,
+    printable,
+    shown,
+)
+
+if TYPE_CHECKING:
+    import euclidesdb
+
+ROWS = 1000
+"""Printed at a time: the widths of a table's columns are those of its first rows."""
+
+
+@click.command()
+@where_option
+@address_option
+@json_option
+def count(*, where: str | None, address: str, as_json: bool) -> int:
+    """Count the items, all or those that match a filter."""
+    with connected(address) as client:
+        number = client.count(where)
+    if as_json:
+        print_json({"count": number})
+    else:
+        print(number)
+    return 0
+
+
+@click.command("list")
+@where_option
+@click.option(
+    "--order-by", metavar="FIELD", help="A field; default: the order in which items were added."
+)
+@click.option("--descending", is_flag=True, help="The largest, or the last, first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="At most so many items; 0: all.",
+)
+@click.option(
+    "--attribute",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="A column of the table; may be repeated (default: all attributes).",
+)
+@address_option
+@json_option
+def list_items(
+    *,
+    where: str | None,
+    order_by: str | None,
+    descending: bool,
+    limit: int,
+    names: Sequence[str],
+    address: str,
+    as_json: bool,
+) -> int:
+    """List items: a table, or with --json an object on each line."""
+    with connected(address) as client:
+        page_size = min(ROWS, limit + 1) if limit else ROWS
+        items = client.items(where, order_by=order_by, descending=descending, page_size=page_size)
+        wanted = islice(items, limit or None)
+        if as_json:
+            for item in wanted:
+                print_json(item_object(item))
+        else:
+            _print_items(wanted, names)
+        sys.stdout.flush()
+        if limit and next(items, None) is not None:
+            print(f"these are the first {limit:,}; --limit 0 lists all", file=sys.stderr)
+    return 0
+
+
+def _print_items(items: Iterator[euclidesdb.Item], names: Sequence[str]) -> None:
+    while part := [*islice(items, ROWS)]:
+        if not names:
+            names = [*dict.fromkeys(name for item in part for name in item.attributes)]
+        rows = [
+            [
+                printable(item.id),
+                ", ".join(map(printable, item.models)),
+                *(shown(attribute(item.attributes, name)) for name in names),
+            ]
+            for item in part
+        ]
+        print_table(["id", "models", *map(printable, names)], rows)
