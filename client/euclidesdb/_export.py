@@ -20,8 +20,7 @@ class Export:
     """Stored items, as `Client.export` describes them. Iterating it gives `pyarrow.RecordBatch`es.
 
     Each use of it is a call of its own, with the items as they are then, in the order in which they
-    were first added. The batches arrive while they are used: whoever stops in between takes no
-    memory for the rest.
+    were first added. The batches arrive while they are used, so they take little memory.
 
         for batch in db.export({"price": {"$lt": 10}}):
             print(batch["id"], batch["vector:digits"])

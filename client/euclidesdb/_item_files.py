@@ -12,8 +12,9 @@ from typing import Any, Final, Protocol
 from euclidesdb._arrow import pyarrow
 from euclidesdb._arrow_rows import ArrowColumns
 from euclidesdb._item_jsonl import JsonlSource, JsonlWriter
-from euclidesdb._item_npz import NpzSource, NpzWriter
 from euclidesdb._item_rows import BadRow, Row, RowSource, VectorColumn
+from euclidesdb._npz_source import NpzSource
+from euclidesdb._npz_writer import NpzWriter
 
 GROUP_BYTES: Final = 32 << 20
 GROUP_ROWS: Final = 1 << 16

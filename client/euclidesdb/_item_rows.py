@@ -18,6 +18,11 @@ VECTOR: Final = "vector:"
 PREDICTIONS: Final = "predictions:"
 READY_MADE: Final = "ready_made:"
 """What the names of the columns of a model begin with."""
+IDS: Final = "ids"
+ATTRIBUTES: Final = "attributes_json"
+MODEL: Final = "model:"
+FINGERPRINT: Final = "fingerprint:"
+"""Of .npz files."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from tests.support.servers import start_server
 
 DIM = 12
 FORMATS = ("parquet", "arrow", "jsonl")
-ATTRIBUTES = [
+ATTRIBUTES: list[dict[str, Any]] = [
     {},
     {"price": 1.5, "count": 3, "on": True, "nothing": None, "tags": ["a", "ü"], "size": {"w": 1}},
     {"text": 'ünïcödé \n\t\u2028 "quotes" 🎈', "big": 2**70, "small": 1e-300, "empty": ""},
@@ -89,13 +90,18 @@ def stubs(address: str) -> Iterator[Stubs]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def second_address(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[str]:
+    with start_server(tmp_path_factory.mktemp("second") / "data", models) as server:
+        yield server.address
+
+
 @pytest.fixture
-def second(tmp_path: Path, models: Path) -> Iterator[euclidesdb.Client]:
-    with (
-        start_server(tmp_path / "second", models) as server,
-        euclidesdb.Client(server.address) as opened,
-    ):
+def second(second_address: str) -> Iterator[euclidesdb.Client]:
+    """A client of another server, without items."""
+    with euclidesdb.Client(second_address) as opened:
         yield opened
+        opened.remove_many([item.id for item in opened.items()])
 
 
 def stored(db: euclidesdb.Client) -> dict[str, bytes]:
@@ -282,7 +288,7 @@ def vector(count: int, value: float = 1.0) -> pb.Array:
     return pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=[count], data=data)
 
 
-def embedding(**fields: object) -> pb.Embedding:
+def embedding(**fields: Any) -> pb.Embedding:
     return pb.Embedding(**{"model": "tiny", "vector": vector(DIM), **fields})
 
 
@@ -348,7 +354,7 @@ def test_an_import_keeps_what_it_does_not_replace(db, stubs):
     assert (item.attributes, item.metadata, item.image) == ({"a": 1}, b"new", image)
     assert found["made"].vector.tolist() == [2] * 5
     assert found["tiny"].vector.tolist() == tiny.vector.tolist()
-    # a vector that a model made from something else cannot stand beside this image
+    # a vector that a model made from something else cannot be stored with this image
     request = pb.ImportItemsRequest(items=[pb.ImportedItem(id="kept", embeddings=[embedding()])])
     stubs.v1.ImportItems(request)
     item = db.get("kept", include_vectors=True, include_payload=True)

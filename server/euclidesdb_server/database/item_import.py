@@ -97,7 +97,7 @@ class ItemImports:
                     ready_made.add(space)
             digest: bytes | None = item.payload_digest
             if not digest and len(ready_made) == len(embeddings):
-                digest = None  # nothing is said about a payload
+                digest = None  # the import does not mention a payload
             return EmbeddedItem(
                 item.id,
                 embeddings,
