@@ -29,6 +29,17 @@ def store(tmp_path_factory):
         yield opened
 
 
+def same(bulk, record):
+    if bulk is None or record is None:
+        return bulk is record
+    names = set(bulk.__struct_fields__) - {"ready_made"}
+    return (
+        all(getattr(bulk, name) == getattr(record, name) for name in names)
+        and {*bulk.ready_made} == record.ready_made
+        and bulk.current_label == record.current_label
+    )
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 64, 700])
 @pytest.mark.parametrize("prefix", [b"", b"item-1"])
 def test_items_are_those_that_single_reads_find(store, count, prefix):
@@ -39,7 +50,8 @@ def test_items_are_those_that_single_reads_find(store, count, prefix):
     for _ in range(3):  # the first look-ups are scans, some later ones are not
         for start in range(0, len(ids), count):
             part = [ids[place] for place in order[start : start + count]]
-            assert bulk.items(part) == store.items(part)
+            found = zip(bulk.items(part), store.items(part), strict=True)
+            assert all(same(one, other) for one, other in found)
 
 
 @pytest.mark.parametrize("space", [1, 2, 3])
@@ -47,12 +59,10 @@ def test_items_are_those_that_single_reads_find(store, count, prefix):
 @pytest.mark.parametrize("step", [1, 5, 40])
 def test_rows_are_those_that_single_reads_find(store, space, kind, step):
     wanted = [*range(1, 800, step), *range(300, 330)]
-    found = BulkReads(store).rows(
-        kind, space, np.random.default_rng(0).permutation(wanted).tolist()
-    )
-    for label in wanted:
-        assert found.get(label) == store.value(keys.row_key(kind, space, label))
-    assert BulkReads(store).rows(kind, space, []) == {}
+    labels = [*np.random.default_rng(0).permutation(wanted).tolist(), None]
+    for label, found in zip(labels, BulkReads(store).rows(kind, space, labels), strict=True):
+        assert found == (label and store.value(keys.row_key(kind, space, label)))
+    assert BulkReads(store).rows(kind, space, []) == []
 
 
 def test_records_of_an_earlier_format_and_damaged_ones_are_read_as_single_ones_are(tmp_path):
@@ -60,7 +70,7 @@ def test_records_of_an_earlier_format_and_damaged_ones_are_read_as_single_ones_a
         store.open_space("one", "1", 1)
         value = write_item(store, "old", {1: embedding(1)}).packed()
         store._put(keys.item_key("old"), b"\x95" + value[1:-1], "as format 1")
-        assert BulkReads(store).items(["old"]) == [store.item("old")]
+        assert same(BulkReads(store).items(["old"])[0], store.item("old"))
         store._put(keys.item_key("old"), b"damaged", "damaging it")
         with pytest.raises(CorruptRecord, match="item 'old'"):
             BulkReads(store).items(["old"])
