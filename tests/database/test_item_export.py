@@ -62,7 +62,7 @@ def test_large_items_are_read_alone_and_sent_in_pieces(database):
     assert sum(sizes) > 4 << 20
 
 
-def test_an_export_ends_when_nobody_waits_for_it(database):
+def test_an_export_ends_when_its_caller_has_left(database):
     class Left:
         active = True
 

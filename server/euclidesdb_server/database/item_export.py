@@ -173,9 +173,11 @@ class ItemExport:
 
     def _found(self) -> Iterator[tuple[Sequence[str], Sequence[BulkRecord]]]:
         """Ids and records of some items at a time."""
-        order = np.argsort(self._selection.added)
+        parts = [block.added[rows] for block, rows in self._selection.parts]
+        # what is kept until the end, for each item, is as small as can be
+        order = np.argsort(np.concatenate([*parts, np.empty(0, np.int64)])).astype(np.uint32)
         for first in range(0, len(order), BATCH_ROWS):
-            numbers = order[first : first + BATCH_ROWS]
+            numbers = order[first : first + BATCH_ROWS].astype(np.int64)
             ids = self._selection.ids(numbers)
             labels: list[int] = self._selection.labels[numbers].tolist()
             for start in range(0, len(ids), RECORDS_AT_A_TIME):
