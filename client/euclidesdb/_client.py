@@ -39,10 +39,10 @@ class Client(SearchCalls, ItemQueries, Transfers):
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. Nothing is sent
         before the first call, so a wrong address shows only then.
     timeout: seconds that a call may take, retries included; None: no limit. Every method accepts
-        its own. `add_many`, `add_vectors`, `get_many`, `remove_many` and `find_similar_many` may
-        make several calls; their timeout applies to each of these, and defaults to ten times the
-        client's, as each does the work of many. The same default applies to loading and unloading
-        models.
+        its own. `add_many`, `add_vectors`, `import_file`, `get_many`, `remove_many` and
+        `find_similar_many` may make several calls; their timeout applies to each of these, and
+        defaults to ten times the client's, as each does the work of many. The same default applies
+        to loading and unloading models. Streams (`add_stream`, `export`) have no limit by default.
 
     Every method may raise the errors of `EuclidesDBError`'s tree, and ValueError or TypeError
     for arguments that cannot be sent.

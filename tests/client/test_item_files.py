@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import euclidesdb
+from euclidesdb._arrow_rows import ArrowColumns
 from euclidesdb._item_files import complete_file, open_source
 from euclidesdb._item_rows import BadRow
 
@@ -83,6 +88,73 @@ def test_a_file_has_the_rows_that_were_written(tmp_path, ending):
     source = open_source(path, {})
     assert source.count() in (3, None)
     source.close()
+
+
+UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3)
+    ),
+    max_leaves=8,
+)
+ITEM = st.fixed_dictionaries(
+    {
+        "id": UNICODE,
+        "attributes_json": st.dictionaries(UNICODE, JSON, max_size=4).map(json.dumps),
+        "metadata": st.binary(max_size=20),
+        "vector:m": st.none() | st.lists(FLOATS, min_size=2, max_size=2),
+        "payload_digest": st.none() | st.binary(min_size=32, max_size=32),
+    }
+).flatmap(
+    lambda item: st.fixed_dictionaries(
+        {
+            **{key: st.just(value) for key, value in item.items()},
+            "predictions:m": st.none()
+            if item["vector:m"] is None
+            else st.none() | st.lists(FLOATS, min_size=1, max_size=3),
+            "ready_made:m": st.none() if item["vector:m"] is None else st.booleans(),
+            "payload": st.none() | UNICODE.map(str.encode),
+        }
+    )
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(items=st.lists(ITEM, max_size=8), ending=st.sampled_from(["parquet", "arrow", "jsonl"]))
+def test_whatever_an_item_holds_comes_back_from_a_file(items, ending):
+    schema = SCHEMA
+    for name, kind in (
+        ("metadata", pa.binary()), ("payload_digest", pa.binary()),
+        ("payload_kind", pa.string()), ("payload", pa.binary()),
+    ):  # fmt: skip
+        schema = schema.append(pa.field(name, kind))
+    kinds = [None if item["payload"] is None else "text" for item in items]
+    rows = [{**item, "payload_kind": kind} for item, kind in zip(items, kinds, strict=True)]
+    given_batch = pa.RecordBatch.from_pylist(rows, schema=schema)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"rows.{ending}"
+        with complete_file(path, schema) as file:
+            file.write(given_batch)
+        found = read(path)
+    expected = [*ArrowColumns(schema).rows(given_batch)]
+    assert [whole(row) for row in found] == [whole(row) for row in expected]
+    assert [row.attributes_json for row in found] == [item["attributes_json"] for item in items]
+
+
+def whole(row):
+    rest = (row.metadata, row.payload_kind, row.payload, row.payload_digest)
+    vectors = [
+        (
+            each.column,
+            each.values.tobytes(),
+            None if each.predictions is None else each.predictions.tobytes(),
+            each.ready_made,
+        )
+        for each in row.vectors
+    ]
+    return row.id, row.attributes_json, vectors, rest
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow", "jsonl", "npz"])
