@@ -44,6 +44,7 @@ from euclidesdb._errors import (
     VersionMismatch,
     WriteInDoubt,
 )
+from euclidesdb._export import Export
 from euclidesdb._item_calls import Items, Removal
 from euclidesdb._neighbors import (
     FusedNeighbor,
@@ -54,6 +55,7 @@ from euclidesdb._neighbors import (
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
 from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
+from euclidesdb._transfers import Imported
 from euclidesdb._types import (
     Added,
     Embedding,
@@ -86,8 +88,10 @@ __all__ = [
     "EuclidesDBError",
     "Example",
     "Examples",
+    "Export",
     "FusedNeighbor",
     "GroupBy",
+    "Imported",
     "IndexInfo",
     "InvalidRequest",
     "Item",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from euclidesdb._batches import Batch
 from euclidesdb._connection import Connection, StartedCall
@@ -30,6 +30,8 @@ from euclidesdb._progress import Report
 from euclidesdb._translation import name_file, refusal_error
 from euclidesdb_protos.v1 import database_pb2 as pb
 
+_Reply: TypeAlias = pb.AddItemsReply | pb.AddVectorsReply | pb.ImportItemsReply
+
 MAX_CALLS_IN_FLIGHT: Final = 3
 """One being processed, one waiting at the server, one being transferred."""
 
@@ -39,7 +41,7 @@ or may not be on disk."""
 
 
 class BulkAdd:
-    """One `add_many` or `add_vectors`: the calls in flight, and the outcomes of those before."""
+    """One `add_many`, `add_vectors` or `import_file`: calls in flight, and outcomes so far."""
 
     def __init__(
         self,
@@ -47,12 +49,16 @@ class BulkAdd:
         method: Any,
         timeout: float | None,
         report: Report = lambda *_: None,
+        *,
+        max_in_flight: int = MAX_CALLS_IN_FLIGHT,
     ) -> None:
+        """max_in_flight: with 1, items are stored in the order given."""
         connection.check_open()
         self._connection = connection
         self._method = method
         self._timeout = timeout
         self._report = report
+        self._max_in_flight = max_in_flight
         self._done = 0
         self._in_flight: deque[tuple[Batch, frozenset[str], StartedCall]] = deque()
         self._refused: list[Refused] = []
@@ -90,7 +96,7 @@ class BulkAdd:
 
     def _send(self, batch: Batch) -> None:
         ids = frozenset(batch.ids)
-        while len(self._in_flight) == MAX_CALLS_IN_FLIGHT or not all(
+        while len(self._in_flight) == self._max_in_flight or not all(
             ids.isdisjoint(others) for _, others, _ in self._in_flight
         ):
             self._finish_oldest()
@@ -105,7 +111,7 @@ class BulkAdd:
         """
         batch, _, started = self._in_flight.popleft()
         try:
-            reply: pb.AddItemsReply | pb.AddVectorsReply = self._connection.finish(started)
+            reply: _Reply = self._connection.finish(started)
             not_added = _not_added(reply, batch)
         except EuclidesDBError as error:
             if not isinstance(error, MessageTooLarge) or len(batch.ids) > 1:
@@ -146,7 +152,7 @@ class BulkAdd:
         return tuple(sorted(self._refused, key=lambda refused: refused.position))
 
 
-def _not_added(reply: pb.AddItemsReply | pb.AddVectorsReply, batch: Batch) -> list[Refused]:
+def _not_added(reply: _Reply, batch: Batch) -> list[Refused]:
     """The items of `batch` that were refused, or whose write is in doubt, by position.
 
     Raises ServerError if the reply does not match the batch.

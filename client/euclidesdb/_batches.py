@@ -26,13 +26,13 @@ Refuse: TypeAlias = Callable[[Refused], None]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The items that one call adds.
+    """The items that one call adds or imports.
 
     positions: the positions of its items among all items given, ascending. files: the names of the
     files of images, by place in the batch.
     """
 
-    request: pb.AddItemsRequest | pb.AddVectorsRequest
+    request: pb.AddItemsRequest | pb.AddVectorsRequest | pb.ImportItemsRequest
     positions: Sequence[int]
     ids: Sequence[str]
     files: Mapping[int, str] = field(default_factory=dict)

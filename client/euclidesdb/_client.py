@@ -2,7 +2,7 @@
 
 It turns arguments into messages, gRPC's errors into its own tree, and many items into calls of
 bounded size. Its only state is the connection. The searches are in `_search_calls`,
-the questions about many items in `_item_queries`.
+the questions about many items in `_item_queries`, exports and imports in `_transfers`.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from euclidesdb._item_queries import ItemQueries
 from euclidesdb._progress import Progress, reporting
 from euclidesdb._query_types import Filter
 from euclidesdb._search_calls import SearchCalls
+from euclidesdb._transfers import Transfers
 from euclidesdb._types import Added, Embedding, Item, ModelInfo, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
-class Client(SearchCalls, ItemQueries):
+class Client(SearchCalls, ItemQueries, Transfers):
     """A connection to a EuclidesDB server. Threads may share it; close it, or use `with`.
 
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. Nothing is sent
         before the first call, so a wrong address shows only then.
     timeout: seconds that a call may take, retries included; None: no limit. Every method accepts
-        its own. `add_many`, `add_vectors`, `get_many`, `remove_many` and `find_similar_many` may
-        make several calls; their timeout applies to each of these, and defaults to ten times the
-        client's, as each does the work of many. The same default applies to loading and unloading
-        models.
+        its own. `add_many`, `add_vectors`, `import_file`, `get_many`, `remove_many` and
+        `find_similar_many` may make several calls; their timeout applies to each of these, and
+        defaults to ten times the client's, as each does the work of many. The same default applies
+        to loading and unloading models. Streams (`add_stream`, `export`) have no limit by default.
 
     Every method may raise the errors of `EuclidesDBError`'s tree, and ValueError or TypeError
     for arguments that cannot be sent.

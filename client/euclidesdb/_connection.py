@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
@@ -98,10 +98,11 @@ class Connection:
             raise self._closed_meanwhile(error) from error
         return started
 
-    def start_stream(
-        self, method: Any, requests: Iterator[object], timeout: float | None
-    ) -> StartedStream:
-        """Begin a call that streams in both directions; see `failure` for what it raises."""
+    def start_stream(self, method: Any, requests: object, timeout: float | None) -> StartedStream:
+        """Begin a call that streams its replies; see `failure` for what it raises.
+
+        requests: an iterator of them if it streams these, too; otherwise the request.
+        """
         self.check_open()
         try:
             started: StartedStream = method(requests, timeout=timeout)

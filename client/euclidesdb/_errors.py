@@ -176,10 +176,10 @@ class Refused:
 
 
 class AddsInterrupted(EuclidesDBError):
-    """`add_many`, `add_vectors` or `add_stream` stopped midway.
+    """`add_many`, `add_vectors`, `import_file` or `add_stream` stopped midway.
 
     `__cause__` is the error, with the same `reason`. If none of the input was written, the first
-    two raise that error itself instead.
+    three raise that error itself instead.
 
     refused: the items known to be refused, by position; not those that `add_stream` has yielded.
     unknown: position and id of the items that may or may not be on disk: the reply to their call

@@ -58,6 +58,7 @@ VALUES = [
     ITEM,
     REFUSED,
     euclidesdb.Items({"a": ITEM}, ("c",), (REFUSED,)),
+    euclidesdb.Imported(7, (REFUSED,)),
     euclidesdb.Removal(1, ("c",), (REFUSED,)),
     euclidesdb.ModelInfo("m", "ready", "", "image", 2, 3, "f", "exact", "l2", 5, ("x",), False),
     euclidesdb.ModelVector([1, 2], "f"),
@@ -97,7 +98,7 @@ def content(value):
 
 def test_every_public_class_is_among_the_cases():
     covered = {type(case) for case in (*ERRORS, *VALUES)}
-    assert set(PUBLIC) - covered == {euclidesdb.Answer, euclidesdb.Client}
+    assert set(PUBLIC) - covered == {euclidesdb.Answer, euclidesdb.Client, euclidesdb.Export}
     assert all(inspect.isclass(kind) for kind in PUBLIC)
 
 

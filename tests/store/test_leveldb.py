@@ -10,7 +10,7 @@ import pytest
 
 from euclidesdb_server.errors import ShuttingDown
 from euclidesdb_server.store.leveldb import LevelDB
-from euclidesdb_server.store.leveldb_reads import SCAN_ROWS
+from euclidesdb_server.store.leveldb_reads import SCAN_BYTES, SCAN_ROWS
 from euclidesdb_server.store.shared_lock import SharedLock
 
 
@@ -102,6 +102,15 @@ def test_a_scan_goes_on_over_every_piece_and_stops_at_its_end(database):
     assert found == keys
     assert [len(rows) for rows in database.scan(keys[0], keys[SCAN_ROWS - 1])] == [SCAN_ROWS]
     assert [*database.scan(b"m", b"n")] == []
+
+
+def test_a_scan_reads_few_large_records_at_a_time(database):
+    sizes = [SCAN_BYTES // 2, SCAN_BYTES // 2, 1, 2 * SCAN_BYTES, 1, 1]
+    for number, size in enumerate(sizes):
+        put(database, b"large-%d" % number, bytes(size))
+    found = [*database.scan(b"large-0", b"large-9")]
+    assert [len(rows) for rows in found] == [2, 2, 2]
+    assert [len(value) for rows in found for _, value in rows] == sizes
 
 
 def test_using_a_closed_store_raises(database):

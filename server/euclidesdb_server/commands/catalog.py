@@ -32,6 +32,8 @@ COMMANDS: Final = {
     "list": Listed("list items", "listing:list_items"),
     "summarize": Listed("count items by the values of fields", "summarize:summarize"),
     "find": Listed("find similar items", "find:find"),
+    "export": Listed("write items to a file", "transfers:export_items"),
+    "import": Listed("store the items of a file", "transfers:import_items"),
     "models": Listed("list the models of a running server", "models:models"),
     "stats": Listed("an overview of a running server", "stats:stats"),
     "model": Listed("check, compare, export, load, drop models", "model:model", "server"),

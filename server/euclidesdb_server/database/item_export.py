@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -15,14 +15,14 @@ import numpy as np
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.columns.block import BlockFilter
 from euclidesdb_server.columns.pending_rows import PendingRows, stored_row
-from euclidesdb_server.columns.table_view import RowNumbers, Selection
+from euclidesdb_server.columns.table_view import Selection
 from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.database.superseded_space import superseded_name
 from euclidesdb_server.errors import DeadlineExceeded, ModelUnavailable
-from euclidesdb_server.store import FeatureStore, ItemRecord, SpaceRecord, StoreReader
-from euclidesdb_server.store.bulk_reads import BulkReads
+from euclidesdb_server.store import FeatureStore, SpaceRecord, StoreReader
+from euclidesdb_server.store.bulk_reads import BulkReads, BulkRecord
 from euclidesdb_server.store.keys import PREDICTIONS, VECTOR
 from euclidesdb_server.values.filters import Filter
 from euclidesdb_server.values.payload import Payload
@@ -30,7 +30,7 @@ from euclidesdb_server.values.payload import Payload
 BATCH_BYTES: Final = 1 << 20
 BATCH_ROWS: Final = 4096
 """Limits of what is read at a time; an item that is larger is read alone."""
-RECORDS_AT_A_TIME: Final = 64
+RECORDS_AT_A_TIME: Final = 128
 """Records may have a mebibyte of metadata each."""
 ITEM_BYTES: Final = 64
 """About what an item takes besides what it holds."""
@@ -65,7 +65,7 @@ class ExportedItems:
     """Some items, by columns. models: by name. payloads: None unless requested."""
 
     ids: Sequence[str]
-    records: Sequence[ItemRecord]
+    records: Sequence[BulkRecord]
     models: Mapping[str, ModelColumns]
     payloads: Sequence[Payload | None] | None
 
@@ -146,87 +146,115 @@ class ItemExport:
 
         Raises StorageError (CorruptRecord names what cannot be read), DeadlineExceeded.
         """
-        vector_bytes = sum(4 * record.feature_dim for record in self.spaces.values())
-        ids, records, payloads, size = list[str](), list[ItemRecord](), list[Payload | None](), 0
-        for item_id, record in self._found():
-            payload = self._payload(record)
-            added = ITEM_BYTES + len(record.attributes_json) + len(record.metadata)
-            added += vector_bytes * self.include.vectors
-            added += self._prediction_bytes * self.include.predictions
-            added += 0 if payload is None else len(payload.data)
-            if ids and (size + added > BATCH_BYTES or len(ids) == BATCH_ROWS):
-                yield self._exported(ids, records, payloads)
-                ids, records, payloads, size = [], [], [], 0
-            ids.append(item_id)
-            records.append(record)
-            payloads.append(payload)
-            size += added
-        if ids:
-            yield self._exported(ids, records, payloads)
+        batch = _Batch()
+        for ids, records in self._found():
+            sizes = self._sizes(records)
+            if not self.include.payload and batch.has_room(sum(sizes), len(ids)):
+                batch.extend(ids, records, sum(sizes))
+                continue
+            for item_id, record, size in zip(ids, records, sizes, strict=True):
+                payload = self._payload(record)
+                added = size + (0 if payload is None else len(payload.data))
+                if batch.ids and not batch.has_room(added, 1):
+                    yield self._exported(batch)
+                    batch = _Batch()
+                batch.extend([item_id], [record], added, payload)
+        if batch.ids:
+            yield self._exported(batch)
 
-    def _found(self) -> Iterator[tuple[str, ItemRecord]]:
-        order = np.argsort(self._selection.added)
-        for start in range(0, len(order), BATCH_ROWS):
-            numbers = order[start : start + BATCH_ROWS]
+    def _sizes(self, records: Sequence[BulkRecord]) -> list[int]:
+        """About how many bytes there will be of each item, without its payload."""
+        fixed = ITEM_BYTES
+        if self.include.vectors:
+            fixed += sum(4 * space.feature_dim for space in self.spaces.values())
+        if self.include.predictions:
+            fixed += self._prediction_bytes
+        return [fixed + len(each.attributes_json) + len(each.metadata) for each in records]
+
+    def _found(self) -> Iterator[tuple[Sequence[str], Sequence[BulkRecord]]]:
+        """Ids and records of some items at a time."""
+        parts = [block.added[rows] for block, rows in self._selection.parts]
+        # what is kept until the end, for each item, is as small as can be
+        order = np.argsort(np.concatenate([*parts, np.empty(0, np.int64)])).astype(np.uint32)
+        for first in range(0, len(order), BATCH_ROWS):
+            numbers = order[first : first + BATCH_ROWS].astype(np.int64)
             ids = self._selection.ids(numbers)
-            yield from self._records(ids, numbers)
+            labels: list[int] = self._selection.labels[numbers].tolist()
+            for start in range(0, len(ids), RECORDS_AT_A_TIME):
+                if not self._call.is_active():
+                    raise DeadlineExceeded("the caller no longer waits")
+                part = slice(start, start + RECORDS_AT_A_TIME)
+                yield self._stored(ids[part], labels[part])
 
-    def _records(self, ids: Sequence[str], numbers: RowNumbers) -> Iterator[tuple[str, ItemRecord]]:
-        labels: list[int] = self._selection.labels[numbers].tolist()
-        for start in range(0, len(ids), RECORDS_AT_A_TIME):
-            if not self._call.is_active():
-                raise DeadlineExceeded("the caller no longer waits")
-            part = slice(start, start + RECORDS_AT_A_TIME)
-            records = self._bulk.items(ids[part])
-            for item_id, record, label in zip(ids[part], records, labels[part], strict=True):
-                # The snapshot may have a write that is not acknowledged yet, and so not in the
-                # selection.
-                if record is None:
-                    continue
-                if record.current_label == label or self._matches(item_id, record):
-                    yield item_id, record
+    def _stored(
+        self, ids: Sequence[str], labels: Sequence[int]
+    ) -> tuple[Sequence[str], Sequence[BulkRecord]]:
+        """Those of some items that are in the snapshot. labels: of the writes that were selected.
 
-    def _matches(self, item_id: str, record: ItemRecord) -> bool:
-        if self._condition is None:
-            return True
+        The snapshot may have writes that are not acknowledged yet, and so were not selected.
+        """
+        found = [
+            (item_id, record)
+            for item_id, record, label in zip(ids, self._bulk.items(ids), labels, strict=True)
+            if record is not None and (record.current_label == label or self._matches(item_id))
+        ]
+        return [item_id for item_id, _ in found], [record for _, record in found]
+
+    def _matches(self, item_id: str) -> bool:
+        record = self._reader.item(item_id)
+        if self._condition is None or record is None:
+            return record is not None
         rows = PendingRows()
         rows.put(stored_row(record.current_label, item_id, record, self._reader))
         return bool(rows.block().matching(BlockFilter(self._condition))[0])
 
-    def _payload(self, record: ItemRecord) -> Payload | None:
+    def _payload(self, record: BulkRecord) -> Payload | None:
         if not self.include.payload or record.payload_label is None:
             return None
         return self._reader.payload(record.payload_label)
 
-    def _exported(
-        self,
-        ids: Sequence[str],
-        records: Sequence[ItemRecord],
-        payloads: Sequence[Payload | None],
-    ) -> ExportedItems:
-        models = {name: self._columns(space.number, records) for name, space in self.spaces.items()}
+    def _exported(self, batch: _Batch) -> ExportedItems:
+        models = {
+            name: self._columns(space.number, batch.records) for name, space in self.spaces.items()
+        }
         if self.include.predictions:
-            sizes = [
-                len(each or b"")
-                for columns in models.values()
-                for each in columns.predictions or ()
-            ]
-            self._prediction_bytes = sum(sizes) // len(ids)
-        return ExportedItems(ids, records, models, payloads if self.include.payload else None)
+            rows = [row for columns in models.values() for row in columns.predictions or ()]
+            self._prediction_bytes = sum(len(row or b"") for row in rows) // len(batch.ids)
+        payloads = batch.payloads if self.include.payload else None
+        return ExportedItems(batch.ids, batch.records, models, payloads)
 
-    def _columns(self, space: int, records: Sequence[ItemRecord]) -> ModelColumns:
+    def _columns(self, space: int, records: Sequence[BulkRecord]) -> ModelColumns:
         labels = [record.labels.get(space) for record in records]
         return ModelColumns(
             [
                 None if label is None else space in record.ready_made
                 for label, record in zip(labels, records, strict=True)
             ],
-            self._rows(VECTOR, space, labels) if self.include.vectors else None,
-            self._rows(PREDICTIONS, space, labels) if self.include.predictions else None,
+            self._bulk.rows(VECTOR, space, labels) if self.include.vectors else None,
+            self._bulk.rows(PREDICTIONS, space, labels) if self.include.predictions else None,
         )
 
-    def _rows(
-        self, kind: bytes, space: int, labels: Sequence[int | None]
-    ) -> Sequence[bytes | None]:
-        found = self._bulk.rows(kind, space, [label for label in labels if label is not None])
-        return [None if label is None else found.get(label) for label in labels]
+
+@dataclass(slots=True)
+class _Batch:
+    """Items that are read together. size: about how many bytes. payloads: only if requested."""
+
+    ids: list[str] = field(default_factory=list)
+    records: list[BulkRecord] = field(default_factory=list)
+    payloads: list[Payload | None] = field(default_factory=list)
+    size: int = 0
+
+    def has_room(self, size: int, count: int) -> bool:
+        return self.size + size <= BATCH_BYTES and len(self.ids) + count <= BATCH_ROWS
+
+    def extend(
+        self,
+        ids: Sequence[str],
+        records: Sequence[BulkRecord],
+        size: int,
+        payload: Payload | None = None,
+    ) -> None:
+        self.ids += ids
+        self.records += records
+        self.payloads.append(payload)
+        self.size += size

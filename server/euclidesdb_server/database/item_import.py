@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,7 @@ from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
+from euclidesdb_server.values.vector_columns import VectorColumns
 
 DIGEST_BYTES: Final = 32
 
@@ -76,7 +77,14 @@ class ItemImports:
         Outcomes: InvalidRequest, UnknownModel, ModelUnavailable, VersionMismatch,
         DimensionMismatch, StorageError (WriteInDoubt: it may be on disk or not).
         """
-        return self._writer.write([self._prepared(item) for item in items])
+        prepared = [self._prepared(item) for item in items]
+        outcomes = [item if isinstance(item, DatabaseError) else None for item in prepared]
+        good = [item for item in prepared if not isinstance(item, DatabaseError)]
+        columns = _columns(good)
+        if columns is None:
+            return self._writer.write(prepared)
+        written = iter(self._writer.write_columns(*columns, {}))
+        return [outcome or next(written) for outcome in outcomes]
 
     def _prepared(self, item: ImportedItem | DatabaseError) -> EmbeddedItem | DatabaseError:
         if isinstance(item, DatabaseError):
@@ -97,7 +105,7 @@ class ItemImports:
                     ready_made.add(space)
             digest: bytes | None = item.payload_digest
             if not digest and len(ready_made) == len(embeddings):
-                digest = None  # nothing is said about a payload
+                digest = None  # the import does not mention a payload
             return EmbeddedItem(
                 item.id,
                 embeddings,
@@ -140,6 +148,31 @@ class ItemImports:
             if earlier is not None:
                 return self._models.resolve(earlier)
         return self._models.resolve(model)
+
+
+def _columns(items: Sequence[EmbeddedItem]) -> tuple[ModelSpace, VectorColumns] | None:
+    """Items as columns, which are written faster, if each is a ready-made vector of one space."""
+    spaces = {space for item in items for space in item.ready_made}
+    if len(spaces) != 1:
+        return None
+    (space,) = spaces
+    vectors = []
+    for item in items:
+        embedding = item.embeddings.get(space)
+        if (
+            embedding is None
+            or embedding.predictions is not None
+            or len(item.embeddings) > 1
+            or item.digest is not None
+        ):
+            return None
+        vectors.append(embedding.vector)
+    attributes = [item.attributes_json for item in items if item.attributes_json is not None]
+    metadata = [item.metadata for item in items if item.metadata is not None]
+    if len(attributes) not in (0, len(items)) or len(metadata) not in (0, len(items)):
+        return None
+    ids = [item.id for item in items]
+    return space, VectorColumns(ids, np.stack(vectors), attributes or None, metadata or None)
 
 
 def _check_predictions(serving: Serving, predictions: Vector) -> None:

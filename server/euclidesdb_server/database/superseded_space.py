@@ -3,8 +3,8 @@
 Opening reads the rows of the space that are in no segment and takes memory, so a start does not
 wait for versions that may never be asked for.
 
-Nothing is added to a space before it is opened: only the version in service is written to, and
-that is open. Items are removed and replaced at any time, and what the store has not shown to the
+Nothing is added to a space before it is opened: only imports add to a former version, and they open
+its space first. Items are removed and replaced at any time, and what the store has not shown to the
 space when it was opened is passed on to it afterwards.
 """
 

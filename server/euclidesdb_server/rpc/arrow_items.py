@@ -90,13 +90,13 @@ def _model_arrays(columns: ModelColumns, space: SpaceRecord) -> Iterator[pa.Arra
 def _vectors(rows: Sequence[bytes | None], space: SpaceRecord) -> pa.Array:
     size = 4 * space.feature_dim
     nothing = bytes(size)
-    data = b"".join([nothing if row is None else row for row in rows])
-    if len(data) != size * len(rows) or any(row is not None and len(row) != size for row in rows):
+    rows_or_nothing = [nothing if row is None else row for row in rows]
+    if {*map(len, rows_or_nothing)} - {size}:
         raise CorruptRecord(
             f"a vector of version {space.fingerprint!r} of model {space.model!r} has not "
             f"{space.feature_dim} numbers"
         )
-    values = _floats(data)
+    values = _floats(b"".join(rows_or_nothing))
     kind = pa.list_(pa.float32(), space.feature_dim)
     return pa.Array.from_buffers(kind, len(rows), [_validity(rows)], children=[values])
 

@@ -6,13 +6,15 @@ look up in ten. So records that lie close together are scanned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from itertools import pairwise
 from typing import Any, Final
 
+import msgspec
+import numpy as np
+
 from euclidesdb_server.store import keys
-from euclidesdb_server.store.reader import ItemRecord, StoreReader, unpack_item
+from euclidesdb_server.store.reader import StoreReader, unpack_item
 
 WASTE: Final = 2
 """A scan for ids is given up after so many records for each that is wanted."""
@@ -23,65 +25,109 @@ GAP: Final = 16
 SHORT: Final = 4
 """Fewer labels are looked up."""
 
+_ROW_KEY: Final = np.dtype([("kind", "V1"), ("space", ">u4"), ("label", ">u8")])
+"""As `keys.row_key` makes it."""
+
+
+class BulkRecord(msgspec.Struct, array_like=True, gc=False):
+    """What is stored of an item: the fields of `ItemRecord`, in its order."""
+
+    attributes_json: str
+    metadata: bytes
+    labels: dict[int, int]
+    payload_label: int | None
+    payload_digest: bytes
+    ready_made: tuple[int, ...]
+    changed_label: int | None = None
+    added_label: int | None = None
+
+    @property
+    def current_label(self) -> int:
+        """As that of `ItemRecord`."""
+        if self.changed_label is not None:
+            return self.changed_label
+        return max(self.payload_label or 0, *self.labels.values(), 0)
+
+
+_unpacked: Final = msgspec.msgpack.Decoder(BulkRecord).decode
+
 
 class BulkReads:
-    """For one thread. reader: of one moment."""
+    """For one thread. reader: of one moment.
+
+    Methods raise CorruptRecord, StorageError, ShuttingDown.
+    """
 
     def __init__(self, reader: StoreReader) -> None:
         self._reader = reader
         self._look_ups = 0
 
-    def items(self, ids: Sequence[str]) -> list[ItemRecord | None]:
-        """The records of items. Raises CorruptRecord, StorageError, ShuttingDown."""
-        wanted = [*map(keys.item_key, ids)]
-        values = self._scanned_items(wanted)
-        value_of = self._reader.value
-        found = [values.get(key) or value_of(key) for key in wanted]
+    def items(self, ids: Sequence[str]) -> list[BulkRecord | None]:
+        """The records of items; None for those that are not stored."""
+        wanted = [keys.ITEM + item_id.encode() for item_id in ids]
+        found = self._scanned_items(wanted)
+        values = [*map(found.get, wanted)]
+        if None in values:
+            value_of = self._reader.value
+            values = [
+                value_of(key) if value is None else value
+                for key, value in zip(wanted, values, strict=True)
+            ]
         return [
-            None if value is None else unpack_item(value, f"the record of item {item_id!r}")
-            for item_id, value in zip(ids, found, strict=True)
+            None if value is None else _record(item_id, value)
+            for item_id, value in zip(ids, values, strict=True)
         ]
 
-    def rows(self, kind: bytes, space: int, labels: Sequence[int]) -> dict[int, bytes]:
-        """What is stored of rows of a space, by label. kind: VECTOR or PREDICTIONS.
+    def rows(self, kind: bytes, space: int, labels: Sequence[int | None]) -> list[bytes | None]:
+        """What is stored of rows of a space; None for those that are not.
 
-        Raises CorruptRecord, StorageError, ShuttingDown.
+        kind: VECTOR or PREDICTIONS. labels: of the rows, in any order; None: no row.
         """
-        found: dict[int, bytes] = {}
-        for run in _runs(sorted(labels)):
+        found: dict[int | None, bytes] = {}
+        wanted = np.sort(np.array([label for label in labels if label is not None], np.int64))
+        for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > GAP) + 1):
             if len(run) < SHORT:
-                for label in run:
+                for label in run.tolist():
                     value = self._reader.value(keys.row_key(kind, space, label))
                     if value is not None:
                         found[label] = value
                 continue
-            bounds = (keys.row_key(kind, space, label) for label in (run[0], run[-1]))
-            found |= {keys.label_of(key): value for key, value in self._reader.between(*bounds)}
-        return found
+            first, last = (keys.row_key(kind, space, int(label)) for label in (run[0], run[-1]))
+            for rows in self._reader.scan(first, last):
+                row_keys = np.frombuffer(b"".join([key for key, _ in rows]), _ROW_KEY)
+                values = [value for _, value in rows]
+                found.update(zip(row_keys["label"].tolist(), values, strict=True))
+        return [*map(found.get, labels)]
 
     def _scanned_items(self, wanted: Sequence[bytes]) -> dict[bytes, bytes]:
         """The values of some of the keys, by a scan; none if that does not pay."""
-        if self._look_ups > 0:
+        if self._look_ups > 0 or not wanted:
             self._look_ups -= 1
             return {}
         found: dict[bytes, bytes] = {}
         limit = WASTE * len(wanted)
-        scan: Any = self._reader.between(min(wanted), max(wanted))
+        scan: Any = self._reader.scan(min(wanted), max(wanted))
         with closing(scan):
-            for key, value in scan:
-                found[key] = value
+            for rows in scan:
+                found.update(rows)
                 if len(found) > limit:
                     self._look_ups = LOOK_UPS
                     break
         return found
 
 
-def _runs(labels: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Ascending labels, in parts that lie close together."""
-    start = 0
-    for at, (label, following) in enumerate(pairwise(labels), 1):
-        if following - label > GAP:
-            yield labels[start:at]
-            start = at
-    if labels:
-        yield labels[start:]
+def _record(item_id: str, value: bytes) -> BulkRecord:
+    try:
+        return _unpacked(value)
+    except (msgspec.MsgspecError, ValueError):  # of an earlier format, or damaged
+        record = unpack_item(value, f"the record of item {item_id!r}")
+    return BulkRecord(
+        record.attributes_json,
+        record.metadata,
+        dict(record.labels),
+        record.payload_label,
+        record.payload_digest,
+        tuple(record.ready_made),
+        record.changed_label,
+        record.added_label,
+    )

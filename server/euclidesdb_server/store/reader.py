@@ -128,12 +128,9 @@ def unpack(value: bytes, what: str, *lengths: int) -> list[Any]:
     except (ValueError, msgpack.UnpackException) as error:
         raise CorruptRecord(f"{what} cannot be parsed: {error}") from error
     if not isinstance(fields, list) or len(fields) not in lengths:
-        raise CorruptRecord(f"{what} should have {_listed(lengths)} fields: {fields!r}")
+        expected = " to ".join(map(str, dict.fromkeys((lengths[0], lengths[-1]))))
+        raise CorruptRecord(f"{what} should have {expected} fields: {fields!r}")
     return fields
-
-
-def _listed(lengths: Sequence[int]) -> str:
-    return f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
 
 
 packed: Final = msgspec.msgpack.Encoder().encode
@@ -261,6 +258,10 @@ class StoreReader:
         """Every key from `first` to `last`, both included, in order, with its value."""
         for rows in self._source.scan(first, last):
             yield from rows
+
+    def scan(self, first: bytes, last: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
+        """As `between`, in lists."""
+        return self._source.scan(first, last)
 
     def value(self, key: bytes) -> bytes | None:
         """The value of a key; None if it is not stored."""

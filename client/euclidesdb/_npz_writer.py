@@ -1,0 +1,191 @@
+"""Writes items as an .npz file of NumPy's: ids, attributes, vectors and predictions, an array each.
+
+It holds neither metadata nor payloads. Written some rows at a time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from euclidesdb._arrow_rows import ArrowColumns
+from euclidesdb._item_rows import (
+    ATTRIBUTES,
+    FINGERPRINT,
+    IDS,
+    MODEL,
+    PREDICTIONS,
+    READY_MADE,
+    VECTOR,
+    BadRow,
+    RowVector,
+)
+
+MAX_TEXTS_BYTES: Final = 4 << 30
+"""Of an array of texts, which has room for the longest in every row."""
+
+
+class NpzWriter:
+    """Writes the batches of an export, to temporary files until it is finished."""
+
+    def __init__(self, path: Path, schema: Any) -> None:
+        if "payload" in schema.names:
+            raise ValueError("an .npz file cannot hold payloads; use .parquet, .arrow or .jsonl")
+        self._path = path
+        self._columns = ArrowColumns(schema)
+        self._has_predictions = any(name.startswith(PREDICTIONS) for name in schema.names)
+        with ExitStack() as opened:
+            self._ids = _Texts(path, opened)
+            self._attributes = _Texts(path, opened)
+            self._vectors = {
+                column: _Vectors(path, opened, column.name)
+                for column in self._columns.vectors.values()
+            }
+            self._opened = opened.pop_all()
+
+    def write(self, batch: Any) -> None:
+        """See ItemWriter."""
+        for row in self._columns.rows(batch):
+            if isinstance(row, BadRow):
+                raise row.error
+            self._ids.add(row.id)
+            self._attributes.add(row.attributes_json or "{}")
+            found = {vector.column: vector for vector in row.vectors}
+            for column, vectors in self._vectors.items():
+                vectors.add(found.get(column))
+
+    def finish(self) -> None:
+        """See ItemWriter."""
+        with zipfile.ZipFile(self._path, "w") as file:
+            self._save(file)
+
+    def close(self) -> None:
+        """See ItemWriter."""
+        self._opened.close()
+
+    def _save(self, file: zipfile.ZipFile) -> None:
+        self._ids.save(file, IDS)
+        self._attributes.save(file, ATTRIBUTES)
+        for column, vectors in self._vectors.items():
+            vectors.values.save(file, VECTOR + column.name)
+            if self._has_predictions:
+                vectors.predictions.save(file, PREDICTIONS + column.name)
+            ready_made = np.array(vectors.ready_made, np.bool_)
+            _save(file, READY_MADE + column.name, "|b1", ready_made.shape, [ready_made.tobytes()])
+            for prefix, text in ((MODEL, column.model), (FINGERPRINT, column.fingerprint)):
+                value = np.array(text)
+                _save(file, prefix + column.name, value.dtype.str, (), [value.tobytes()])
+
+
+def _temporary_file(path: Path) -> IO[bytes]:
+    """One next to the file that is being written, on a disk that has room for it."""
+    return tempfile.TemporaryFile(dir=path.parent)
+
+
+class _Texts:
+    """A column of texts on their way into a file."""
+
+    def __init__(self, path: Path, opened: ExitStack) -> None:
+        self._file = opened.enter_context(_temporary_file(path))
+        self._sizes: list[int] = []
+        self._longest = 1
+
+    def add(self, text: str) -> None:
+        if text.endswith("\0"):
+            raise ValueError(
+                f"an .npz file cannot hold {text!r}, which ends with a null character; use "
+                ".parquet, .arrow or .jsonl"
+            )
+        data = text.encode()
+        self._file.write(data)
+        self._sizes.append(len(data))
+        self._longest = max(self._longest, len(text))
+
+    def save(self, file: zipfile.ZipFile, name: str) -> None:
+        size = 4 * self._longest * len(self._sizes)
+        if size > MAX_TEXTS_BYTES:
+            raise ValueError(
+                f"an .npz file would need {size:,} bytes for {name}, whose longest has "
+                f"{self._longest:,} characters; use .parquet, .arrow or .jsonl"
+            )
+        kind = f"<U{self._longest}"
+        _save(file, name, kind, (len(self._sizes),), self._parts(kind), compressed=True)
+
+    def _parts(self, kind: str) -> Iterator[bytes]:
+        self._file.seek(0)
+        for size in self._sizes:
+            yield np.array(self._file.read(size).decode(), kind).tobytes()
+
+
+class _Rows:
+    """A column of vectors of one length; those that are missing become NaN."""
+
+    def __init__(self, path: Path, opened: ExitStack, name: str) -> None:
+        self._file = opened.enter_context(_temporary_file(path))
+        self._name = name
+        self._dim: int | None = None
+        self._count = 0
+
+    def add(self, vector: npt.NDArray[np.float32] | None) -> None:
+        if vector is not None and self._dim is None:
+            self._dim = len(vector)
+            for _ in range(self._count):
+                self._file.write(self._nothing())
+        if vector is not None and len(vector) != self._dim:
+            raise ValueError(
+                f"an .npz file cannot hold {self._name} of lengths {self._dim} and {len(vector)}"
+            )
+        if self._dim is not None:
+            self._file.write(self._nothing() if vector is None else vector.tobytes())
+        self._count += 1
+
+    def save(self, file: zipfile.ZipFile, name: str) -> None:
+        self._file.seek(0)
+        _save(file, name, "<f4", (self._count, self._dim or 0), self._file)
+
+    def _nothing(self) -> bytes:
+        return np.full(self._dim or 0, np.nan, np.float32).tobytes()
+
+
+class _Vectors:
+    """All that is written of a model."""
+
+    def __init__(self, path: Path, opened: ExitStack, name: str) -> None:
+        self.values = _Rows(path, opened, VECTOR + name)
+        self.predictions = _Rows(path, opened, PREDICTIONS + name)
+        self.ready_made: list[bool] = []
+
+    def add(self, vector: RowVector | None) -> None:
+        self.values.add(None if vector is None else vector.values)
+        self.predictions.add(None if vector is None else vector.predictions)
+        self.ready_made.append(vector is None or bool(vector.ready_made))
+
+
+def _save(
+    file: zipfile.ZipFile,
+    name: str,
+    kind: str,
+    shape: tuple[int, ...],
+    parts: Any,
+    *,
+    compressed: bool = False,
+) -> None:
+    """Write an array. parts: its bytes, or a file of them."""
+    entry = zipfile.ZipInfo(f"{name}.npy")
+    entry.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with file.open(entry, "w", force_zip64=True) as target:
+        header = {"descr": kind, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_2_0(target, header)
+        if hasattr(parts, "read"):
+            shutil.copyfileobj(parts, target, 1 << 20)
+        else:
+            for part in parts:
+                target.write(part)

@@ -1,0 +1,275 @@
+"""The methods of `Client` that export items and import them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from euclidesdb import _checks as checks
+from euclidesdb._adds import BulkAdd
+from euclidesdb._batches import Batch, Refuse
+from euclidesdb._connection import Connection
+from euclidesdb._errors import Refused, UnknownModel, VersionMismatch
+from euclidesdb._export import Export
+from euclidesdb._filters import filter_message
+from euclidesdb._item_files import check_format, complete_file, open_source
+from euclidesdb._item_rows import BadRow, RowSource, VectorColumn, imported_item, named_columns
+from euclidesdb._progress import Progress, reporting
+from euclidesdb._query_types import Filter
+from euclidesdb._types import ModelInfo
+from euclidesdb_protos.v1 import database_pb2 as pb
+
+ITEMS_PER_IMPORT: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What `import_file` did. items: how many are on disk. refused: the others, by position."""
+
+    items: int
+    refused: tuple[Refused, ...] = ()
+
+
+class Transfers:
+    """Base of `Client`, which has the connection."""
+
+    _connection: Connection
+
+    if TYPE_CHECKING:
+
+        def count(self, filter: Filter | None = None, *, timeout: float | None = None) -> int: ...  # noqa: A002
+        def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]: ...
+
+    def export(
+        self,
+        filter: Filter | None = None,  # noqa: A002  the API's name for it
+        *,
+        models: Sequence[str] | None = None,
+        include_vectors: bool = True,
+        include_predictions: bool = True,
+        include_payloads: bool = False,
+        timeout: float | None = None,
+    ) -> Export:
+        """All that is stored of the items that match a filter, or of all items; needs pyarrow.
+
+        The items are those of one moment, in the order in which they were first added.
+
+            table = db.export("digits.confidence < 0.6").to_pandas()
+
+        models: names, also "digits@fingerprint" of former versions; None: all of which an item has
+            a vector.
+        timeout: seconds for all of it; None: no limit.
+
+        Columns: `id`, `attributes_json`, `metadata`; `vector:digits`, `predictions:digits` and
+        `ready_made:digits` (whether the vector was not made from the payload) for each model, with
+        `model` and `fingerprint` in the metadata of the field; `payload_kind` and `payload` (the
+        bytes of an image, the UTF-8 of a text, a tensor as NumPy's .npy); `payload_digest`.
+
+        Raises ImportError, ValueError; when it is read, UnknownModel, CorruptRecord, Unavailable.
+        """
+        request = pb.ExportItemsRequest(
+            models=() if models is None else checks.names("models", models),
+            include_vectors=checks.flag("include_vectors", include_vectors),
+            include_predictions=checks.flag("include_predictions", include_predictions),
+            include_payloads=checks.flag("include_payloads", include_payloads),
+        )
+        if filter is not None:
+            request.filter.CopyFrom(filter_message(filter))
+        connection = self._connection
+        seconds = None if timeout is None else connection.call_timeout(timeout)
+        return Export(connection, request, seconds)
+
+    def export_file(
+        self,
+        path: str | os.PathLike[str],
+        filter: Filter | None = None,  # noqa: A002  the API's name for it
+        *,
+        models: Sequence[str] | None = None,
+        include_vectors: bool = True,
+        include_predictions: bool = True,
+        include_payloads: bool = False,
+        progress: Progress = False,
+        timeout: float | None = None,
+    ) -> int:
+        """Write the items that match a filter, or all, to a file; returns their number.
+
+        path: ends with .parquet, .arrow, .jsonl or .npz, which says what is written. The first
+            three hold everything; .npz holds neither metadata nor payloads. A file of this name is
+            replaced once the new one is complete.
+        progress: as in `add_many`.
+
+        The other arguments are those of `export`. Raises as it does, and OSError.
+        """
+        target = Path(path)
+        check_format(target)
+        export = self.export(
+            filter,
+            models=models,
+            include_vectors=include_vectors,
+            include_predictions=include_predictions,
+            include_payloads=include_payloads,
+            timeout=timeout,
+        )
+        expected = range(self.count(filter)) if progress is True else None
+        done = 0
+        with (
+            reporting(progress, expected) as report,
+            export.reader() as reader,
+            complete_file(target, reader.schema) as file,
+        ):
+            for batch in reader:
+                file.write(batch)
+                done += batch.num_rows
+                report(done, 0)
+        return done
+
+    def import_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        models: Sequence[str] | None = None,
+        vectors: Mapping[str, str] | None = None,
+        bytes_per_call: int = 4 << 20,
+        progress: Progress = False,
+        timeout: float | None = None,
+    ) -> Imported:
+        """Store the items of a file as they were exported; no model is run.
+
+        An item that is there already is changed as by `add`: it keeps its vectors of other models,
+        unless they were made from another image, text or tensor. New items are added in the order
+        of the file. When this returns, every item is on disk and in the next search, or among the
+        refused.
+
+        path: a file that `export_file` has written, or another one of these formats with a column
+            `id` (in .npz `ids`), and if need be `attributes_json`.
+        models: the models whose vectors are stored; None: all in the file. A vector is stored only
+            for the version that made it.
+        vectors: further columns of vectors, {column: model}; in .jsonl keys.
+        timeout: seconds for each call of at most 1,024 items; None: ten times the client's.
+        bytes_per_call, progress: as in `add_many`.
+
+        Raises OSError, ValueError or TypeError for a file that cannot be read, UnknownModel or
+        VersionMismatch if the server does not have a version whose vectors are in the file, and
+        AddsInterrupted as `add_many` does.
+        """
+        source_path = Path(path)
+        check_format(source_path)
+        size = checks.positive("bytes_per_call", bytes_per_call)
+        wanted = None if models is None else {*checks.names("models", models)}
+        columns = named_columns(vectors)
+        connection = self._connection
+        seconds = connection.bulk_timeout(timeout)
+        with closing(open_source(source_path, columns)) as source:
+            count = source.count()
+            items = None if count is None else range(count)
+            wants = _Wanted(wanted, columns, self.models)
+            with reporting(progress, items) as report:
+                adds = BulkAdd(
+                    connection, connection.stub.ImportItems, seconds, report, max_in_flight=1
+                )
+                batches = _Batches(source, wants, size, adds.refuse)
+                refused = adds.run(batches)
+        return Imported(batches.count - len(refused), refused)
+
+
+class _Wanted:
+    """Which columns of vectors are imported.
+
+    models: the names of those that are; None: all. named: imported always. server_models: asks the
+    server for its models, once.
+    """
+
+    def __init__(
+        self,
+        models: set[str] | None,
+        named: Mapping[str, VectorColumn],
+        server_models: Callable[[], tuple[ModelInfo, ...]],
+    ) -> None:
+        self._models = models
+        self._named = {*named.values()}
+        self._server_models = server_models
+        self._known: dict[VectorColumn, bool] = {}
+
+    def __call__(self, column: VectorColumn) -> bool:
+        """Whether it is. Raises UnknownModel, VersionMismatch if the server has no such version."""
+        known = self._known.get(column)
+        if known is None:
+            known = self._models is None or column.name in self._models or column in self._named
+            if known:
+                self._check(column)
+            self._known[column] = known
+        return known
+
+    def _check(self, column: VectorColumn) -> None:
+        found = self._server_models()
+        if column.model not in {model.name for model in found}:
+            raise UnknownModel(
+                f"the server has no model {column.model!r}, of which there are vectors in the file",
+                "unknown_model",
+            )
+        versions = {
+            model.fingerprint
+            for model in found
+            if model.name in (column.model, f"{column.model}@{column.fingerprint}")
+        }
+        if column.fingerprint and column.fingerprint not in versions:
+            raise VersionMismatch(
+                f"the file has vectors of version {column.fingerprint!r} of model "
+                f"{column.model!r}, which the server does not have; name the others in models to "
+                "leave them out",
+                "version_mismatch",
+            )
+
+
+class _Batches:
+    """The items of a file in batches. count: of the items so far."""
+
+    def __init__(
+        self, source: RowSource, wants: _Wanted, bytes_per_call: int, refuse: Refuse
+    ) -> None:
+        self.count = 0
+        self._source = source
+        self._wants = wants
+        self._bytes_per_call = bytes_per_call
+        self._refuse = refuse
+
+    def __iter__(self) -> Iterator[Batch]:
+        request, positions, size = pb.ImportItemsRequest(), list[int](), 0
+        failure: Exception | None = None
+        try:
+            for position, message in self._messages():
+                added = message.ByteSize()
+                full = len(positions) == ITEMS_PER_IMPORT or size + added > self._bytes_per_call
+                if positions and full:
+                    yield _batch(request, positions)
+                    request, positions, size = pb.ImportItemsRequest(), [], 0
+                request.items.append(message)
+                positions.append(position)
+                size += added
+        except Exception as error:  # of a file that is damaged; what is before it is sent
+            failure = error
+        if positions:
+            yield _batch(request, positions)
+        if failure is not None:
+            raise failure
+
+    def _messages(self) -> Iterator[tuple[int, Any]]:
+        for position, row in enumerate(self._source.rows()):
+            self.count = position + 1
+            if isinstance(row, BadRow):
+                self._refuse(Refused(position, row.id, row.error))
+                continue
+            try:
+                message = imported_item(row, self._wants)
+            except (TypeError, ValueError) as error:
+                self._refuse(Refused(position, row.id, error))
+            else:
+                yield position, message
+
+
+def _batch(request: pb.ImportItemsRequest, positions: Sequence[int]) -> Batch:
+    return Batch(request, positions, [item.id for item in request.items])

@@ -1,0 +1,131 @@
+"""`euclidesdb export` and `euclidesdb import`: items to a file and from one, as they are stored."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from euclidesdb_server.commands.connection import connected
+from euclidesdb_server.commands.parameters import address_option, json_option, path, where_option
+from euclidesdb_server.commands.printing import counted, print_json, printable
+
+if TYPE_CHECKING:
+    import euclidesdb
+
+_model_option = click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    help="A model whose vectors are wanted, or NAME@FINGERPRINT; may be repeated (default: all).",
+)
+
+
+@click.command()
+@click.option(
+    "--to",
+    "target",
+    type=path,
+    required=True,
+    metavar="FILE",
+    help="The file to write: .parquet, .arrow, .jsonl or .npz.",
+)
+@where_option
+@_model_option
+@click.option("--payloads", is_flag=True, help="Also the images, texts and tensors (not in .npz).")
+@address_option
+@json_option
+def export_items(
+    *,
+    target: Path,
+    where: str | None,
+    models: Sequence[str],
+    payloads: bool,
+    address: str,
+    as_json: bool,
+) -> int:
+    """Write items to a file, with their vectors, predictions, attributes and metadata.
+
+    The items are those of one moment. `euclidesdb import` reads the file.
+    """
+    with connected(address) as client, _files(target):
+        count = client.export_file(
+            target,
+            where,
+            models=models or None,
+            include_payloads=payloads,
+            progress=sys.stderr.isatty(),
+        )
+    if as_json:
+        print_json({"exported": count, "file": str(target)})
+    else:
+        print(f"{counted(count)} written to {printable(str(target))}")
+    return 0
+
+
+@click.command()
+@click.argument("file", type=path)
+@_model_option
+@click.option(
+    "--vectors",
+    "columns",
+    type=(str, str),
+    multiple=True,
+    metavar="COLUMN MODEL",
+    help="A column of vectors of this model, in a file that is not an export; may be repeated.",
+)
+@address_option
+@json_option
+def import_items(
+    *,
+    file: Path,
+    models: Sequence[str],
+    columns: Sequence[tuple[str, str]],
+    address: str,
+    as_json: bool,
+) -> int:
+    """Store the items of a file as they were exported; no model is run."""
+    with connected(address) as client, _files(file):
+        imported = client.import_file(
+            file,
+            models=models or None,
+            vectors=dict(columns),
+            progress=sys.stderr.isatty(),
+        )
+    _report(imported, as_json=as_json)
+    return 1 if imported.refused else 0
+
+
+@contextmanager
+def _files(file: Path) -> Iterator[None]:
+    """What goes wrong with a file, or with a library that reads it, becomes click's error."""
+    try:
+        yield
+    except (OSError, ImportError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise click.ClickException(f"{file}: {reason}") from error
+
+
+def _report(imported: euclidesdb.Imported, *, as_json: bool) -> None:
+    if as_json:
+        errors = [
+            {
+                "position": each.position,
+                "id": each.id,
+                "reason": each.reason,
+                "message": str(each.error),
+            }
+            for each in imported.refused
+        ]
+        print_json({"imported": imported.items, "errors": errors})
+        return
+    print(f"{counted(imported.items)} imported")
+    sys.stdout.flush()
+    for each in imported.refused:
+        message = printable(f"item {each.position} ({each.id}): {each.error}")
+        print(f"euclidesdb: {message}", file=sys.stderr)

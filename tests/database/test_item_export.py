@@ -1,0 +1,109 @@
+"""What an export holds in memory at a time, and that it reads no further than it has to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from euclidesdb_server.database.item_export import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    ExportRequest,
+)
+from euclidesdb_server.database.item_import import ImportedItem
+from euclidesdb_server.database.item_reads import Include
+from euclidesdb_server.errors import CorruptRecord, DeadlineExceeded
+from euclidesdb_server.rpc.arrow_items import PIECE_BYTES, arrow_stream
+from euclidesdb_server.store import keys
+from euclidesdb_server.values.payload import Payload
+from tests.support.assembled import CALL, Database, no_models
+
+EVERYTHING = Include(vectors=True, predictions=True, payload=True)
+
+
+@pytest.fixture
+def database(tmp_path):
+    with Database(tmp_path, no_models(tmp_path / "models"), {"one": 3, "large": 2048}) as made:
+        yield made
+
+
+def batches(database, **request):
+    wanted = ExportRequest(include=EVERYTHING, **request)
+    with database.features._features.exports.open(wanted, CALL) as export:
+        yield from export.batches()
+
+
+def test_batches_have_bounded_numbers_of_rows_and_bytes(database):
+    small = [f"small-{number}" for number in range(9000)]
+    database.add_vectors("one", small, np.zeros((9000, 3)))
+    sizes = [len(batch.ids) for batch in batches(database)]
+    assert sum(sizes) == 9000
+    assert max(sizes) == BATCH_ROWS
+    large = [f"large-{number}" for number in range(300)]
+    database.add_vectors("large", large, np.zeros((300, 2048)))
+    sizes = [len(batch.ids) for batch in batches(database, models=("large",))]
+    assert max(sizes) * 2048 * 4 <= BATCH_BYTES
+    sizes = [len(batch.ids) for batch in batches(database, models=("one",))]
+    assert len(sizes) < 5
+
+
+def test_large_items_are_read_alone_and_sent_in_pieces(database):
+    items = [
+        ImportedItem(f"item-{number}", payload=Payload("image", bytes(size)), metadata=b"m" * 1000)
+        for number, size in enumerate([10, 3 << 20, 10, 700_000, 700_000, 5])
+    ]
+    assert not any(database.features._features.imports.write(items))
+    found = [batch.ids for batch in batches(database)]
+    assert found == [["item-0"], ["item-1"], ["item-2", "item-3"], ["item-4", "item-5"]]
+    request = ExportRequest(include=EVERYTHING)
+    with database.features._features.exports.open(request, CALL) as export:
+        sizes = [*map(len, arrow_stream(export))]
+    assert max(sizes) == PIECE_BYTES
+    assert sum(sizes) > 4 << 20
+
+
+def test_an_export_ends_when_its_caller_has_left(database):
+    class Left:
+        active = True
+
+        def is_active(self):
+            return self.active
+
+    database.add_vectors("one", [f"{number}" for number in range(9000)], np.zeros((9000, 3)))
+    call = Left()
+    request = ExportRequest(include=EVERYTHING)
+    with database.features._features.exports.open(request, call) as export:
+        found = export.batches()
+        next(found)
+        call.active = False
+        with pytest.raises(DeadlineExceeded):
+            next(found)
+
+
+def test_damage_is_named_and_ends_an_export(database):
+    database.add("sound", one=[1, 2, 3])
+    database.add("broken", one=[1, 2, 3])
+    database.table.view(lambda: None)
+    database.store._put(keys.item_key("broken"), b"x", "damaging it")
+    with pytest.raises(CorruptRecord, match="'broken'"):
+        [*batches(database)]
+
+
+def test_a_filter_holds_for_what_is_exported(database):
+    """Also for an item whose last write is stored, but not published yet."""
+    from euclidesdb_server.values.filters import Attribute, Comparison, Operator  # noqa: PLC0415
+
+    condition = Comparison(Attribute("a"), Operator.EQUAL, 1)
+    for item_id in ("stays", "changes"):
+        database.add(item_id, one=[1, 2, 3], texts={"attributes_json": '{"a": 1}'})
+    exports = database.features._features.exports
+    view = database.table.view_with
+
+    def view_with(check, take):
+        found = view(check, lambda: None)
+        database.add("changes", one=[1, 2, 3], texts={"attributes_json": '{"a": 2}'})
+        return found[0], take()
+
+    database.table.view_with = view_with
+    with exports.open(ExportRequest(condition), CALL) as export:
+        assert [batch.ids for batch in export.batches()] == [["stays"]]
