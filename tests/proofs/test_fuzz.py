@@ -284,8 +284,10 @@ def random_value(field: Any, chance: random.Random, depth: int) -> Any:
 
 
 def status(call: Callable[..., Any], data: bytes) -> grpc.StatusCode:
+    """How a call ends whose only request, or whose stream of requests, has that message."""
     try:
-        call(data, timeout=300)
+        for _ in call(iter([data]), timeout=300):
+            pass
     except grpc.RpcError as error:
         return cast(grpc.Call, error).code()
     return grpc.StatusCode.OK
@@ -327,7 +329,7 @@ def check_statuses(address: str, methods: list[tuple[str, type[Message]]], count
     with grpc.insecure_channel(address) as channel:
         for path, kind in methods:
             chance = random.Random(path)
-            call = channel.unary_unary(path)
+            call = channel.stream_stream(path)  # on the wire, as any other kind of call
             for number in range(count):
                 data = random_message(kind, chance).SerializeToString()
                 if number % 2:

@@ -19,6 +19,11 @@ class FaultyDatabase:
 
     add = get = get_many = update = remove = remove_many = find_similar = _fail
     list_models = compact = load = unload = drop = _fail
+    count = page = sample = summarize = _fail
+
+    @property
+    def fields(self) -> FaultyDatabase:
+        return self
 
     def searches_quickly(self, *_: object) -> bool:
         return False

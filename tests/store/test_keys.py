@@ -42,6 +42,7 @@ def test_the_kind_bytes_of_format_2_never_change():
         "SEGMENTS": "0a",
         "DELETED_ROWS": "0b",
         "DROPPED_SPACE": "0c",
+        "COLUMNS": "0d",
     }
 
 

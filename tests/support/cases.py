@@ -28,6 +28,8 @@ def each_as_subtest(
         labels = [*ids]
     else:
         labels = ["-".join(repr(value) for value in row)[:200] for row in rows]
+    # half of a surrogate pair, which a case may have, cannot be encoded
+    labels = [label.encode(errors="backslashreplace").decode() for label in labels]
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(test)
