@@ -18,7 +18,6 @@ import numpy as np
 T = TypeVar("T")
 
 _CONTAINERS = (dict, list, tuple)
-_INT32 = range(-(2**31), 2**31)
 
 
 def exactly_one(arguments: Mapping[str, Any]) -> tuple[str, Any]:
@@ -76,12 +75,21 @@ def flag(name: str, value: bool) -> bool:
 
 def int32(name: str, value: int) -> int:
     """`value`, checked to be an integer of 32 bits."""
+    return _integer(name, value, 32)
+
+
+def int64(name: str, value: int) -> int:
+    """`value`, checked to be an integer of 64 bits."""
+    return _integer(name, value, 64)
+
+
+def _integer(name: str, value: int, bits: int) -> int:
     try:
         number = operator.index(value)
     except TypeError as error:
         raise TypeError(f"{name} must be an integer, not {shown(value)}") from error
-    if number not in _INT32:
-        raise ValueError(f"{name} must fit in 32 bits, which {number} does not")
+    if not -(1 << bits - 1) <= number < 1 << bits - 1:
+        raise ValueError(f"{name} must fit in {bits} bits, which {number} does not")
     return number
 
 

@@ -136,7 +136,7 @@ class ItemQueries:
         """
         request = pb.SampleItemsRequest(
             count=checks.int32("count", count),
-            seed=None if seed is None else checks.int32("seed", seed),
+            seed=None if seed is None else checks.int64("seed", seed),
             include_vectors=checks.flag("include_vectors", include_vectors),
             include_predictions=checks.flag("include_predictions", include_predictions),
             include_payload=checks.flag("include_payload", include_payload),

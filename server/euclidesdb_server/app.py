@@ -141,7 +141,7 @@ class Server:
                 registry, models, compactor, opener.of_model, self.drops
             )
             self._lifecycle.serve_when_ready()
-            self.queries = ItemQueries(table, ModelFields(models))
+            self.queries = ItemQueries(table, ModelFields(models), limits=config.server)
             rpc = RpcServer(
                 self.database,
                 self.queries,

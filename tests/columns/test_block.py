@@ -63,14 +63,13 @@ def test_a_block_matches_what_plain_python_matches(items, cuts, condition):
         np.concatenate([block.matching(BlockFilter(condition)) for block, _ in parts]).tolist()
         == expected
     )
-    whole = merged(parts)
+    (whole,) = merged(parts)
     assert whole.matching(BlockFilter(condition)).tolist() == expected
     kept = np.arange(len(items)) % 3 > 0
     masks = np.split(kept, np.cumsum([len(block) for block, _ in parts])[:-1])
     rest = merged([(block, mask) for (block, _), mask in zip(parts, masks, strict=True)])
-    if rest is not None:
-        wanted = [found for found, stays in zip(expected, kept, strict=True) if stays]
-        assert rest.matching(BlockFilter(condition)).tolist() == wanted
+    wanted = [found for found, stays in zip(expected, kept, strict=True) if stays]
+    assert [row for block in rest for row in block.matching(BlockFilter(condition))] == wanted
 
 
 @pytest.mark.parametrize("columns", [0, 1])
@@ -82,7 +81,7 @@ def test_attributes_without_columns_are_found_all_the_same(columns, monkeypatch)
     @given(items=some_items, cuts=some_cuts, condition=some_filters)
     def check(items, cuts, condition):
         parts = parts_of(items, cuts)
-        whole = merged(parts)
+        (whole,) = merged(parts)
         names = [name for name in whole.batch.schema.names if name.startswith("@")]
         assert len({name.split(":", 1)[1] for name in names}) <= columns
         assert whole.matching(BlockFilter(condition)).tolist() == [
@@ -97,11 +96,46 @@ def test_columns_are_dropped_when_blocks_with_others_are_merged(monkeypatch):
         block_of([PlainItem("i", {f"key{n}": n, "all": [n, "x", None]})], n) for n in range(9)
     ]
     monkeypatch.setattr(merging, "MAX_COLUMNS", 2)
-    whole = merged([(block, np.ones(1, np.bool_)) for block in blocks])
+    (whole,) = merged([(block, np.ones(1, np.bool_)) for block in blocks])
     assert whole.values(Attribute("key5")).ints.to_pylist() == [None] * 5 + [5] + [None] * 3
     everything = whole.values(Attribute("all"))
     assert everything.lists_of_ints.to_pylist() == [[n] for n in range(9)]
     assert everything.others.to_pylist() == [True] * 9
+
+
+def test_rows_that_are_too_large_for_one_block_become_several(monkeypatch):
+    blocks = [block_of([PlainItem(f"{n}", {"text": "x" * 1000})], n + 1) for n in range(5)]
+    monkeypatch.setattr(merging, "MAX_BYTES", 2500)
+    several = merged([(block, np.ones(1, np.bool_)) for block in blocks])
+    assert [len(block) for block in several] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"n": 1, "deep": ' + "[" * 2000 + "]" * 2000 + "}",
+        '{"n": 1',
+        '[{"n": 1}]',
+        "1",
+        '{"n": 1}, {"n": 1}',
+        "",
+    ],
+)
+def test_attributes_that_cannot_be_read_concern_their_item_alone(text, caplog):
+    labels = np.arange(1, 4)
+    texts = ['{"n": 7}', text, '{"n": 8}']
+    block = Block.of(BlockRows(labels, ["a", "b", "c"], labels, texts, {}, {}))
+    assert block.values(Attribute("n")).ints.to_pylist() == [7, None, 8]
+    assert "left out of filters" in caplog.text
+
+
+def test_paths_that_cannot_be_named_take_no_memory():
+    members = ",".join(f'"{n}": 1' for n in range(3000))
+    text = f'{{"n": 1, "{"k" * 30_000}": {{{members}}}}}'
+    labels = np.array([1])
+    block = Block.of(BlockRows(labels, ["a"], labels, [text], {}, {}))
+    assert block.batch.nbytes < 10_000
+    assert block.values(Attribute("n")).ints.to_pylist() == [1]
 
 
 def rank(value: Any) -> tuple[int, Any]:

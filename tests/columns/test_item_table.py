@@ -14,7 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from euclidesdb_server.columns.block import BlockFilter
+from euclidesdb_server.columns import item_table, loading
+from euclidesdb_server.columns.block import Block, BlockFilter
 from euclidesdb_server.columns.evaluation import matching
 from euclidesdb_server.columns.item_table import ItemTable
 from euclidesdb_server.columns.ordering import Ordering
@@ -90,7 +91,7 @@ class Items:
         record = self.store.item(item_id)
         assert record is not None
         self.store.remove((item_id, record))
-        self.table.delete([record.current_label])
+        self.table.delete([record])
 
     def view(self) -> TableView:
         return self.table.view(no_stop)
@@ -212,9 +213,29 @@ def test_a_damaged_file_is_made_again_from_the_store(items):
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
-    again = Items(items.folder)
-    assert len(again.view().select(None, no_stop)) == 2 * FLUSH_ROWS
-    again.close()
+    for _ in range(2):
+        again = Items(items.folder)
+        assert len(again.view().select(None, no_stop)) == 2 * FLUSH_ROWS
+        again.close()
+    assert len([*(items.folder / "columns").iterdir()]) == len(again_files(items.folder))
+
+
+def again_files(folder: Path) -> list[int]:
+    """The generations of the files that the store names."""
+    with FeatureStore(folder / "leveldb") as store:
+        return [file.generation for file in store.columns().files]
+
+
+def test_a_list_of_files_that_cannot_be_read_is_made_again(items):
+    items.write("a", {"n": 1})
+    batch = items.store._leveldb.batch()
+    batch.put(b"\x0d", b"\xc1")
+    batch.put(b"\x05" + (99).to_bytes(8, "big"), b"\xff")
+    items.store._leveldb.write(batch, "damaging records")
+    for _ in range(2):
+        items = reopened(items)
+        assert ids_of(items.view().select(None, no_stop)) == ["a"]
+    items.close()
 
 
 def test_a_file_that_the_store_does_not_name_is_deleted(items):
@@ -257,6 +278,98 @@ def test_a_write_is_seen_while_others_write(items):
     assert not failures
 
 
+def test_no_item_is_missing_while_all_are_written_again(items):
+    names = [f"item-{number}" for number in range(20)]
+    for name in names:
+        items.write(name, {"n": 0})
+    stop = threading.Event()
+
+    def write(own: list[str]) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            for name in own:
+                items.write(name, {"n": number})
+
+    writers = [threading.Thread(target=write, args=(names[n::2],)) for n in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(60):
+            assert sorted(ids_of(items.view().select(None, no_stop))) == sorted(names)
+            view, _ = items.table.view_with(no_stop, lambda: None)
+            assert sorted(ids_of(view.select(None, no_stop))) == sorted(names)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_is_written_while_the_stored_items_are_read_is_right(tmp_path, monkeypatch, many):
+    """The store is read between and after these writes."""
+    first = Items(tmp_path)
+    for number in range(3 * FLUSH_ROWS):
+        first.write(f"item-{number}", {"n": number}, embedding(1, 2))
+    wait_for(lambda: first.store.columns().files, "a file of columns")
+    for number in range(10):
+        first.write(f"item-{number}", {"n": 1000 + number})  # the vector keeps its label
+    first.close()
+    begun, gate = threading.Event(), threading.Event()
+
+    def held(*arguments: Any) -> Any:
+        begun.set()
+        assert gate.wait(60)
+        return loading.loaded_blocks(*arguments)
+
+    monkeypatch.setattr(item_table, "loaded_blocks", held)
+    again = Items(tmp_path)
+    assert begun.wait(60)
+    again.remove("item-0")
+    again.write("item-1", {"n": 2001})
+    again.remove("item-2")
+    again.write("item-2", {"n": 2002}, embedding(3, 4))
+    for number in range(40 * FLUSH_ROWS if many else 0):
+        again.write("busy", {"n": number})
+    gate.set()
+    expected = {f"item-{n}": n for n in range(3 * FLUSH_ROWS)}
+    expected |= {f"item-{n}": 1000 + n for n in range(10)} | {"item-1": 2001, "item-2": 2002}
+    expected |= {"busy": 40 * FLUSH_ROWS - 1} if many else {}
+    del expected["item-0"]
+    everything = again.view().select(None, no_stop)
+    assert sorted(ids_of(everything)) == sorted(expected)
+    assert attribute_of(everything, "n") == expected
+    again.remove("item-1")
+    assert "item-1" not in ids_of(again.view().select(None, no_stop))
+    again.close()
+
+
+def test_rows_are_not_lost_if_a_block_cannot_be_made(items, monkeypatch):
+    items.write("a", {"n": 1})
+    with monkeypatch.context() as failing:
+        failing.setattr(Block, "of", fail_for_memory)
+        with pytest.raises(MemoryError):
+            items.view()
+        items.write("b", {"n": 2})
+    items.write("a", {"n": 3})
+    assert attribute_of(items.view().select(None, no_stop), "n") == {"a": 3, "b": 2}
+
+
+def fail_for_memory(*_: Any) -> None:
+    raise MemoryError
+
+
+def test_predictions_that_cannot_be_read_do_not_keep_an_update_out(items, caplog):
+    items.write("a", {"n": 1}, embedding(1, 2, predictions=vector(0.1, 0.9)))
+    batch = items.store._leveldb.batch()
+    key = b"\x07" + SPACE.to_bytes(4, "big") + (1).to_bytes(8, "big")
+    batch.put(key, b"odd")
+    items.store._leveldb.write(batch, "damaging predictions")
+    items.write("a", {"n": 2})
+    assert attribute_of(items.view().select(None, no_stop), "n") == {"a": 2}
+    assert "left out of filters" in caplog.text
+
+
 def test_predictions_are_columns(items):
     items.write("sure", {}, embedding(1, 2, predictions=vector(0.1, 0.9)))
     items.write("unsure", {}, embedding(1, 2, predictions=vector(0.6, 0.4)))
@@ -264,8 +377,11 @@ def test_predictions_are_columns(items):
     view = items.view()
     label = Prediction(SPACE, Value.LABEL, ("no", "yes"))
     assert ids_of(view.select(Comparison(label, Operator.EQUAL, "yes"), no_stop)) == ["sure"]
-    confidence = Prediction(SPACE, Value.CONFIDENCE)
+    confidence = Prediction(SPACE, Value.CONFIDENCE, ("no", "yes"))
     assert ids_of(view.select(Comparison(confidence, Operator.LESS, 0.7), no_stop)) == ["unsure"]
+    items.write("certain", {}, embedding(1, 2, predictions=vector(0, 1)))
+    certain = Comparison(confidence, Operator.EQUAL, 1.0)
+    assert ids_of(items.view().select(certain, no_stop)) == ["certain"]
     labels = view.select(None, no_stop).vector_labels(SPACE)
     assert len(labels) == 3
     assert (labels > 0).all()

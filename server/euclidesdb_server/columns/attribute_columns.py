@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ MAX_COLUMNS: Final = 1024
 """Paths that have columns in one block. The values of further ones are kept as text."""
 LEAST_SHARE: Final = 1 / 32
 """Of the rows: a path that fewer have gets no columns, which would mostly be empty."""
+MAX_NAME: Final = 1024
+"""Characters of a path that can be named (`rpc/v1_fields.py`)."""
 MAX_PATH: Final = 256
 """Characters of a path that has columns."""
 
@@ -34,6 +37,8 @@ TYPES: Final[Mapping[str, pa.DataType]] = {
     "others": pa.bool_(),
 }
 """The arrays of `FieldValues`."""
+
+log = logging.getLogger(__name__)
 
 PathValue: TypeAlias = tuple[str, Any]
 _EXACT: Final = 2.0**53
@@ -122,9 +127,21 @@ def attribute_columns(
 
 def _all_attributes(texts: Sequence[str]) -> list[dict[str, Any]]:
     try:
-        return _decode_all(f"[{','.join(texts)}]")
+        objects = _decode_all(f"[{','.join(texts)}]")
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return [*map(attributes_of, texts)]
+        objects = []
+    if len(objects) != len(texts):  # a text may be damaged, and part of another then
+        return [*map(_readable, texts)]
+    return objects
+
+
+def _readable(text: str) -> dict[str, Any]:
+    """The attributes in a text; none if they cannot be read: that concerns this item alone."""
+    try:
+        return attributes_of(text)
+    except (ValueError, RecursionError) as error:
+        log.error("attributes are left out of filters: %s", error)
+        return {}
 
 
 def _simple_columns(objects: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, pa.Array]]:
@@ -193,12 +210,14 @@ def attributes_of(text: str) -> dict[str, Any]:
     try:
         return _decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        attributes: dict[str, Any] = json.loads(text)  # reads more: check_attributes knows what
+        attributes = json.loads(text)  # reads more: check_attributes knows what
+        if not isinstance(attributes, dict):
+            raise ValueError(f"they are not an object: {text[:64]!r}") from None
         return attributes
 
 
 def flattened(attributes: Mapping[str, Any]) -> Iterator[PathValue]:
-    """Each path and its value: nested objects by paths with dots, null left out.
+    """Each path and its value: nested objects by paths with dots, without null.
 
     An object itself is there, too, as an empty one: it exists.
     """
@@ -206,6 +225,8 @@ def flattened(attributes: Mapping[str, Any]) -> Iterator[PathValue]:
     while waiting:
         prefix, members = waiting.pop()
         for key, value in members.items():
+            if len(prefix) + len(key) > MAX_NAME:  # which nobody can name
+                continue
             path = f"{prefix}{key}"
             if isinstance(value, dict):
                 yield path, {}

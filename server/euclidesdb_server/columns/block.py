@@ -32,6 +32,7 @@ from euclidesdb_server.values.filters import (
     Prediction,
     PredictionValue,
 )
+from euclidesdb_server.values.stop import CheckStop, never_stop
 
 LABEL: Final = "label"
 ID: Final = "id"
@@ -124,13 +125,13 @@ class Block:
                     return FieldValues(**arrays)
                 return _combined(arrays, values_in_rest(self.batch.column(REST), path))
 
-    def matching(self, condition: BlockFilter) -> Mask:
+    def matching(self, condition: BlockFilter, check: CheckStop = never_stop) -> Mask:
         """The rows that match a filter; deleted ones, too. Those of the last filters are kept."""
         with self._lock:
             bits = self._masks.get(condition.key)
         if bits is not None:
             return np.unpackbits(bits, count=len(self)).view(np.bool_)
-        mask = condition.prepared.matching(self)
+        mask = condition.prepared.matching(self, check)
         with self._lock:
             self._masks[condition.key] = np.packbits(mask)
         return mask

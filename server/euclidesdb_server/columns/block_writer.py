@@ -10,14 +10,13 @@ from typing import Final
 from euclidesdb_server.columns.block import Block, Mask
 from euclidesdb_server.columns.block_files import BlockFiles
 from euclidesdb_server.columns.live_blocks import LiveBlock, LiveBlocks, Rewriting
-from euclidesdb_server.columns.merging import merged
+from euclidesdb_server.columns.merging import MAX_BYTES, merged
 from euclidesdb_server.store import ColumnsRecord, FeatureStore
 
 FACTOR: Final = 8
 """So many files of about the same size become one."""
 MAX_ROWS: Final = 1 << 20
-MAX_BYTES: Final = 1 << 30
-"""Larger blocks are not made: their strings must have less than 2 GiB, and a merge holds all."""
+"""Of a block that is made of others."""
 MAX_DELETED_SHARE: Final = 0.5
 """A file with more deleted rows is written again without them."""
 
@@ -53,9 +52,8 @@ class BlockWriter:
                     [_part(block, mask, watermark, after=False) for block, mask in pairs]
                 )
                 later = merged([_part(block, mask, watermark, after=True) for block, mask in pairs])
-                rest = [] if later is None else [LiveBlock(later)]
-                self._replace(rewriting, flushed, rest, up_to=watermark)
-                return flushed is not None
+                self._replace(rewriting, flushed, [*map(LiveBlock, later)], up_to=watermark)
+                return bool(flushed)
         finally:
             for each in chosen:
                 each.busy = False
@@ -66,8 +64,7 @@ class BlockWriter:
         if not sources:
             return False
         with self._live.rewriting(sources) as rewriting:
-            block = merged(rewriting.pairs())
-            self._replace(rewriting, block, [], up_to=None)
+            self._replace(rewriting, merged(rewriting.pairs()), [], up_to=None)
         return True
 
     def _next_merge(self) -> list[LiveBlock]:
@@ -79,24 +76,38 @@ class BlockWriter:
                 return [each]
             tiers[int(math.log(max(1, each.count / self._flush_rows), FACTOR))].append(each)
         for tier in sorted(tiers):
-            chosen = tiers[tier][:FACTOR]
-            if len(chosen) == FACTOR and are_mergeable(chosen):
-                return chosen
+            files = sorted(tiers[tier], key=lambda each: each.block.batch.nbytes)
+            count = next(
+                (n for n in range(FACTOR, 1, -1) if are_mergeable(files[:n])),
+                0,
+            )
+            if len(files) >= FACTOR and count:
+                return files[:count]
         return []
 
     def _replace(
-        self, rewriting: Rewriting, block: Block | None, rest: list[LiveBlock], *, up_to: int | None
+        self,
+        rewriting: Rewriting,
+        blocks: Sequence[Block],
+        rest: Sequence[LiveBlock],
+        *,
+        up_to: int | None,
     ) -> None:
-        """Put a block in the place of others: on disk, in the store, and in views."""
+        """Put blocks in the place of others: on disk, in the store, and in views."""
         before = self._store.columns()
-        dropped = {each.file for each in rewriting.sources}
-        files = [file for file in before.files if file not in dropped]
-        new = rest
-        if block is not None:
-            generation = max((file.generation for file in before.files), default=0) + 1
+        # what a view has, not what the store names: a write in doubt may have named others
+        files = [
+            each.file
+            for each in self._live
+            if each.file is not None and each not in rewriting.sources
+        ]
+        generation = max((file.generation for file in (*before.files, *files)), default=0)
+        new = [*rest]
+        for block in blocks:
+            generation += 1
             file = self._files.write(block, generation)
             files.append(file)
-            new = [LiveBlock(self._files.mapped(generation), file=file), *rest]
+            new.append(LiveBlock(self._files.mapped(generation), file=file))
         self._store.accept_columns(
             ColumnsRecord(files, before.up_to_label if up_to is None else up_to)
         )

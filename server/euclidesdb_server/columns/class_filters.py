@@ -10,14 +10,17 @@ from euclidesdb_server.values.filters import (
     AnyOf,
     Comparison,
     Contains,
+    Field,
     Filter,
     Not,
     OneOf,
     Operator,
     Prediction,
+    PredictionValue,
     Scalar,
 )
 
+_NAMED: Final = (PredictionValue.LABEL, PredictionValue.TOP_LABELS)
 _DIGITS: Final = 9
 """No model has more classes than that many digits can number."""
 
@@ -30,16 +33,16 @@ def by_class(condition: Filter) -> Filter:
             found = type(condition)(tuple(map(by_class, filters)))
         case Not(inner):
             found = Not(by_class(inner))
-        case Comparison(Prediction(_, _, labels) as field, Operator.EQUAL, value) | Contains(
-            Prediction(_, _, labels) as field, value
-        ) if labels:
+        case Comparison(field, Operator.EQUAL, value) | Contains(field, value):
             found = _of_classes(condition, field, (value,))
-        case OneOf(Prediction(_, _, labels) as field, values) if labels:
+        case OneOf(field, values):
             found = _of_classes(condition, field, values)
     return found
 
 
-def _of_classes(condition: Filter, field: Prediction, values: tuple[Scalar, ...]) -> Filter:
+def _of_classes(condition: Filter, field: Field, values: tuple[Scalar, ...]) -> Filter:
+    if not isinstance(field, Prediction) or field.value not in _NAMED or not field.labels:
+        return condition
     unnamed = replace(field, labels=())
     classes = _classes(field.labels, values)
     if isinstance(condition, Contains):
@@ -49,7 +52,8 @@ def _of_classes(condition: Filter, field: Prediction, values: tuple[Scalar, ...]
 
 def _classes(labels: tuple[str, ...], values: tuple[Scalar, ...]) -> tuple[int, ...]:
     """The classes with some names; those past the last named one have their number as name."""
-    found = [number for number, name in enumerate(labels) if name in values]
+    wanted = {value for value in values if isinstance(value, str)}
+    found = [number for number, name in enumerate(labels) if name in wanted]
     for value in values:
         if isinstance(value, str) and len(value) <= _DIGITS and value.isdecimal():
             number = int(value)

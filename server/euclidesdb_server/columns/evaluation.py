@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import reduce
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,10 @@ from euclidesdb_server.values.filters import (
     Operator,
     Prefix,
 )
+from euclidesdb_server.values.stop import CheckStop, never_stop
+
+KEPT_FIELDS: Final = 32
+"""Fields whose values are kept while a filter is evaluated."""
 
 
 class _Operation(Enum):
@@ -68,11 +72,15 @@ class RowFilter:
     def __init__(self, filter: Filter) -> None:  # noqa: A002  as above
         self._steps = [*_postfix(filter)]
 
-    def matching(self, columns: Columns) -> npt.NDArray[np.bool_]:
-        """Whether each row meets the filter: bool, shape (rows,)."""
+    def matching(self, columns: Columns, check: CheckStop = never_stop) -> npt.NDArray[np.bool_]:
+        """Whether each row meets the filter: bool, shape (rows,).
+
+        check: called for each condition; raises to end it.
+        """
         rows = _Rows(columns)
         masks: list[pa.BooleanArray] = []
         for step in self._steps:
+            check()
             match step:
                 case _Operation.NOT:
                     masks.append(pc.invert(masks.pop()))
@@ -141,6 +149,9 @@ class _Rows:
         field = condition.field
         values = self._values.get(field)
         if values is None:
+            if len(self._values) == KEPT_FIELDS:
+                self._values.clear()
+                self._times.clear()
             values = self._values[field] = self._columns.values(field)
         if condition.test is None:
             found = _existing(values)

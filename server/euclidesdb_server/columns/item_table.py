@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+import numpy as np
+
 from euclidesdb_server.columns.block_files import BlockFiles
 from euclidesdb_server.columns.block_writer import BlockWriter, are_mergeable
 from euclidesdb_server.columns.live_blocks import LiveBlock, LiveBlocks
@@ -21,7 +23,7 @@ from euclidesdb_server.columns.merging import merged
 from euclidesdb_server.columns.pending_rows import PendingRows, written_row
 from euclidesdb_server.columns.table_view import TableView
 from euclidesdb_server.errors import ShuttingDown, StorageError
-from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemWrite
+from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemRecord, ItemWrite
 from euclidesdb_server.values.stop import CheckStop
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class ItemTable:
         self._making = threading.Lock()
         self._pending = PendingRows()
         self._gone: set[int] = set()
+        self._touched: set[int] = set()
         self._loaded = threading.Event()
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -77,25 +80,36 @@ class ItemTable:
         self._thread.start()
 
     def publish(self, writes: Sequence[ItemWrite], added: ColumnsWrite | None = None) -> None:
-        """Items have been written; they are in the next view. They are not written again yet."""
+        """Items have been written; they are in the next view. They are not written again yet.
+
+        What they were stays until they are in a block, so no view is without them.
+        """
         rows = [written_row(write, self._store) for write in writes]
         with self._lock:
             for write, row in zip(writes, rows, strict=True):
-                self._pending.put(row)
-                if write.before is not None:
-                    self._delete(write.before.current_label)
+                before = write.before
+                self._pending.put(row, replaces=None if before is None else before.current_label)
+                self._note_touched(row.added)
             if added is not None:
                 self._pending.put_columns(added)
         if self._much_is_pending():
             self._wake.set()
-        if self._too_much_is_pending():  # the background is too slow
-            self._make_block()
 
-    def delete(self, labels: Iterable[int]) -> None:
-        """Items have been removed, whose last writes had these labels."""
+    def relieve(self) -> None:
+        """To be called after `publish`, without a lock: help if the background is too slow."""
+        if self._loaded.is_set() and self._too_much_is_pending():
+            try:
+                self._make_block()
+            except Exception:  # the writes have been published all the same
+                log.exception("the columns of items are behind")
+
+    def delete(self, removed: Iterable[ItemRecord]) -> None:
+        """Items have been removed, which had these records."""
         with self._lock:
-            for label in labels:
-                self._delete(label)
+            for record in removed:
+                self._note_touched(record.first_label)
+                if not self._live.delete(record.current_label):
+                    self._gone.add(record.current_label)  # it is pending
 
     def view(self, check: CheckStop) -> TableView:
         """All items as of now: with every write that was acknowledged before.
@@ -110,14 +124,15 @@ class ItemTable:
     def view_with(self, check: CheckStop, take: Callable[[], T]) -> tuple[TableView, T]:
         """As `view`; and what `take` returns of the same moment: nothing is published meanwhile."""
         self._wait_until_loaded(check)
-        for _ in range(ATTEMPTS):
-            self._make_block()
-            with self.publishing:
-                if not len(self._pending):
-                    return TableView(self._live.view()), take()
-        with self.publishing:  # writes go on all the time, and have to wait for once
-            self._make_block()
-            return TableView(self._live.view()), take()
+        with self._making:
+            for _ in range(ATTEMPTS):
+                self._make_pending_block()
+                with self.publishing:
+                    if not len(self._pending):
+                        return TableView(self._live.view()), take()
+            with self.publishing:  # writes go on all the time, and have to wait for once
+                self._make_pending_block()
+                return TableView(self._live.view()), take()
 
     def close(self) -> None:
         """Stop the work in the background. Idempotent."""
@@ -131,21 +146,32 @@ class ItemTable:
             if self._stop.is_set():
                 raise ShuttingDown("the server is stopping")
 
-    def _delete(self, label: int) -> None:
-        if not self._live.delete(label):
-            self._gone.add(label)  # it is pending, or not read yet
+    def _note_touched(self, added: int) -> None:
+        """An item was written or removed; what is being read of it no longer counts."""
+        if not self._loaded.is_set():
+            self._touched.add(added)
 
     def _make_block(self) -> None:
         """Make a block of what is pending."""
         with self._making:
-            with self._lock:
-                pending, self._pending = self._pending, PendingRows()
-            if not len(pending):
-                return
-            self._add([LiveBlock(pending.block())])
+            self._make_pending_block()
             self._merge_in_memory()
         if self._much_is_in_memory():
             self._wake.set()
+
+    def _make_pending_block(self) -> None:
+        """The same; the caller holds `_making`."""
+        with self._lock:
+            pending, self._pending = self._pending, PendingRows()
+        if not len(pending):
+            return
+        try:
+            block = pending.block()
+        except BaseException:
+            with self._lock:
+                self._pending = pending.followed_by(self._pending)
+            raise
+        self._add([LiveBlock(block)], pending.replaced)
 
     def _much_is_pending(self) -> bool:
         pending = self._pending
@@ -163,9 +189,10 @@ class ItemTable:
         rows, size = sum(map(len, blocks)), sum(batch.nbytes for batch in blocks)
         return rows >= self._flush_rows or size >= FLUSH_BYTES
 
-    def _add(self, blocks: Sequence[LiveBlock]) -> None:
+    def _add(self, blocks: Sequence[LiveBlock], replaced: Iterable[int]) -> None:
+        """Add blocks, and delete what they replace and what has been removed, in one step."""
         with self._lock:
-            rest = self._live.add(blocks, self._gone)
+            rest = self._live.add(blocks, self._gone.union(replaced))
             self._gone = self._pending.labels_among(rest) if rest else rest
 
     def _merge_in_memory(self) -> None:
@@ -186,8 +213,7 @@ class ItemTable:
             ):
                 return
             with self._live.rewriting([first, second]) as rewriting:
-                block = merged(rewriting.pairs())
-                self._live.replace(rewriting, [] if block is None else [LiveBlock(block)])
+                self._live.replace(rewriting, [*map(LiveBlock, merged(rewriting.pairs()))])
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -208,8 +234,15 @@ class ItemTable:
                 self._wake.clear()
 
     def _load(self) -> None:
-        self._add(loaded_blocks(self._store, self._files, self._stored, self._stop))
-        self._loaded.set()
+        blocks = loaded_blocks(self._store, self._files, self._stored, self._stop)
+        with self._lock:
+            touched = np.array([*self._touched], np.int64)
+            for each in blocks:
+                for row in np.flatnonzero(np.isin(each.block.added, touched)).tolist():
+                    each.delete(row)
+            self._live.add(blocks, ())
+            self._touched.clear()
+            self._loaded.set()
 
     def _keep_up(self) -> None:
         """Make blocks of what is pending, and files of these, until nothing is left to do."""

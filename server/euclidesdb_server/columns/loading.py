@@ -37,7 +37,8 @@ def loaded_blocks(
 
     Raises StorageError, ShuttingDown.
     """
-    record = store.columns()
+    accepted = _accepted(store)
+    record = accepted or ColumnsRecord()
     found: list[tuple[Block, ColumnsFile | None]] = []
     for file in record.files:
         block = files.open(file, stop)
@@ -46,8 +47,7 @@ def loaded_blocks(
             break
         found.append((block, file))
     files.delete_others([file.generation for file in record.files])
-    named = store.labels_up_to(record.up_to_label)
-    masks = [np.isin(block.labels, named, assume_unique=True) for block, _ in found]
+    from_files = len(found)
     generation = max((file.generation for file in record.files), default=0)
     for block in _read(store, record.up_to_label, stored, stop):
         written: ColumnsFile | None = None
@@ -57,22 +57,29 @@ def loaded_blocks(
             written = _written(block, files, generation)
             kept = block if written is None else files.mapped(generation)
         found.append((kept, written))
-        masks.append(np.ones(len(block), np.bool_))
-    if not _accept(store, record, found, stored):
+    if not _accept(store, accepted, found, stored):
         old = {file.generation for file in record.files}
         found = [
             (block, file if file is not None and file.generation in old else None)
             for block, file in found
         ]
-    last = newest(
-        [
-            (block.labels[mask], block.added[mask])
-            for (block, _), mask in zip(found, masks, strict=True)
-        ]
-    )
-    for mask, kept_rows in zip(masks, last, strict=True):
-        mask[mask] = kept_rows
-    return [LiveBlock(block, mask, file) for (block, file), mask in zip(found, masks, strict=True)]
+    # In this order: an item may have been written again meanwhile, so that the store no longer
+    # names the label of its newest row; its older rows do not count then, either.
+    masks = newest([(block.labels, block.added) for block, _ in found])
+    named = store.labels_up_to(record.up_to_label)
+    return [
+        LiveBlock(block, mask & np.isin(block.labels, named) if number < from_files else mask, file)
+        for number, ((block, file), mask) in enumerate(zip(found, masks, strict=True))
+    ]
+
+
+def _accepted(store: FeatureStore) -> ColumnsRecord | None:
+    """The files that the store accepts; None if that cannot be read: it is derived, too."""
+    try:
+        return store.columns()
+    except CorruptRecord as error:
+        log.error("the columns of items are made again: %s", error)
+        return None
 
 
 def _is_large(rows: int, size: int) -> bool:
@@ -90,13 +97,13 @@ def _written(block: Block, files: BlockFiles, generation: int) -> ColumnsFile | 
 
 def _accept(
     store: FeatureStore,
-    record: ColumnsRecord,
+    before: ColumnsRecord | None,
     found: Sequence[tuple[Block, ColumnsFile | None]],
     stored: int,
 ) -> bool:
     """Name the files in the store; False if that cannot be done now."""
     accepted = [file for _, file in found if file is not None]
-    if len(accepted) == len(record.files):
+    if before is not None and accepted == [*before.files]:
         return True
     # every row that no file has comes after those that the files have
     first = min((int(block.labels[0]) for block, file in found if file is None), default=stored + 1)
@@ -134,7 +141,8 @@ def _read_items(store: FeatureStore, labels: Mapping[str, int]) -> Iterator[Bloc
         for item_id, label in labels.items():
             try:
                 record = reader.item(item_id)
-                if record is not None:
+                # else it has been written again, or removed: then it is published
+                if record is not None and record.current_label == label:
                     pending.put(stored_row(label, item_id, record, reader))
             except CorruptRecord as error:
                 log.error("an item is left out of lists and filters: %s", error)
@@ -146,6 +154,4 @@ def _read_items(store: FeatureStore, labels: Mapping[str, int]) -> Iterator[Bloc
 
 
 def _whole(blocks: list[Block]) -> Iterator[Block]:
-    block = merged([(block, np.ones(len(block), np.bool_)) for block in blocks])
-    if block is not None:
-        yield block
+    yield from merged([(block, np.ones(len(block), np.bool_)) for block in blocks])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,11 @@ import numpy.typing as npt
 
 from euclidesdb_server.columns.block import Block, BlockRows
 from euclidesdb_server.columns.prediction_columns import Predicted, predicted
+from euclidesdb_server.errors import StorageError
 from euclidesdb_server.store import ColumnsWrite, ItemRecord, ItemWrite, StoreReader
 from euclidesdb_server.values.arrays import Labels, Vector, as_labels
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ def written_row(write: ItemWrite, reader: StoreReader) -> PendingRow:
     }
     kept = write.after.labels.keys() - write.embeddings.keys() - write.after.ready_made
     for space in kept:
-        predictions = reader.predictions(space, write.after.labels[space])
+        predictions = _stored_predictions(reader, space, write.after.labels[space])
         if predictions is not None:
             known[space] = predictions
     return _row(write.label, write.item_id, write.after, known)
@@ -52,9 +56,18 @@ def stored_row(label: int, item_id: str, record: ItemRecord, reader: StoreReader
         space: found
         for space, vector in record.labels.items()
         if space not in record.ready_made
-        and (found := reader.predictions(space, vector)) is not None
+        and (found := _stored_predictions(reader, space, vector)) is not None
     }
     return _row(label, item_id, record, predictions)
+
+
+def _stored_predictions(reader: StoreReader, space: int, label: int) -> Vector | None:
+    """None also if they cannot be read: the item is there all the same."""
+    try:
+        return reader.predictions(space, label)
+    except StorageError as error:
+        log.error("predictions are left out of filters: %s", error)
+        return None
 
 
 def _row(
@@ -65,34 +78,60 @@ def _row(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PendingColumns:
+    """New items with a vector each in one space, by columns, as `ColumnsWrite`, without vectors."""
+
+    space: int
+    labels: Sequence[int]
+    ids: Sequence[str]
+    attributes_json: Sequence[str] | None
+
+
 @dataclass(slots=True)
 class PendingRows:
     """What was published since the last block was made. Not thread-safe.
 
-    rows: of single items. added: writes of new items by columns. bytes: about what they take.
+    rows: of single items. added: writes of new items by columns. replaced: the labels of earlier
+    writes of these items. bytes: about what all takes.
     """
 
     rows: list[PendingRow] = field(default_factory=list)
-    added: list[ColumnsWrite] = field(default_factory=list)
+    added: list[PendingColumns] = field(default_factory=list)
+    replaced: set[int] = field(default_factory=set)
     count: int = 0
     bytes: int = 0
 
     def __len__(self) -> int:
         return self.count
 
-    def put(self, row: PendingRow) -> None:
-        """An item was written."""
+    def put(self, row: PendingRow, *, replaces: int | None = None) -> None:
+        """An item was written. replaces: the label of its write before."""
         self.rows.append(row)
+        if replaces is not None:
+            self.replaced.add(replaces)
         self.count += 1
         self.bytes += len(row.attributes_json)
         self.bytes += sum(values.nbytes for values in row.predictions.values())
 
     def put_columns(self, write: ColumnsWrite) -> None:
         """New items were written by columns."""
-        self.added.append(write)
+        columns = write.columns
+        self.added.append(
+            PendingColumns(write.space, write.labels, columns.ids, columns.attributes_json)
+        )
         self.count += len(write.labels)
-        self.bytes += write.columns.vectors.nbytes
-        self.bytes += sum(map(len, write.columns.attributes_json or ()))
+        self.bytes += sum(map(len, columns.attributes_json or ()))
+
+    def followed_by(self, later: PendingRows) -> PendingRows:
+        """These, then those that were published later."""
+        return PendingRows(
+            self.rows + later.rows,
+            self.added + later.added,
+            self.replaced | later.replaced,
+            self.count + later.count,
+            self.bytes + later.bytes,
+        )
 
     def labels_among(self, labels: Iterable[int]) -> set[int]:
         """Those of some labels that are here."""
@@ -108,7 +147,7 @@ class PendingRows:
         parts = [as_labels(write.labels) for write in columns]
         ids = [row.item_id for row in rows]
         for write in columns:
-            ids += write.columns.ids
+            ids += write.ids
         return Block.of(
             BlockRows(
                 np.concatenate([as_labels([row.label for row in rows]), *parts]),
@@ -122,13 +161,13 @@ class PendingRows:
 
     def _attributes(self) -> list[str] | None:
         """The attributes of all rows; None if none has any."""
-        if all(write.columns.attributes_json is None for write in self.added) and all(
+        if all(write.attributes_json is None for write in self.added) and all(
             row.attributes_json == "{}" for row in self.rows
         ):
             return None
         texts = [row.attributes_json for row in self.rows]
         for write in self.added:
-            texts += write.columns.attributes_json or ["{}"] * len(write.labels)
+            texts += write.attributes_json or ["{}"] * len(write.labels)
         return texts
 
     def _vectors(self) -> dict[int, Labels]:

@@ -91,14 +91,15 @@ def number_summary(selection: Selection, field: Field) -> NumberSummary:
     numbers = np.concatenate(found) if found else np.empty(0)
     if not len(numbers):
         return NumberSummary(0)
-    return NumberSummary(
-        len(numbers),
-        float(numbers.min()),
-        float(numbers.max()),
-        float(numbers.mean()),
-        float(numbers.std()),
-        float(np.median(numbers)),
-    )
+    with np.errstate(all="ignore"):  # infinities have no deviation
+        return NumberSummary(
+            len(numbers),
+            float(numbers.min()),
+            float(numbers.max()),
+            float(numbers.mean()),
+            float(numbers.std()),
+            float(np.median(numbers)),
+        )
 
 
 def value_groups(selection: Selection, field: Field) -> npt.NDArray[np.int64]:

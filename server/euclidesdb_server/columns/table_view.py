@@ -25,14 +25,14 @@ class TableView:
     blocks: Sequence[tuple[Block, Mask]]
 
     def select(self, condition: Filter | None, check: CheckStop) -> Selection:
-        """The items that match; None: all. check: called between blocks; raises to end it."""
+        """The items that match; None: all. check: called now and then; raises to end it."""
         if condition is None:
             return Selection([(block, np.flatnonzero(mask)) for block, mask in self.blocks])
         prepared = BlockFilter(condition)
         parts = []
         for block, mask in self.blocks:
             check()
-            parts.append((block, np.flatnonzero(block.matching(prepared) & mask)))
+            parts.append((block, np.flatnonzero(block.matching(prepared, check) & mask)))
         return Selection(parts)
 
 

@@ -9,14 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 from euclidesdb_server.columns.item_table import ItemTable
-from euclidesdb_server.columns.summaries import number_summary, value_counts, value_groups
+from euclidesdb_server.columns.summaries import (
+    ValueCounts,
+    number_summary,
+    value_counts,
+    value_groups,
+)
 from euclidesdb_server.columns.table_view import Selection
+from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.fields import ModelFields
 from euclidesdb_server.database.page_tokens import page_start, page_token
+from euclidesdb_server.database.reply_size import ReplyBudget
 from euclidesdb_server.database.requests import Call, ListRequest, SampleRequest, SummarizeRequest
 from euclidesdb_server.database.results import ItemPage, Removal, Summary
 from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest
-from euclidesdb_server.values.filters import Filter
+from euclidesdb_server.values.filters import Field, Filter
 from euclidesdb_server.values.stop import CheckStop
 
 DEFAULT_PAGE: Final = 100
@@ -27,6 +34,9 @@ MAX_VALUES: Final = 100_000
 REMOVED_AT_A_TIME: Final = 1024
 MAX_LOOKS: Final = 10
 """For items to remove, in one call: others may be adding them all the time."""
+VALUE_BYTES: Final = 16
+"""About what a value takes in a reply, with its count, in addition to its text."""
+SUMMARY_ADVICE: Final = "ask for fewer values, or for fewer fields in one call"
 MAX_FIELDS: Final = 100
 """Summarized in one call."""
 
@@ -40,8 +50,9 @@ class ItemQueries:
     fields: what the names of models in fields refer to.
     """
 
-    def __init__(self, table: ItemTable, fields: ModelFields) -> None:
+    def __init__(self, table: ItemTable, fields: ModelFields, *, limits: ServerConfig) -> None:
         self.fields = fields
+        self._limits = limits
         self._table = table
 
     def select(self, condition: Filter | None, call: Call) -> Selection:
@@ -75,20 +86,24 @@ class ItemQueries:
         selection = self.select(request.condition, call)
         # the same seed must draw the same items, however these are stored
         order = np.argsort(selection.added)
-        generator = np.random.default_rng(request.seed)
+        seed = None if request.seed is None else request.seed % (1 << 64)  # it may be negative
+        generator = np.random.default_rng(seed)
         if request.stratify_by is None:
             chosen = _drawn(generator, order, count)
         else:
             groups = value_groups(selection, request.stratify_by)[order]
-            firsts = np.unique(groups, return_index=True)[1]
+            _, firsts, sizes = np.unique(groups, return_index=True, return_counts=True)
             if len(firsts) * count > MAX_ITEMS:
                 raise InvalidRequest(
                     f"count = {count} for each of {len(firsts):,} values would be more than "
                     f"{MAX_ITEMS:,} items"
                 )
+            by_group = order[np.argsort(groups, kind="stable")]
+            parts = np.split(by_group, np.cumsum(sizes)[:-1])
             # in the order of their first items, so that the numbers of groups do not matter
-            parts = [order[groups == groups[first]] for first in np.sort(firsts)]
-            chosen = np.concatenate([_drawn(generator, part, count) for part in parts] or [order])
+            chosen = np.concatenate(
+                [_drawn(generator, parts[place], count) for place in np.argsort(firsts)] or [order]
+            )
         numbers = chosen[np.argsort(selection.added[chosen])]
         return selection.ids(numbers)
 
@@ -98,11 +113,21 @@ class ItemQueries:
         fields = len(request.count_by) + len(request.numbers)
         if fields > MAX_FIELDS:
             raise InvalidRequest(f"{fields} fields in one call; the limit is {MAX_FIELDS}")
+        for name, fields_named in (("count_by", request.count_by), ("numbers", request.numbers)):
+            if len({*fields_named}) < len(fields_named):
+                raise InvalidRequest(f"{name} has a field twice")
         selection = self.select(request.condition, call)
         check = _check_of(call)
+        budget = ReplyBudget(self._limits.max_reply_bytes, SUMMARY_ADVICE)
+
+        def counts(field: Field) -> ValueCounts:
+            found = value_counts(selection, field, limit)
+            budget.add(sum(VALUE_BYTES + len(str(value)) for value in found.values))
+            return found
+
         return Summary(
             len(selection),
-            _each(request.count_by, lambda field: value_counts(selection, field, limit), check),
+            _each(request.count_by, counts, check),
             _each(request.numbers, lambda field: number_summary(selection, field), check),
         )
 

@@ -36,6 +36,7 @@ class Publisher:
         with self._table.publishing:
             self._publish_rows(rows, replaced, added)
             self._table.publish(writes, added)
+        self._table.relieve()
 
     def remove(self, removed: Sequence[tuple[str, ItemRecord]]) -> None:
         """Delete the rows of items that the store has removed. removed: with their last records."""
@@ -46,7 +47,7 @@ class Publisher:
         with self._table.publishing:
             for number, labels in gone.items():
                 self._delete(number, labels)
-            self._table.delete(record.current_label for _, record in removed)
+            self._table.delete(record for _, record in removed)
 
     def _publish_rows(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
@@ -39,6 +40,11 @@ CHARACTERS_AT_A_TIME: Final = 1 << 18
 """Limits of the attributes that are parsed without other threads having a turn: it holds the
 GIL."""
 
+MAX_DEPTH: Final = 64
+"""Of objects and lists in attributes, the outermost object included."""
+
+_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS: Final = re.compile(r"[\[\]{}]")
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -125,6 +131,8 @@ def _are_objects(texts: Sequence[str], limit: int) -> bool:
     lengths = [*map(len, texts)]
     if max(lengths) * 4 > limit or sum(lengths) > CHARACTERS_AT_A_TIME:
         return False
+    if any(map(_may_be_deep, texts)):
+        return False
     try:
         deque(map(_OBJECT.decode, texts), maxlen=0)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -144,10 +152,29 @@ def check_attributes(item_id: str, attributes_json: str, limit: int) -> None:
             f"the attributes of item {_shown(item_id)} have {size:,} bytes of JSON; [server] "
             f"max_attributes_bytes permits {limit:,}"
         )
+    _check_depth(item_id, attributes_json)
     try:
         _OBJECT.decode(attributes_json)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         _check_object(attributes_json)
+
+
+def _check_depth(item_id: str, attributes_json: str) -> None:
+    """Raise InvalidRequest if objects and lists are nested too deeply for some parser to read."""
+    if not _may_be_deep(attributes_json):
+        return
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub("", attributes_json)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise InvalidRequest(
+                f"the attributes of item {_shown(item_id)} have lists and objects nested more than "
+                f"{MAX_DEPTH} deep"
+            )
+
+
+def _may_be_deep(attributes_json: str) -> bool:
+    return attributes_json.count("[") + attributes_json.count("{") > MAX_DEPTH
 
 
 def check_metadata(item_id: str, metadata: bytes, limit: int) -> None:

@@ -5,6 +5,7 @@ A StoreReader reads either the live database or one snapshot of it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,8 @@ from euclidesdb_server.store.leveldb_reads import Readable
 from euclidesdb_server.values.arrays import Labels, Matrix, Vector
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
+
+log = logging.getLogger(__name__)
 
 FLOAT32 = np.dtype("<f4")
 ITEM_FIELDS: Final = (5, 6, 7, 8)
@@ -207,7 +210,14 @@ class StoreReader:
         """The labels in (after, up_to] that records name, and their items, some at a time."""
         first, last = keys.label_key(after + 1), keys.label_key(up_to)
         for rows in self._source.scan(first, last):
-            yield [(keys.unpack_label(key[1:]), _text(0, value) or "") for key, value in rows]
+            named = []
+            for key, value in rows:
+                label = keys.unpack_label(key[1:])
+                try:
+                    named.append((label, value.decode()))
+                except UnicodeDecodeError as error:
+                    log.error("the id of label %d is not UTF-8, and is left out: %s", label, error)
+            yield named
 
     def labels_up_to(self, label: int) -> Labels:
         """The labels up to this one that records name, ascending."""
