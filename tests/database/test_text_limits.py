@@ -193,7 +193,9 @@ ODD = {
     "NUL": r'{"a": "\u0000"}',
     "NaN": '{"a": NaN}',
     "infinity": '{"a": -Infinity}',
-    "deep": '{"a": ' + "[" * 500 + "]" * 500 + "}",
+    "deep": '{"a": ' + "[" * 63 + "]" * 63 + "}",
+    "brackets that nest nothing": '{"a": "' + "[" * 500 + r"\"{" + '"}',
+    "many lists": '{"a": [' + ",".join(["[]"] * 500) + "]}",
     "too deep": '{"a": ' + "[" * 200_000 + "]" * 200_000 + "}",
     "a byte order mark": "\ufeff{}",
     "white space": " \n\t{ } \r",
@@ -206,6 +208,13 @@ ODD = {
 @each_as_subtest("text", ODD.values(), ids=ODD)
 def test_odd_attributes_are_accepted_if_the_standard_library_reads_them(text):
     assert is_accepted(text) == verdict(text)
+
+
+def test_attributes_are_nested_64_deep_at_most():
+    for opened, closed in (("[", "]"), ('{"a":', "}")):
+        text = '{"a": ' + opened * 64 + "1" + closed * 64 + "}"
+        with pytest.raises(InvalidRequest, match="nested more than 64 deep"):
+            check_attributes("a", text, 1 << 20)
 
 
 PIECES = st.lists(
