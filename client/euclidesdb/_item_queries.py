@@ -8,6 +8,7 @@ from typing import Any
 from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb._connection import Connection
+from euclidesdb._errors import ReplyTooLarge
 from euclidesdb._filters import filter_message
 from euclidesdb._query_types import Filter
 from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
@@ -92,24 +93,31 @@ class ItemQueries:
     ) -> Iterator[Item]:
         """Yield the items that match a filter, or all, however many they are.
 
-        They are fetched a page at a time; the arguments are those of `page`.
+        They are fetched a page at a time; the arguments are those of `page`. A page whose items
+        would be too large for one reply is fetched in parts.
 
             for item in db.items({"price": {"$lt": 10}}, order_by="price"):
                 print(item.id, item.attributes)
         """
         token: str | None = None
         while True:
-            found = self.page(
-                filter,
-                order_by=order_by,
-                descending=descending,
-                page_size=page_size,
-                page=token,
-                include_vectors=include_vectors,
-                include_predictions=include_predictions,
-                include_payload=include_payload,
-                timeout=timeout,
-            )
+            try:
+                found = self.page(
+                    filter,
+                    order_by=order_by,
+                    descending=descending,
+                    page_size=page_size,
+                    page=token,
+                    include_vectors=include_vectors,
+                    include_predictions=include_predictions,
+                    include_payload=include_payload,
+                    timeout=timeout,
+                )
+            except ReplyTooLarge:
+                if page_size == 1:
+                    raise
+                page_size = max(1, page_size // 2)
+                continue
             yield from found.items
             token = found.next_page
             if token is None:

@@ -83,6 +83,30 @@ def test_items_are_listed_in_order_and_by_pages(db):
     assert shown.embeddings[0].predictions is not None
 
 
+def test_pages_that_are_too_large_are_fetched_in_parts(tmp_path):
+    save_model(tmp_path / "models", "tiny", worker="shared")
+    limits = {"max_reply_bytes": 20_000}
+    with (
+        start_server(tmp_path / "data", tmp_path / "models", server=limits) as server,
+        euclidesdb.Client(server.address) as db,
+    ):
+        for number in range(20):
+            attributes = {"text": "x" * 2000}
+            db.add(f"{number:02}", vectors={"tiny": [1.0] * DIM}, attributes=attributes)
+        assert [item.id for item in db.items()] == [f"{number:02}" for number in range(20)]
+        with pytest.raises(euclidesdb.ReplyTooLarge):
+            db.page(page_size=20)
+        db.update("07", metadata=b"x" * 30_000)
+        with pytest.raises(euclidesdb.ReplyTooLarge):
+            list(db.items())
+        for number in range(20):
+            db.update(f"{number:02}", attributes={"text": f"{number}" * 1000})
+        with pytest.raises(euclidesdb.ReplyTooLarge, match="ask for fewer values"):
+            db.summarize(count_by=["text"])
+        with pytest.raises(euclidesdb.InvalidRequest, match="count_by has a field twice"):
+            db.summarize(count_by=["a", "a"])
+
+
 def test_pages_have_each_item_once_while_others_are_written(db):
     kept = {f"kept-{n}" for n in range(40)}
     ids = [f"{kind}-{n}" for n in range(40) for kind in ("kept", "gone")]

@@ -225,7 +225,7 @@ def flattened(attributes: Mapping[str, Any]) -> Iterator[PathValue]:
     while waiting:
         prefix, members = waiting.pop()
         for key, value in members.items():
-            if len(prefix) + len(key) > MAX_NAME:  # which nobody can name
+            if len(prefix) + len(key) > MAX_NAME:  # no query can name it
                 continue
             path = f"{prefix}{key}"
             if isinstance(value, dict):
