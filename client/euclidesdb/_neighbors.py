@@ -8,6 +8,7 @@ from typing import Any, Final, SupportsIndex, TypeAlias, overload
 
 import numpy.typing as npt
 
+from euclidesdb._printing import SHOWN_ROWS, short, table
 from euclidesdb._types import HoldsArrays, Vector
 
 Payload: TypeAlias = bytes | str | npt.NDArray[Any]
@@ -24,7 +25,7 @@ class LabelProbability:
     probability: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Neighbor(HoldsArrays):
     """One item found by a search. Everything but the first two is None if not requested.
 
@@ -61,7 +62,7 @@ class FusedNeighbor:
     metadata: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Neighbors(HoldsArrays):
     """The result of a search in one model's space, nearest first: a sequence of `Neighbor`s.
 
@@ -89,6 +90,23 @@ class Neighbors(HoldsArrays):
     predictions: tuple[Vector | None, ...] | None = None
     labels: tuple[tuple[LabelProbability, ...], ...] | None = None
     groups: tuple[FieldValue | None, ...] | None = None
+
+    def __repr__(self) -> str:
+        """A table of the nearest ones."""
+        lines = [f"{len(self)} neighbors in {self.model!r} ({self.metric}), nearest first:"]
+        rows = []
+        for rank, each in enumerate(self[:SHOWN_ROWS], 1):
+            row = [f"{rank}", f"{each.distance:.4f}", each.id]
+            if self.labels is not None and each.labels:
+                row.append(each.labels[0].label)
+            if self.attributes is not None:
+                row.append(short(each.attributes))
+            rows.append(row)
+        width = max(map(len, rows), default=0)
+        lines += (f"  {line}" for line in table([*row, *[""] * (width - len(row))] for row in rows))
+        if len(self) > SHOWN_ROWS:
+            lines.append(f"  and {len(self) - SHOWN_ROWS:,} more")
+        return "\n".join(lines)
 
     def __len__(self) -> int:
         return len(self.ids)

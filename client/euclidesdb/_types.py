@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from euclidesdb._images import Image
+from euclidesdb._printing import dataclass_text
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 """float32, shape (dim,), read-only."""
@@ -23,6 +24,9 @@ class HoldsArrays:
     """A dataclass whose arrays are read-only, which NumPy's own copies and pickles are not."""
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        return dataclass_text(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
@@ -70,7 +74,7 @@ class NewItem:
     tensor: npt.ArrayLike | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Embedding(HoldsArrays):
     """One model's outputs for one item.
 
@@ -98,7 +102,7 @@ class Added:
     embeddings: tuple[Embedding, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Item(HoldsArrays):
     """A stored item.
 

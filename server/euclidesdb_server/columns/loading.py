@@ -15,7 +15,13 @@ from euclidesdb_server.columns.live_blocks import LiveBlock, newest
 from euclidesdb_server.columns.merging import merged
 from euclidesdb_server.columns.pending_rows import PendingRows, stored_row
 from euclidesdb_server.errors import CorruptRecord, ShuttingDown, StorageError
-from euclidesdb_server.store import ColumnsFile, ColumnsRecord, FeatureStore
+from euclidesdb_server.store import (
+    ColumnsFile,
+    ColumnsRecord,
+    FeatureStore,
+    labeled_items,
+    labels_up_to,
+)
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +72,7 @@ def loaded_blocks(
     # In this order: an item may have been written again meanwhile, so that the store no longer
     # names the label of its newest row; its older rows do not count then, either.
     masks = newest([(block.labels, block.added) for block, _ in found])
-    named = store.labels_up_to(record.up_to_label)
+    named = labels_up_to(store, record.up_to_label)
     return [
         LiveBlock(block, mask & np.isin(block.labels, named) if number < from_files else mask, file)
         for number, ((block, file), mask) in enumerate(zip(found, masks, strict=True))
@@ -119,7 +125,7 @@ def _read(store: FeatureStore, after: int, up_to: int, stop: threading.Event) ->
     """Blocks of the items with labels in (after, up_to], as the store has them."""
     blocks: list[Block] = []
     waiting: dict[str, int] = {}
-    for named in store.labeled_items(after=after, up_to=up_to):
+    for named in labeled_items(store, after=after, up_to=up_to):
         if stop.is_set():
             raise ShuttingDown("the server is stopping")
         waiting |= {item_id: label for label, item_id in named}

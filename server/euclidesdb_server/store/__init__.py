@@ -13,7 +13,12 @@ length. The only place that imports plyvel.
 """
 
 from euclidesdb_server.store.column_writes import ColumnsWrite
-from euclidesdb_server.store.columns_files import ColumnsFile, ColumnsRecord
+from euclidesdb_server.store.columns_files import (
+    ColumnsFile,
+    ColumnsRecord,
+    labeled_items,
+    labels_up_to,
+)
 from euclidesdb_server.store.item_writes import ItemWrite
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader
@@ -35,5 +40,7 @@ __all__ = [
     "StoreReader",
     "StoredRows",
     "holds_euclidesdb",
+    "labeled_items",
+    "labels_up_to",
     "migrate",
 ]

@@ -6,15 +6,23 @@ store names each file that it accepts, with its checksum, and no other is ever u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import msgpack
+import numpy as np
 
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.reader import StoreReader, unpack
+from euclidesdb_server.values.arrays import Labels
+
+log = logging.getLogger(__name__)
+
+LABELS_AT_A_TIME: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +64,29 @@ def put_columns_record(batch: Any, record: ColumnsRecord) -> None:
     """Name the files that are accepted."""
     files = [astuple(file) for file in record.files]
     batch.put(keys.COLUMNS, msgpack.packb([files, record.up_to_label]))
+
+
+def labeled_items(
+    reader: StoreReader, *, after: int, up_to: int
+) -> Iterator[Sequence[tuple[int, str]]]:
+    """The labels in (after, up_to] that records name, ascending, and their items, some at a time.
+
+    One whose item cannot be read is left out.
+    """
+    pairs = reader.between(keys.label_key(after + 1), keys.label_key(up_to))
+    while part := [*islice(pairs, LABELS_AT_A_TIME)]:
+        named = []
+        for key, value in part:
+            label = keys.unpack_label(key[1:])
+            try:
+                named.append((label, value.decode()))
+            except UnicodeDecodeError as error:
+                log.error("the id of label %d is not UTF-8, and is left out: %s", label, error)
+        yield named
+
+
+def labels_up_to(reader: StoreReader, label: int) -> Labels:
+    """The labels up to this one that records name, ascending."""
+    pairs = reader.between(keys.label_key(0), keys.label_key(label))
+    found = b"".join([key[1:] for key, _ in pairs])
+    return np.frombuffer(found, ">i8").astype(np.int64)

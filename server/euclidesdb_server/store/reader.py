@@ -5,7 +5,6 @@ A StoreReader reads either the live database or one snapshot of it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,8 +19,6 @@ from euclidesdb_server.store.leveldb_reads import Readable
 from euclidesdb_server.values.arrays import Labels, Matrix, Vector
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
-
-log = logging.getLogger(__name__)
 
 FLOAT32 = np.dtype("<f4")
 ITEM_FIELDS: Final = (5, 6, 7, 8)
@@ -205,27 +202,6 @@ class StoreReader:
         """The predictions of a label in a space; None if there are none."""
         value = self.value(keys.row_key(keys.PREDICTIONS, space, label))
         return None if value is None else _floats(value, space, label)
-
-    def labeled_items(self, *, after: int, up_to: int) -> Iterator[list[tuple[int, str]]]:
-        """The labels in (after, up_to] that records name, and their items, some at a time."""
-        first, last = keys.label_key(after + 1), keys.label_key(up_to)
-        for rows in self._source.scan(first, last):
-            named = []
-            for key, value in rows:
-                label = keys.unpack_label(key[1:])
-                try:
-                    named.append((label, value.decode()))
-                except UnicodeDecodeError as error:
-                    log.error("the id of label %d is not UTF-8, and is left out: %s", label, error)
-            yield named
-
-    def labels_up_to(self, label: int) -> Labels:
-        """The labels up to this one that records name, ascending."""
-        found = [
-            b"".join([key[1:] for key, _ in rows])
-            for rows in self._source.scan(keys.label_key(0), keys.label_key(label))
-        ]
-        return np.frombuffer(b"".join(found), ">i8").astype(np.int64)
 
     def payload(self, label: int) -> Payload | None:
         """The payload stored by the write of `label`; None if it is not kept."""
