@@ -210,7 +210,7 @@ HOSTILE = {
     "attributes with infinity": ("AddItem", add(attributes_json='{"a": [-Infinity]}'),
                                  "INVALID_ARGUMENT", "invalid_request", "Infinity"),
     "attributes too deep to parse": ("AddItem", add(attributes_json='{"a":' * 10_000),
-                                     "INVALID_ARGUMENT", "invalid_request", "nested more than 64 deep"),
+                                     "INVALID_ARGUMENT", "invalid_request", "more than 64 deep"),
     "attributes over the limit": (
         "AddItem", add(attributes_json='{"a": "%s"}' % ("x" * 65_528)), "INVALID_ARGUMENT",
         "invalid_request", "item 'refused' have 65,537 bytes of JSON"),

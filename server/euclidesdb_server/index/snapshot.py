@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +12,10 @@ from euclidesdb_server.index.allowed_labels import AllowedLabels
 from euclidesdb_server.index.view import View
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
+
+FILTERED_FACTOR: Final = 64
+FILTERED_ROWS: Final = 1024
+"""How many times more rows an index is searched for with a filter, and how many at most."""
 
 
 class SpaceSnapshot:
@@ -45,10 +50,20 @@ class SpaceSnapshot:
         if not len(queries):
             return np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
         queries = self.prepared(queries)
-        near, rows = self._view.search(queries, k, exactly=exactly)
+        near, rows = self._view.search(queries, self._searched(k, exactly), exactly=exactly)
+        near, rows = near[:, :k], rows[:, :k]
         if self._sample is not None and not exactly:
             self._sample(self._view, queries, k, near)
         return near, rows
+
+    def _searched(self, k: int, exactly: bool) -> int:
+        """How many rows the space is searched for: more than k among those that match a filter.
+
+        These are often alike and far from the query, where an approximate index finds less.
+        """
+        if self._allowed is None or exactly or self._view.exact:
+            return k
+        return max(k, min(FILTERED_FACTOR * k, FILTERED_ROWS))
 
     def only(self, labels: AllowedLabels) -> SpaceSnapshot:
         """Those of the rows that have one of some labels."""
