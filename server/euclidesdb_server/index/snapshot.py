@@ -16,6 +16,8 @@ from euclidesdb_server.values.metric import Metric
 FILTERED_FACTOR: Final = 64
 FILTERED_ROWS: Final = 1024
 """How many times more rows an index is searched for with a filter, and how many at most."""
+FILTERED_CANDIDATES: Final = 200
+"""About how many candidates, of those that match and others, are enough for each neighbor."""
 
 
 class SpaceSnapshot:
@@ -63,7 +65,9 @@ class SpaceSnapshot:
         """
         if self._allowed is None or exactly or self._view.exact:
             return k
-        return max(k, min(FILTERED_FACTOR * k, FILTERED_ROWS))
+        # if few match, an index that cannot take the filter is searched more widely for that alone
+        factor = min(FILTERED_FACTOR, max(1, round(FILTERED_CANDIDATES * self._view.share())))
+        return max(k, min(factor * k, FILTERED_ROWS))
 
     def only(self, labels: AllowedLabels) -> SpaceSnapshot:
         """Those of the rows that have one of some labels."""

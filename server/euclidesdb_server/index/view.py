@@ -90,6 +90,11 @@ class View:
             count += _allowed(allowed, len(segment))
         return count
 
+    def share(self) -> float:
+        """The share of all rows that a search may return."""
+        rows = self.starts[-1] + len(self.unindexed.vectors)
+        return self.count() / rows if rows else 1.0
+
     def int32_only(self) -> View:
         """The rows whose item id is the decimal form of an int32."""
         masks = [
