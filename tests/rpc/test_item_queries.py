@@ -136,6 +136,8 @@ def test_items_are_drawn_at_random(db):
     assert first == sorted({*first})
     assert len(first) == 20
     assert first != [item.id for item in db.sample(20, "price >= 0", seed=2)]
+    for seed in (-1, -(2**63), 2**63 - 1):
+        assert len(db.sample(20, "price >= 0", seed=seed)) == 20
     strata = db.sample(5, "price >= 0", stratify_by="color")
     colors = [item.attributes["color"] for item in strata]
     assert {color: colors.count(color) for color in COLORS} == dict.fromkeys(COLORS, 5)
@@ -188,6 +190,9 @@ def test_what_is_updated_or_removed_is_so_for_filters_at_once(db):
     assert db.remove_many(filter={"state": "old"}).removed == 1
     assert db.count({"state": "old"}) == 0
     assert not db.exists("changing")
+    for empty in ({}, ""):
+        with pytest.raises(ValueError, match="empty, and would remove every item"):
+            db.remove_many(filter=empty)
 
 
 def test_bad_queries_are_refused_by_name(stubs, db):
