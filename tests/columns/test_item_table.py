@@ -259,6 +259,16 @@ def test_files_stay_few_and_lose_their_deleted_rows(items):
     wait_for(lambda: len([*(items.folder / "columns").iterdir()]) <= 10, "merges")
 
 
+def test_blocks_stay_few_if_each_write_is_looked_for_at_once(items):
+    """As by searches with a filter between adds: nothing is ever pending for long."""
+    for number in range(20 * FLUSH_ROWS):
+        items.write(f"item-{number}", {"n": number})
+        view, _ = items.table.view_with(no_stop, lambda: None)
+        assert len(view.select(None, no_stop)) == number + 1
+    wait_for(lambda: len(items.store.columns().files) > 1, "files of columns")
+    wait_for(lambda: len(items.view().blocks) <= 24, "merges")
+
+
 def test_a_write_is_seen_while_others_write(items):
     """Each writer finds what it wrote, at once."""
     failures: list[str] = []

@@ -155,9 +155,6 @@ class ItemTable:
         """Make a block of what is pending."""
         with self._making:
             self._make_pending_block()
-            self._merge_in_memory()
-        if self._much_is_in_memory():
-            self._wake.set()
 
     def _make_pending_block(self) -> None:
         """The same; the caller holds `_making`."""
@@ -172,6 +169,9 @@ class ItemTable:
                 self._pending = pending.followed_by(self._pending)
             raise
         self._add([LiveBlock(block)], pending.replaced)
+        self._merge_in_memory()
+        if self._much_is_in_memory():
+            self._wake.set()
 
     def _much_is_pending(self) -> bool:
         pending = self._pending

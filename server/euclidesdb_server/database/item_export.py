@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -18,9 +19,9 @@ from euclidesdb_server.columns.pending_rows import PendingRows, stored_row
 from euclidesdb_server.columns.table_view import Selection
 from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.model_table import ModelTable
-from euclidesdb_server.database.requests import Call
+from euclidesdb_server.database.requests import Call, check_waiting
 from euclidesdb_server.database.superseded_space import superseded_name
-from euclidesdb_server.errors import DeadlineExceeded, ModelUnavailable
+from euclidesdb_server.errors import ModelUnavailable
 from euclidesdb_server.store import FeatureStore, SpaceRecord, StoreReader
 from euclidesdb_server.store.bulk_reads import BulkReads, BulkRecord
 from euclidesdb_server.store.keys import PREDICTIONS, VECTOR
@@ -85,11 +86,7 @@ class ItemExports:
         Raises UnknownModel, ModelUnavailable, StorageError, DeadlineExceeded.
         """
         named = {name: self._named(name) for name in request.models}
-
-        def check() -> None:
-            if not call.is_active():
-                raise DeadlineExceeded("the caller no longer waits")
-
+        check = partial(check_waiting, call)
         with ExitStack() as opened:
 
             def snapshot() -> StoreReader:
@@ -181,8 +178,7 @@ class ItemExport:
             ids = self._selection.ids(numbers)
             labels: list[int] = self._selection.labels[numbers].tolist()
             for start in range(0, len(ids), RECORDS_AT_A_TIME):
-                if not self._call.is_active():
-                    raise DeadlineExceeded("the caller no longer waits")
+                check_waiting(self._call)
                 part = slice(start, start + RECORDS_AT_A_TIME)
                 yield self._stored(ids[part], labels[part])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
@@ -20,9 +21,15 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.fields import ModelFields
 from euclidesdb_server.database.page_tokens import page_start, page_token
 from euclidesdb_server.database.reply_size import ReplyBudget
-from euclidesdb_server.database.requests import Call, ListRequest, SampleRequest, SummarizeRequest
+from euclidesdb_server.database.requests import (
+    Call,
+    ListRequest,
+    SampleRequest,
+    SummarizeRequest,
+    check_waiting,
+)
 from euclidesdb_server.database.results import ItemPage, Removal, Summary
-from euclidesdb_server.errors import DeadlineExceeded, InvalidRequest
+from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.values.filters import Field, Filter
 from euclidesdb_server.values.stop import CheckStop
 
@@ -57,7 +64,7 @@ class ItemQueries:
 
     def select(self, condition: Filter | None, call: Call) -> Selection:
         """The items that match, as of now. Raises StorageError, DeadlineExceeded."""
-        check = _check_of(call)
+        check = partial(check_waiting, call)
         return self._table.view(check).select(condition, check)
 
     def count(self, condition: Filter | None, call: Call) -> int:
@@ -117,7 +124,7 @@ class ItemQueries:
             if len({*fields_named}) < len(fields_named):
                 raise InvalidRequest(f"{name} has a field twice")
         selection = self.select(request.condition, call)
-        check = _check_of(call)
+        check = partial(check_waiting, call)
         budget = ReplyBudget(self._limits.max_reply_bytes, SUMMARY_ADVICE)
 
         def counts(field: Field) -> ValueCounts:
@@ -143,7 +150,7 @@ class ItemQueries:
         is looked at again: it is removed if it matches then.
         """
         removed = 0
-        check = _check_of(call)
+        check = partial(check_waiting, call)
         for _ in range(MAX_LOOKS):
             selection = self.select(condition, call)
             if not len(selection):
@@ -180,11 +187,3 @@ def _within(name: str, value: int, least: int, most: int) -> int:
     if not least <= value <= most:
         raise InvalidRequest(f"{name} = {value} should be {least} to {most:,}")
     return value
-
-
-def _check_of(call: Call) -> CheckStop:
-    def check() -> None:
-        if not call.is_active():
-            raise DeadlineExceeded("the caller no longer waits")
-
-    return check

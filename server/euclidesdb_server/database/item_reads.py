@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from euclidesdb_server.database.reply_size import ReplyBudget, WantedArrays
-from euclidesdb_server.database.requests import Call
+from euclidesdb_server.database.requests import Call, check_waiting
 from euclidesdb_server.database.results import Item, StoredEmbedding
 from euclidesdb_server.database.validation import check_id
 from euclidesdb_server.errors import (
     CorruptRecord,
     DatabaseError,
-    DeadlineExceeded,
     InvalidRequest,
     ReplyTooLarge,
 )
@@ -70,8 +69,7 @@ class ItemReads:
         """
         found: list[Item | DatabaseError | None] = []
         for start in range(0, len(ids), READ_AT_A_TIME):
-            if not call.is_active():
-                raise DeadlineExceeded("the caller waits no more")
+            check_waiting(call)
             found += map(self._outcome, ids[start : start + READ_AT_A_TIME])
         return found
 

@@ -10,7 +10,7 @@ import msgspec
 
 from euclidesdb_server.columns.ordering import Ordering
 from euclidesdb_server.database.search_options import DEFAULT_OPTIONS, SearchOptions
-from euclidesdb_server.errors import DatabaseError
+from euclidesdb_server.errors import DatabaseError, DeadlineExceeded
 from euclidesdb_server.values.arrays import Matrix, Vector
 from euclidesdb_server.values.filters import Field, Filter
 from euclidesdb_server.values.payload import Payload
@@ -28,6 +28,12 @@ class Call(Protocol):
 
     def on_done(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the call ends, for whatever reason; at once if it has ended."""
+
+
+def check_waiting(call: Call) -> None:
+    """Raise DeadlineExceeded if the caller no longer waits."""
+    if not call.is_active():
+        raise DeadlineExceeded("the caller no longer waits")
 
 
 class NoCaller:
