@@ -13,11 +13,12 @@ It needs grpcio, protobuf and numpy, and imports no model, index or image librar
 from importlib import metadata as _metadata
 
 from euclidesdb._answers import Answer
-from euclidesdb._client import Client
+from euclidesdb._client import AsyncClient, Client
 from euclidesdb._errors import (
     AddsInterrupted,
     Cancelled,
     ClientClosed,
+    ConnectionFailed,
     CorruptRecord,
     DataLoss,
     DeadlineExceeded,
@@ -44,8 +45,8 @@ from euclidesdb._errors import (
     VersionMismatch,
     WriteInDoubt,
 )
-from euclidesdb._export import Export
-from euclidesdb._item_calls import Items, Removal
+from euclidesdb._export import AsyncExport, Export
+from euclidesdb._item_sets import Items, Removal
 from euclidesdb._neighbors import (
     FusedNeighbor,
     LabelProbability,
@@ -75,9 +76,12 @@ __all__ = [
     "Added",
     "AddsInterrupted",
     "Answer",
+    "AsyncClient",
+    "AsyncExport",
     "Cancelled",
     "Client",
     "ClientClosed",
+    "ConnectionFailed",
     "CorruptRecord",
     "DataLoss",
     "DeadlineExceeded",

@@ -14,7 +14,8 @@
     │   ├── Overloaded           a model's queue is full
     │   ├── DiskFull
     │   └── MessageTooLarge      the request exceeds the server's size limit
-    ├── Unavailable              no server answers at the address
+    ├── Unavailable              not available now, may be later
+    │   ├── ConnectionFailed     no server answers at the address, or the connection broke
     │   ├── ModelUnavailable     loading, restarting or quarantined
     │   └── ShuttingDown
     ├── NotAllowed               the server's configuration forbids the call
@@ -46,9 +47,16 @@ class EuclidesDBError(Exception):
         the name of the gRPC status ("unavailable").
     """
 
+    __module__ = "euclidesdb"  # where users find it, not where it is written
+
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__ == __name__:
+            cls.__module__ = EuclidesDBError.__module__
 
 
 class InvalidRequest(EuclidesDBError):
@@ -108,6 +116,13 @@ class MessageTooLarge(ResourceExhausted):
 
 class Unavailable(EuclidesDBError):
     """The server, or a part of it that the request needs, is unavailable now but may return."""
+
+
+class ConnectionFailed(Unavailable):
+    """No server answers at the address, or the connection broke; the message says what to check.
+
+    If it broke during a write, that may or may not have been applied.
+    """
 
 
 class ModelUnavailable(Unavailable):
