@@ -14,6 +14,7 @@ from importlib import metadata as _metadata
 
 from euclidesdb._answers import Answer
 from euclidesdb._client import Client
+from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
     AddsInterrupted,
     Cancelled,
@@ -35,8 +36,10 @@ from euclidesdb._errors import (
     Refused,
     ReplyTooLarge,
     ResourceExhausted,
+    RoleRequired,
     ServerError,
     ShuttingDown,
+    Unauthenticated,
     Unavailable,
     UndecodableInput,
     UnknownItem,
@@ -116,11 +119,14 @@ __all__ = [
     "ReplyTooLarge",
     "ResourceExhausted",
     "Results",
+    "RoleRequired",
     "ServerError",
     "ShuttingDown",
     "Summary",
+    "Unauthenticated",
     "Unavailable",
     "UndecodableInput",
+    "UnencryptedKeyWarning",
     "UnknownItem",
     "UnknownModel",
     "ValueCounts",
