@@ -45,16 +45,26 @@ from euclidesdb._errors import (
     WriteInDoubt,
 )
 from euclidesdb._export import Export
+from euclidesdb._field_warnings import UnknownFieldWarning
 from euclidesdb._item_calls import Items, Removal
+from euclidesdb._lists import Answers, ItemList
 from euclidesdb._neighbors import (
     FusedNeighbor,
+    FusedNeighbors,
     LabelProbability,
     Neighbor,
     Neighbors,
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
-from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
+from euclidesdb._summary_types import (
+    CountsByField,
+    NumbersByField,
+    NumberSummary,
+    Page,
+    Summary,
+    ValueCounts,
+)
 from euclidesdb._transfers import Imported
 from euclidesdb._types import (
     Added,
@@ -75,10 +85,12 @@ __all__ = [
     "Added",
     "AddsInterrupted",
     "Answer",
+    "Answers",
     "Cancelled",
     "Client",
     "ClientClosed",
     "CorruptRecord",
+    "CountsByField",
     "DataLoss",
     "DeadlineExceeded",
     "DimensionMismatch",
@@ -90,11 +102,13 @@ __all__ = [
     "Examples",
     "Export",
     "FusedNeighbor",
+    "FusedNeighbors",
     "GroupBy",
     "Imported",
     "IndexInfo",
     "InvalidRequest",
     "Item",
+    "ItemList",
     "Items",
     "LabelProbability",
     "MessageTooLarge",
@@ -109,6 +123,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "NumberSummary",
+    "NumbersByField",
     "Overloaded",
     "Page",
     "Refused",
@@ -121,6 +136,7 @@ __all__ = [
     "Summary",
     "Unavailable",
     "UndecodableInput",
+    "UnknownFieldWarning",
     "UnknownItem",
     "UnknownModel",
     "ValueCounts",
