@@ -48,16 +48,26 @@ from euclidesdb._errors import (
     WriteInDoubt,
 )
 from euclidesdb._export import Export
+from euclidesdb._field_warnings import UnknownFieldWarning
 from euclidesdb._item_calls import Items, Removal
+from euclidesdb._lists import Answers, ItemList
 from euclidesdb._neighbors import (
     FusedNeighbor,
+    FusedNeighbors,
     LabelProbability,
     Neighbor,
     Neighbors,
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
-from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
+from euclidesdb._summary_types import (
+    CountsByField,
+    NumbersByField,
+    NumberSummary,
+    Page,
+    Summary,
+    ValueCounts,
+)
 from euclidesdb._transfers import Imported
 from euclidesdb._types import (
     Added,
@@ -78,10 +88,12 @@ __all__ = [
     "Added",
     "AddsInterrupted",
     "Answer",
+    "Answers",
     "Cancelled",
     "Client",
     "ClientClosed",
     "CorruptRecord",
+    "CountsByField",
     "DataLoss",
     "DeadlineExceeded",
     "DimensionMismatch",
@@ -93,11 +105,13 @@ __all__ = [
     "Examples",
     "Export",
     "FusedNeighbor",
+    "FusedNeighbors",
     "GroupBy",
     "Imported",
     "IndexInfo",
     "InvalidRequest",
     "Item",
+    "ItemList",
     "Items",
     "LabelProbability",
     "MessageTooLarge",
@@ -112,6 +126,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "NumberSummary",
+    "NumbersByField",
     "Overloaded",
     "Page",
     "Refused",
@@ -127,6 +142,7 @@ __all__ = [
     "Unavailable",
     "UndecodableInput",
     "UnencryptedKeyWarning",
+    "UnknownFieldWarning",
     "UnknownItem",
     "UnknownModel",
     "ValueCounts",
