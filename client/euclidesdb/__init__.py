@@ -13,9 +13,11 @@ It needs grpcio, protobuf and numpy, and imports no model, index or image librar
 from importlib import metadata as _metadata
 
 from euclidesdb._answers import Answer
+from euclidesdb._backup import BackedUpModel, Backup, BackupFile, BackupInfo
 from euclidesdb._client import Client
 from euclidesdb._errors import (
     AddsInterrupted,
+    BackupInProgress,
     Cancelled,
     ClientClosed,
     CorruptRecord,
@@ -75,6 +77,11 @@ __all__ = [
     "Added",
     "AddsInterrupted",
     "Answer",
+    "BackedUpModel",
+    "Backup",
+    "BackupFile",
+    "BackupInProgress",
+    "BackupInfo",
     "Cancelled",
     "Client",
     "ClientClosed",
