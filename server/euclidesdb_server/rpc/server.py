@@ -8,6 +8,7 @@ from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
@@ -27,6 +28,7 @@ class RpcServer:
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
+        backups: Backups,
         config: ServerConfig,
         stop: Callable[[], None],
         *,
@@ -52,6 +54,7 @@ class RpcServer:
             database,
             queries,
             models,
+            backups,
             may_change_models=local if changes is None else changes,
         )
         self._listener = listen(
