@@ -47,11 +47,15 @@ class AwaitedConnection(Connection):
         self, method: str, request: Any, timeout: float | None, *, file: str = ""
     ) -> Any:
         """See Connection."""
-        return await self.reply(self._method(method)(request, timeout=timeout), file)
+        return await self.reply(
+            self._method(method)(request, timeout=timeout, metadata=self._metadata), file
+        )
 
     def start(self, method: str, request: Any, timeout: float | None) -> StartedCall:
         """See Connection."""
-        started: StartedCall = self._method(method)(request, timeout=timeout)
+        started: StartedCall = self._method(method)(
+            request, timeout=timeout, metadata=self._metadata
+        )
         return started
 
     async def finish(self, started: StartedCall) -> Any:
@@ -62,8 +66,10 @@ class AwaitedConnection(Connection):
         """See Connection."""
         function = self._method(method)
         if not isinstance(requests, AsyncGenerator):
-            return _AwaitedStream(function(requests, timeout=timeout), self, None)
-        call = function(timeout=timeout)
+            return _AwaitedStream(
+                function(requests, timeout=timeout, metadata=self._metadata), self, None
+            )
+        call = function(timeout=timeout, metadata=self._metadata)
         feeder = asyncio.get_running_loop().create_task(_feed(call, requests))
         return _AwaitedStream(call, self, feeder)
 
@@ -101,6 +107,10 @@ class AwaitedConnection(Connection):
             if self._closed and task is not None and not task.cancelling():
                 raise Cancelled("the client was closed during the call", "cancelled") from None
             raise
+
+    def _begun(self, method: str, request: Any, timeout: float | None) -> Any:
+        """A call of gRPC, which has begun."""
+        return self._method(method)(request, timeout=timeout, metadata=self._metadata)
 
     def _method(self, name: str) -> Any:
         """A method of the stub. Raises ClientClosed."""

@@ -43,7 +43,7 @@ class BlockingConnection(Connection):
         """See Connection."""
         function = self._method(method)
         try:
-            return function(request, timeout=timeout)
+            return function(request, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._error(error, file) from None
         except ValueError as error:
@@ -53,7 +53,9 @@ class BlockingConnection(Connection):
         """See Connection."""
         function = self._method(method)
         try:
-            started: StartedCall = function.future(request, timeout=timeout)
+            started: StartedCall = function.future(
+                request, timeout=timeout, metadata=self._metadata
+            )
         except ValueError as error:
             raise self._closed_meanwhile(error) from None
         return started
@@ -71,7 +73,7 @@ class BlockingConnection(Connection):
         if isinstance(requests, AsyncGenerator):
             requests = iterate(requests)
         try:
-            call = function(requests, timeout=timeout)
+            call = function(requests, timeout=timeout, metadata=self._metadata)
         except ValueError as error:
             raise self._closed_meanwhile(error) from None
         return _BlockingStream(call, self._error)

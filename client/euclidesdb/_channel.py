@@ -13,6 +13,7 @@ import grpc
 
 from euclidesdb._checks import int32 as integer
 from euclidesdb._checks import text
+from euclidesdb._credentials import Credentials
 from euclidesdb._proxy import Proxy, is_local, proxy_of
 
 SERVICE: Final = "euclidesdb.v1.FeatureDatabase"
@@ -75,16 +76,18 @@ class Target:
     address: str
     retries: int
     proxy: Proxy | None
+    credentials: Credentials
 
     @classmethod
-    def of(cls, given: str | None, retries: int = DEFAULT_RETRIES) -> Self:
+    def of(cls, given: str | None, retries: int, credentials: Credentials) -> Self:
         """The target that a caller names, or else the environment. Raises ValueError, TypeError."""
         if given is None:
             given = os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
         to = address(given)
         if not 0 <= integer("retries", retries) <= MAX_RETRIES:
             raise ValueError(f"retries must be from 0 to {MAX_RETRIES}, not {retries}")
-        return cls(given, to, retries, None if is_local(to) else proxy_of(to))
+        proxy = None if is_local(to) else proxy_of(to)
+        return cls(given, to, retries, proxy, credentials)
 
     def options(self) -> list[tuple[str, object]]:
         """Of a channel."""
@@ -101,12 +104,12 @@ class Target:
 
 def blocking_channel(target: Target) -> grpc.Channel:
     """A channel that connects when it is first used."""
-    return grpc.insecure_channel(target.address, options=target.options())
+    return target.credentials.channel(target.address, target.options())
 
 
 def awaited_channel(target: Target) -> grpc.aio.Channel:
     """A channel for the running event loop, which connects when it is first used."""
-    return grpc.aio.insecure_channel(target.address, options=target.options())
+    return target.credentials.awaited_channel(target.address, target.options())
 
 
 def _service_config(retries: int) -> object:

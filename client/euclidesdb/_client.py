@@ -12,9 +12,11 @@ from typing import Any, Self, cast
 
 from euclidesdb._add_calls import AddCalls
 from euclidesdb._awaited import AwaitedConnection
+from euclidesdb._backup import Backups
 from euclidesdb._blocking import BlockingConnection
 from euclidesdb._channel import DEFAULT_RETRIES, Target
 from euclidesdb._connection import Connection
+from euclidesdb._credentials import Credentials, PemFile
 from euclidesdb._item_calls import ItemCalls
 from euclidesdb._item_queries import ItemQueries
 from euclidesdb._model_calls import ModelCalls
@@ -35,7 +37,11 @@ class Operations(AddCalls, ItemCalls, ItemQueries, SearchCalls, ModelCalls, Tran
 
     def __reduce__(self) -> tuple[Any, ...]:
         connection = self._connection
-        options = {"timeout": connection.timeout, "retries": connection.target.retries}
+        options = {
+            "timeout": connection.timeout,
+            "retries": connection.target.retries,
+            **connection.target.credentials.options(),
+        }
         return partial(cast("Any", type(self)), self.target, **options), ()
 
     def __repr__(self) -> str:
@@ -50,7 +56,7 @@ class Operations(AddCalls, ItemCalls, ItemQueries, SearchCalls, ModelCalls, Tran
         await self._connection.close()
 
 
-class Client(Operations, Blocking):
+class Client(Operations, Backups, Blocking):
     """A connection to a EuclidesDB server. Threads may share it; close it, or use `with`.
 
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. None: what the
@@ -64,11 +70,20 @@ class Client(Operations, Blocking):
     retries: how often a call that is safe to repeat is repeated while the server is unavailable,
         0 to 4. The three by default bridge about two seconds.
 
+    tls: whether the connection is encrypted. None: if `ca` or `cert` is given, or the environment
+        variable EUCLIDESDB_TLS is 1 or one of those below is set. False: never.
+    ca: the authorities that the server's certificate must come from: a PEM file, or its bytes;
+        None: EUCLIDESDB_TLS_CA, or else the public ones, which gRPC brings.
+    cert, key: the client's own certificate and its private key, likewise, for a server that wants
+        one; None: EUCLIDESDB_TLS_CERT, EUCLIDESDB_TLS_KEY, or else none.
+    api_key: sent with every call; None: EUCLIDESDB_API_KEY, or else none. "": none.
+
     Every method may raise the errors of `EuclidesDBError`'s tree, and ValueError or TypeError
     for arguments that cannot be sent.
 
-    A copy of a client, also a pickled one, is a new client of the same target and options. A
-    process that was forked connects anew.
+    A copy of a client, also a pickled one, is a new client of the same target and options; what
+    is pickled contains the API key and the private key. Nothing that is printed does. A process
+    that was forked connects anew.
     """
 
     def __init__(
@@ -77,8 +92,14 @@ class Client(Operations, Blocking):
         *,
         timeout: float | None = 30.0,
         retries: int = DEFAULT_RETRIES,
+        tls: bool | None = None,
+        ca: PemFile | None = None,
+        cert: PemFile | None = None,
+        key: PemFile | None = None,
+        api_key: str | None = None,
     ) -> None:
-        self._connection = BlockingConnection(Target.of(target, retries), timeout)
+        credentials = Credentials.of(tls=tls, ca=ca, cert=cert, key=key, api_key=api_key)
+        self._connection = BlockingConnection(Target.of(target, retries, credentials), timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -109,8 +130,14 @@ class AsyncClient(Operations, Awaited):
         *,
         timeout: float | None = 30.0,
         retries: int = DEFAULT_RETRIES,
+        tls: bool | None = None,
+        ca: PemFile | None = None,
+        cert: PemFile | None = None,
+        key: PemFile | None = None,
+        api_key: str | None = None,
     ) -> None:
-        self._connection = AwaitedConnection(Target.of(target, retries), timeout)
+        credentials = Credentials.of(tls=tls, ca=ca, cert=cert, key=key, api_key=api_key)
+        self._connection = AwaitedConnection(Target.of(target, retries, credentials), timeout)
 
     async def __aenter__(self) -> Self:
         return self

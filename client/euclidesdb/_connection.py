@@ -69,6 +69,7 @@ class Connection(ABC):
     def __init__(self, target: Target, timeout: float | None) -> None:
         self.target = target
         self.timeout = _seconds(timeout)
+        self._metadata = target.credentials.metadata
         self._closed = False
 
     @property

@@ -30,9 +30,10 @@ def connection_failed(details: str, target: Target) -> ConnectionFailed:
     if target.given != target.address and not target.address.startswith("unix:"):
         at += f" (that is {target.address})"
     if not _NEVER_THERE.search(details):
+        no_tls = "" if target.credentials.tls else ", or it expects TLS (tls=True)"
         return ConnectionFailed(
             f"the connection to the server at {at} broke: it may have stopped, or something "
-            f"between may have ended it, or it expects TLS ({_words(details, target)})",
+            f"between may have ended it{no_tls} ({_words(details, target)})",
             "unavailable",
         )
     checks = "; ".join(_checks(details, target))
@@ -61,7 +62,8 @@ def _checks(details: str, target: Target) -> list[str]:
     else:
         checks.append("its address is not 127.0.0.1, which only its own machine reaches")
         checks.append("no firewall is between")
-    checks.append("both or neither use TLS")
+    if target.credentials.tls:
+        checks.append("it uses TLS, with a certificate for this host that `ca` has signed")
     if target.proxy is not None:
         checks.append(
             f"the proxy of {target.proxy.variable} reaches it, or no_proxy lists the host"

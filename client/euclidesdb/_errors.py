@@ -12,13 +12,16 @@
     │   └── UnknownItem
     ├── ResourceExhausted
     │   ├── Overloaded           a model's queue is full
+    │   │   └── BackupInProgress another backup is running
     │   ├── DiskFull
     │   └── MessageTooLarge      the request exceeds the server's size limit
     ├── Unavailable              not available now, may be later
     │   ├── ConnectionFailed     no server answers at the address, or the connection broke
     │   ├── ModelUnavailable     loading, restarting or quarantined
     │   └── ShuttingDown
+    ├── Unauthenticated          the server wants an API key, or does not accept this one
     ├── NotAllowed               the server's configuration forbids the call
+    │   └── RoleRequired         the API key's role does not permit the call
     ├── ModelFailed              the model raised, crashed, hung or returned invalid outputs
     ├── DeadlineExceeded         the timeout passed; a write may or may not have been applied
     ├── WriteInDoubt             the server's disk failed during a write, which may be there or not
@@ -106,6 +109,10 @@ class Overloaded(ResourceExhausted):
     """A model's queue is full; try again later."""
 
 
+class BackupInProgress(Overloaded):
+    """Another backup of the server is running; only one does at a time."""
+
+
 class DiskFull(ResourceExhausted):
     """The server has no disk space for writes; reads still work."""
 
@@ -135,6 +142,14 @@ class ShuttingDown(Unavailable):
 
 class NotAllowed(EuclidesDBError):
     """The server's configuration forbids the call."""
+
+
+class RoleRequired(NotAllowed):
+    """The API key has a role that does not permit the call; the message names both roles."""
+
+
+class Unauthenticated(EuclidesDBError):
+    """The server answers calls with an API key alone, or does not accept the one that it got."""
 
 
 class ModelFailed(EuclidesDBError):

@@ -9,10 +9,19 @@ from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb._connection import Connection
 from euclidesdb._errors import ReplyTooLarge
+from euclidesdb._field_warnings import warned
 from euclidesdb._filters import filter_message
+from euclidesdb._lists import ItemList
 from euclidesdb._operation import iteration, operation
 from euclidesdb._query_types import Filter
-from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
+from euclidesdb._summary_types import (
+    CountsByField,
+    NumbersByField,
+    NumberSummary,
+    Page,
+    Summary,
+    ValueCounts,
+)
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -117,7 +126,7 @@ class ItemQueries:
         include_predictions: bool = False,
         include_payload: bool = False,
         timeout: float | None = None,
-    ) -> tuple[Item, ...]:
+    ) -> ItemList:
         """Draw `count` items at random from those that match a filter, or from all.
 
         seed: the same seed draws the same of the same items; None: others each time.
@@ -139,7 +148,7 @@ class ItemQueries:
         reply: pb.SampleItemsReply = await connection.call(
             "SampleItems", request, connection.call_timeout(timeout)
         )
-        return tuple(map(replies.item, reply.items))
+        return ItemList(map(replies.item, warned(reply).items))
 
     @operation
     async def summarize(
@@ -173,9 +182,9 @@ class ItemQueries:
             "SummarizeItems", request, connection.call_timeout(timeout)
         )
         return Summary(
-            reply.count,
-            dict(zip(counted, map(_value_counts, reply.counts), strict=True)),
-            dict(zip(summarized, map(_number_summary, reply.summaries), strict=True)),
+            warned(reply).count,
+            CountsByField(zip(counted, map(_value_counts, reply.counts), strict=True)),
+            NumbersByField(zip(summarized, map(_number_summary, reply.summaries), strict=True)),
         )
 
 
@@ -205,7 +214,7 @@ async def _page(
     connection: Connection, request: pb.ListItemsRequest, timeout: float | None
 ) -> Page:
     reply: pb.ListItemsReply = await connection.call("ListItems", request, timeout)
-    return Page(tuple(map(replies.item, reply.items)), reply.next_page_token or None)
+    return Page(tuple(map(replies.item, warned(reply).items)), reply.next_page_token or None)
 
 
 async def _all_items(
@@ -237,7 +246,7 @@ async def counted(
     reply: pb.CountItemsReply = await connection.call(
         "CountItems", request, connection.call_timeout(timeout)
     )
-    return reply.count
+    return warned(reply).count
 
 
 def _set_filter(request: Any, filter: Filter | None) -> None:  # noqa: A002  as above

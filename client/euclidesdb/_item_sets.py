@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from euclidesdb._errors import Refused
+from euclidesdb._printing import items_text
+from euclidesdb._result_tables import item_columns
+from euclidesdb._tables import Column, Tabular
 from euclidesdb._types import Item
 
 
-class Items(Mapping[str, Item]):
+class Items(Mapping[str, Item], Tabular):
     """The items that `get_many` has found, by id, in the order in which they were asked for.
 
     missing: the ids that are not stored. refused: those that could not be read; looking one up
@@ -47,7 +50,21 @@ class Items(Mapping[str, Item]):
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
-        return f"Items({len(self)} found, {len(self.missing)} missing, {len(self.refused)} refused)"
+        return items_text(self._head(), [*self.values()])
+
+    def _repr_html_(self) -> str:
+        from euclidesdb._notebook import items_html  # noqa: PLC0415  in notebooks alone
+
+        return items_html(self._head(), [*self.values()])
+
+    def _head(self) -> str:
+        found = f"{len(self):,} items"
+        missing = f", {len(self.missing):,} missing" * bool(self.missing)
+        refused = f", {len(self.refused):,} refused" * bool(self.refused)
+        return f"{found}{missing}{refused}"
+
+    def _table(self) -> list[Column]:
+        return item_columns([*self.values()])
 
 
 @dataclass(frozen=True, slots=True)

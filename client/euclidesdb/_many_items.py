@@ -10,6 +10,7 @@ from euclidesdb import _replies as replies
 from euclidesdb._checks import ItemId
 from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused, ReplyTooLarge, ServerError, WriteInDoubt
+from euclidesdb._field_warnings import warned
 from euclidesdb._filters import filter_message
 from euclidesdb._item_sets import Items, Removal
 from euclidesdb._query_types import Filter
@@ -118,7 +119,7 @@ async def remove_matching(
         filter=filter_message(condition), dry_run=checks.flag("dry_run", dry_run)
     )
     reply: pb.RemoveItemsReply = await connection.call("RemoveItems", request, timeout)
-    return Removal(reply.removed)
+    return Removal(warned(reply).removed)
 
 
 async def exists(connection: Connection, item_id: ItemId, timeout: float | None) -> bool:
