@@ -61,8 +61,8 @@ class AddCalls:
         metadata: opaque bytes; None keeps what is stored.
 
         Returns one embedding per model written; its arrays are None unless requested.
-        Never retried: after Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have
-        been applied. To repeat it is safe unless another client writes this item.
+        Retried after a lost reply, without undoing what another client has written since. After
+        Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied.
         Raises UndecodableInput, DimensionMismatch, VersionMismatch, UnknownModel, ModelUnavailable,
         ModelFailed, Overloaded, DiskFull, WriteInDoubt.
         """
@@ -103,7 +103,7 @@ class AddCalls:
             are on disk or refused, and of those refused among them, as calls are answered.
         timeout: seconds for each call of at most 128 items; None: ten times the client's.
 
-        Nothing is sent twice. If a call fails as a whole (the server went away), the write of an
+        If a call fails as a whole (the server stays away), the write of an
         item is in doubt (WriteInDoubt) or `items` itself raises, this raises AddsInterrupted from
         that error, which says what is on disk and where to resume; or that error itself, if it is
         certain that nothing is on disk.

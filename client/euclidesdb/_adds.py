@@ -2,8 +2,8 @@
 
 While the server works on some calls, the next one is prepared. Items with the same id are added in
 the order given: the server keeps the order within a call, and a call waits for those in flight
-that hold one of its ids. No call is repeated, and no other begun once a call has failed or the
-server does not know whether an item is on disk; items whose fate is unknown at the end are named.
+that hold one of its ids. No other call is begun once one has failed, or the server does not know
+whether an item is on disk; items whose fate is unknown at the end are named.
 """
 
 from __future__ import annotations

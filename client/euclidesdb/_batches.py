@@ -25,6 +25,7 @@ from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused
 from euclidesdb._images import file_name
 from euclidesdb._payloads import KINDS
+from euclidesdb._request_keys import new_request_key
 from euclidesdb._types import ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -65,7 +66,9 @@ def add_request(item: NewItem) -> pb.AddItemRequest:
     """
     raw = {kind: getattr(item, kind) for kind in KINDS}
     request = pb.AddItemRequest(
-        id=checks.item_id("id", item.id), models=checks.names("models", item.models)
+        id=checks.item_id("id", item.id),
+        models=checks.names("models", item.models),
+        request_key=new_request_key(),
     )
     if any(value is not None for value in raw.values()):
         kind, value = checks.exactly_one(raw)
@@ -214,6 +217,7 @@ class VectorColumns:
                 ids=self._ids[rows],
                 attributes_json=self._attributes[rows],
                 metadata=self._metadata[rows],
+                request_key=new_request_key(),
             )
             arrays.write_floats(request.vectors, self._vectors[rows])
             yield Batch(request, range(start, stop), self._ids[rows])

@@ -30,9 +30,15 @@ _SCHEME = re.compile("(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 # A host's name or address, and a port.
 _HOST = re.compile(r"(\[[^\[\]/]+\]|[^\[\]:/\s]+)(?::([0-9]{1,5}))?")
 
-# Only calls that change nothing are retried. If the reply to an add or a remove is lost, it is
-# unknown whether it was applied; sending it again could undo what another writer did in between.
+# Calls that change nothing are retried, and those whose requests have a key, by which the server
+# knows what it has applied already. If the reply to any other write is lost, sending it again could
+# undo what another writer did in between.
 _RETRIED = (
+    "AddItem",
+    "AddItems",
+    "AddVectors",
+    "UpdateItem",
+    "RemoveItem",
     "GetItem",
     "GetItems",
     "CountItems",
@@ -58,6 +64,9 @@ _CHANNEL_OPTIONS: Final = (
     # The server has its own limit; a second one here could only disagree with it.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
+    # A server or a network that went without a word is noticed while calls wait for replies.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
     # Reconnect within a second of a server's restart, not within gRPC's default of two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),

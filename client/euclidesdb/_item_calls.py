@@ -13,6 +13,7 @@ from euclidesdb._connection import Connection
 from euclidesdb._item_sets import Items, Removal
 from euclidesdb._operation import operation
 from euclidesdb._query_types import Filter
+from euclidesdb._request_keys import new_request_key
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -100,8 +101,7 @@ class ItemCalls:
             attribute (RFC 7396). Of two merges at once, both survive.
         metadata: replaces the stored bytes.
 
-        Never retried: after Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have
-        been applied. To repeat it is safe unless another client writes this item.
+        After Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied.
         Raises UnknownItem, CorruptRecord, DiskFull, WriteInDoubt; InvalidRequest if the attributes
         would be too large.
         """
@@ -116,10 +116,10 @@ class ItemCalls:
     async def remove(self, id: ItemId, *, timeout: float | None = None) -> None:  # noqa: A002  as above
         """Remove an item from the database and from all later search results. Raises UnknownItem.
 
-        Never retried: after Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have
-        been applied. If it is repeated then, UnknownItem means that it was.
+        After Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied; if
+        it is called again then, UnknownItem means that it was.
         """
-        request = pb.RemoveItemRequest(id=checks.item_id("id", id))
+        request = pb.RemoveItemRequest(id=checks.item_id("id", id), request_key=new_request_key())
         connection = self._connection
         await connection.call("RemoveItem", request, connection.call_timeout(timeout))
 

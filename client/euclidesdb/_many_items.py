@@ -14,6 +14,7 @@ from euclidesdb._field_warnings import warned
 from euclidesdb._filters import filter_message
 from euclidesdb._item_sets import Items, Removal
 from euclidesdb._query_types import Filter
+from euclidesdb._request_keys import new_request_key
 from euclidesdb._translation import refusal_error
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -33,7 +34,9 @@ def update_request(
 ) -> pb.UpdateItemRequest:
     """The message for a change of an item. Raises TypeError or ValueError if there is none."""
     request = pb.UpdateItemRequest(
-        id=checks.item_id("id", item_id), remove_attributes=checks.names("remove", remove)
+        id=checks.item_id("id", item_id),
+        remove_attributes=checks.names("remove", remove),
+        request_key=new_request_key(),
     )
     if attributes is not None and (merge is not None or request.remove_attributes):
         raise ValueError(
