@@ -53,6 +53,8 @@ class AddCalls:
             data), or an array: uint8 of shape (height, width[, channels]); a torch tensor:
             ([channels, ]height, width).
         text: as the models' tokenizers expect it.
+        models: those that embed it; if there are none, the only model that takes such an item. If
+            there are several, that is an InvalidRequest, which names them.
         tensor: anything that NumPy converts to an array, such as a torch tensor on the CPU. It is
             sent with its own shape and dtype, which must be those that the models expect: float16
             to float64, int8 to int64, uint8 or bool. Give at most one of image, text and tensor.

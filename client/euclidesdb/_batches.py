@@ -102,8 +102,6 @@ def _check_content(request: pb.AddItemRequest) -> None:
     The server checks this too, but its messages use the protocol's terms.
     """
     kind = request.payload.WhichOneof("content")
-    if kind and not request.models:
-        raise ValueError(f"the {kind} needs models to embed it: models is empty")
     if not kind and request.models:
         raise ValueError(
             f"nothing to embed with models {[*request.models]}: image, text and tensor are None"

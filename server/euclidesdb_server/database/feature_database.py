@@ -19,6 +19,7 @@ from euclidesdb_server.database.item_import import ItemImports
 from euclidesdb_server.database.item_reads import Include, ItemReads
 from euclidesdb_server.database.item_removals import remove_many, remove_unchanged
 from euclidesdb_server.database.item_updates import check_update, updated
+from euclidesdb_server.database.model_choice import with_models
 from euclidesdb_server.database.model_table import Leased, ModelTable
 from euclidesdb_server.database.prepared_adds import PreparedAdd, digest_of, stored_embeddings
 from euclidesdb_server.database.publisher import Publisher
@@ -113,9 +114,9 @@ class FeatureDatabase:
     ) -> list[tuple[StoredEmbedding, ...] | DatabaseError]:
         """Add items in order, as `add` would; an error in place of a request is its outcome.
 
-        Raises ReplyTooLarge, before any model is run, if the callers want more back than fits into
-        one reply.
+        Raises ReplyTooLarge, before any model is run, if callers want more than fits into a reply.
         """
+        requests = with_models(requests, self._models)
         names = {
             name: None
             for request in requests
