@@ -10,8 +10,6 @@
 It needs grpcio, protobuf and numpy, and imports no model, index or image library.
 """
 
-from importlib import metadata as _metadata
-
 from euclidesdb._answers import Answer
 from euclidesdb._backup import BackedUpModel, Backup, BackupFile, BackupInfo
 from euclidesdb._client import AsyncClient, Client
@@ -81,11 +79,6 @@ from euclidesdb._types import (
     ModelVector,
     NewItem,
 )
-
-try:
-    __version__ = _metadata.version("euclidesdb")
-except _metadata.PackageNotFoundError:  # run from a checkout
-    __version__ = "0+unknown"
 
 __all__ = [
     "Added",
@@ -161,3 +154,14 @@ __all__ = [
     "WriteInDoubt",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import metadata  # noqa: PLC0415  takes a tenth of the time of importing this
+
+    try:
+        return metadata.version("euclidesdb")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return "0+unknown"

@@ -123,8 +123,8 @@ class Backup:
             self._replies.put(reply)
             raise reply
         self._requests.put(pb.BackupRequest(replies=1))
-        assert isinstance(reply, pb.BackupReply)
-        return reply
+        taken: pb.BackupReply = reply
+        return taken
 
     def close(self) -> None:
         """Let the server release the files. May be called again."""

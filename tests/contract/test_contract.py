@@ -121,8 +121,8 @@ def test_a_model_is_unloaded_and_loaded_and_its_former_version_dropped(call, ser
     first = call(lambda db: db.load_model("changing"))
     call(lambda db: db.add("c", vectors={"changing": [1.0, 2.0]}))
     call(lambda db: db.unload_model("changing"))
-    with pytest.raises(euclidesdb.ModelUnavailable):
-        call(lambda db: db.add("d", vectors={"changing": [1.0, 2.0]}))
+    states = {model.name: model.state for model in call(lambda db: db.models())}
+    assert states["changing"] == "unloaded"
     save_vector_space(models, "changing", feature_dim=4)
     assert call(lambda db: db.load_model("changing")).feature_dim == 4
     former = f"changing@{first.fingerprint}"
@@ -163,8 +163,11 @@ def test_every_error_reaches_either_client_whatever_was_called(faulty, kind, err
     call = kind(faulty.address)
     # these are retried, which takes seconds
     repeated = issubclass(error, server_errors.Unavailable)
+    called = FAULTY[:1] if repeated else FAULTY
+    if error is server_errors.ReplyTooLarge:  # then items are got one by one
+        called = [case for case in FAULTY if case.method != "GetItems"]
     try:
-        for case in FAULTY[:1] if repeated else FAULTY:
+        for case in called:
             with pytest.raises(euclidesdb.EuclidesDBError, match="as scripted") as caught:
                 call(case.use)
             assert type(caught.value) is _translation.BY_REASON[error.reason], case
