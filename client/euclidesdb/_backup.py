@@ -12,7 +12,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 
@@ -127,8 +127,7 @@ class Backup:
             self._replies.put(reply)
             raise reply
         self._requests.put(pb.BackupRequest(replies=1))
-        assert isinstance(reply, pb.BackupReply)
-        return reply
+        return cast("pb.BackupReply", reply)
 
     def close(self) -> None:
         """Let the server release the files. May be called again."""

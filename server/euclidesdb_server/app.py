@@ -150,9 +150,9 @@ class Server:
                 self.database,
                 self.queries,
                 self._lifecycle,
-                backups,
                 config.server,
                 stop_wanted.set,
+                backups=backups,
                 where=address_from,
             )
             opened.callback(rpc.close)

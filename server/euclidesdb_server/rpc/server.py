@@ -27,10 +27,10 @@ class RpcServer:
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
-        backups: Backups,
         config: ServerConfig,
         stop: Callable[[], None],
         *,
+        backups: Backups,
         where: str = WHERE,
     ) -> None:
         """Start listening.
@@ -50,7 +50,7 @@ class RpcServer:
             database,
             queries,
             models,
-            backups,
+            backups=backups,
             may_change_models=local if changes is None else changes,
         )
         self._listener = listen(

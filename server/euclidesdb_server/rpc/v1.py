@@ -31,8 +31,8 @@ class FeatureDatabaseService(TransferCalls):
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
-        backups: Backups,
         *,
+        backups: Backups,
         may_change_models: bool,
     ) -> None:
         super().__init__(database, queries)
