@@ -18,7 +18,9 @@
     ├── Unavailable              no server answers at the address
     │   ├── ModelUnavailable     loading, restarting or quarantined
     │   └── ShuttingDown
+    ├── Unauthenticated          the server wants an API key, or does not accept this one
     ├── NotAllowed               the server's configuration forbids the call
+    │   └── RoleRequired         the API key's role does not permit the call
     ├── ModelFailed              the model raised, crashed, hung or returned invalid outputs
     ├── DeadlineExceeded         the timeout passed; a write may or may not have been applied
     ├── WriteInDoubt             the server's disk failed during a write, which may be there or not
@@ -125,6 +127,14 @@ class ShuttingDown(Unavailable):
 
 class NotAllowed(EuclidesDBError):
     """The server's configuration forbids the call."""
+
+
+class RoleRequired(NotAllowed):
+    """The API key has a role that does not permit the call; the message names both roles."""
+
+
+class Unauthenticated(EuclidesDBError):
+    """The server answers calls with an API key alone, or does not accept the one that it got."""
 
 
 class ModelFailed(EuclidesDBError):

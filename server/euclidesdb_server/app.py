@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from euclidesdb_server.access import KeyRing
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
@@ -41,6 +42,7 @@ from euclidesdb_server.inference import (
     ModelRegistry,
     configured_folders,
 )
+from euclidesdb_server.rpc.access import access_of, check_access
 from euclidesdb_server.rpc.listening import listen_address, reserve_address
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.store import (
@@ -51,6 +53,7 @@ from euclidesdb_server.store import (
     migrate,
 )
 from euclidesdb_server.store.layout import COLUMNS_FOLDER, SEGMENTS_FOLDER, STORE_FOLDER
+from euclidesdb_server.system.file_watch import FileWatch
 from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop
 
@@ -78,6 +81,7 @@ class Server:
         """
         address_from = config.where("server", "address")
         address = listen_address(config.server.address, address_from)
+        check_access(config)
         engines = Engines(config.server.search_engine, config.engines, config.file)
 
         def check_stop() -> None:
@@ -86,6 +90,9 @@ class Server:
 
         with ExitStack() as opened:
             opened.enter_context(reserve_address(address, address_from))
+            watch = FileWatch()
+            opened.callback(watch.close)
+            access = access_of(config.auth, _keys(config, watch))
             folder = config.database.db_path
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB
@@ -153,6 +160,7 @@ class Server:
                 config.server,
                 stop_wanted.set,
                 backups=backups,
+                access=access,
                 where=address_from,
             )
             opened.callback(rpc.close)
@@ -211,6 +219,12 @@ class _SpaceOpener:
         )
         self.compactor.consider(space)
         return space
+
+
+def _keys(config: Config, watch: FileWatch) -> KeyRing | None:
+    """The API keys, if the configuration has them; read again when they change."""
+    file = config.auth.keys_file
+    return None if file is None else KeyRing(file, config.where("auth", "keys_file"), watch)
 
 
 def _servings(

@@ -37,7 +37,7 @@ def test_a_restored_server_gives_the_same_answers(command, source, tmp_path):
         assert answers_of(client) == expected
 
 
-def test_files_that_did_not_change_are_stored_once(command, source, tmp_path):
+def test_files_that_did_not_change_are_stored_once(command, tmp_path):
     first = backed_up(command("backup", tmp_path, "--json"))
     again = backed_up(command("backup", tmp_path, "--json"))
     assert first["new_files"] > 5

@@ -10,7 +10,7 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
 from euclidesdb_server.database.add_stream import add_stream
 from euclidesdb_server.database.backups import Backups
-from euclidesdb_server.database.requests import Call
+from euclidesdb_server.database.requests import Call, FindRequest
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
@@ -145,14 +145,23 @@ class FeatureDatabaseService(TransferCalls):
     ) -> pb.FindSimilarReply:
         """See the proto."""
         find = searches.find_request(request, self._fields)
-        return replies.find_reply(await self._database.find_similar(find, call))
+        reply = replies.find_reply(await self._database.find_similar(find, call))
+        reply.unknown_fields.extend(self._unknown_in(find, call))
+        return reply
 
     async def FindSimilarBatch(  # noqa: N802
         self, request: pb.FindSimilarBatchRequest, call: Call
     ) -> pb.FindSimilarBatchReply:
         """See the proto."""
         find = searches.batch_find_request(request, self._fields)
-        return replies.batch_find_reply(await self._database.find_similar(find, call))
+        reply = replies.batch_find_reply(await self._database.find_similar(find, call))
+        reply.unknown_fields.extend(self._unknown_in(find, call))
+        return reply
+
+    def _unknown_in(self, find: FindRequest, call: Call) -> list[pb.UnknownField]:
+        group_by = find.conditions.options.group_by
+        field = None if group_by is None else group_by.field
+        return self.unknown_fields(find.conditions.filter, call, field)
 
     def ListModels(  # noqa: N802
         self,
