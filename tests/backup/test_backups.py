@@ -10,7 +10,10 @@ import pytest
 
 import euclidesdb
 from euclidesdb_server.__main__ import main
+from euclidesdb_server.backup.make import make_backup
+from euclidesdb_server.backup.repository import Repository
 from tests.backup.conftest import answers_of, backed_up, fill, serve
+from tests.support.waiting import wait_for
 
 
 def test_a_restored_server_gives_the_same_answers(command, source, tmp_path):
@@ -74,6 +77,32 @@ def test_each_backup_is_of_its_moment_and_old_ones_are_pruned(models, tmp_path, 
     assert main(command) == 0
     with serve(target, models) as server, euclidesdb.Client(server.address) as client:
         assert answers_of(client) == expected[1]
+
+
+def test_a_version_that_is_dropped_during_a_backup_is_in_it(models, tmp_path):
+    own = shutil.copytree(models, tmp_path / "models")
+    conf = own / "given" / "model.conf"
+    place = str(tmp_path / "place")
+    with serve(tmp_path / "data", own) as server, euclidesdb.Client(server.address) as client:
+        fill(client)
+        (fingerprint,) = (each.fingerprint for each in client.models() if each.name == "given")
+        conf.write_text(conf.read_text() + "version = 2\n")
+        client.reload_model("given")
+        earlier = f"given@{fingerprint}"
+        expected = client.find_similar(vector=[1.0] * 8, model=earlier, top_k=50)[earlier]
+
+        def drop(done: int, _: int) -> None:
+            if not done:
+                client.drop_model_version(earlier)
+                wait_for(lambda: not (tmp_path / "data/segments/2").exists(), "the drop")
+
+        with Repository(place, create=True) as repository:
+            make_backup(client, repository, report=drop)
+        assert earlier not in {each.name for each in client.models()}
+    assert main(["restore", place, "--database-path", str(tmp_path / "new")]) == 0
+    with serve(tmp_path / "new", own) as server, euclidesdb.Client(server.address) as client:
+        found = client.find_similar(vector=[1.0] * 8, model=earlier, top_k=50)[earlier]
+        assert (found.ids, found.distances.tolist()) == (expected.ids, expected.distances.tolist())
 
 
 def listed_ids(place: Path, capsys) -> list[str]:
@@ -151,6 +180,7 @@ def test_places_and_backups_that_are_not_there_are_named(command, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
     ran = command("backup", tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["file"]
     assert (ran.code, f"{tmp_path / 'mine'} is not empty, and not a place of" in ran.err) == (
         1,
         True,

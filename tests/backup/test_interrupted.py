@@ -106,7 +106,7 @@ def is_complete(root: Path) -> bool:
     return True
 
 
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.long)])
 def test_a_restore_killed_in_any_call_leaves_nothing_or_all(backup, tmp_path, step):
     total = calls_of(
         RESTORE, backup, tmp_path / "0" / "new", root=tmp_path / "0", folder=tmp_path / "f"
@@ -136,7 +136,7 @@ def test_a_restore_killed_in_any_call_leaves_nothing_or_all(backup, tmp_path, st
     assert complete < total / 2
 
 
-@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.long)])
 def test_a_backup_killed_in_any_call_leaves_the_others_usable(server, backup, tmp_path, step):
     with euclidesdb.Client(server.address) as client:
         client.add("one more", vectors={"given": [1, 1, 1]})  # there is something to store

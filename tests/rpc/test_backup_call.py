@@ -144,6 +144,15 @@ def test_a_caller_that_asks_for_nothing_is_given_up(server, tmp_path, monkeypatc
     wait_for(lambda: not (tmp_path / "data/backup.checkpoint").exists(), "the end of the backup")
 
 
+def test_a_server_may_forbid_backups(tmp_path, models):
+    with (
+        start_server(tmp_path / "data", models, server={"allow_backups": False}) as server,
+        euclidesdb.Client(server.address) as client,
+        pytest.raises(euclidesdb.NotAllowed, match="allow_backups"),
+    ):
+        client.backup()
+
+
 def test_files_that_are_not_those_that_were_loaded_are_reported(client, models):
     conf = models / "vectors" / "model.conf"
     conf.write_text(conf.read_text() + "version = 2\n")

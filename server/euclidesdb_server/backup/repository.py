@@ -32,6 +32,7 @@ class Repository:
         self.storage = _storage(location)
         try:
             if create:
+                self._check_empty_or_marked()
                 self.storage.lock()
             self._check_mark(create=create)
         except BaseException:
@@ -141,6 +142,17 @@ class Repository:
             place = f"{self.storage.place}/{_object_name(file.sha256)}"
             raise BackupError(f"reading {place}: {error}") from error
 
+    def _check_empty_or_marked(self) -> None:
+        """Raise BackupError for what is something else; nothing is changed."""
+        try:
+            self._read(MARK)
+        except FileNotFoundError as error:
+            if not self.storage.is_empty():
+                raise BackupError(
+                    f"{self.storage.place} is not empty, and not a place of backups: it has no "
+                    f"{MARK}"
+                ) from error
+
     def _check_mark(self, *, create: bool) -> None:
         place = self.storage.place
         try:
@@ -149,10 +161,6 @@ class Repository:
         except FileNotFoundError as error:
             if not create:
                 raise BackupError(f"{place} has no backups: it has no {MARK}") from error
-            if not self.storage.is_empty():
-                raise BackupError(
-                    f"{place} is not empty, and not a place of backups: it has no {MARK}"
-                ) from error
             self._write(MARK, json.dumps({"format": FORMAT_VERSION}).encode())
             return
         except (ValueError, LookupError, TypeError) as error:
