@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import euclidesdb
 from euclidesdb_server.backup.check import check_repository
 from euclidesdb_server.backup.errors import BackupError
+from euclidesdb_server.backup.make import make_backup
 from euclidesdb_server.backup.manifest import BackupManifest, ManifestFile, manifest_of
 from euclidesdb_server.backup.repository import Repository
 from euclidesdb_server.errors import DataFolderError
@@ -23,6 +25,7 @@ from euclidesdb_server.store import FeatureStore
 from tests.support.disk_faults import DiskFaults
 from tests.support.servers import start_server
 from tests.support.vector_spaces import save_vector_space
+from tests.support.waiting import wait_for
 
 RESTORE = """
 import sys
@@ -204,3 +207,43 @@ def test_paths_that_leave_the_folder_are_refused(backup):
             )
             with pytest.raises(BackupError, match="names a file"):
                 manifest_of(forged.to_bytes(), "the list")
+
+
+def begins(client: euclidesdb.Client) -> bool:
+    """Whether the server lets a backup begin."""
+    try:
+        client.backup().close()
+    except euclidesdb.BackupInProgress:
+        return False
+    return True
+
+
+def test_a_storage_that_fails_in_the_middle_leaves_the_others_usable(server):
+    with (
+        euclidesdb.Client(server.address) as client,
+        Repository("memory://failing/place", create=True) as repository,
+    ):
+        make_backup(client, repository)
+        client.add("for the storage", vectors={"given": [3, 3, 3]})
+        store, left = repository.storage.put, 0
+
+        def put(file: Path, name: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise BackupError("the storage is gone")
+            store(file, name)
+
+        repository.storage.put = put  # type: ignore[method-assign]
+        failures = 0
+        while len(repository.ids()) == 1:
+            left = failures
+            with suppress(BackupError, euclidesdb.BackupInProgress):
+                make_backup(client, repository)
+                break
+            wait_for(lambda: begins(client), "the end of the backup")
+            failures += 1
+            assert check_repository(repository).problems == []
+        assert failures > 1
+        checked = check_repository(repository)
+        assert (checked.backups, checked.problems, checked.unneeded) == (2, [], 0)
