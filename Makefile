@@ -67,6 +67,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/handlers.py
 	$(BIN)/python benchmarks/restart.py
+	$(BIN)/python benchmarks/backup.py
 	$(BIN)/python benchmarks/growth.py --rows 200000 --rate 0
 	$(BIN)/python benchmarks/model_path.py
 	$(BIN)/python benchmarks/embedding.py

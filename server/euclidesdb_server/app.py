@@ -157,9 +157,9 @@ class Server:
                 self.database,
                 self.queries,
                 self._lifecycle,
-                backups,
                 config.server,
                 stop_wanted.set,
+                backups=backups,
                 access=access,
                 where=address_from,
             )

@@ -41,6 +41,10 @@ COMMANDS: Final = {
     "verify": Listed(
         "check all data in a folder that no server is using", "server:verify", "server"
     ),
+    "backup": Listed("back up a running server", "backup:backup"),
+    "backups": Listed("list the backups in a place", "backup:backups"),
+    "verify-backup": Listed("compare backups with their checksums", "backup:verify_backup"),
+    "restore": Listed("restore a backup", "backup:restore"),
     "demo": Listed("add, search and remove real handwritten digits", "server:demo", "demo"),
     "demo-text": Listed("search real sentences by meaning", "server:demo_text", "export"),
     "completion": Listed("print the script that completes commands", "completion:completion"),
