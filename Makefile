@@ -70,6 +70,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/growth.py --rows 200000 --rate 0
 	$(BIN)/python benchmarks/model_path.py
 	$(BIN)/python benchmarks/embedding.py
+	$(BIN)/python benchmarks/sizing.py
+	$(BIN)/python benchmarks/engines.py --rows 20000
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -n -b html -c docs . build/docs
