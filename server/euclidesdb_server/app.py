@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from euclidesdb_server.access import KeyRing
+from euclidesdb_server.access import Certificates, KeyRing
 from euclidesdb_server.columns import ItemTable
+from euclidesdb_server.config.access import TlsConfig
 from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
     Embedder,
@@ -92,6 +93,7 @@ class Server:
             watch = FileWatch()
             opened.callback(watch.close)
             access = access_of(config.auth, _keys(config, watch))
+            certificates = _certificates(config, watch)
             folder = config.database.db_path
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB
@@ -156,6 +158,7 @@ class Server:
                 config.server,
                 stop_wanted.set,
                 access=access,
+                certificates=certificates,
                 where=address_from,
             )
             opened.callback(rpc.close)
@@ -220,6 +223,13 @@ def _keys(config: Config, watch: FileWatch) -> KeyRing | None:
     """The API keys, if the configuration has them; read again when they change."""
     file = config.auth.keys_file
     return None if file is None else KeyRing(file, config.where("auth", "keys_file"), watch)
+
+
+def _certificates(config: Config, watch: FileWatch) -> Certificates | None:
+    """What the server proves itself with, if connections are to be encrypted."""
+    if config.tls == TlsConfig():
+        return None
+    return Certificates(config.tls, config.where, watch)
 
 
 def _servings(
