@@ -13,10 +13,12 @@ It needs grpcio, protobuf and numpy, and imports no model, index or image librar
 from importlib import metadata as _metadata
 
 from euclidesdb._answers import Answer
+from euclidesdb._backup import BackedUpModel, Backup, BackupFile, BackupInfo
 from euclidesdb._client import Client
 from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
     AddsInterrupted,
+    BackupInProgress,
     Cancelled,
     ClientClosed,
     CorruptRecord,
@@ -48,16 +50,26 @@ from euclidesdb._errors import (
     WriteInDoubt,
 )
 from euclidesdb._export import Export
+from euclidesdb._field_warnings import UnknownFieldWarning
 from euclidesdb._item_calls import Items, Removal
+from euclidesdb._lists import Answers, ItemList
 from euclidesdb._neighbors import (
     FusedNeighbor,
+    FusedNeighbors,
     LabelProbability,
     Neighbor,
     Neighbors,
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
-from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
+from euclidesdb._summary_types import (
+    CountsByField,
+    NumbersByField,
+    NumberSummary,
+    Page,
+    Summary,
+    ValueCounts,
+)
 from euclidesdb._transfers import Imported
 from euclidesdb._types import (
     Added,
@@ -78,10 +90,17 @@ __all__ = [
     "Added",
     "AddsInterrupted",
     "Answer",
+    "Answers",
+    "BackedUpModel",
+    "Backup",
+    "BackupFile",
+    "BackupInProgress",
+    "BackupInfo",
     "Cancelled",
     "Client",
     "ClientClosed",
     "CorruptRecord",
+    "CountsByField",
     "DataLoss",
     "DeadlineExceeded",
     "DimensionMismatch",
@@ -93,11 +112,13 @@ __all__ = [
     "Examples",
     "Export",
     "FusedNeighbor",
+    "FusedNeighbors",
     "GroupBy",
     "Imported",
     "IndexInfo",
     "InvalidRequest",
     "Item",
+    "ItemList",
     "Items",
     "LabelProbability",
     "MessageTooLarge",
@@ -112,6 +133,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "NumberSummary",
+    "NumbersByField",
     "Overloaded",
     "Page",
     "Refused",
@@ -127,6 +149,7 @@ __all__ = [
     "Unavailable",
     "UndecodableInput",
     "UnencryptedKeyWarning",
+    "UnknownFieldWarning",
     "UnknownItem",
     "UnknownModel",
     "ValueCounts",

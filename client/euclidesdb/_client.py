@@ -2,7 +2,8 @@
 
 It turns arguments into messages, gRPC's errors into its own tree, and many items into calls of
 bounded size. Its only state is the connection. The searches are in `_search_calls`,
-the questions about many items in `_item_queries`, exports and imports in `_transfers`.
+the questions about many items in `_item_queries`, exports and imports in `_transfers`,
+backups in `_backup`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from euclidesdb import _item_calls as item_calls
 from euclidesdb import _replies as replies
 from euclidesdb._add_stream import MAX_IN_FLIGHT, AddStream
 from euclidesdb._adds import BulkAdd
+from euclidesdb._backup import Backups
 from euclidesdb._batches import VectorColumns, add_request, item_batches
 from euclidesdb._connection import Connection
 from euclidesdb._credentials import Credentials, PemFile
@@ -34,7 +36,7 @@ from euclidesdb._types import Added, Embedding, Item, ModelInfo, ModelVector, Ne
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
-class Client(SearchCalls, ItemQueries, Transfers):
+class Client(SearchCalls, ItemQueries, Transfers, Backups):
     """A connection to a EuclidesDB server. Threads may share it; close it, or use `with`.
 
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. Nothing is sent

@@ -12,6 +12,7 @@
     │   └── UnknownItem
     ├── ResourceExhausted
     │   ├── Overloaded           a model's queue is full
+    │   │   └── BackupInProgress another backup is running
     │   ├── DiskFull
     │   └── MessageTooLarge      the request exceeds the server's size limit
     ├── Unavailable              no server answers at the address
@@ -98,6 +99,10 @@ class ResourceExhausted(EuclidesDBError):
 
 class Overloaded(ResourceExhausted):
     """A model's queue is full; try again later."""
+
+
+class BackupInProgress(Overloaded):
+    """Another backup of the server is running; only one does at a time."""
 
 
 class DiskFull(ResourceExhausted):

@@ -12,6 +12,7 @@ from typing import Final
 import grpc
 
 from euclidesdb._errors import (
+    BackupInProgress,
     Cancelled,
     CorruptRecord,
     DataLoss,
@@ -55,6 +56,7 @@ BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
     "unknown_model": UnknownModel,
     "unknown_item": UnknownItem,
     "overloaded": Overloaded,
+    "backup_in_progress": BackupInProgress,
     "deadline_exceeded": DeadlineExceeded,
     "unavailable": Unavailable,
     "model_unavailable": ModelUnavailable,

@@ -32,6 +32,7 @@ from euclidesdb_server.database import (
     VersionDrops,
     superseded_serving,
 )
+from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ShuttingDown, StartupError
@@ -151,10 +152,14 @@ class Server:
             )
             self._lifecycle.serve_when_ready()
             self.queries = ItemQueries(table, ModelFields(models), limits=config.server)
+            backups = Backups(
+                self._store, models, registry, config.models.dir_path, config.search_settings()
+            )
             rpc = RpcServer(
                 self.database,
                 self.queries,
                 self._lifecycle,
+                backups,
                 config.server,
                 stop_wanted.set,
                 access=access,

@@ -11,6 +11,7 @@
     │   ├── UnknownModel
     │   └── UnknownItem
     ├── Overloaded               a model's queue is full
+    │   └── BackupInProgress     another backup is running
     ├── DeadlineExceeded         the caller's deadline passed
     ├── Unavailable
     │   ├── ModelUnavailable     loading, restarting or quarantined
@@ -102,6 +103,12 @@ class Overloaded(DatabaseError):
     """A model's queue is full; try again later."""
 
     reason = "overloaded"
+
+
+class BackupInProgress(Overloaded):
+    """Another backup of the server is running, or its caller has not ended the call yet."""
+
+    reason = "backup_in_progress"
 
 
 class DeadlineExceeded(DatabaseError):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from euclidesdb_server.commands.parameters import client_options
+from euclidesdb_server.commands.printing import printable
 
 if TYPE_CHECKING:
     import euclidesdb
@@ -30,10 +33,31 @@ def connected(address: str, timeout: float | None = 30.0) -> Iterator[euclidesdb
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     try:
-        with made as client:
+        with _hints_in_lines(euclidesdb.UnknownFieldWarning), made as client:
             yield client
     except (euclidesdb.EuclidesDBError, ValueError) as error:
         raise click.ClickException(described(error, address)) from error
+
+
+@contextmanager
+def _hints_in_lines(kind: type[Warning]) -> Iterator[None]:
+    """The client's warnings of a kind as lines on standard error, each once."""
+    shown = set[str]()
+    others = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any
+    ) -> None:
+        if not issubclass(category, kind):
+            others(message, category, filename, lineno, *more)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            print(f"euclidesdb: {printable(str(message))}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", kind)
+        warnings.showwarning = show  # type: ignore[assignment]  # with any further arguments
+        yield
 
 
 def described(error: Exception, address: str) -> str:

@@ -159,6 +159,13 @@ class Config:
     file: Path | None = None
     options: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
+    def search_settings(self) -> dict[str, str]:
+        """What decides on how searches are answered, by "[section] key", as text."""
+        found = {"[server] search_engine": self.server.search_engine}
+        for name, section in self.engines.items():
+            found |= {f"[{name}] {key}": value for key, value in section.items()}
+        return found
+
     def where(self, section: str, key: str) -> str:
         """Where a value comes from, for messages: an option, or the file, the section and key."""
         place = f"[{section}] {key}"

@@ -16,6 +16,7 @@ _V1: Final = {
     "AddItems": Role.WRITE,
     "AddItemStream": Role.WRITE,
     "AddVectors": Role.WRITE,
+    "Backup": Role.ADMIN,
     "CountItems": Role.READ,
     "DropModelVersion": Role.ADMIN,
     "ExportItems": Role.READ,

@@ -9,6 +9,7 @@ from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
@@ -28,6 +29,7 @@ class RpcServer:
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
+        backups: Backups,
         config: ServerConfig,
         stop: Callable[[], None],
         *,
@@ -54,6 +56,7 @@ class RpcServer:
             database,
             queries,
             models,
+            backups,
             may_change_models=local if changes is None else changes,
         )
         self._listener = listen(
