@@ -91,8 +91,7 @@ class Server:
 
         with ExitStack() as opened:
             opened.enter_context(reserve_address(address, address_from))
-            watch = FileWatch()
-            opened.callback(watch.close)
+            watch = opened.enter_context(FileWatch())
             access = access_of(config.auth, _keys(config, watch))
             certificates = _certificates(config, watch)
             folder = config.database.db_path

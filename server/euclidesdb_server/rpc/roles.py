@@ -17,6 +17,7 @@ _V1: Final = {
     "AddItemStream": Role.WRITE,
     "AddVectors": Role.WRITE,
     "Backup": Role.ADMIN,
+    "Backup": Role.ADMIN,
     "CountItems": Role.READ,
     "DropModelVersion": Role.ADMIN,
     "ExportItems": Role.READ,
