@@ -17,7 +17,6 @@ _V1: Final = {
     "AddItemStream": Role.WRITE,
     "AddVectors": Role.WRITE,
     "Backup": Role.ADMIN,
-    "Backup": Role.ADMIN,
     "CountItems": Role.READ,
     "DropModelVersion": Role.ADMIN,
     "ExportItems": Role.READ,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import resource
@@ -60,25 +61,26 @@ _REFUSED: Final = {
 }
 
 
+@functools.cache
 def confine() -> str:
-    """Give all of it up; what could not be, and why, or nothing.
+    """Give all of it up, for all threads; what could not be, and why, or nothing.
 
-    To be called by a process that has done nothing else.
+    Once for a process: further calls return the same.
     """
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
     if sys.platform != "linux":
-        return "a worker of this system keeps the network and its user's privileges"
+        return "its worker keeps the network: only Linux can take it"
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return _failed("may get new privileges and keeps the network")
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
-        return f"a worker keeps the network: no filter is known for the processor {machine}"
+        return f"its worker keeps the network: no filter is known for the processor {machine}"
     program = _program(_ARCHITECTURES[machine], _numbers(machine))
     kept = ctypes.create_string_buffer(program, len(program))
     filters = struct.pack("@HP", len(program) // 8, ctypes.addressof(kept))
-    # TSYNC: for every thread, should a library have started one
+    # TSYNC: for all threads
     refused = libc.syscall(
         ctypes.c_long(_SECCOMP[machine]),
         ctypes.c_long(_SECCOMP_SET_MODE_FILTER),
@@ -91,7 +93,7 @@ def confine() -> str:
 def _failed(what: str) -> str:
     number = ctypes.get_errno()
     reason = os.strerror(number) if number else "another thread is in its way"
-    return f"a worker {what}: the kernel refuses to take it ({reason})"
+    return f"its worker {what}: the kernel refuses to take it ({reason})"
 
 
 def _limit(kind: int, most: int) -> None:
