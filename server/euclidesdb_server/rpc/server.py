@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
 from euclidesdb_server.database.backups import Backups
@@ -33,12 +34,13 @@ class RpcServer:
         *,
         backups: Backups,
         access: Access | None = None,
+        certificates: Certificates | None = None,
         where: str = WHERE,
     ) -> None:
         """Start listening.
 
-        stop: called by a permitted `Shutdown` call. access: as in `listen`. where: where the
-        address comes from, as in `Config.where`. Raises ConfigError.
+        stop: called by a permitted `Shutdown` call. access, certificates: as in `listen`.
+        where: where the address comes from, as in `Config.where`. Raises ConfigError.
         """
         # from other machines, these calls need an admin's key or an explicit permission
         local = is_loopback(listen_address(config.address, where))
@@ -65,6 +67,7 @@ class RpcServer:
             ],
             config,
             access=access,
+            certificates=certificates,
             where=where,
         )
         self.address = self._listener.address
