@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -160,14 +161,23 @@ def test_summarize_counts_and_summarizes(command):
 
 def test_models_lists_the_models(command):
     heads, *rows = command("models").out.splitlines()
-    assert heads.split()[:4] == ["model", "state", "input", "feature_dim"]
-    assert [row.split()[:4] for row in rows] == [
-        ["digits", "ready", "image", "64"],
-        ["given", "ready", "vector", "3"],
-        ["words", "ready", "text", "6"],
+    assert heads.split()[:5] == ["model", "state", "items", "input", "dim"]
+    assert [(cells[:2], cells[3:5]) for cells in map(str.split, rows)] == [
+        (["digits", "ready"], ["image", "64"]),
+        (["given", "ready"], ["vector", "3"]),
+        (["words", "ready"], ["text", "6"]),
     ]
     first, *_ = objects(command("models", "--json"))
     assert (first["name"], first["state"], first["labels"][3]) == ("digits", "ready", "3")
+
+
+def test_models_fit_into_a_terminal_of_80_columns(command, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
+    for name in ("models", "stats"):
+        lines = command(name).out.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert any("digits  ready" in line for line in lines)
 
 
 def test_stats_is_an_overview(command, db):

@@ -18,10 +18,10 @@ from euclidesdb_server.commands.printing import (
     printable,
     shown,
 )
-from euclidesdb_server.commands.shown_fields import ShownFields, field_names
 
 if TYPE_CHECKING:
     import euclidesdb
+    from euclidesdb_server.commands.shown_fields import ShownFields
 
 ROWS = 1000
 """Printed at a time: the widths of a table's columns are those of its first rows."""
@@ -77,6 +77,11 @@ def list_items(
     as_json: bool,
 ) -> int:
     """List items: a table, or with --json an object on each line."""
+    from euclidesdb_server.commands.shown_fields import (  # noqa: PLC0415  it needs NumPy
+        ShownFields,
+        field_names,
+    )
+
     with connected(address) as client:
         names = field_names(show)
         fields = ShownFields(names, client.models() if names else ())
@@ -103,8 +108,7 @@ def list_items(
 def _print_items(items: Iterator[euclidesdb.Item], fields: ShownFields) -> None:
     while part := [*islice(items, ROWS)]:
         if not fields.names:
-            names = dict.fromkeys(name for item in part for name in item.attributes)
-            fields = ShownFields([*names], ())
+            fields = fields.of_attributes(part)
         rows = [
             [
                 printable(item.id),

@@ -40,6 +40,11 @@ class ShownFields:
             if model in known and value in PREDICTIONS
         }
 
+    @classmethod
+    def of_attributes(cls, items: Iterable[euclidesdb.Item]) -> ShownFields:
+        """All attributes of some items."""
+        return cls([*dict.fromkeys(name for item in items for name in item.attributes)], ())
+
     @property
     def of_predictions(self) -> bool:
         """Whether the items' predictions are needed."""
