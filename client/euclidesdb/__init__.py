@@ -13,9 +13,12 @@ It needs grpcio, protobuf and numpy, and imports no model, index or image librar
 from importlib import metadata as _metadata
 
 from euclidesdb._answers import Answer
+from euclidesdb._backup import BackedUpModel, Backup, BackupFile, BackupInfo
 from euclidesdb._client import Client
+from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
     AddsInterrupted,
+    BackupInProgress,
     Cancelled,
     ClientClosed,
     CorruptRecord,
@@ -35,8 +38,10 @@ from euclidesdb._errors import (
     Refused,
     ReplyTooLarge,
     ResourceExhausted,
+    RoleRequired,
     ServerError,
     ShuttingDown,
+    Unauthenticated,
     Unavailable,
     UndecodableInput,
     UnknownItem,
@@ -86,6 +91,11 @@ __all__ = [
     "AddsInterrupted",
     "Answer",
     "Answers",
+    "BackedUpModel",
+    "Backup",
+    "BackupFile",
+    "BackupInProgress",
+    "BackupInfo",
     "Cancelled",
     "Client",
     "ClientClosed",
@@ -131,11 +141,14 @@ __all__ = [
     "ReplyTooLarge",
     "ResourceExhausted",
     "Results",
+    "RoleRequired",
     "ServerError",
     "ShuttingDown",
     "Summary",
+    "Unauthenticated",
     "Unavailable",
     "UndecodableInput",
+    "UnencryptedKeyWarning",
     "UnknownFieldWarning",
     "UnknownItem",
     "UnknownModel",

@@ -11,7 +11,16 @@ from euclidesdb_server.commands.command_line import command_line
 from tests.project.test_documentation import commands
 
 COMMANDS = dict(commands(command_line()))
-WITHOUT_JSON = {"serve", "model export", "demo", "demo-text", "completion"}
+WITHOUT_JSON = {
+    "serve",
+    "model export",
+    "key create",
+    "key revoke",
+    "demo",
+    "demo-text",
+    "completion",
+}
+"""They run on, or print nothing that a program would read."""
 SURROGATE = "\udcff"  # a byte that is not UTF-8, on a command line
 
 # files in the working folder: folder/, text.txt, empty, broken.png
@@ -61,6 +70,9 @@ BAD = {
     "model reload": [("missing",), (SURROGATE,)],
     "model unload": [("missing",)],
     "model drop": [("missing@0f3a",), ("digits",)],
+    "key create": [("a b", "--role", "read"), ("a", "--role", "none"), ("a", "--role", "read")],
+    "key list": [("--keys-file", "missing"), ("--keys-file", "text.txt"), ()],
+    "key revoke": [("a", "--keys-file", "missing"), ("a", "--keys-file", "folder")],
     "verify": [("--data", "missing"), ("--data", "text.txt"), ("--data", "folder")],
     "demo": [("--items", "1"), ("--output", "folder/none/a.png", "--items", "0")],
     "demo-text": [("--nothing",)],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from euclidesdb_server.commands.parameters import client_options
 from euclidesdb_server.commands.printing import printable
 
 if TYPE_CHECKING:
@@ -24,11 +25,15 @@ def connected(address: str, timeout: float | None = 30.0) -> Iterator[euclidesdb
     """
     import euclidesdb  # noqa: PLC0415  when a command runs
 
+    options = client_options(click.get_current_context())
     try:
-        with (
-            _hints_in_lines(euclidesdb.UnknownFieldWarning),
-            euclidesdb.Client(address, timeout=timeout) as client,
-        ):
+        made = euclidesdb.Client(address, timeout=timeout, **options)
+    except OSError as error:  # a file of --tls-ca, --tls-cert or --tls-key
+        raise click.ClickException(f"cannot read {error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    try:
+        with _hints_in_lines(euclidesdb.UnknownFieldWarning), made as client:
             yield client
     except (euclidesdb.EuclidesDBError, ValueError) as error:
         raise click.ClickException(described(error, address)) from error
@@ -63,6 +68,11 @@ def described(error: Exception, address: str) -> str:
         return (
             f"{address}: no server answers. Is one running (euclidesdb serve), and is the address "
             f"right (--address, or the variable EUCLIDESDB_ADDRESS)? {error}"
+        )
+    if isinstance(error, euclidesdb.Unauthenticated):
+        return (
+            f"{address}: {error}. A command takes the key from --api-key-file FILE, or from the "
+            "variable EUCLIDESDB_API_KEY"
         )
     if isinstance(error, ValueError):  # about an argument, which it names; nothing was sent
         return str(error)

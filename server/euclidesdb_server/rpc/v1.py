@@ -9,12 +9,14 @@ from typing import Any
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
 from euclidesdb_server.database.add_stream import add_stream
+from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.database.requests import Call, FindRequest
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
 from euclidesdb_server.rpc import v1_searches as searches
 from euclidesdb_server.rpc.request_stream import RequestStream
+from euclidesdb_server.rpc.v1_backup import backup_stream
 from euclidesdb_server.rpc.v1_transfers import TransferCalls
 
 
@@ -29,12 +31,14 @@ class FeatureDatabaseService(TransferCalls):
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
+        backups: Backups,
         *,
         may_change_models: bool,
     ) -> None:
         super().__init__(database, queries)
         self._database = database
         self._models = models
+        self._backups = backups
         self._may_change_models = may_change_models
 
     def is_quick(self, request: Any) -> bool:
@@ -80,6 +84,14 @@ class FeatureDatabaseService(TransferCalls):
         """See the proto."""
         outcomes = self._database.add_vectors(requests.add_vectors_request(request))
         return replies.add_vectors_reply(outcomes)
+
+    def Backup(  # noqa: N802
+        self,
+        stream: RequestStream,
+        call: Call,  # noqa: ARG002
+    ) -> AsyncGenerator[pb.BackupReply, None]:
+        """See the proto."""
+        return backup_stream(self._backups, stream)
 
     def GetItem(self, request: pb.GetItemRequest, call: Call) -> pb.GetItemReply:  # noqa: ARG002, N802
         """See the proto."""
