@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "serve": Listed("run the server", "server:serve", "server"),
     "add": Listed("add images, texts, or the rows of a table", "add:add"),
     "get": Listed("show items", "get:get"),
-    "update": Listed("change the attributes of an item", "update:update"),
+    "update": Listed("change the attributes of items", "update:update"),
     "remove": Listed("remove items, by id or by a filter", "remove:remove"),
     "count": Listed("count items", "listing:count"),
     "list": Listed("list items", "listing:list_items"),
