@@ -140,7 +140,7 @@ class FeatureDatabaseService(TransferCalls):
         call: Call,  # noqa: ARG002
     ) -> pb.RemoveItemReply:
         """See the proto."""
-        self._database.remove(request.id)
+        self._database.remove(request.id, request.request_key)
         return pb.RemoveItemReply()
 
     async def FindSimilar(  # noqa: N802
