@@ -12,7 +12,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from euclidesdb._connection import Connection
 from euclidesdb._errors import DataLoss, EuclidesDBError, ServerError
@@ -22,6 +22,8 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 REPLIES_AHEAD: Final = 16
 """How many pieces of half a mebibyte are on their way or wait here."""
 KNOWN_PER_REQUEST: Final = 50_000
+CLOSE_SECONDS: Final = 30.0
+"""How long the end of a complete backup may take the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Backup:
         self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._call = connection.stream("Backup", self._sent(), timeout)
         self._thread = threading.Thread(target=self._receive, name="backup", daemon=True)
+        self._is_complete = False
         self._thread.start()
         try:
             self.info = _info(self.next_reply().start)
@@ -115,6 +118,7 @@ class Backup:
             yield BackupFile(self, reply.file)
         if reply.WhichOneof("part") != "done":
             raise ServerError("the backup is out of step", "server_error")
+        self._is_complete = True
 
     def next_reply(self) -> pb.BackupReply:
         """The next reply; one more is asked for. Raises EuclidesDBError."""
@@ -123,12 +127,16 @@ class Backup:
             self._replies.put(reply)
             raise reply
         self._requests.put(pb.BackupRequest(replies=1))
-        taken: pb.BackupReply = reply
-        return taken
+        return cast("pb.BackupReply", reply)
 
     def close(self) -> None:
-        """Let the server release the files. May be called again."""
+        """Let the server release the files. May be called again.
+
+        After a complete backup, another one can begin when this returns.
+        """
         self._requests.put(None)
+        if self._is_complete:
+            self._thread.join(CLOSE_SECONDS)  # until the server has ended the call
         run(self._call.close())
         self._thread.join()
 
