@@ -11,7 +11,13 @@ It needs grpcio, protobuf and numpy, and imports no model, index or image librar
 """
 
 from euclidesdb._answers import Answer
-from euclidesdb._backup import BackedUpModel, Backup, BackupFile, BackupInfo
+from euclidesdb._backup import (
+    AsyncBackup,
+    AsyncBackupFile,
+    Backup,
+    BackupFile,
+)
+from euclidesdb._backup_info import BackedUpModel, BackupInfo
 from euclidesdb._client import AsyncClient, Client
 from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
@@ -85,6 +91,8 @@ __all__ = [
     "AddsInterrupted",
     "Answer",
     "Answers",
+    "AsyncBackup",
+    "AsyncBackupFile",
     "AsyncClient",
     "AsyncExport",
     "BackedUpModel",

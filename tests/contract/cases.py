@@ -172,8 +172,3 @@ REFUSES_ONE = [
     RefusesOne("FindSimilarBatch", lambda db: db.find_similar_many(
         ids=["a", "nobody"], model="given"), "unknown_item"),
 ]  # fmt: skip
-
-ELSEWHERE = {
-    "Backup": "tests/rpc/test_backup_call.py",  # of `Client` alone
-}
-"""Calls whose cases need more than a table says: the module of their tests."""
