@@ -10,7 +10,7 @@ from euclidesdb_server.engines.distances import normalized
 from euclidesdb_server.index.allowed_labels import AllowedLabels
 from euclidesdb_server.index.filtered_search import EXACT_ROWS
 from euclidesdb_server.index.view import View
-from euclidesdb_server.values.arrays import Distances, Matrix, Rows
+from euclidesdb_server.values.arrays import Distances, Labels, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
 
 
@@ -64,6 +64,10 @@ class SpaceSnapshot:
     def ids(self, rows: Rows) -> list[str]:
         """The ids of rows, shape (n,)."""
         return self._view.ids(rows)
+
+    def labels(self, rows: Rows) -> Labels:
+        """The labels of rows, shape (n,)."""
+        return self._view.labels(rows)
 
     def vectors(self, rows: Rows) -> Matrix:
         """The vectors of rows, shape (n,); of unit length if the metric normalizes."""
