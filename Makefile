@@ -8,8 +8,8 @@
 #   make coverage     the tests with branch coverage, which must not fall below the floor
 #   make lint         format, lint, spelling, types, import rules, generated stubs
 #   make proof        the long tests: kills, power cuts, full disks, damage (an hour or so)
-#   make bench        measurements, each next to its limit or target (growth to 200,000 rows only:
-#                     benchmarks/growth.py alone goes to a million)
+#   make bench        measurements, each next to its limit or target, half an hour or more (growth to
+#                     200,000 rows only: benchmarks/growth.py alone goes to a million)
 #   make docs         the documentation site, in build/docs
 #   make docker-test  builds the image and runs it (needs docker)
 
@@ -66,6 +66,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/calls.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/handlers.py
+	$(BIN)/python benchmarks/items.py
 	$(BIN)/python benchmarks/restart.py
 	$(BIN)/python benchmarks/growth.py --rows 200000 --rate 0
 	$(BIN)/python benchmarks/model_path.py
