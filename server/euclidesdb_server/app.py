@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from euclidesdb_server.access import KeyRing
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
@@ -30,6 +31,7 @@ from euclidesdb_server.database import (
     VersionDrops,
     superseded_serving,
 )
+from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ShuttingDown, StartupError
@@ -40,6 +42,7 @@ from euclidesdb_server.inference import (
     ModelRegistry,
     configured_folders,
 )
+from euclidesdb_server.rpc.access import access_of, check_access
 from euclidesdb_server.rpc.listening import listen_address, reserve_address
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.store import (
@@ -50,6 +53,7 @@ from euclidesdb_server.store import (
     migrate,
 )
 from euclidesdb_server.store.layout import COLUMNS_FOLDER, SEGMENTS_FOLDER, STORE_FOLDER
+from euclidesdb_server.system.file_watch import FileWatch
 from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop
 
@@ -77,6 +81,7 @@ class Server:
         """
         address_from = config.where("server", "address")
         address = listen_address(config.server.address, address_from)
+        check_access(config)
         engines = Engines(config.server.search_engine, config.engines, config.file)
 
         def check_stop() -> None:
@@ -85,6 +90,9 @@ class Server:
 
         with ExitStack() as opened:
             opened.enter_context(reserve_address(address, address_from))
+            watch = FileWatch()
+            opened.callback(watch.close)
+            access = access_of(config.auth, _keys(config, watch))
             folder = config.database.db_path
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB
@@ -142,12 +150,17 @@ class Server:
             )
             self._lifecycle.serve_when_ready()
             self.queries = ItemQueries(table, ModelFields(models), limits=config.server)
+            backups = Backups(
+                self._store, models, registry, config.models.dir_path, config.search_settings()
+            )
             rpc = RpcServer(
                 self.database,
                 self.queries,
                 self._lifecycle,
+                backups,
                 config.server,
                 stop_wanted.set,
+                access=access,
                 where=address_from,
             )
             opened.callback(rpc.close)
@@ -206,6 +219,12 @@ class _SpaceOpener:
         )
         self.compactor.consider(space)
         return space
+
+
+def _keys(config: Config, watch: FileWatch) -> KeyRing | None:
+    """The API keys, if the configuration has them; read again when they change."""
+    file = config.auth.keys_file
+    return None if file is None else KeyRing(file, config.where("auth", "keys_file"), watch)
 
 
 def _servings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,20 @@ class Block:
                 columns = self._of_columns(path)
                 rest = self._of_rest([field], never_stop).get(field)
                 return columns if rest is None else _combined(columns, rest.in_all(len(self)))
+
+    def attribute_names(self) -> Iterable[str]:
+        """The paths of the attributes that have columns."""
+        return self._paths
+
+    def has_attribute(self, path: str) -> bool:
+        """Whether a row has an attribute; deleted ones count, too."""
+        if path in self._paths:
+            return True
+        if REST not in self.batch.schema.names:
+            return False
+        # a text with such a name in it, although perhaps in a value
+        name = json.dumps(path)
+        return bool(pc.any(pc.match_substring(self.batch.column(REST), name)).as_py())
 
     def matching(self, condition: BlockFilter, check: CheckStop = never_stop) -> Mask:
         """The rows that match a filter; deleted ones, too. Those of the last filters are kept."""

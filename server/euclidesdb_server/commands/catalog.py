@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "models": Listed("list the models of a running server", "models:models"),
     "stats": Listed("an overview of a running server", "stats:stats"),
     "model": Listed("check, compare, export, load, drop models", "model:model", "server"),
+    "key": Listed("make, list and revoke the API keys of a server", "key:key", "server"),
     "verify": Listed(
         "check all data in a folder that no server is using", "server:verify", "server"
     ),

@@ -32,7 +32,7 @@ SAMPLE: Final = 32_768
 """Rows of which the nearest are the places to start from."""
 STARTS: Final = 64
 LEAST_STARTS: Final = 8
-CANDIDATES: Final = 100
+CANDIDATES: Final = 200
 """That are explored from each place at least."""
 FOUND: Final = 4
 """Candidates for each neighbor: the index may compress rows."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
 
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.errors import ConfigError, InvalidRequest
+from euclidesdb_server.errors import ConfigError, DatabaseError, InvalidRequest
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.caller import Caller, host_of
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall
@@ -48,9 +50,15 @@ class GrpcioListener:
     """
 
     def __init__(
-        self, methods: Iterable[Method], config: ServerConfig, *, where: str = WHERE
+        self,
+        methods: Iterable[Method],
+        config: ServerConfig,
+        access: Access | None = None,
+        *,
+        where: str = WHERE,
     ) -> None:
-        """Start listening. where: as in `RpcServer`. Raises ConfigError."""
+        """Start listening. access, where: as in `listen`. Raises ConfigError."""
+        self._access = access or Access()
         self._where = where
         self._grace = config.shutdown_grace
         self._message_timeout = config.message_timeout
@@ -88,7 +96,11 @@ class GrpcioListener:
         return address
 
     async def _serve(self, method: Method, context: Context) -> bytes:
-        call = RpcCall(context.time_remaining())
+        try:
+            caller = self._caller(method, context)
+        except DatabaseError as error:  # before its message is read
+            await _abort(context, Failure.of(error))
+        call = RpcCall(context.time_remaining(), caller)
         try:
             with ending_with_the_call():
                 data = await self._message(context)
@@ -97,14 +109,26 @@ class GrpcioListener:
             failure = Failure.of_call(error, method.path)
         finally:
             call.end()
-        await _abort(context, failure)
-        raise AssertionError("abort raises")
+        return await _abort(context, failure)
 
     async def _serve_stream(self, method: Method, context: Context) -> None:
-        call = GrpcioStreamCall(self._answerer, method, context, self._message_timeout)
+        try:
+            caller = self._caller(method, context)
+        except DatabaseError as error:
+            await _abort(context, Failure.of(error))
+        call = GrpcioStreamCall(self._answerer, method, context, caller, self._message_timeout)
         failure = await call.serve(self._streams)
         if failure is not None:
             await _abort(context, failure)
+
+    def _caller(self, method: Method, context: Context) -> Caller:
+        """Who makes a call. Raises Unauthenticated, RoleRequired."""
+        authorization = None
+        for name, value in context.invocation_metadata() or ():
+            if name == "authorization":
+                authorization = value.encode() if isinstance(value, str) else value
+                break
+        return self._access.admit(method.path, authorization, host_of(context.peer()))
 
     async def _stop(self) -> None:
         if not self._streams:
@@ -173,7 +197,8 @@ def _handler(
     return handle
 
 
-async def _abort(context: Context, failure: Failure) -> None:
+async def _abort(context: Context, failure: Failure) -> NoReturn:
     """End a call; raises gRPC's own error for that."""
     with ending_with_the_call():
         await context.abort(failure.code, failure.details, failure.trailing_metadata)
+    raise AssertionError("abort raises")

@@ -8,6 +8,8 @@ from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.database.backups import Backups
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
 from euclidesdb_server.rpc.methods import methods_of
@@ -26,17 +28,21 @@ class RpcServer:
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
+        backups: Backups,
         config: ServerConfig,
         stop: Callable[[], None],
         *,
+        access: Access | None = None,
         where: str = WHERE,
     ) -> None:
         """Start listening.
 
-        stop: called by a permitted `Shutdown` call. where: where the address comes from, as in
-        `Config.where`. Raises ConfigError.
+        stop: called by a permitted `Shutdown` call. access: as in `listen`. where: where the
+        address comes from, as in `Config.where`. Raises ConfigError.
         """
+        # from other machines, these calls need an admin's key or an explicit permission
         local = is_loopback(listen_address(config.address, where))
+        local = local or (access is not None and access.has_keys)
         permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
         legacy = SimilarService(
             database,
@@ -48,6 +54,7 @@ class RpcServer:
             database,
             queries,
             models,
+            backups,
             may_change_models=local if changes is None else changes,
         )
         self._listener = listen(
@@ -56,6 +63,7 @@ class RpcServer:
                 *methods_of(database_pb2.DESCRIPTOR.services_by_name["FeatureDatabase"], v1),
             ],
             config,
+            access=access,
             where=where,
         )
         self.address = self._listener.address
