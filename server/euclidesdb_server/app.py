@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from euclidesdb_server.access import KeyRing
+from euclidesdb_server.access import Certificates, KeyRing
 from euclidesdb_server.columns import ItemTable
+from euclidesdb_server.config.access import TlsConfig
 from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
     Embedder,
@@ -90,9 +91,9 @@ class Server:
 
         with ExitStack() as opened:
             opened.enter_context(reserve_address(address, address_from))
-            watch = FileWatch()
-            opened.callback(watch.close)
+            watch = opened.enter_context(FileWatch())
             access = access_of(config.auth, _keys(config, watch))
+            certificates = _certificates(config, watch)
             folder = config.database.db_path
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB
@@ -157,10 +158,11 @@ class Server:
                 self.database,
                 self.queries,
                 self._lifecycle,
-                backups,
                 config.server,
                 stop_wanted.set,
+                backups=backups,
                 access=access,
+                certificates=certificates,
                 where=address_from,
             )
             opened.callback(rpc.close)
@@ -225,6 +227,13 @@ def _keys(config: Config, watch: FileWatch) -> KeyRing | None:
     """The API keys, if the configuration has them; read again when they change."""
     file = config.auth.keys_file
     return None if file is None else KeyRing(file, config.where("auth", "keys_file"), watch)
+
+
+def _certificates(config: Config, watch: FileWatch) -> Certificates | None:
+    """What the server proves itself with, if connections are to be encrypted."""
+    if config.tls == TlsConfig():
+        return None
+    return Certificates(config.tls, config.where, watch)
 
 
 def _servings(

@@ -21,7 +21,6 @@ from euclidesdb_server.columns.evaluation import RowFilter
 from euclidesdb_server.columns.field_values import FieldValues, SparseValues
 from euclidesdb_server.columns.prediction_columns import (
     CLASSES,
-    Predicted,
     class_values,
     prediction_arrays,
 )
@@ -35,6 +34,7 @@ from euclidesdb_server.values.filters import (
     Prediction,
     PredictionValue,
 )
+from euclidesdb_server.values.predicted import Predicted
 from euclidesdb_server.values.stop import CheckStop, never_stop
 
 LABEL: Final = "label"

@@ -78,6 +78,9 @@ class ServerConfig:
     vectors, predictions and payloads to an add or a get."""
     allow_model_changes: bool | None = None
     """Whether calls may load, unload and drop models; None: only on a loopback address."""
+    allow_backups: bool | None = None
+    """Whether calls may back the server up, with the programs of its models; None: on a loopback
+    address, and with API keys."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
     """Seconds that calls in progress have to finish when the server stops."""
 
@@ -94,6 +97,8 @@ class ModelsConfig:
     worker_threads: Annotated[int, Ge(0)] = 0
     """Threads of a forward pass that takes more than 2 ms; 0: the number of cores divided by that
     of workers, at least 1."""
+    confine_workers: bool = True
+    """False: workers keep sockets, and so the network; for a GPU that is shared by a service."""
     cache_mib: Annotated[int, Ge(0)] = 64
     """Memory for recent model outputs, so that repeated payloads are not run again; 0: no cache."""
     start_timeout: Annotated[float, Gt(0)] = 120.0
