@@ -74,6 +74,10 @@ class ServerConfig:
     """Whether calls may load, unload and drop models; None: only on a loopback address."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
     """Seconds that calls in progress have to finish when the server stops."""
+    health: bool = True
+    """Whether the service `grpc.health.v1.Health` is there."""
+    reflection: bool = True
+    """Whether clients can ask for the services and their messages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,10 @@ class Lane(Enum):
 LANES: Final = {
     "ListModels": Lane.CONTROL,
     "Shutdown": Lane.CONTROL,
+    "Check": Lane.CONTROL,
+    "List": Lane.CONTROL,
+    "Watch": Lane.CONTROL,
+    "ServerReflectionInfo": Lane.CONTROL,
     "LoadModel": Lane.CHANGES,
     "UnloadModel": Lane.CHANGES,
     "DropModelVersion": Lane.CHANGES,

@@ -1,16 +1,22 @@
-"""RpcServer: the gRPC server of one database, with both services on one port."""
+"""RpcServer: the gRPC server of one database, with all services on one port."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health_pb2
 
 from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.rpc.health import HealthService
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
-from euclidesdb_server.rpc.methods import methods_of
+from euclidesdb_server.rpc.methods import Service, methods_of
+from euclidesdb_server.rpc.reflection import reflection_methods
 from euclidesdb_server.rpc.transport import listen
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
 
@@ -50,16 +56,27 @@ class RpcServer:
             models,
             may_change_models=local if changes is None else changes,
         )
-        self._listener = listen(
-            [
-                *methods_of(euclidesproto_pb2.DESCRIPTOR.services_by_name["Similar"], legacy),
-                *methods_of(database_pb2.DESCRIPTOR.services_by_name["FeatureDatabase"], v1),
-            ],
-            config,
-            where=where,
-        )
+        services: list[tuple[ServiceDescriptor, Service]] = [
+            (euclidesproto_pb2.DESCRIPTOR.services_by_name["Similar"], legacy),
+            (database_pb2.DESCRIPTOR.services_by_name["FeatureDatabase"], v1),
+        ]
+        with ExitStack() as opened:
+            if config.health:
+                names = [descriptor.full_name for descriptor, _ in services]
+                health = HealthService(models.readiness, names)
+                opened.callback(health.close)
+                services.append((health_pb2.DESCRIPTOR.services_by_name["Health"], health))
+            methods = [method for each in services for method in methods_of(*each)]
+            if config.reflection:
+                methods += reflection_methods(descriptor for descriptor, _ in services)
+            self._listener = listen(methods, config, where=where)
+            self._watched = opened.pop_all()
         self.address = self._listener.address
 
     def close(self) -> None:
-        """Refuse new calls with UNAVAILABLE; running ones get `shutdown_grace` s to finish."""
+        """Refuse new calls with UNAVAILABLE; running ones get `shutdown_grace` s to finish.
+
+        Those who watch the health of the server hear of it first.
+        """
+        self._watched.close()
         self._listener.close()
