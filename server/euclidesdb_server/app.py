@@ -40,7 +40,14 @@ from euclidesdb_server.inference import (
     ModelRegistry,
     configured_folders,
 )
-from euclidesdb_server.rpc.listening import listen_address, reserve_address
+from euclidesdb_server.monitoring.collection import Collection
+from euclidesdb_server.monitoring.http_server import MetricsServer
+from euclidesdb_server.rpc.listening import (
+    cannot_listen,
+    listen_address,
+    metrics_address,
+    reserve_address,
+)
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.store import (
     FeatureStore,
@@ -59,8 +66,9 @@ log = logging.getLogger(__name__)
 class Server:
     """A running server; it serves from construction until `close`.
 
-    address: what it listens on; with the actual port if the configuration says port 0. drops: the
-    versions that are being deleted.
+    address: what it listens on; with the actual port if the configuration says port 0.
+    metrics_address: likewise; None if no metrics are served. drops: the versions that are being
+    deleted.
     """
 
     def __init__(
@@ -110,11 +118,12 @@ class Server:
             segments = folder / SEGMENTS_FOLDER
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
+            builder = SegmentBuilder(config.index)
             opener = _SpaceOpener(
                 self._store,
                 engines,
                 segments,
-                SegmentBuilder(config.index),
+                builder,
                 config.index.build_threads,
                 sampler,
                 compactor,
@@ -124,10 +133,11 @@ class Server:
             opened.callback(sizes.close)
             models = ModelTable(_servings(self._store, registry, opener), registry.broken, sizes)
             cache_bytes = config.models.cache_mib * MIB
+            cache = EmbeddingCache(cache_bytes) if cache_bytes else None
             self.database = FeatureDatabase(
                 self._store,
                 models,
-                Embedder(models, EmbeddingCache(cache_bytes) if cache_bytes else None),
+                Embedder(models, cache),
                 compactor,
                 table,
                 limits=config.server,
@@ -142,16 +152,26 @@ class Server:
             )
             self._lifecycle.serve_when_ready()
             self.queries = ItemQueries(table, ModelFields(models), limits=config.server)
+            collection = Collection(
+                folder,
+                store=self._store,
+                models=models,
+                builder=builder,
+                cache=cache,
+                table=table,
+            )
             rpc = RpcServer(
                 self.database,
                 self.queries,
                 self._lifecycle,
                 config.server,
                 stop_wanted.set,
+                stats=collection.read,
                 where=address_from,
             )
             opened.callback(rpc.close)
             self.address = rpc.address
+            self.metrics_address = _serve_metrics(config, rpc, opened)
             self._opened = opened.pop_all()
 
     def load_changed_models(self) -> None:
@@ -206,6 +226,21 @@ class _SpaceOpener:
         )
         self.compactor.consider(space)
         return space
+
+
+def _serve_metrics(config: Config, rpc: RpcServer, opened: ExitStack) -> str | None:
+    """Serve metrics, if they are wanted, until `opened` is closed. Raises ConfigError."""
+    if not config.metrics.address:
+        return None
+    where = config.where("metrics", "address")
+    host, port = metrics_address(config.metrics.address, where)
+    try:
+        server = MetricsServer(host, port, rpc.stats)
+    except OSError as error:
+        raise cannot_listen(error, f"{host}:{port}", where) from error
+    opened.callback(server.close)
+    log.info("metrics are served on http://%s/metrics", server.address)
+    return server.address
 
 
 def _servings(

@@ -18,7 +18,7 @@ class FaultyDatabase:
         raise self.fault
 
     add = get = get_many = update = remove = remove_many = find_similar = _fail
-    list_models = readiness = compact = load = unload = drop = _fail
+    list_models = readiness = stats = compact = load = unload = drop = _fail
     count = page = sample = summarize = _fail
 
     @property
@@ -35,7 +35,14 @@ class FaultyServer:
     def __init__(self) -> None:
         self.database = cast(Any, FaultyDatabase())  # the services use only its calls
         config = ServerConfig(address="127.0.0.1:0", shutdown_grace=0)
-        self._server = RpcServer(self.database, self.database, self.database, config, lambda: None)
+        self._server = RpcServer(
+            self.database,
+            self.database,
+            self.database,
+            config,
+            lambda: None,
+            stats=self.database.stats,
+        )
         self.address = self._server.address
 
     def __enter__(self) -> FaultyServer:

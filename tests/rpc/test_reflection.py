@@ -54,7 +54,7 @@ def ask(channel, *requests, version="v1"):
     return [*call(iter(requests), timeout=TIMEOUT)]
 
 
-def test_a_client_finds_the_services_and_calls_one_by_what_it_was_told(channel):
+def test_a_client_finds_the_services_and_calls_one_by_what_it_was_given(channel):
     database = ProtoReflectionDescriptorDatabase(channel)
     assert sorted(database.get_services()) == SERVICES
     service = DescriptorPool(database).FindServiceByName("euclidesdb.v1.FeatureDatabase")

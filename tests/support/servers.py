@@ -12,6 +12,7 @@ from euclidesdb_server.config.server import (
     Config,
     DatabaseConfig,
     IndexConfig,
+    MetricsConfig,
     ModelsConfig,
     ServerConfig,
 )
@@ -27,6 +28,7 @@ def start_server(
     models_config: Mapping[str, Any] | None = None,
     database: Mapping[str, Any] | None = None,
     index: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
     strict: bool = False,
     stop_wanted: threading.Event | None = None,
 ) -> Server:
@@ -45,6 +47,7 @@ def start_server(
             }
         ),
         index=IndexConfig(**(index or {})),
+        metrics=MetricsConfig(**(metrics or {})),
         engines=engines or {},
     )
     return Server(config, stop_wanted or threading.Event(), strict=strict)

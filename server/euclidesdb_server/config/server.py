@@ -140,6 +140,14 @@ class IndexConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Section [metrics]: numbers of the server, for Prometheus."""
+
+    address: str = ""
+    """Where they are served by HTTP; empty: nowhere. Without a host: on the loopback address."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration.
 
@@ -151,6 +159,7 @@ class Config:
     database: DatabaseConfig
     server: ServerConfig = field(default_factory=ServerConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     engines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     file: Path | None = None
     options: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -168,6 +177,7 @@ SECTIONS: dict[str, type[Any]] = {
     "models": ModelsConfig,
     "database": DatabaseConfig,
     "index": IndexConfig,
+    "metrics": MetricsConfig,
 }
 
 

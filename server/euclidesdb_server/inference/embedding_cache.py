@@ -34,6 +34,7 @@ class _Run:
 class EmbeddingCache:
     """The most recently used embeddings, up to a number of bytes. Thread-safe.
 
+    hits, misses: the calls that were answered from the cache or by a pending run, and the others.
     Concurrent calls with one key and model share one run.
     """
 
@@ -42,6 +43,7 @@ class EmbeddingCache:
         self._lock = threading.RLock()
         self._embeddings: LRUCache[Key, Embedding] = LRUCache(max_bytes, _size)
         self._pending: dict[tuple[Key, Model], _Run] = {}
+        self.hits = self.misses = 0
 
     def embed(
         self, key: Key, model: Model, run: Callable[[], Future[Embedding]]
@@ -57,17 +59,26 @@ class EmbeddingCache:
         with self._lock:
             known = self._embeddings.get(key)
             if known is not None:
+                self.hits += 1
                 future.set_result(known)
                 return future
             pending = self._pending.get((key, model))
             is_new = pending is None
             if pending is None:
                 pending = self._pending[key, model] = _Run(run())
+                self.misses += 1
+            else:
+                self.hits += 1
             pending.waiting.append(future)
         future.add_done_callback(functools.partial(self._leave, pending))
         if is_new:
             pending.future.add_done_callback(functools.partial(self._complete, key, model, pending))
         return future
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the embeddings take."""
+        return int(self._embeddings.currsize)
 
     def _complete(self, key: Key, model: Model, run: _Run, outcome: Future[Embedding]) -> None:
         with self._lock:

@@ -16,13 +16,15 @@ Result = TypeVar("Result")
 class Request(Generic[Work, Result]):
     """One item on its way through a model.
 
-    alone: it was in a batch that killed its worker; it is retried once, in a batch of one.
+    alone: it was in a batch that killed its worker; it is retried once, in a batch of one. taken:
+    when it was given to a worker, by `time.monotonic`.
     """
 
     work: Work
     future: Future[Result] = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
     alone: bool = False
+    taken: float = 0.0
 
 
 class Taker(Protocol[Work, Result]):

@@ -7,17 +7,25 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import grpc
+
 FOREVER: Final = 365 * 86400.0
 """Seconds. A deadline that is farther away counts as none."""
 
 
 class RpcCall:
-    """The `Call` of a remote caller. Thread-safe."""
+    """The `Call` of a remote caller. Thread-safe.
+
+    begun: by `time.monotonic`. status: how it ends; the transport sets it before `end`.
+    """
 
     def __init__(self, time_remaining: float | None) -> None:
         """time_remaining: seconds until the caller's deadline; None: it has none."""
         has_deadline = time_remaining is not None and time_remaining < FOREVER
         self._deadline = time.monotonic() + (time_remaining or 0.0) if has_deadline else None
+        self.begun = time.monotonic()
+        self.status = grpc.StatusCode.CANCELLED
+        self._watch: Callable[[RpcCall], None] | None = None
         self._lock = threading.Lock()
         self._ended = False
         self._callbacks: list[Callable[[], object]] = []
@@ -42,10 +50,22 @@ class RpcCall:
                 return
         callback()
 
-    def end(self) -> None:
-        """The call is answered, or its caller has left."""
+    def watch(self, ended: Callable[[RpcCall], None]) -> None:
+        """Have `ended` called once, at the end."""
+        self._watch = ended
+
+    def end(self, status: grpc.StatusCode | None = None) -> None:
+        """The call is answered, or its caller has left. Idempotent.
+
+        status: None: as it was set.
+        """
         with self._lock:
+            if not self._ended and status is not None:
+                self.status = status
             self._ended = True
             callbacks, self._callbacks = self._callbacks, []
+            watch, self._watch = self._watch, None
+        if watch is not None:
+            watch(self)
         for callback in callbacks:
             callback()

@@ -16,8 +16,10 @@ import grpc.aio
 
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.errors import ConfigError, InvalidRequest
+from euclidesdb_server.monitoring.stats import Traffic
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.call_measures import CallMeasures
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall
@@ -44,7 +46,7 @@ log = logging.getLogger(__name__)
 class GrpcioListener:
     """A gRPC server of some methods, from construction until `close`.
 
-    address: what it listens on; with the actual port.
+    address: what it listens on; with the actual port. measures: of its calls.
     """
 
     def __init__(
@@ -54,9 +56,15 @@ class GrpcioListener:
         self._where = where
         self._grace = config.shutdown_grace
         self._message_timeout = config.message_timeout
-        self._answerer = Answerer(config)
+        methods = [*methods]
+        self.measures = CallMeasures(methods)
+        self._answerer = Answerer(config, self.measures)
         self._streams: set[asyncio.Task[None]] = set()
         self.address = run(self._start(methods, config))
+
+    def traffic(self) -> Traffic:
+        """What is being answered now."""
+        return self._answerer.traffic(connections=None)
 
     def close(self) -> None:
         """Refuse new calls with UNAVAILABLE; running ones get `shutdown_grace` s to finish."""
@@ -89,12 +97,16 @@ class GrpcioListener:
 
     async def _serve(self, method: Method, context: Context) -> bytes:
         call = RpcCall(context.time_remaining())
+        self._answerer.measures.begun(method, call)
         try:
             with ending_with_the_call():
                 data = await self._message(context)
-            return await self._answerer.answer(method, data, call)
+            reply = await self._answerer.answer(method, data, call)
+            call.status = grpc.StatusCode.OK
+            return reply
         except Exception as error:  # the outermost frame of our code in this call
             failure = Failure.of_call(error, method.path)
+            call.status = failure.code
         finally:
             call.end()
         await _abort(context, failure)

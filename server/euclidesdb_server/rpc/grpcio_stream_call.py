@@ -12,6 +12,7 @@ import functools
 import logging
 from typing import Any, Final, TypeAlias
 
+import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
@@ -56,6 +57,7 @@ class GrpcioStreamCall:
         answering: has the task that answers it; to cancel that is to end the call with UNAVAILABLE.
         """
         call = RpcCall(self._context.time_remaining())
+        self._answerer.measures.begun(self._method, call)
         answer = asyncio.create_task(
             self._answerer.answer_stream(self._method, self._requests, self._replies, call)
         )
@@ -68,9 +70,10 @@ class GrpcioStreamCall:
                 self._replies.flush()
                 self._unsent.put_nowait(None)
             with ending_with_the_call():
-                if not await writing:
-                    return Failure.of(unread_replies(self._timeout))
-            return self._failure(answer)
+                unread = not await writing
+            failure = Failure.of(unread_replies(self._timeout)) if unread else self._failure(answer)
+            call.status = grpc.StatusCode.OK if failure is None else failure.code
+            return failure
         finally:
             answering.discard(answer)
             for task in (answer, reading, writing):

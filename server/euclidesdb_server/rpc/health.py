@@ -7,7 +7,7 @@ The names that a client can ask for:
 - `models/NAME`: SERVING while a worker of that model is ready
 
 The messages are those of the package grpcio-health-checking. Its servicer keeps the last status
-that it was told; here a check looks at the models, so it is never late.
+that it was given; here a check looks at the models, so it is never late.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from grpc_health.v1 import health_pb2 as pb
 
@@ -29,15 +29,13 @@ MODELS: Final = "models"
 LOOK_SECONDS: Final = 0.2
 """Between looks at the models while somebody watches."""
 
-Status: TypeAlias = "pb.HealthCheckResponse.ServingStatus.ValueType"
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Watcher:
     """A call that waits until the status of `name` is another one than `seen`."""
 
     name: str
-    seen: Status
+    seen: int
     changed: Future[None] = field(default_factory=Future)
 
 
@@ -99,27 +97,31 @@ class HealthService:
         call: Call,  # noqa: ARG002
     ) -> AsyncGenerator[pb.HealthCheckResponse, None]:
         """The status of a name now and after each change. Ends when the server stops."""
+        sent = None
         while True:
-            watcher = self._watcher(request.service)
-            yield pb.HealthCheckResponse(status=watcher.seen)
-            if self._is_closed:
+            is_last = self._is_closed
+            watcher = _Watcher(request.service, _status(self._statuses(), request.service))
+            if watcher.seen != sent:
+                yield pb.HealthCheckResponse(status=watcher.seen)
+                sent = watcher.seen
+            if is_last:
                 return
-            with self._condition:
-                self._watchers.add(watcher)
-                self._condition.notify_all()
             try:
-                await Wait(watcher.changed, None)
+                if self._add(watcher):
+                    await Wait(watcher.changed, None)
             finally:
                 with self._condition:
                     self._watchers.discard(watcher)
 
-    def _watcher(self, name: str) -> _Watcher:
-        return _Watcher(name, self._status(self._statuses(), name))
+    def _add(self, watcher: _Watcher) -> bool:
+        """False if nothing will change any more."""
+        with self._condition:
+            if not self._is_closed:
+                self._watchers.add(watcher)
+                self._condition.notify_all()
+            return not self._is_closed
 
-    def _status(self, statuses: Mapping[str, Status], name: str) -> Status:
-        return statuses.get(name, pb.HealthCheckResponse.SERVICE_UNKNOWN)
-
-    def _statuses(self) -> dict[str, Status]:
+    def _statuses(self) -> dict[str, int]:
         is_open = not self._is_closed
         ready = self._readiness()
         usable = dict.fromkeys(self._services, is_open)
@@ -137,10 +139,14 @@ class HealthService:
                 if not self._is_closed:
                     self._condition.wait_for(lambda: self._is_closed, LOOK_SECONDS)
                 is_last, watchers = self._is_closed, [*self._watchers]
-            statuses = self._statuses()
+            statuses = {} if is_last else self._statuses()
             for watcher in watchers:
-                is_new = self._status(statuses, watcher.name) != watcher.seen
-                if (is_new or is_last) and not watcher.changed.done():
+                is_new = is_last or _status(statuses, watcher.name) != watcher.seen
+                if is_new and not watcher.changed.done():
                     watcher.changed.set_result(None)
             if is_last:
                 return
+
+
+def _status(statuses: Mapping[str, int], name: str) -> int:
+    return statuses.get(name, int(pb.HealthCheckResponse.SERVICE_UNKNOWN))

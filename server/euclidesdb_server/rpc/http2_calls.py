@@ -90,6 +90,7 @@ class ConnectionCalls:
     def _begin_call(self, stream: int, method: Method, values: dict[bytes, bytes]) -> None:
         timeout = values.get(b"grpc-timeout")
         call = RpcCall(None if timeout is None else seconds_of(timeout))
+        self._server.answerer.measures.begun(method, call)
         encoding = values.get(b"grpc-encoding", b"identity").decode("latin-1")
         if not method.is_unary:
             route = (self._connection, stream)
@@ -230,7 +231,7 @@ class ConnectionCalls:
         )
 
     def _passed(self, stream: int) -> None:
-        self._cancel(stream)
+        self._cancel(stream, DEADLINE_PASSED.code)
         self._refuse(stream, DEADLINE_PASSED)
 
     def _raised(self, stream: int, error: BaseException) -> None:
@@ -238,27 +239,27 @@ class ConnectionCalls:
         self._refuse(stream, failure_of(error, "?" if now is None else now.method.path))
 
     def _reply(self, stream: int, message: bytes) -> None:
-        self._forget(stream)
+        self._forget(stream, grpc.StatusCode.OK)
         self._connection.respond_with_body(stream, REPLY, (prefix_of(message), message), OK)
 
     def _refuse(self, stream: int, failure: Failure) -> None:
         """End a call by headers only, so that its client may try again."""
-        self._forget(stream)
+        self._forget(stream, failure.code)
         self._connection.respond(stream, refusal_headers(failure))
 
-    def _cancel(self, stream: int) -> None:
+    def _cancel(self, stream: int, status: grpc.StatusCode = grpc.StatusCode.CANCELLED) -> None:
         now = self._now.get(stream)
         if now is not None:
-            self._forget(stream)
+            self._forget(stream, status)
             if now.task is not None:
                 now.task.cancel()
 
-    def _forget(self, stream: int) -> None:
+    def _forget(self, stream: int, status: grpc.StatusCode) -> None:
         now = self._now.pop(stream, None)
         if now is not None:
             now.stop_timer()
             self._release(now)
-            now.call.end()
+            now.call.end(status)
 
     def _in(self, seconds: float, now: _Incoming, then: Callable[[int], None], stream: int) -> None:
         now.timer = asyncio.get_running_loop().call_later(seconds, then, stream)

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.monitoring.stats import Traffic
 from euclidesdb_server.rpc.answering import Answerer
+from euclidesdb_server.rpc.call_measures import CallMeasures
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.http2_server import Http2Calls
 from euclidesdb_server.rpc.listening import (
@@ -50,7 +52,9 @@ class Http2Listener:
         address = listen_address(config.address, where)
         check_address(address, where)  # again: models have been loaded since the start
         with ExitStack() as opened:
-            answerer = Answerer(config)
+            methods = [*methods]
+            self.measures = CallMeasures(methods)
+            answerer = Answerer(config, self.measures)
             opened.callback(answerer.close)
             self._calls = Http2Calls(methods, answerer, config)
             try:
@@ -65,6 +69,10 @@ class Http2Listener:
                 raise cannot_listen(error, address, where) from error
             self.address = address
             self._opened = opened.pop_all()
+
+    def traffic(self) -> Traffic:
+        """As `GrpcioListener.traffic`."""
+        return self._calls.answerer.traffic(self._calls.connections)
 
     def close(self) -> None:
         """As `GrpcioListener.close`. Idempotent."""

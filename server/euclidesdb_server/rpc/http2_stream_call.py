@@ -161,7 +161,7 @@ class StreamCall:
 
     def _finish(self, failure: Failure | None) -> None:
         """End the call after the replies that have been sent."""
-        self._end()
+        self._end(grpc.StatusCode.OK if failure is None else failure.code)
         if self._has_sent:
             trailers = OK if failure is None else failure_trailers(failure)
             self._connection.end(self._stream, trailers)
@@ -183,11 +183,11 @@ class StreamCall:
             self._timer.cancel()
             self._timer = None
 
-    def _end(self) -> None:
+    def _end(self, status: grpc.StatusCode = grpc.StatusCode.CANCELLED) -> None:
         """Nothing more is read or made."""
         self._is_over, self._reads = True, False
         self._stop_timer()
         if self._deadline is not None:
             self._deadline.cancel()
         self._requests.close()
-        self._call.end()
+        self._call.end(status)

@@ -22,7 +22,9 @@ from euclidesdb_server.rpc.methods import Method, methods_of
 
 ALPHA: Final = "reflection.v1alpha"
 V1: Final = "reflection.v1"
-_ALPHA_SERVICE: Final = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+_ALPHA_SERVICE: Final[ServiceDescriptor] = reflection_pb2.DESCRIPTOR.services_by_name[
+    "ServerReflection"
+]
 
 
 class _ReflectionService:

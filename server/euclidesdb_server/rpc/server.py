@@ -12,6 +12,7 @@ from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.monitoring.stats import DatabaseStats, ServerStats
 from euclidesdb_server.rpc.health import HealthService
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
@@ -35,13 +36,15 @@ class RpcServer:
         config: ServerConfig,
         stop: Callable[[], None],
         *,
+        stats: Callable[[], DatabaseStats],
         where: str = WHERE,
     ) -> None:
         """Start listening.
 
-        stop: called by a permitted `Shutdown` call. where: where the address comes from, as in
-        `Config.where`. Raises ConfigError.
+        stop: called by a permitted `Shutdown` call. stats: the numbers of the database.
+        where: where the address comes from, as in `Config.where`. Raises ConfigError.
         """
+        self._stats = stats
         local = is_loopback(listen_address(config.address, where))
         permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
         legacy = SimilarService(
@@ -72,6 +75,10 @@ class RpcServer:
             self._listener = listen(methods, config, where=where)
             self._watched = opened.pop_all()
         self.address = self._listener.address
+
+    def stats(self) -> ServerStats:
+        """The numbers of the server now."""
+        return ServerStats(self._stats(), self._listener.measures.read(), self._listener.traffic())
 
     def close(self) -> None:
         """Refuse new calls with UNAVAILABLE; running ones get `shutdown_grace` s to finish.
