@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +41,9 @@ from euclidesdb_server.inference import (
     configured_folders,
 )
 from euclidesdb_server.monitoring.collection import Collection
-from euclidesdb_server.monitoring.http_server import MetricsServer
-from euclidesdb_server.rpc.listening import (
-    cannot_listen,
-    listen_address,
-    metrics_address,
-    reserve_address,
-)
+from euclidesdb_server.rpc.call_measures import CallObserver
+from euclidesdb_server.rpc.listening import listen_address, reserve_address
+from euclidesdb_server.rpc.observation import serve_metrics, tracing
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.store import (
     FeatureStore,
@@ -72,14 +68,19 @@ class Server:
     """
 
     def __init__(
-        self, config: Config, stop_wanted: threading.Event, *, strict: bool = False
+        self,
+        config: Config,
+        stop_wanted: threading.Event,
+        *,
+        strict: bool = False,
+        observers: Sequence[CallObserver] = (),
     ) -> None:
         """Start.
 
         stop_wanted: set by a permitted `Shutdown` call; the owner waits for it and closes the
         server. If it is set during the start, that ends within a second or two: ShuttingDown is
         raised, and the next start continues from the data folder.
-        strict: a model that cannot be served is an error.
+        strict: a model that cannot be served is an error. observers: what is to know of calls.
 
         Raises StartupError.
         """
@@ -167,11 +168,12 @@ class Server:
                 config.server,
                 stop_wanted.set,
                 stats=collection.read,
+                observers=[*observers, *tracing(config, opened)],
                 where=address_from,
             )
             opened.callback(rpc.close)
             self.address = rpc.address
-            self.metrics_address = _serve_metrics(config, rpc, opened)
+            self.metrics_address = serve_metrics(config, rpc.stats, opened)
             self._opened = opened.pop_all()
 
     def load_changed_models(self) -> None:
@@ -226,21 +228,6 @@ class _SpaceOpener:
         )
         self.compactor.consider(space)
         return space
-
-
-def _serve_metrics(config: Config, rpc: RpcServer, opened: ExitStack) -> str | None:
-    """Serve metrics, if they are wanted, until `opened` is closed. Raises ConfigError."""
-    if not config.metrics.address:
-        return None
-    where = config.where("metrics", "address")
-    host, port = metrics_address(config.metrics.address, where)
-    try:
-        server = MetricsServer(host, port, rpc.stats)
-    except OSError as error:
-        raise cannot_listen(error, f"{host}:{port}", where) from error
-    opened.callback(server.close)
-    log.info("metrics are served on http://%s/metrics", server.address)
-    return server.address
 
 
 def _servings(

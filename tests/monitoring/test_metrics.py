@@ -83,7 +83,8 @@ def worked(scraped):
     """After adds, searches and errors."""
     client = scraped.client
     images = [encoded(noise(seed)) for seed in range(3)]
-    client.add_many([{"id": f"i{n}", "image": image} for n, image in enumerate(images)], ["tiny"])
+    for number, image in enumerate(images):
+        client.add(f"i{number}", image=image, models=["tiny"])
     client.add("again", image=images[0], models=["tiny"])  # from the cache
     vectors = np.random.default_rng(0).random((200, 3), np.float32)
     client.add_vectors("given", [f"v{n}" for n in range(200)], vectors)

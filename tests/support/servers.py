@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from euclidesdb_server.config.server import (
     MetricsConfig,
     ModelsConfig,
     ServerConfig,
+    TracingConfig,
 )
+from euclidesdb_server.rpc.call_measures import CallObserver
 
 
 def start_server(
@@ -29,6 +31,8 @@ def start_server(
     database: Mapping[str, Any] | None = None,
     index: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    tracing: Mapping[str, Any] | None = None,
+    observers: Sequence[CallObserver] = (),
     strict: bool = False,
     stop_wanted: threading.Event | None = None,
 ) -> Server:
@@ -48,6 +52,8 @@ def start_server(
         ),
         index=IndexConfig(**(index or {})),
         metrics=MetricsConfig(**(metrics or {})),
+        tracing=TracingConfig(**(tracing or {})),
         engines=engines or {},
     )
-    return Server(config, stop_wanted or threading.Event(), strict=strict)
+    stop_wanted = stop_wanted or threading.Event()
+    return Server(config, stop_wanted, strict=strict, observers=observers)

@@ -33,6 +33,15 @@ class Transport(StrEnum):
     GRPCIO = "grpcio"
 
 
+class LogFormat(StrEnum):
+    """How the log is written."""
+
+    AUTO = "auto"
+    """Text on a terminal, JSON otherwise."""
+    TEXT = "text"
+    JSON = "json"
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Section [server]; EuclidesDB's keys come first."""
@@ -74,6 +83,13 @@ class ServerConfig:
     """Whether calls may load, unload and drop models; None: only on a loopback address."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
     """Seconds that calls in progress have to finish when the server stops."""
+    log_format: LogFormat = LogFormat.AUTO
+    log_max_mib: Annotated[int, Ge(0)] = 100
+    """The size at which the log file is renamed and another one begun; 0: never."""
+    log_files: Annotated[int, Ge(1)] = 5
+    """The number of renamed log files that are kept."""
+    slow_call_ms: Annotated[float, Ge(0)] = 1000.0
+    """A call that takes so many milliseconds is logged with its parts; 0: none is."""
     health: bool = True
     """Whether the service `grpc.health.v1.Health` is there."""
     reflection: bool = True
@@ -148,6 +164,17 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TracingConfig:
+    """Section [tracing]: spans of calls, by OpenTelemetry; the extra `tracing`."""
+
+    enabled: bool = False
+    endpoint: str = ""
+    """Of an OTLP collector that speaks gRPC; empty: as OTEL_EXPORTER_OTLP_ENDPOINT says."""
+    sample_ratio: Annotated[float, Ge(0), Le(1)] = 1.0
+    """The share of calls without a parent that are traced; 1: as OTEL_TRACES_SAMPLER says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration.
 
@@ -160,6 +187,7 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    tracing: TracingConfig = field(default_factory=TracingConfig)
     engines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     file: Path | None = None
     options: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -178,6 +206,7 @@ SECTIONS: dict[str, type[Any]] = {
     "database": DatabaseConfig,
     "index": IndexConfig,
     "metrics": MetricsConfig,
+    "tracing": TracingConfig,
 }
 
 

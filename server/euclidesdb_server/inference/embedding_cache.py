@@ -14,6 +14,7 @@ from cachetools import LRUCache
 
 from euclidesdb_server.errors import DatabaseError, copy_of
 from euclidesdb_server.inference.model import Model
+from euclidesdb_server.inference.taker import RunFuture
 from euclidesdb_server.values.embedding import Embedding
 
 Key: TypeAlias = tuple[Hashable, bytes]
@@ -28,7 +29,7 @@ class _Run:
     """A payload that its model is working on, and the futures of its callers."""
 
     future: Future[Embedding]
-    waiting: list[Future[Embedding]] = field(default_factory=list)
+    waiting: list[RunFuture[Embedding]] = field(default_factory=list)
 
 
 class EmbeddingCache:
@@ -55,7 +56,7 @@ class EmbeddingCache:
         Each caller gets its own future; once all of them are canceled, so is the run. Raises what
         `run` raises.
         """
-        future: Future[Embedding] = Future()
+        future: RunFuture[Embedding] = RunFuture()
         with self._lock:
             known = self._embeddings.get(key)
             if known is not None:
@@ -93,6 +94,8 @@ class EmbeddingCache:
         for future in waiting:
             if not future.set_running_or_notify_cancel():
                 continue
+            if isinstance(outcome, RunFuture):
+                future.times = outcome.times
             if failure is None:
                 future.set_result(outcome.result())
             else:

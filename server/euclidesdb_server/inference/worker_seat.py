@@ -220,10 +220,12 @@ class WorkerSeat:
 
     def _measure(self, requests: list[EmbedRequest]) -> None:
         """Record a batch whose results are there."""
+        now = time.monotonic()
         if requests:
-            self._measures.run_seconds.add(time.monotonic() - requests[0].taken)
+            self._measures.run_seconds.add(now - requests[0].taken)
             self._measures.batch_sizes.add(len(requests))
         for request in requests:
+            request.future.times = (request.arrived, request.taken, now)
             self._measures.queue_seconds.add(request.taken - request.arrived)
 
     def _complete(

@@ -88,6 +88,7 @@ class Answerer:
         self, method: Method, data: bytes, call: RpcCall
     ) -> bytes | Coroutine[Any, Any, bytes]:
         """The reply to a quick request, or what must be awaited for it; otherwise as `answer`."""
+        call.request_bytes = len(data)
         if method.lane is not Lane.CALLS:  # always admitted
             if len(data) > CONTROL_BYTES:
                 raise InvalidRequest(
@@ -98,7 +99,7 @@ class Answerer:
         if len(data) <= QUICK_BYTES:
             self._admit(len(data))
             try:
-                if method.is_quick(request := parsed(method, data)):
+                if method.is_quick(request := parsed(method, data, call)):
                     return serialized(method.handle(request, call))
             finally:
                 self._leave(len(data))

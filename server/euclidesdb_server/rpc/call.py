@@ -1,4 +1,4 @@
-"""RpcCall: the deadline and cancellation of a call, as the database needs them."""
+"""RpcCall: the deadline and cancellation of a call, as the database needs them, and its parts."""
 
 from __future__ import annotations
 
@@ -9,18 +9,49 @@ from typing import Final
 
 import grpc
 
+from euclidesdb_server.rpc.request_ids import new_id
+
 FOREVER: Final = 365 * 86400.0
 """Seconds. A deadline that is farther away counts as none."""
+
+
+class Part:
+    """Work of one kind for a call. begun, ended: of the first and the last, by `time.monotonic`.
+
+    seconds: of all together, which may be more than the time in between. count: how often.
+    """
+
+    __slots__ = ("begun", "count", "ended", "seconds")
+
+    def __init__(self, begun: float, ended: float) -> None:
+        self.begun, self.ended = begun, ended
+        self.seconds = ended - begun
+        self.count = 1
+
+    def add(self, begun: float, ended: float) -> None:
+        """Once more."""
+        self.begun, self.ended = min(self.begun, begun), max(self.ended, ended)
+        self.seconds += ended - begun
+        self.count += 1
 
 
 class RpcCall:
     """The `Call` of a remote caller. Thread-safe.
 
-    begun: by `time.monotonic`. status: how it ends; the transport sets it before `end`.
+    begun: by `time.monotonic`. status: how it ends; the transport sets it before `end`, and the
+    sizes. given_id: the request id that its caller has sent, or "". parts: what it did, by name.
+    traceparent: the caller's trace, if it has one. is_traced: whether quick parts are noted, too.
     """
+
+    is_traced = False
+    request_bytes = 0
+    reply_bytes = 0
 
     def __init__(self, time_remaining: float | None) -> None:
         """time_remaining: seconds until the caller's deadline; None: it has none."""
+        self.given_id = self._made_id = ""
+        self.traceparent = ""
+        self.parts: dict[str, Part] = {}
         has_deadline = time_remaining is not None and time_remaining < FOREVER
         self._deadline = time.monotonic() + (time_remaining or 0.0) if has_deadline else None
         self.begun = time.monotonic()
@@ -49,6 +80,23 @@ class RpcCall:
                 self._callbacks.append(callback)
                 return
         callback()
+
+    @property
+    def request_id(self) -> str:
+        """By which it is found in logs: the caller's, or one that is made."""
+        if self.given_id:
+            return self.given_id
+        if not self._made_id:
+            self._made_id = new_id()
+        return self._made_id
+
+    def note(self, part: str, begun: float, ended: float) -> None:
+        """As `Call.note`."""
+        known = self.parts.get(part)
+        if known is None:
+            self.parts[part] = Part(begun, ended)
+        else:
+            known.add(begun, ended)
 
     def watch(self, ended: Callable[[RpcCall], None]) -> None:
         """Have `ended` called once, at the end."""

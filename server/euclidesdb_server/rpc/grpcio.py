@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -18,11 +18,10 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.errors import ConfigError, InvalidRequest
 from euclidesdb_server.monitoring.stats import Traffic
 from euclidesdb_server.rpc.answering import Answerer
-from euclidesdb_server.rpc.call import RpcCall
-from euclidesdb_server.rpc.call_measures import CallMeasures
+from euclidesdb_server.rpc.call_measures import CallMeasures, CallObserver
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.event_loop import run
-from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall
+from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall, new_call
 from euclidesdb_server.rpc.listening import WHERE, check_address, listen_address
 from euclidesdb_server.rpc.methods import Method
 from euclidesdb_server.rpc.status import Failure, late_message
@@ -50,14 +49,19 @@ class GrpcioListener:
     """
 
     def __init__(
-        self, methods: Iterable[Method], config: ServerConfig, *, where: str = WHERE
+        self,
+        methods: Iterable[Method],
+        config: ServerConfig,
+        observers: Sequence[CallObserver] = (),
+        *,
+        where: str = WHERE,
     ) -> None:
-        """Start listening. where: as in `RpcServer`. Raises ConfigError."""
+        """Start listening. observers, where: as in `RpcServer`. Raises ConfigError."""
         self._where = where
         self._grace = config.shutdown_grace
         self._message_timeout = config.message_timeout
         methods = [*methods]
-        self.measures = CallMeasures(methods)
+        self.measures = CallMeasures(methods, observers)
         self._answerer = Answerer(config, self.measures)
         self._streams: set[asyncio.Task[None]] = set()
         self.address = run(self._start(methods, config))
@@ -96,16 +100,16 @@ class GrpcioListener:
         return address
 
     async def _serve(self, method: Method, context: Context) -> bytes:
-        call = RpcCall(context.time_remaining())
+        call = new_call(context)
         self._answerer.measures.begun(method, call)
         try:
             with ending_with_the_call():
                 data = await self._message(context)
             reply = await self._answerer.answer(method, data, call)
-            call.status = grpc.StatusCode.OK
+            call.status, call.reply_bytes = grpc.StatusCode.OK, len(reply)
             return reply
         except Exception as error:  # the outermost frame of our code in this call
-            failure = Failure.of_call(error, method.path)
+            failure = Failure.of_call(error, method.path, call.request_id)
             call.status = failure.code
         finally:
             call.end()

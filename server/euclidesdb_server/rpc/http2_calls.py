@@ -24,13 +24,14 @@ from euclidesdb_server.rpc.http2_shared import Shared
 from euclidesdb_server.rpc.http2_statuses import (
     DEADLINE_PASSED,
     GRPC_TYPE,
-    OK,
     REPLY,
     failure_of,
+    ok_trailers,
     refusal_headers,
 )
 from euclidesdb_server.rpc.http2_stream_call import StreamCall
 from euclidesdb_server.rpc.methods import Lane, Method
+from euclidesdb_server.rpc.request_ids import given_id
 from euclidesdb_server.rpc.status import Failure, late_message
 
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(?:[+;].*)?")
@@ -90,6 +91,8 @@ class ConnectionCalls:
     def _begin_call(self, stream: int, method: Method, values: dict[bytes, bytes]) -> None:
         timeout = values.get(b"grpc-timeout")
         call = RpcCall(None if timeout is None else seconds_of(timeout))
+        call.given_id = given_id(values.get(b"x-request-id"))
+        call.traceparent = values.get(b"traceparent", b"").decode("latin-1")
         self._server.answerer.measures.begun(method, call)
         encoding = values.get(b"grpc-encoding", b"identity").decode("latin-1")
         if not method.is_unary:
@@ -190,7 +193,7 @@ class ConnectionCalls:
         else:
             outcome = self._server.answerer.begin(now.method, data, now.call)
         if isinstance(outcome, bytes):
-            self._reply(stream, outcome)
+            self._reply(stream, now, outcome)
             return
         now.task = asyncio.get_running_loop().create_task(outcome)
         self._server.running.add(now.task)
@@ -220,7 +223,7 @@ class ConnectionCalls:
             except Overloaded as overloaded:
                 error = overloaded
             else:
-                self._reply(stream, message)
+                self._reply(stream, of, message)
         if error is not None:
             self._raised(stream, error)
 
@@ -236,11 +239,16 @@ class ConnectionCalls:
 
     def _raised(self, stream: int, error: BaseException) -> None:
         now = self._now.get(stream)
-        self._refuse(stream, failure_of(error, "?" if now is None else now.method.path))
+        if now is None:
+            self._refuse(stream, failure_of(error, "?"))
+        else:
+            self._refuse(stream, failure_of(error, now.method.path, now.call.request_id))
 
-    def _reply(self, stream: int, message: bytes) -> None:
+    def _reply(self, stream: int, now: _Incoming, message: bytes) -> None:
+        now.call.reply_bytes = len(message)
         self._forget(stream, grpc.StatusCode.OK)
-        self._connection.respond_with_body(stream, REPLY, (prefix_of(message), message), OK)
+        trailers = ok_trailers(now.call.given_id)
+        self._connection.respond_with_body(stream, REPLY, (prefix_of(message), message), trailers)
 
     def _refuse(self, stream: int, failure: Failure) -> None:
         """End a call by headers only, so that its client may try again."""

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ from typing import Any, Final
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.monitoring.stats import Traffic
 from euclidesdb_server.rpc.answering import Answerer
-from euclidesdb_server.rpc.call_measures import CallMeasures
+from euclidesdb_server.rpc.call_measures import CallMeasures, CallObserver
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.http2_server import Http2Calls
 from euclidesdb_server.rpc.listening import (
@@ -41,9 +41,14 @@ class Http2Listener:
     """As `GrpcioListener`."""
 
     def __init__(
-        self, methods: Iterable[Method], config: ServerConfig, *, where: str = WHERE
+        self,
+        methods: Iterable[Method],
+        config: ServerConfig,
+        observers: Sequence[CallObserver] = (),
+        *,
+        where: str = WHERE,
     ) -> None:
-        """Start listening. where: as in `RpcServer`.
+        """Start listening. observers, where: as in `RpcServer`.
 
         Raises Nghttp2Unavailable, and ConfigError if it cannot listen at the address.
         """
@@ -53,7 +58,7 @@ class Http2Listener:
         check_address(address, where)  # again: models have been loaded since the start
         with ExitStack() as opened:
             methods = [*methods]
-            self.measures = CallMeasures(methods)
+            self.measures = CallMeasures(methods, observers)
             answerer = Answerer(config, self.measures)
             opened.callback(answerer.close)
             self._calls = Http2Calls(methods, answerer, config)

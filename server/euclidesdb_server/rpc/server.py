@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -13,11 +13,13 @@ from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
 from euclidesdb_server.monitoring.stats import DatabaseStats, ServerStats
+from euclidesdb_server.rpc.call_measures import CallObserver
 from euclidesdb_server.rpc.health import HealthService
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
 from euclidesdb_server.rpc.methods import Service, methods_of
 from euclidesdb_server.rpc.reflection import reflection_methods
+from euclidesdb_server.rpc.slow_calls import SlowCalls
 from euclidesdb_server.rpc.transport import listen
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
 
@@ -37,12 +39,14 @@ class RpcServer:
         stop: Callable[[], None],
         *,
         stats: Callable[[], DatabaseStats],
+        observers: Sequence[CallObserver] = (),
         where: str = WHERE,
     ) -> None:
         """Start listening.
 
         stop: called by a permitted `Shutdown` call. stats: the numbers of the database.
-        where: where the address comes from, as in `Config.where`. Raises ConfigError.
+        observers: what is to know of calls. where: where the address comes from, as in
+        `Config.where`. Raises ConfigError.
         """
         self._stats = stats
         local = is_loopback(listen_address(config.address, where))
@@ -72,7 +76,9 @@ class RpcServer:
             methods = [method for each in services for method in methods_of(*each)]
             if config.reflection:
                 methods += reflection_methods(descriptor for descriptor, _ in services)
-            self._listener = listen(methods, config, where=where)
+            if config.slow_call_ms:
+                observers = (*observers, SlowCalls(config.slow_call_ms / 1000))
+            self._listener = listen(methods, config, observers, where=where)
             self._watched = opened.pop_all()
         self.address = self._listener.address
 
