@@ -13,9 +13,12 @@ It needs grpcio, protobuf and numpy, and imports no model, index or image librar
 from importlib import metadata as _metadata
 
 from euclidesdb._answers import Answer
+from euclidesdb._backup import BackedUpModel, Backup, BackupFile, BackupInfo
 from euclidesdb._client import Client
+from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
     AddsInterrupted,
+    BackupInProgress,
     Cancelled,
     ClientClosed,
     CorruptRecord,
@@ -35,8 +38,10 @@ from euclidesdb._errors import (
     Refused,
     ReplyTooLarge,
     ResourceExhausted,
+    RoleRequired,
     ServerError,
     ShuttingDown,
+    Unauthenticated,
     Unavailable,
     UndecodableInput,
     UnknownItem,
@@ -45,16 +50,27 @@ from euclidesdb._errors import (
     WriteInDoubt,
 )
 from euclidesdb._export import Export
+from euclidesdb._field_warnings import UnknownFieldWarning
 from euclidesdb._item_calls import Items, Removal
+from euclidesdb._lists import Answers, ItemList
 from euclidesdb._neighbors import (
     FusedNeighbor,
+    FusedNeighbors,
     LabelProbability,
     Neighbor,
     Neighbors,
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
-from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
+from euclidesdb._stats_types import CallStats, Histogram, ModelStats, ServerStats
+from euclidesdb._summary_types import (
+    CountsByField,
+    NumbersByField,
+    NumberSummary,
+    Page,
+    Summary,
+    ValueCounts,
+)
 from euclidesdb._transfers import Imported
 from euclidesdb._types import (
     Added,
@@ -75,10 +91,18 @@ __all__ = [
     "Added",
     "AddsInterrupted",
     "Answer",
+    "Answers",
+    "BackedUpModel",
+    "Backup",
+    "BackupFile",
+    "BackupInProgress",
+    "BackupInfo",
+    "CallStats",
     "Cancelled",
     "Client",
     "ClientClosed",
     "CorruptRecord",
+    "CountsByField",
     "DataLoss",
     "DeadlineExceeded",
     "DimensionMismatch",
@@ -90,17 +114,21 @@ __all__ = [
     "Examples",
     "Export",
     "FusedNeighbor",
+    "FusedNeighbors",
     "GroupBy",
+    "Histogram",
     "Imported",
     "IndexInfo",
     "InvalidRequest",
     "Item",
+    "ItemList",
     "Items",
     "LabelProbability",
     "MessageTooLarge",
     "ModelFailed",
     "ModelInfo",
     "ModelRejected",
+    "ModelStats",
     "ModelUnavailable",
     "ModelVector",
     "Neighbor",
@@ -109,6 +137,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "NumberSummary",
+    "NumbersByField",
     "Overloaded",
     "Page",
     "Refused",
@@ -116,11 +145,16 @@ __all__ = [
     "ReplyTooLarge",
     "ResourceExhausted",
     "Results",
+    "RoleRequired",
     "ServerError",
+    "ServerStats",
     "ShuttingDown",
     "Summary",
+    "Unauthenticated",
     "Unavailable",
     "UndecodableInput",
+    "UnencryptedKeyWarning",
+    "UnknownFieldWarning",
     "UnknownItem",
     "UnknownModel",
     "ValueCounts",

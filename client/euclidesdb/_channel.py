@@ -11,6 +11,7 @@ from typing import Final
 import grpc
 
 from euclidesdb._checks import text
+from euclidesdb._credentials import Credentials
 from euclidesdb._proxy import Proxy, is_local, proxy_of
 
 DEFAULT_PORT: Final = 50000
@@ -36,6 +37,7 @@ _RETRIED = (
     "FindSimilar",
     "FindSimilarBatch",
     "ListModels",
+    "Stats",
 )
 # At most 4 attempts within about 2 s (pauses of 0.2, 0.6 and 1.2 s). That bridges a restart, and
 # still reports soon a server that is stopping or a quarantined model, which are UNAVAILABLE, too.
@@ -71,7 +73,7 @@ _CHANNEL_OPTIONS: Final = (
 )
 
 
-def open_channel(target: str) -> tuple[grpc.Channel, Proxy | None]:
+def open_channel(target: str, credentials: Credentials) -> tuple[grpc.Channel, Proxy | None]:
     """A channel to `target` that connects when first used, and the proxy that it goes through.
 
     Raises ValueError, TypeError.
@@ -79,8 +81,8 @@ def open_channel(target: str) -> tuple[grpc.Channel, Proxy | None]:
     to = address(target)
     if is_local(to):
         options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0))
-        return grpc.insecure_channel(to, options=options), None
-    return grpc.insecure_channel(to, options=_CHANNEL_OPTIONS), proxy_of(to)
+        return credentials.channel(to, options), None
+    return credentials.channel(to, _CHANNEL_OPTIONS), proxy_of(to)
 
 
 def address(target: str) -> str:

@@ -2,7 +2,8 @@
 
 It turns arguments into messages, gRPC's errors into its own tree, and many items into calls of
 bounded size. Its only state is the connection. The searches are in `_search_calls`,
-the questions about many items in `_item_queries`, exports and imports in `_transfers`.
+the questions about many items in `_item_queries`, exports and imports in `_transfers`,
+backups in `_backup`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from euclidesdb import _item_calls as item_calls
 from euclidesdb import _replies as replies
 from euclidesdb._add_stream import MAX_IN_FLIGHT, AddStream
 from euclidesdb._adds import BulkAdd
+from euclidesdb._backup import Backups
 from euclidesdb._batches import VectorColumns, add_request, item_batches
 from euclidesdb._connection import Connection
+from euclidesdb._credentials import Credentials, PemFile
 from euclidesdb._errors import Refused
 from euclidesdb._images import Image, file_name
 from euclidesdb._item_calls import Items, Removal
@@ -28,12 +31,14 @@ from euclidesdb._item_queries import ItemQueries
 from euclidesdb._progress import Progress, reporting
 from euclidesdb._query_types import Filter
 from euclidesdb._search_calls import SearchCalls
+from euclidesdb._stats import server_stats
+from euclidesdb._stats_types import ServerStats
 from euclidesdb._transfers import Transfers
 from euclidesdb._types import Added, Embedding, Item, ModelInfo, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
-class Client(SearchCalls, ItemQueries, Transfers):
+class Client(SearchCalls, ItemQueries, Transfers, Backups):
     """A connection to a EuclidesDB server. Threads may share it; close it, or use `with`.
 
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. Nothing is sent
@@ -47,11 +52,31 @@ class Client(SearchCalls, ItemQueries, Transfers):
     Every method may raise the errors of `EuclidesDBError`'s tree, and ValueError or TypeError
     for arguments that cannot be sent.
 
-    A copy of a client, also a pickled one, is a new client of the same target and timeout.
+    tls: whether the connection is encrypted. None: if `ca` or `cert` is given, or the environment
+        variable EUCLIDESDB_TLS is 1 or one of those below is set. False: never.
+    ca: the authorities that the server's certificate must come from: a PEM file, or its bytes;
+        None: EUCLIDESDB_TLS_CA, or else the public ones, which gRPC brings.
+    cert, key: the client's own certificate and its private key, likewise, for a server that wants
+        one; None: EUCLIDESDB_TLS_CERT, EUCLIDESDB_TLS_KEY, or else none.
+    api_key: sent with every call; None: EUCLIDESDB_API_KEY, or else none. "": none.
+
+    A copy of a client, also a pickled one, is a new client of the same target and options; what
+    is pickled contains the API key and the private key. Nothing that is printed does.
     """
 
-    def __init__(self, target: str, *, timeout: float | None = 30.0) -> None:
-        self._connection = Connection(target, timeout)
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout: float | None = 30.0,
+        tls: bool | None = None,
+        ca: PemFile | None = None,
+        cert: PemFile | None = None,
+        key: PemFile | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        credentials = Credentials.of(tls=tls, ca=ca, cert=cert, key=key, api_key=api_key)
+        self._connection = Connection(target, timeout, credentials)
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +91,8 @@ class Client(SearchCalls, ItemQueries, Transfers):
 
     def __reduce__(self) -> tuple[Any, ...]:
         connection = self._connection
-        return partial(type(self), connection.target, timeout=connection.timeout), ()
+        options = {"timeout": connection.timeout, **connection.credentials.options()}
+        return partial(type(self), connection.target, **options), ()
 
     def close(self) -> None:
         """Close the connection; calls in progress end with Cancelled. May be called again."""
@@ -364,6 +390,18 @@ class Client(SearchCalls, ItemQueries, Transfers):
             connection.stub.ListModels, pb.ListModelsRequest(), connection.call_timeout(timeout)
         )
         return tuple(map(replies.model_info, reply.models))
+
+    def stats(self, *, timeout: float | None = None) -> ServerStats:
+        """The numbers of the server: calls, models, disk and memory.
+
+        Counts and histograms begin at 0 when the server starts, those of a model when it is
+        loaded: two readings tell what happened in between.
+        """
+        connection = self._connection
+        reply: pb.StatsReply = connection.call(
+            connection.stub.Stats, pb.StatsRequest(), connection.call_timeout(timeout)
+        )
+        return server_stats(reply)
 
     def load_model(self, folder: str, *, timeout: float | None = None) -> ModelInfo:
         """Serve a model folder, replacing the version of that model served before.

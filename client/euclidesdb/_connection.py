@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import grpc
 
 from euclidesdb._channel import open_channel
+from euclidesdb._credentials import Credentials
 from euclidesdb._errors import ClientClosed, EuclidesDBError
 from euclidesdb._translation import translated
 from euclidesdb_protos.v1 import database_pb2_grpc as pb_grpc
@@ -42,11 +43,13 @@ class Connection:
     timeout: seconds that a call may take unless it has its own timeout; None: no limit.
     """
 
-    def __init__(self, target: str, timeout: float | None) -> None:
+    def __init__(self, target: str, timeout: float | None, credentials: Credentials) -> None:
         self.target = target
+        self.credentials = credentials
+        self._metadata = credentials.metadata
         self.timeout = _seconds(timeout)
         self._closed = False
-        self._channel, self._proxy = open_channel(target)
+        self._channel, self._proxy = open_channel(target, credentials)
         self.stub: Any = cast("Any", pb_grpc.FeatureDatabaseStub)(self._channel)
 
     def close(self) -> None:
@@ -83,7 +86,7 @@ class Connection:
         """
         self.check_open()
         try:
-            return method(request, timeout=timeout)
+            return method(request, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise translated(error, closed=self._closed, proxy=self._proxy, file=file) from error
         except ValueError as error:
@@ -93,7 +96,7 @@ class Connection:
         """Begin a call of at most `timeout` seconds; `finish` waits for its reply."""
         self.check_open()
         try:
-            started: StartedCall = method.future(request, timeout=timeout)
+            started: StartedCall = method.future(request, timeout=timeout, metadata=self._metadata)
         except ValueError as error:
             raise self._closed_meanwhile(error) from error
         return started
@@ -105,7 +108,7 @@ class Connection:
         """
         self.check_open()
         try:
-            started: StartedStream = method(requests, timeout=timeout)
+            started: StartedStream = method(requests, timeout=timeout, metadata=self._metadata)
         except ValueError as error:
             raise self._closed_meanwhile(error) from error
         return started

@@ -12,12 +12,15 @@
     │   └── UnknownItem
     ├── ResourceExhausted
     │   ├── Overloaded           a model's queue is full
+    │   │   └── BackupInProgress another backup is running
     │   ├── DiskFull
     │   └── MessageTooLarge      the request exceeds the server's size limit
     ├── Unavailable              no server answers at the address
     │   ├── ModelUnavailable     loading, restarting or quarantined
     │   └── ShuttingDown
+    ├── Unauthenticated          the server wants an API key, or does not accept this one
     ├── NotAllowed               the server's configuration forbids the call
+    │   └── RoleRequired         the API key's role does not permit the call
     ├── ModelFailed              the model raised, crashed, hung or returned invalid outputs
     ├── DeadlineExceeded         the timeout passed; a write may or may not have been applied
     ├── WriteInDoubt             the server's disk failed during a write, which may be there or not
@@ -98,6 +101,10 @@ class Overloaded(ResourceExhausted):
     """A model's queue is full; try again later."""
 
 
+class BackupInProgress(Overloaded):
+    """Another backup of the server is running; only one does at a time."""
+
+
 class DiskFull(ResourceExhausted):
     """The server has no disk space for writes; reads still work."""
 
@@ -120,6 +127,14 @@ class ShuttingDown(Unavailable):
 
 class NotAllowed(EuclidesDBError):
     """The server's configuration forbids the call."""
+
+
+class RoleRequired(NotAllowed):
+    """The API key has a role that does not permit the call; the message names both roles."""
+
+
+class Unauthenticated(EuclidesDBError):
+    """The server answers calls with an API key alone, or does not accept the one that it got."""
 
 
 class ModelFailed(EuclidesDBError):

@@ -10,8 +10,12 @@ from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused, ReplyTooLarge, ServerError, WriteInDoubt
+from euclidesdb._field_warnings import warned
 from euclidesdb._filters import filter_message
+from euclidesdb._printing import items_text
 from euclidesdb._query_types import Filter
+from euclidesdb._result_tables import item_columns
+from euclidesdb._tables import Column, Tabular
 from euclidesdb._translation import refusal_error
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -22,7 +26,7 @@ PAYLOADS_PER_GET: Final = 64
 ITEMS_PER_REMOVE: Final = 10_000
 
 
-class Items(Mapping[str, Item]):
+class Items(Mapping[str, Item], Tabular):
     """The items that `get_many` has found, by id, in the order in which they were asked for.
 
     missing: the ids that are not stored. refused: those that could not be read; looking one up
@@ -60,7 +64,21 @@ class Items(Mapping[str, Item]):
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
-        return f"Items({len(self)} found, {len(self.missing)} missing, {len(self.refused)} refused)"
+        return items_text(self._head(), [*self.values()])
+
+    def _repr_html_(self) -> str:
+        from euclidesdb._notebook import items_html  # noqa: PLC0415  in notebooks alone
+
+        return items_html(self._head(), [*self.values()])
+
+    def _head(self) -> str:
+        found = f"{len(self):,} items"
+        missing = f", {len(self.missing):,} missing" * bool(self.missing)
+        refused = f", {len(self.refused):,} refused" * bool(self.refused)
+        return f"{found}{missing}{refused}"
+
+    def _table(self) -> list[Column]:
+        return item_columns([*self.values()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +186,7 @@ def remove_matching(
         filter=filter_message(condition), dry_run=checks.flag("dry_run", dry_run)
     )
     reply: pb.RemoveItemsReply = connection.call(connection.stub.RemoveItems, request, timeout)
-    return Removal(reply.removed)
+    return Removal(warned(reply).removed)
 
 
 def exists(connection: Connection, item_id: str, timeout: float | None) -> bool:

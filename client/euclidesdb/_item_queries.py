@@ -9,9 +9,18 @@ from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb._connection import Connection
 from euclidesdb._errors import ReplyTooLarge
+from euclidesdb._field_warnings import warned
 from euclidesdb._filters import filter_message
+from euclidesdb._lists import ItemList
 from euclidesdb._query_types import Filter
-from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
+from euclidesdb._summary_types import (
+    CountsByField,
+    NumbersByField,
+    NumberSummary,
+    Page,
+    Summary,
+    ValueCounts,
+)
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -36,7 +45,7 @@ class ItemQueries:
         reply: pb.CountItemsReply = connection.call(
             connection.stub.CountItems, request, connection.call_timeout(timeout)
         )
-        return reply.count
+        return warned(reply).count
 
     def page(
         self,
@@ -77,7 +86,7 @@ class ItemQueries:
         reply: pb.ListItemsReply = connection.call(
             connection.stub.ListItems, request, connection.call_timeout(timeout)
         )
-        return Page(tuple(map(replies.item, reply.items)), reply.next_page_token or None)
+        return Page(tuple(map(replies.item, warned(reply).items)), reply.next_page_token or None)
 
     def items(
         self,
@@ -134,7 +143,7 @@ class ItemQueries:
         include_predictions: bool = False,
         include_payload: bool = False,
         timeout: float | None = None,
-    ) -> tuple[Item, ...]:
+    ) -> ItemList:
         """Draw `count` items at random from those that match a filter, or from all.
 
         seed: the same seed draws the same of the same items; None: others each time.
@@ -156,7 +165,7 @@ class ItemQueries:
         reply: pb.SampleItemsReply = connection.call(
             connection.stub.SampleItems, request, connection.call_timeout(timeout)
         )
-        return tuple(map(replies.item, reply.items))
+        return ItemList(map(replies.item, warned(reply).items))
 
     def summarize(
         self,
@@ -189,9 +198,9 @@ class ItemQueries:
             connection.stub.SummarizeItems, request, connection.call_timeout(timeout)
         )
         return Summary(
-            reply.count,
-            dict(zip(counted, map(_value_counts, reply.counts), strict=True)),
-            dict(zip(summarized, map(_number_summary, reply.summaries), strict=True)),
+            warned(reply).count,
+            CountsByField(zip(counted, map(_value_counts, reply.counts), strict=True)),
+            NumbersByField(zip(summarized, map(_number_summary, reply.summaries), strict=True)),
         )
 
 

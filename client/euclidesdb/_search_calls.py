@@ -11,7 +11,9 @@ from euclidesdb import _replies as replies
 from euclidesdb import _searches as searches
 from euclidesdb._answers import Answer, answers_of
 from euclidesdb._connection import Connection
+from euclidesdb._field_warnings import warned
 from euclidesdb._images import Image, file_name
+from euclidesdb._lists import Answers
 from euclidesdb._neighbors import Results
 from euclidesdb._query_types import Diversity, Examples, Filter, GroupBy
 from euclidesdb._search_options import write_options
@@ -124,7 +126,7 @@ class SearchCalls:
             connection.call_timeout(timeout),
             file=file_name(image),
         )
-        return replies.results(reply, request)
+        return replies.results(warned(reply), request)
 
     def find_similar_many(
         self,
@@ -154,7 +156,7 @@ class SearchCalls:
         top_labels: int = 0,
         attribute_names: Iterable[str] | None = None,
         timeout: float | None = None,
-    ) -> tuple[Answer, ...]:
+    ) -> Answers:
         """Answer many queries at once, each as `find_similar` would, in the order given.
 
         Give exactly one of `images`, `texts`, `tensors`, `ids`, `vectors` and `examples`. The other
@@ -210,5 +212,5 @@ class SearchCalls:
             reply = pb.FindSimilarBatchReply()
             if batch.queries > len(batch.unsent):
                 reply = connection.call(connection.stub.FindSimilarBatch, batch.request, seconds)
-            answers.extend(answers_of(reply, batch))
-        return tuple(answers)
+            answers.extend(answers_of(warned(reply), batch))
+        return Answers(answers)

@@ -12,6 +12,7 @@ from typing import Final
 import grpc
 
 from euclidesdb._errors import (
+    BackupInProgress,
     Cancelled,
     CorruptRecord,
     DataLoss,
@@ -29,8 +30,10 @@ from euclidesdb._errors import (
     Overloaded,
     ReplyTooLarge,
     ResourceExhausted,
+    RoleRequired,
     ServerError,
     ShuttingDown,
+    Unauthenticated,
     Unavailable,
     UndecodableInput,
     UnknownItem,
@@ -53,11 +56,14 @@ BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
     "unknown_model": UnknownModel,
     "unknown_item": UnknownItem,
     "overloaded": Overloaded,
+    "backup_in_progress": BackupInProgress,
     "deadline_exceeded": DeadlineExceeded,
     "unavailable": Unavailable,
     "model_unavailable": ModelUnavailable,
     "shutting_down": ShuttingDown,
+    "unauthenticated": Unauthenticated,
     "not_allowed": NotAllowed,
+    "role_required": RoleRequired,
     "model_failed": ModelFailed,
     "storage_error": ServerError,
     "disk_full": DiskFull,
@@ -75,7 +81,7 @@ BY_STATUS: Final[dict[grpc.StatusCode, type[EuclidesDBError]]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
-    grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.DATA_LOSS: DataLoss,
     # sent by a server that stops, although gRPC means UNAVAILABLE; for our own, see `translated`

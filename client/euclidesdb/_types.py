@@ -120,6 +120,11 @@ class Item(HoldsArrays):
     text: str | None = None
     tensor: npt.NDArray[Any] | None = None
 
+    def _repr_html_(self) -> str:
+        from euclidesdb._notebook import items_html  # noqa: PLC0415  in notebooks alone
+
+        return items_html("", [self])
+
     @property
     def models(self) -> tuple[str, ...]:
         """The names of the models that have a vector of the item, each once."""

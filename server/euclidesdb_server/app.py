@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from euclidesdb_server.access import KeyRing
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
@@ -30,17 +31,19 @@ from euclidesdb_server.database import (
     VersionDrops,
     superseded_serving,
 )
+from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ShuttingDown, StartupError
 from euclidesdb_server.index import Compactor, ModelSpace, RecallSampler, SegmentBuilder
 from euclidesdb_server.inference import (
-    EmbeddingCache,
     Model,
     ModelRegistry,
     configured_folders,
+    embedding_cache,
 )
 from euclidesdb_server.monitoring.collection import Collection
+from euclidesdb_server.rpc.access import access_of, check_access
 from euclidesdb_server.rpc.call_measures import CallObserver
 from euclidesdb_server.rpc.listening import listen_address, reserve_address
 from euclidesdb_server.rpc.observation import serve_metrics, tracing
@@ -53,6 +56,7 @@ from euclidesdb_server.store import (
     migrate,
 )
 from euclidesdb_server.store.layout import COLUMNS_FOLDER, SEGMENTS_FOLDER, STORE_FOLDER
+from euclidesdb_server.system.file_watch import FileWatch
 from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop
 
@@ -86,6 +90,7 @@ class Server:
         """
         address_from = config.where("server", "address")
         address = listen_address(config.server.address, address_from)
+        check_access(config)
         engines = Engines(config.server.search_engine, config.engines, config.file)
 
         def check_stop() -> None:
@@ -94,12 +99,20 @@ class Server:
 
         with ExitStack() as opened:
             opened.enter_context(reserve_address(address, address_from))
+            watch = FileWatch()
+            opened.callback(watch.close)
+            access = access_of(config.auth, _keys(config, watch))
             folder = config.database.db_path
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB
             if holds_euclidesdb(folder) and not store.exists():
-                versions = _versions(config, engines, check_stop)
-                migrate(folder, store, versions, check_stop, write_buffer_bytes=write_buffer_bytes)
+                migrate(
+                    folder,
+                    store,
+                    _versions(config, engines, check_stop),
+                    check_stop,
+                    write_buffer_bytes=write_buffer_bytes,
+                )
             self._store = FeatureStore(
                 store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
             )
@@ -109,8 +122,9 @@ class Server:
             )
             opened.callback(table.close)
             check_stop()
-            models_from = config.where("models", "dir_path")
-            registry = ModelRegistry(config.models, engines, check_stop, where=models_from)
+            registry = ModelRegistry(
+                config.models, engines, check_stop, where=config.where("models", "dir_path")
+            )
             opened.callback(registry.close)
             registry.wait_until_tried(stop_wanted)
             _report_problems(registry, config.models, strict=strict)
@@ -133,8 +147,7 @@ class Server:
             sizes = SpaceSizes(self._store, segments)
             opened.callback(sizes.close)
             models = ModelTable(_servings(self._store, registry, opener), registry.broken, sizes)
-            cache_bytes = config.models.cache_mib * MIB
-            cache = EmbeddingCache(cache_bytes) if cache_bytes else None
+            cache = embedding_cache(config.models.cache_mib * MIB)
             self.database = FeatureDatabase(
                 self._store,
                 models,
@@ -153,22 +166,19 @@ class Server:
             )
             self._lifecycle.serve_when_ready()
             self.queries = ItemQueries(table, ModelFields(models), limits=config.server)
-            collection = Collection(
-                folder,
-                store=self._store,
-                models=models,
-                builder=builder,
-                cache=cache,
-                table=table,
-            )
+            numbers = Collection(folder, self._store, models, builder, table, cache=cache)
             rpc = RpcServer(
                 self.database,
                 self.queries,
                 self._lifecycle,
+                Backups(
+                    self._store, models, registry, config.models.dir_path, config.search_settings()
+                ),
                 config.server,
-                stop_wanted.set,
-                stats=collection.read,
+                stop=stop_wanted.set,
+                stats=numbers.read,
                 observers=[*observers, *tracing(config, opened)],
+                access=access,
                 where=address_from,
             )
             opened.callback(rpc.close)
@@ -228,6 +238,12 @@ class _SpaceOpener:
         )
         self.compactor.consider(space)
         return space
+
+
+def _keys(config: Config, watch: FileWatch) -> KeyRing | None:
+    """The API keys, if the configuration has them; read again when they change."""
+    file = config.auth.keys_file
+    return None if file is None else KeyRing(file, config.where("auth", "keys_file"), watch)
 
 
 def _servings(

@@ -183,3 +183,12 @@ def test_models_are_changed_by_commands(command):
     assert ran.code == 1
     assert "'missing'" in ran.err
     assert command("model", "reload", "given").out.startswith("model 'given' is ready")
+
+
+def test_a_misspelled_field_is_pointed_out_once(command):
+    ran = command("count", "--where", "prise < 3")
+    assert (ran.code, ran.out) == (0, "0\n")
+    assert ran.err == "euclidesdb: no item has an attribute 'prise'; did you mean 'price'?\n"
+    listed = command("list", "--order-by", "prise", "--limit", "2", "--json")
+    assert listed.err.count("did you mean 'price'") == 1
+    assert all(isinstance(each, dict) for each in objects(listed))

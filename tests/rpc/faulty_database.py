@@ -39,8 +39,9 @@ class FaultyServer:
             self.database,
             self.database,
             self.database,
+            self.database,
             config,
-            lambda: None,
+            stop=lambda: None,
             stats=self.database.stats,
         )
         self.address = self._server.address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import grpc
 import psutil
@@ -141,7 +142,9 @@ def test_a_dead_worker_and_the_stop_of_the_server_are_reported(tmp_path, transpo
 
         stopping = threading.Thread(target=served.server.close)
         stopping.start()
-        assert [each.status for each in whole] == [NOT_SERVING], "and the call ends"
+        assert next(whole).status == NOT_SERVING
+        with suppress(grpc.RpcError):  # the connection may end before its end is read
+            assert not [*whole], "and the call ends"
         stopping.join(TIMEOUT)
         assert not stopping.is_alive()
 

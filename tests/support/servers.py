@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from euclidesdb_server.app import Server
+from euclidesdb_server.config.access import AuthConfig, TlsConfig
 from euclidesdb_server.config.server import (
     Config,
     DatabaseConfig,
@@ -33,6 +34,8 @@ def start_server(
     metrics: Mapping[str, Any] | None = None,
     tracing: Mapping[str, Any] | None = None,
     observers: Sequence[CallObserver] = (),
+    auth: Mapping[str, Any] | None = None,
+    tls: Mapping[str, Any] | None = None,
     strict: bool = False,
     stop_wanted: threading.Event | None = None,
 ) -> Server:
@@ -53,6 +56,8 @@ def start_server(
         index=IndexConfig(**(index or {})),
         metrics=MetricsConfig(**(metrics or {})),
         tracing=TracingConfig(**(tracing or {})),
+        auth=AuthConfig(**(auth or {})),
+        tls=TlsConfig(**(tls or {})),
         engines=engines or {},
     )
     stop_wanted = stop_wanted or threading.Event()

@@ -387,6 +387,14 @@ class Filters(_message.Message):
     filters: _containers.RepeatedCompositeFieldContainer[Filter]
     def __init__(self, filters: _Optional[_Iterable[_Union[Filter, _Mapping]]] = ...) -> None: ...
 
+class UnknownField(_message.Message):
+    __slots__ = ("name", "similar")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIMILAR_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    similar: str
+    def __init__(self, name: _Optional[str] = ..., similar: _Optional[str] = ...) -> None: ...
+
 class CountItemsRequest(_message.Message):
     __slots__ = ("filter",)
     FILTER_FIELD_NUMBER: _ClassVar[int]
@@ -394,10 +402,12 @@ class CountItemsRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ...) -> None: ...
 
 class CountItemsReply(_message.Message):
-    __slots__ = ("count",)
+    __slots__ = ("count", "unknown_fields")
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     count: int
-    def __init__(self, count: _Optional[int] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, count: _Optional[int] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class Order(_message.Message):
     __slots__ = ("field", "descending")
@@ -426,14 +436,16 @@ class ListItemsRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., order: _Optional[_Union[Order, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ...) -> None: ...
 
 class ListItemsReply(_message.Message):
-    __slots__ = ("items", "next_page_token", "refused")
+    __slots__ = ("items", "next_page_token", "refused", "unknown_fields")
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[Item]
     next_page_token: str
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class SampleItemsRequest(_message.Message):
     __slots__ = ("filter", "count", "seed", "stratify_by", "include_vectors", "include_predictions", "include_payload")
@@ -454,12 +466,14 @@ class SampleItemsRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., stratify_by: _Optional[_Union[Field, _Mapping]] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ...) -> None: ...
 
 class SampleItemsReply(_message.Message):
-    __slots__ = ("items", "refused")
+    __slots__ = ("items", "refused", "unknown_fields")
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[Item]
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class SummarizeItemsRequest(_message.Message):
     __slots__ = ("filter", "count_by", "max_values", "numbers")
@@ -474,14 +488,16 @@ class SummarizeItemsRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., count_by: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., max_values: _Optional[int] = ..., numbers: _Optional[_Iterable[_Union[Field, _Mapping]]] = ...) -> None: ...
 
 class SummarizeItemsReply(_message.Message):
-    __slots__ = ("count", "counts", "summaries")
+    __slots__ = ("count", "counts", "summaries", "unknown_fields")
     COUNT_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     SUMMARIES_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     count: int
     counts: _containers.RepeatedCompositeFieldContainer[ValueCounts]
     summaries: _containers.RepeatedCompositeFieldContainer[NumberSummary]
-    def __init__(self, count: _Optional[int] = ..., counts: _Optional[_Iterable[_Union[ValueCounts, _Mapping]]] = ..., summaries: _Optional[_Iterable[_Union[NumberSummary, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, count: _Optional[int] = ..., counts: _Optional[_Iterable[_Union[ValueCounts, _Mapping]]] = ..., summaries: _Optional[_Iterable[_Union[NumberSummary, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class ValueCounts(_message.Message):
     __slots__ = ("values", "counts", "other", "missing")
@@ -572,14 +588,16 @@ class RemoveItemsRequest(_message.Message):
     def __init__(self, ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class RemoveItemsReply(_message.Message):
-    __slots__ = ("removed", "missing", "refused")
+    __slots__ = ("removed", "missing", "refused", "unknown_fields")
     REMOVED_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     removed: int
     missing: _containers.RepeatedScalarFieldContainer[int]
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, removed: _Optional[int] = ..., missing: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, removed: _Optional[int] = ..., missing: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class Query(_message.Message):
     __slots__ = ("payload", "vector", "id", "examples")
@@ -708,12 +726,14 @@ class FindSimilarRequest(_message.Message):
     def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ..., max_distance: _Optional[float] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
 
 class FindSimilarReply(_message.Message):
-    __slots__ = ("answers", "fused")
+    __slots__ = ("answers", "fused", "unknown_fields")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     FUSED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedCompositeFieldContainer[ModelAnswer]
     fused: _containers.RepeatedCompositeFieldContainer[FusedNeighbor]
-    def __init__(self, answers: _Optional[_Iterable[_Union[ModelAnswer, _Mapping]]] = ..., fused: _Optional[_Iterable[_Union[FusedNeighbor, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, answers: _Optional[_Iterable[_Union[ModelAnswer, _Mapping]]] = ..., fused: _Optional[_Iterable[_Union[FusedNeighbor, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class ModelAnswer(_message.Message):
     __slots__ = ("model", "fingerprint", "metric", "neighbors")
@@ -772,10 +792,12 @@ class FindSimilarBatchRequest(_message.Message):
     def __init__(self, queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ..., vectors: _Optional[_Union[VectorQueries, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ..., max_distance: _Optional[float] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
 
 class FindSimilarBatchReply(_message.Message):
-    __slots__ = ("answers",)
+    __slots__ = ("answers", "unknown_fields")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedCompositeFieldContainer[BatchAnswer]
-    def __init__(self, answers: _Optional[_Iterable[_Union[BatchAnswer, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, answers: _Optional[_Iterable[_Union[BatchAnswer, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class BatchAnswer(_message.Message):
     __slots__ = ("model", "fingerprint", "metric", "counts", "ids", "distances", "attributes_json", "metadata", "refused", "details")
@@ -902,3 +924,217 @@ class DropModelVersionRequest(_message.Message):
 class DropModelVersionReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class BackupRequest(_message.Message):
+    __slots__ = ("known", "begin", "replies")
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_FIELD_NUMBER: _ClassVar[int]
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    known: _containers.RepeatedCompositeFieldContainer[KnownFile]
+    begin: bool
+    replies: int
+    def __init__(self, known: _Optional[_Iterable[_Union[KnownFile, _Mapping]]] = ..., begin: _Optional[bool] = ..., replies: _Optional[int] = ...) -> None: ...
+
+class KnownFile(_message.Message):
+    __slots__ = ("sha256", "size")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    sha256: bytes
+    size: int
+    def __init__(self, sha256: _Optional[bytes] = ..., size: _Optional[int] = ...) -> None: ...
+
+class BackupReply(_message.Message):
+    __slots__ = ("start", "file", "data", "end", "done")
+    START_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    start: BackupStart
+    file: BackupFile
+    data: bytes
+    end: BackupFileEnd
+    done: BackupDone
+    def __init__(self, start: _Optional[_Union[BackupStart, _Mapping]] = ..., file: _Optional[_Union[BackupFile, _Mapping]] = ..., data: _Optional[bytes] = ..., end: _Optional[_Union[BackupFileEnd, _Mapping]] = ..., done: _Optional[_Union[BackupDone, _Mapping]] = ...) -> None: ...
+
+class BackupStart(_message.Message):
+    __slots__ = ("created", "files", "bytes", "models", "search", "warnings", "held_seconds")
+    class SearchEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    HELD_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    created: _timestamp_pb2.Timestamp
+    files: int
+    bytes: int
+    models: _containers.RepeatedCompositeFieldContainer[BackupModel]
+    search: _containers.ScalarMap[str, str]
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    held_seconds: float
+    def __init__(self, created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., files: _Optional[int] = ..., bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[BackupModel, _Mapping]]] = ..., search: _Optional[_Mapping[str, str]] = ..., warnings: _Optional[_Iterable[str]] = ..., held_seconds: _Optional[float] = ...) -> None: ...
+
+class BackupModel(_message.Message):
+    __slots__ = ("name", "folder", "fingerprint")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FOLDER_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    folder: str
+    fingerprint: str
+    def __init__(self, name: _Optional[str] = ..., folder: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+
+class BackupFile(_message.Message):
+    __slots__ = ("path", "size", "sha256")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    size: int
+    sha256: bytes
+    def __init__(self, path: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+
+class BackupFileEnd(_message.Message):
+    __slots__ = ("sha256",)
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    sha256: bytes
+    def __init__(self, sha256: _Optional[bytes] = ...) -> None: ...
+
+class BackupDone(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatsReply(_message.Message):
+    __slots__ = ("version", "uptime_seconds", "items", "models", "calls", "calls_in_flight", "streams_open", "request_bytes_in_flight", "unread_reply_bytes", "connections", "is_writable", "sync_seconds", "sync_writes", "builds_running", "builds", "builds_failed", "build_seconds", "cache_hits", "cache_misses", "cache_bytes", "memory_bytes", "data_bytes", "disk_free_bytes", "disk_total_bytes")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_OPEN_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_BYTES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_REPLY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    IS_WRITABLE_FIELD_NUMBER: _ClassVar[int]
+    SYNC_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SYNC_WRITES_FIELD_NUMBER: _ClassVar[int]
+    BUILDS_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    BUILDS_FIELD_NUMBER: _ClassVar[int]
+    BUILDS_FAILED_FIELD_NUMBER: _ClassVar[int]
+    BUILD_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_HITS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_MISSES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DATA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    uptime_seconds: float
+    items: int
+    models: _containers.RepeatedCompositeFieldContainer[ModelStats]
+    calls: _containers.RepeatedCompositeFieldContainer[CallStats]
+    calls_in_flight: int
+    streams_open: int
+    request_bytes_in_flight: int
+    unread_reply_bytes: int
+    connections: int
+    is_writable: bool
+    sync_seconds: StatsHistogram
+    sync_writes: StatsHistogram
+    builds_running: int
+    builds: int
+    builds_failed: int
+    build_seconds: StatsHistogram
+    cache_hits: int
+    cache_misses: int
+    cache_bytes: int
+    memory_bytes: int
+    data_bytes: int
+    disk_free_bytes: int
+    disk_total_bytes: int
+    def __init__(self, version: _Optional[str] = ..., uptime_seconds: _Optional[float] = ..., items: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStats, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[CallStats, _Mapping]]] = ..., calls_in_flight: _Optional[int] = ..., streams_open: _Optional[int] = ..., request_bytes_in_flight: _Optional[int] = ..., unread_reply_bytes: _Optional[int] = ..., connections: _Optional[int] = ..., is_writable: _Optional[bool] = ..., sync_seconds: _Optional[_Union[StatsHistogram, _Mapping]] = ..., sync_writes: _Optional[_Union[StatsHistogram, _Mapping]] = ..., builds_running: _Optional[int] = ..., builds: _Optional[int] = ..., builds_failed: _Optional[int] = ..., build_seconds: _Optional[_Union[StatsHistogram, _Mapping]] = ..., cache_hits: _Optional[int] = ..., cache_misses: _Optional[int] = ..., cache_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., data_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., disk_total_bytes: _Optional[int] = ...) -> None: ...
+
+class CallStats(_message.Message):
+    __slots__ = ("method", "by_status", "seconds")
+    class ByStatusEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    BY_STATUS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    by_status: _containers.ScalarMap[str, int]
+    seconds: StatsHistogram
+    def __init__(self, method: _Optional[str] = ..., by_status: _Optional[_Mapping[str, int]] = ..., seconds: _Optional[_Union[StatsHistogram, _Mapping]] = ...) -> None: ...
+
+class ModelStats(_message.Message):
+    __slots__ = ("name", "state", "items", "indexed_rows", "unindexed_rows", "deleted_rows", "segments", "building", "index_failed", "recall", "recall_samples", "disk_bytes", "queue_length", "workers", "worker_restarts", "worker_memory_bytes", "items_run", "batch_items", "queue_seconds", "inference_seconds")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    INDEXED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    UNINDEXED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    DELETED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    BUILDING_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FAILED_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
+    RECALL_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    WORKER_RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    WORKER_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_RUN_FIELD_NUMBER: _ClassVar[int]
+    BATCH_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: str
+    items: int
+    indexed_rows: int
+    unindexed_rows: int
+    deleted_rows: int
+    segments: int
+    building: bool
+    index_failed: bool
+    recall: float
+    recall_samples: int
+    disk_bytes: int
+    queue_length: int
+    workers: int
+    worker_restarts: int
+    worker_memory_bytes: int
+    items_run: int
+    batch_items: StatsHistogram
+    queue_seconds: StatsHistogram
+    inference_seconds: StatsHistogram
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., items: _Optional[int] = ..., indexed_rows: _Optional[int] = ..., unindexed_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., segments: _Optional[int] = ..., building: _Optional[bool] = ..., index_failed: _Optional[bool] = ..., recall: _Optional[float] = ..., recall_samples: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., queue_length: _Optional[int] = ..., workers: _Optional[int] = ..., worker_restarts: _Optional[int] = ..., worker_memory_bytes: _Optional[int] = ..., items_run: _Optional[int] = ..., batch_items: _Optional[_Union[StatsHistogram, _Mapping]] = ..., queue_seconds: _Optional[_Union[StatsHistogram, _Mapping]] = ..., inference_seconds: _Optional[_Union[StatsHistogram, _Mapping]] = ...) -> None: ...
+
+class StatsHistogram(_message.Message):
+    __slots__ = ("bounds", "counts", "total")
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    bounds: _containers.RepeatedScalarFieldContainer[float]
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    total: float
+    def __init__(self, bounds: _Optional[_Iterable[float]] = ..., counts: _Optional[_Iterable[int]] = ..., total: _Optional[float] = ...) -> None: ...

@@ -108,6 +108,11 @@ class FeatureDatabaseStub:
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsReply.FromString,
                 _registered_method=True)
+        self.Backup = channel.stream_stream(
+                '/euclidesdb.v1.FeatureDatabase/Backup',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.BackupRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.BackupReply.FromString,
+                _registered_method=True)
         self.RemoveItem = channel.unary_unary(
                 '/euclidesdb.v1.FeatureDatabase/RemoveItem',
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemRequest.SerializeToString,
@@ -127,6 +132,11 @@ class FeatureDatabaseStub:
                 '/euclidesdb.v1.FeatureDatabase/ListModels',
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsReply.FromString,
+                _registered_method=True)
+        self.Stats = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/Stats',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.StatsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.StatsReply.FromString,
                 _registered_method=True)
         self.LoadModel = channel.unary_unary(
                 '/euclidesdb.v1.FeatureDatabase/LoadModel',
@@ -260,6 +270,16 @@ class FeatureDatabaseServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request_iterator, context):
+        """Streams the files of a backup: the data folder and the models folders as they are at one
+        moment, without those whose contents the caller has. Only one backup runs at a time: a second
+        call fails with RESOURCE_EXHAUSTED (`backup_in_progress`). docs/backup.md explains how
+        `euclidesdb backup` keeps the files.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveItem(self, request, context):
         """Removes an item from the database and from all later search results.
         """
@@ -284,6 +304,14 @@ class FeatureDatabaseServicer:
 
     def ListModels(self, request, context):
         """Lists the models served, those that could not be loaded and why, and former versions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stats(self, request, context):
+        """Returns the numbers of the server: calls, models, disk and memory. Counts and histograms begin
+        at 0 when the server starts; those of a model when it is loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -387,6 +415,11 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsReply.SerializeToString,
             ),
+            'Backup': grpc.stream_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.BackupRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.BackupReply.SerializeToString,
+            ),
             'RemoveItem': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveItem,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemRequest.FromString,
@@ -406,6 +439,11 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsReply.SerializeToString,
+            ),
+            'Stats': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stats,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.StatsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.StatsReply.SerializeToString,
             ),
             'LoadModel': grpc.unary_unary_rpc_method_handler(
                     servicer.LoadModel,
@@ -816,6 +854,33 @@ class FeatureDatabase:
             _registered_method=True)
 
     @staticmethod
+    def Backup(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/Backup',
+            euclidesdb__protos_dot_v1_dot_database__pb2.BackupRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.BackupReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RemoveItem(request,
             target,
             options=(),
@@ -913,6 +978,33 @@ class FeatureDatabase:
             '/euclidesdb.v1.FeatureDatabase/ListModels',
             euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/Stats',
+            euclidesdb__protos_dot_v1_dot_database__pb2.StatsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.StatsReply.FromString,
             options,
             channel_credentials,
             insecure,

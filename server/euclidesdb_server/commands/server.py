@@ -29,6 +29,11 @@ _data = click.option(
     shell_complete=complete_files,
     help="The models folder (default: the shipped models).",
 )
+@click.option(
+    "--allow-anonymous",
+    is_flag=True,
+    help="Answer calls without an API key, also from other machines.",
+)
 @click.option("--strict", is_flag=True, help="Exit if a model cannot be served.")
 def serve(
     *,
@@ -37,11 +42,19 @@ def serve(
     data: Path | None,
     models: Path | None,
     strict: bool,
+    allow_anonymous: bool,
 ) -> int:
     """Run the server until SIGTERM or Ctrl-C."""
     from euclidesdb_server.commands.serve import run  # noqa: PLC0415  needs the server
 
-    return run(config=config, address=address, data=data, models=models, strict=strict)
+    return run(
+        config=config,
+        address=address,
+        data=data,
+        models=models,
+        strict=strict,
+        allow_anonymous=allow_anonymous,
+    )
 
 
 @click.command()

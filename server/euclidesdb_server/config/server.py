@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
+from euclidesdb_server.config.access import AuthConfig, TlsConfig
 from euclidesdb_server.config.ini import parse_section, read_ini
 from euclidesdb_server.config.paths import given_address, resolved
 from euclidesdb_server.errors import ConfigError
@@ -57,9 +58,14 @@ class ServerConfig:
     """The number of calls served concurrently. Those that wait for a model need no thread."""
     max_calls: Annotated[int, Ge(1)] = 10_000
     """The number of calls that may be served or wait for a model at a time."""
+    max_calls_per_client: Annotated[int, Ge(1)] = 5000
+    """As `max_calls`, of one client: those with the same API key, or without one from the same
+    address."""
     max_streams: Annotated[int, Ge(1)] = 1000
     """The number of streaming calls that may be open at a time, idle ones included; they do not
     count as `max_calls`."""
+    max_streams_per_client: Annotated[int, Ge(1)] = 500
+    """As `max_streams`, of one client."""
     max_connections: Annotated[int, Ge(1)] = 10_000
     """The number of connections, with nghttp2; fewer if the limit of open files demands it."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB
@@ -188,9 +194,18 @@ class Config:
     index: IndexConfig = field(default_factory=IndexConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     tracing: TracingConfig = field(default_factory=TracingConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
     engines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     file: Path | None = None
     options: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def search_settings(self) -> dict[str, str]:
+        """What decides on how searches are answered, by "[section] key", as text."""
+        found = {"[server] search_engine": self.server.search_engine}
+        for name, section in self.engines.items():
+            found |= {f"[{name}] {key}": value for key, value in section.items()}
+        return found
 
     def where(self, section: str, key: str) -> str:
         """Where a value comes from, for messages: an option, or the file, the section and key."""
@@ -207,6 +222,8 @@ SECTIONS: dict[str, type[Any]] = {
     "index": IndexConfig,
     "metrics": MetricsConfig,
     "tracing": TracingConfig,
+    "auth": AuthConfig,
+    "tls": TlsConfig,
 }
 
 
@@ -246,7 +263,12 @@ def default_config(*, models: Path, names: str, data: Path) -> Config:
 
 
 def override(
-    config: Config, *, address: str | None, data: Path | None, models: Path | None
+    config: Config,
+    *,
+    address: str | None,
+    data: Path | None,
+    models: Path | None,
+    allow_anonymous: bool = False,
 ) -> Config:
     """`config` with the values given on the command line. Raises ConfigError."""
     given = {
@@ -267,6 +289,9 @@ def override(
         config = dataclasses.replace(
             config, database=dataclasses.replace(config.database, db_path=resolved(data))
         )
+    if allow_anonymous:
+        auth = dataclasses.replace(config.auth, allow_anonymous=True)
+        config = dataclasses.replace(config, auth=auth)
     if models is not None:
         config = dataclasses.replace(
             config, models=dataclasses.replace(config.models, dir_path=resolved(models), names="")

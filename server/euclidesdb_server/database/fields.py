@@ -33,6 +33,12 @@ class ModelFields:
         labels = () if serving.model is None else serving.model.folder.conf.label_names()
         return Prediction(record.number, value, labels)
 
+    def names(self) -> list[str]:
+        """The predictions of the models served, as filters name them."""
+        return [
+            f"{model}.{value.value}" for model in self._models.models() for value in PredictionValue
+        ]
+
     def refusal(self, model: str) -> UnknownModel | ModelUnavailable:
         """The error for a model that does not exist; it lists those that do."""
         return self._models.refusal(model)

@@ -8,7 +8,7 @@ Does not know the database, the index or gRPC. Nothing here imports torch, Pillo
 those live in the worker process (`worker/`).
 """
 
-from euclidesdb_server.inference.embedding_cache import EmbeddingCache
+from euclidesdb_server.inference.embedding_cache import EmbeddingCache, embedding_cache
 from euclidesdb_server.inference.model import Model
 from euclidesdb_server.inference.model_conf import ProgramConf
 from euclidesdb_server.inference.registry import ModelRegistry, configured_folders
@@ -21,4 +21,5 @@ __all__ = [
     "ProgramConf",
     "RunFuture",
     "configured_folders",
+    "embedding_cache",
 ]

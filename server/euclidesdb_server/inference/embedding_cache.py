@@ -120,6 +120,11 @@ class EmbeddingCache:
             self._embeddings[key] = embedding
 
 
+def embedding_cache(max_bytes: int) -> EmbeddingCache | None:
+    """A cache of that size; None for 0."""
+    return EmbeddingCache(max_bytes) if max_bytes else None
+
+
 def _size(embedding: Embedding) -> int:
     predictions = 0 if embedding.predictions is None else embedding.predictions.nbytes
     return ENTRY_BYTES + embedding.vector.nbytes + predictions

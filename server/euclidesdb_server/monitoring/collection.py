@@ -43,12 +43,12 @@ class Collection:
     def __init__(
         self,
         folder: Path,
-        *,
         store: FeatureStore,
         models: ModelTable,
         builder: SegmentBuilder,
-        cache: EmbeddingCache | None,
         table: ItemTable,
+        *,
+        cache: EmbeddingCache | None,
     ) -> None:
         """folder: the data folder."""
         self._folder = folder

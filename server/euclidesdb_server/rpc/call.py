@@ -9,6 +9,7 @@ from typing import Final
 
 import grpc
 
+from euclidesdb_server.rpc.caller import UNKNOWN, Caller
 from euclidesdb_server.rpc.request_ids import new_id
 
 FOREVER: Final = 365 * 86400.0
@@ -43,19 +44,21 @@ class RpcCall:
     traceparent: the caller's trace, if it has one. is_traced: whether quick parts are noted, too.
     """
 
+    status = grpc.StatusCode.CANCELLED
     is_traced = False
     request_bytes = 0
     reply_bytes = 0
+    given_id = ""
+    traceparent = ""
+    _made_id = ""
 
-    def __init__(self, time_remaining: float | None) -> None:
+    def __init__(self, time_remaining: float | None, caller: Caller | None = None) -> None:
         """time_remaining: seconds until the caller's deadline; None: it has none."""
-        self.given_id = self._made_id = ""
-        self.traceparent = ""
         self.parts: dict[str, Part] = {}
+        self.caller = caller or Caller(UNKNOWN)
         has_deadline = time_remaining is not None and time_remaining < FOREVER
         self._deadline = time.monotonic() + (time_remaining or 0.0) if has_deadline else None
         self.begun = time.monotonic()
-        self.status = grpc.StatusCode.CANCELLED
         self._watch: Callable[[RpcCall], None] | None = None
         self._lock = threading.Lock()
         self._ended = False

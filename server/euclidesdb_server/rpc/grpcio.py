@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
 
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.errors import ConfigError, InvalidRequest
+from euclidesdb_server.errors import ConfigError, DatabaseError, InvalidRequest
 from euclidesdb_server.monitoring.stats import Traffic
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.call_measures import CallMeasures, CallObserver
+from euclidesdb_server.rpc.caller import Caller, host_of
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall, new_call
@@ -52,11 +54,13 @@ class GrpcioListener:
         self,
         methods: Iterable[Method],
         config: ServerConfig,
+        access: Access | None = None,
         observers: Sequence[CallObserver] = (),
         *,
         where: str = WHERE,
     ) -> None:
-        """Start listening. observers, where: as in `RpcServer`. Raises ConfigError."""
+        """Start listening. access, observers, where: as in `listen`. Raises ConfigError."""
+        self._access = access or Access()
         self._where = where
         self._grace = config.shutdown_grace
         self._message_timeout = config.message_timeout
@@ -100,7 +104,8 @@ class GrpcioListener:
         return address
 
     async def _serve(self, method: Method, context: Context) -> bytes:
-        call = new_call(context)
+        caller = await self._admitted(method, context)  # before its message is read
+        call = new_call(context, caller)
         self._answerer.measures.begun(method, call)
         try:
             with ending_with_the_call():
@@ -113,14 +118,32 @@ class GrpcioListener:
             call.status = failure.code
         finally:
             call.end()
-        await _abort(context, failure)
-        raise AssertionError("abort raises")
+        return await _abort(context, failure)
 
     async def _serve_stream(self, method: Method, context: Context) -> None:
-        call = GrpcioStreamCall(self._answerer, method, context, self._message_timeout)
+        caller = await self._admitted(method, context)
+        call = GrpcioStreamCall(self._answerer, method, context, caller, self._message_timeout)
         failure = await call.serve(self._streams)
         if failure is not None:
             await _abort(context, failure)
+
+    async def _admitted(self, method: Method, context: Context) -> Caller:
+        """Who makes a call; ends it if it may not be made."""
+        try:
+            return self._caller(method, context)
+        except DatabaseError as error:
+            failure = Failure.of(error)
+        self._answerer.measures.refused(method, failure.code)
+        return await _abort(context, failure)
+
+    def _caller(self, method: Method, context: Context) -> Caller:
+        """Who makes a call. Raises Unauthenticated, RoleRequired."""
+        authorization = None
+        for name, value in context.invocation_metadata() or ():
+            if name == "authorization":
+                authorization = value.encode() if isinstance(value, str) else value
+                break
+        return self._access.admit(method.path, authorization, host_of(context.peer()))
 
     async def _stop(self) -> None:
         if not self._streams:
@@ -189,7 +212,8 @@ def _handler(
     return handle
 
 
-async def _abort(context: Context, failure: Failure) -> None:
+async def _abort(context: Context, failure: Failure) -> NoReturn:
     """End a call; raises gRPC's own error for that."""
     with ending_with_the_call():
         await context.abort(failure.code, failure.details, failure.trailing_metadata)
+    raise AssertionError("abort raises")

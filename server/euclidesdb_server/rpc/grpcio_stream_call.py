@@ -20,6 +20,7 @@ from euclidesdb_server.errors import Overloaded, ShuttingDown
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.answers import parsed
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.caller import Caller
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.framing import PREFIX_BYTES
 from euclidesdb_server.rpc.methods import Method
@@ -36,9 +37,9 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 log = logging.getLogger(__name__)
 
 
-def new_call(context: Context) -> RpcCall:
+def new_call(context: Context, caller: Caller) -> RpcCall:
     """A call that has begun. The request id of its caller is sent back with its end."""
-    call = RpcCall(context.time_remaining())
+    call = RpcCall(context.time_remaining(), caller)
     for name, value in context.invocation_metadata() or ():
         if name == KEY:
             call.given_id = given_id(value)
@@ -53,8 +54,14 @@ class GrpcioStreamCall:
     """One call. For the event loop's thread."""
 
     def __init__(
-        self, answerer: Answerer, method: Method, context: Context, message_timeout: float
+        self,
+        answerer: Answerer,
+        method: Method,
+        context: Context,
+        caller: Caller,
+        message_timeout: float,
     ) -> None:
+        self._caller = caller
         self._answerer = answerer
         self._method = method
         self._context = context
@@ -70,7 +77,7 @@ class GrpcioStreamCall:
 
         answering: has the task that answers it; to cancel that is to end the call with UNAVAILABLE.
         """
-        call = new_call(self._context)
+        call = new_call(self._context, self._caller)
         self._answerer.measures.begun(self._method, call)
         answer = asyncio.create_task(
             self._answerer.answer_stream(self._method, self._requests, self._replies, call)

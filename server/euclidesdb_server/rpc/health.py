@@ -28,6 +28,8 @@ SERVER: Final = ""
 MODELS: Final = "models"
 LOOK_SECONDS: Final = 0.2
 """Between looks at the models while somebody watches."""
+END_SECONDS: Final = 1.0
+"""That those who watch have to hear that the server stops, before their connections end."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +52,7 @@ class HealthService:
         self._services = (SERVER, *services, pb.DESCRIPTOR.services_by_name["Health"].full_name)
         self._condition = threading.Condition()
         self._watchers: set[_Watcher] = set()
+        self._watching = 0
         self._is_closed = False
         self._thread = threading.Thread(target=self._look, name="health", daemon=True)
         self._thread.start()
@@ -60,6 +63,8 @@ class HealthService:
             self._is_closed = True
             self._condition.notify_all()
         self._thread.join()
+        with self._condition:
+            self._condition.wait_for(lambda: not self._watching, END_SECONDS)
 
     def is_quick(self, request: Any) -> bool:  # noqa: ARG002
         """As `Service.is_quick`; control calls never are."""
@@ -98,20 +103,29 @@ class HealthService:
     ) -> AsyncGenerator[pb.HealthCheckResponse, None]:
         """The status of a name now and after each change. Ends when the server stops."""
         sent = None
-        while True:
-            is_last = self._is_closed
-            watcher = _Watcher(request.service, _status(self._statuses(), request.service))
-            if watcher.seen != sent:
-                yield pb.HealthCheckResponse(status=watcher.seen)
-                sent = watcher.seen
-            if is_last:
-                return
-            try:
-                if self._add(watcher):
-                    await Wait(watcher.changed, None)
-            finally:
-                with self._condition:
-                    self._watchers.discard(watcher)
+        self._count(1)
+        try:
+            while True:
+                is_last = self._is_closed
+                watcher = _Watcher(request.service, _status(self._statuses(), request.service))
+                if watcher.seen != sent:
+                    yield pb.HealthCheckResponse(status=watcher.seen)
+                    sent = watcher.seen
+                if is_last:
+                    return
+                try:
+                    if self._add(watcher):
+                        await Wait(watcher.changed, None)
+                finally:
+                    with self._condition:
+                        self._watchers.discard(watcher)
+        finally:
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._condition:
+            self._watching += more
+            self._condition.notify_all()
 
     def _add(self, watcher: _Watcher) -> bool:
         """False if nothing will change any more."""

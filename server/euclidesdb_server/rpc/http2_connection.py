@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final, Protocol, cast
 
 from euclidesdb_server.rpc import nghttp2
+from euclidesdb_server.rpc.caller import UNKNOWN, host_of_address
 from euclidesdb_server.rpc.http2_bodies import Headers, Reply, StreamedReply
 from euclidesdb_server.rpc.nghttp2_callbacks import Streams
 from euclidesdb_server.rpc.nghttp2_library import Http2Error
@@ -44,7 +45,10 @@ class Calls(Streams, Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """The protocol of one connection. For the event loop's thread."""
+    """The protocol of one connection. For the event loop's thread.
+
+    host: where its client is, once it is made.
+    """
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class Connection(asyncio.Protocol):
         connections.add(self)  # at once: a loop may accept hundreds before it makes the first one
         self._timeout = timeout
         self.refusal = refusal
+        self.host = UNKNOWN
         self._transport: asyncio.Transport | None = None
         self._session: nghttp2.Session | None = None
         self._received = 0
@@ -79,6 +84,7 @@ class Connection(asyncio.Protocol):
         """Greet the client."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_BYTES)
+        self.host = host_of_address(transport.get_extra_info("peername"))
         find_silent_loss(transport.get_extra_info("socket"))
         self._session = nghttp2.Session(self._calls)
         if self.refusal:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.monitoring.stats import Traffic
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.call_measures import CallMeasures, CallObserver
 from euclidesdb_server.rpc.event_loop import run
@@ -44,11 +45,12 @@ class Http2Listener:
         self,
         methods: Iterable[Method],
         config: ServerConfig,
+        access: Access | None = None,
         observers: Sequence[CallObserver] = (),
         *,
         where: str = WHERE,
     ) -> None:
-        """Start listening. observers, where: as in `RpcServer`.
+        """Start listening. access, observers, where: as in `listen`.
 
         Raises Nghttp2Unavailable, and ConfigError if it cannot listen at the address.
         """
@@ -61,7 +63,7 @@ class Http2Listener:
             self.measures = CallMeasures(methods, observers)
             answerer = Answerer(config, self.measures)
             opened.callback(answerer.close)
-            self._calls = Http2Calls(methods, answerer, config)
+            self._calls = Http2Calls(methods, answerer, config, access or Access())
             try:
                 sockets = [opened.enter_context(each) for each in _sockets(address)]
                 if address.startswith(UNIX):

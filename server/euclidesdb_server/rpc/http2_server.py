@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.connection_limit import ConnectionLimit
 from euclidesdb_server.rpc.http2_calls import ConnectionCalls
@@ -23,8 +24,10 @@ STOP_INTERVAL: Final = 0.005
 class Http2Calls(Shared):
     """The calls of one server. All but the construction happens on the event loop."""
 
-    def __init__(self, methods: Iterable[Method], answerer: Answerer, config: ServerConfig) -> None:
-        super().__init__(methods, answerer, config)
+    def __init__(
+        self, methods: Iterable[Method], answerer: Answerer, config: ServerConfig, access: Access
+    ) -> None:
+        super().__init__(methods, answerer, config, access)
         self._connections: set[Connection] = set()
         self._refused: set[Connection] = set()
         self._limit = ConnectionLimit(config.max_connections)

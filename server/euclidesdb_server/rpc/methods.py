@@ -35,6 +35,7 @@ class Lane(Enum):
 
 LANES: Final = {
     "ListModels": Lane.CONTROL,
+    "Stats": Lane.CONTROL,
     "Shutdown": Lane.CONTROL,
     "Check": Lane.CONTROL,
     "List": Lane.CONTROL,

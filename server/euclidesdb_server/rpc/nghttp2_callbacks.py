@@ -54,6 +54,7 @@ WANTED: Final = frozenset(
     (
         b":method",
         b":path",
+        b"authorization",
         b"content-type",
         b"grpc-timeout",
         b"grpc-encoding",

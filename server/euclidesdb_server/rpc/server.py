@@ -12,7 +12,9 @@ from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.monitoring.stats import DatabaseStats, ServerStats
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.call_measures import CallObserver
 from euclidesdb_server.rpc.health import HealthService
 from euclidesdb_server.rpc.legacy import SimilarService
@@ -35,21 +37,26 @@ class RpcServer:
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
+        backups: Backups,
         config: ServerConfig,
-        stop: Callable[[], None],
         *,
+        stop: Callable[[], None],
         stats: Callable[[], DatabaseStats],
         observers: Sequence[CallObserver] = (),
+        access: Access | None = None,
         where: str = WHERE,
     ) -> None:
         """Start listening.
 
-        stop: called by a permitted `Shutdown` call. stats: the numbers of the database.
-        observers: what is to know of calls. where: where the address comes from, as in
-        `Config.where`. Raises ConfigError.
+        stop: called by a permitted `Shutdown` call. stats: the numbers of the database. access,
+        observers: as in `listen`. where: where the address comes from, as in `Config.where`.
+
+        Raises ConfigError.
         """
         self._stats = stats
+        # from other machines, these calls need an admin's key or an explicit permission
         local = is_loopback(listen_address(config.address, where))
+        local = local or (access is not None and access.has_keys)
         permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
         legacy = SimilarService(
             database,
@@ -61,6 +68,8 @@ class RpcServer:
             database,
             queries,
             models,
+            backups,
+            self.stats,
             may_change_models=local if changes is None else changes,
         )
         services: list[tuple[ServiceDescriptor, Service]] = [
@@ -78,7 +87,9 @@ class RpcServer:
                 methods += reflection_methods(descriptor for descriptor, _ in services)
             if config.slow_call_ms:
                 observers = (*observers, SlowCalls(config.slow_call_ms / 1000))
-            self._listener = listen(methods, config, observers, where=where)
+            self._listener = listen(
+                methods, config, access=access, observers=observers, where=where
+            )
             self._watched = opened.pop_all()
         self.address = self._listener.address
 

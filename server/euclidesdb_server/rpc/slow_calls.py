@@ -23,6 +23,8 @@ INTERVAL: Final = 10.0
 class SlowCalls:
     """Logs calls that take at least `limit` seconds. For the event loop's thread."""
 
+    needs_begin = False
+
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._since = 0.0

@@ -31,6 +31,8 @@ FLUSH_MS: Final = 3000
 class CallSpans:
     """A `CallObserver` that makes spans."""
 
+    needs_begin = True
+
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
         self._propagator = TraceContextTextMapPropagator()

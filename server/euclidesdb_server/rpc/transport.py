@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from euclidesdb_server.config.server import ServerConfig, Transport
 from euclidesdb_server.errors import ConfigError
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.call_measures import CallObserver
 from euclidesdb_server.rpc.grpcio import GrpcioListener
 from euclidesdb_server.rpc.http2_listener import Http2Listener
@@ -23,18 +24,21 @@ log = logging.getLogger(__name__)
 def listen(
     methods: Sequence[Method],
     config: ServerConfig,
-    observers: Sequence[CallObserver] = (),
     *,
+    access: Access | None = None,
+    observers: Sequence[CallObserver] = (),
     where: str = WHERE,
 ) -> GrpcioListener | Http2Listener:
-    """Start to serve methods, as the configuration says. observers, where: as in `RpcServer`.
+    """Start to serve methods, as the configuration says.
 
-    Raises ConfigError.
+    access: None: every call is admitted. observers: what is to know of calls. where: as in
+    `RpcServer`. Raises ConfigError.
     """
+    access = access or Access()
     reason = "as configured"
     if config.transport is not Transport.GRPCIO:
         try:
-            listener = Http2Listener(methods, config, observers, where=where)
+            listener = Http2Listener(methods, config, access, observers, where=where)
         except Nghttp2Unavailable as error:
             if config.transport is Transport.NGHTTP2:
                 raise ConfigError(
@@ -45,4 +49,4 @@ def listen(
             log.info("transport: nghttp2")
             return listener
     log.info("transport: grpcio (%s)", reason)
-    return GrpcioListener(methods, config, observers, where=where)
+    return GrpcioListener(methods, config, access, observers, where=where)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
 from euclidesdb_server.database.add_stream import add_stream
-from euclidesdb_server.database.requests import Call
+from euclidesdb_server.database.backups import Backups
+from euclidesdb_server.database.requests import Call, FindRequest
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
+from euclidesdb_server.monitoring.stats import ServerStats
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
 from euclidesdb_server.rpc import v1_searches as searches
 from euclidesdb_server.rpc.request_stream import RequestStream
+from euclidesdb_server.rpc.v1_backup import backup_stream
+from euclidesdb_server.rpc.v1_stats import stats_message
 from euclidesdb_server.rpc.v1_transfers import TransferCalls
 
 
 class FeatureDatabaseService(TransferCalls):
     """Translates between messages and the database.
 
-    may_change_models: whether calls may load, unload and drop models.
+    stats: the numbers of the server. may_change_models: whether calls may load, unload and drop
+    models.
     """
 
     def __init__(
@@ -29,12 +34,16 @@ class FeatureDatabaseService(TransferCalls):
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
+        backups: Backups,
+        stats: Callable[[], ServerStats],
         *,
         may_change_models: bool,
     ) -> None:
         super().__init__(database, queries)
         self._database = database
         self._models = models
+        self._backups = backups
+        self._stats = stats
         self._may_change_models = may_change_models
 
     def is_quick(self, request: Any) -> bool:
@@ -80,6 +89,14 @@ class FeatureDatabaseService(TransferCalls):
         """See the proto."""
         outcomes = self._database.add_vectors(requests.add_vectors_request(request))
         return replies.add_vectors_reply(outcomes)
+
+    def Backup(  # noqa: N802
+        self,
+        stream: RequestStream,
+        call: Call,  # noqa: ARG002
+    ) -> AsyncGenerator[pb.BackupReply, None]:
+        """See the proto."""
+        return backup_stream(self._backups, stream)
 
     def GetItem(self, request: pb.GetItemRequest, call: Call) -> pb.GetItemReply:  # noqa: ARG002, N802
         """See the proto."""
@@ -133,14 +150,23 @@ class FeatureDatabaseService(TransferCalls):
     ) -> pb.FindSimilarReply:
         """See the proto."""
         find = searches.find_request(request, self._fields)
-        return replies.find_reply(await self._database.find_similar(find, call))
+        reply = replies.find_reply(await self._database.find_similar(find, call))
+        reply.unknown_fields.extend(self._unknown_in(find, call))
+        return reply
 
     async def FindSimilarBatch(  # noqa: N802
         self, request: pb.FindSimilarBatchRequest, call: Call
     ) -> pb.FindSimilarBatchReply:
         """See the proto."""
         find = searches.batch_find_request(request, self._fields)
-        return replies.batch_find_reply(await self._database.find_similar(find, call))
+        reply = replies.batch_find_reply(await self._database.find_similar(find, call))
+        reply.unknown_fields.extend(self._unknown_in(find, call))
+        return reply
+
+    def _unknown_in(self, find: FindRequest, call: Call) -> list[pb.UnknownField]:
+        group_by = find.conditions.options.group_by
+        field = None if group_by is None else group_by.field
+        return self.unknown_fields(find.conditions.filter, call, field)
 
     def ListModels(  # noqa: N802
         self,
@@ -150,6 +176,14 @@ class FeatureDatabaseService(TransferCalls):
         """See the proto."""
         statuses = self._database.list_models()
         return pb.ListModelsReply(models=[replies.model_message(status) for status in statuses])
+
+    def Stats(  # noqa: N802
+        self,
+        request: pb.StatsRequest,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
+    ) -> pb.StatsReply:
+        """See the proto."""
+        return stats_message(self._stats())
 
     def LoadModel(  # noqa: N802
         self, request: pb.LoadModelRequest, call: Call

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from euclidesdb_server.system.measures import SECONDS, SIZES, Distribution
@@ -51,6 +52,7 @@ class GroupCommit:
     def __init__(self, commit: Callable[[Sequence[PendingWrite]], Exception | None]) -> None:
         self._commit = commit
         self._mutex = threading.Lock()
+        self._committing = threading.Lock()
         self._waiting: list[PendingWrite] = []
         self._has_leader = False
         self.synced_in = Distribution(SECONDS)
@@ -72,6 +74,12 @@ class GroupCommit:
             self._lead(write, self._next_group())
         return write.error
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No group is written while this is open: writers wait. It waits for the one in flight."""
+        with self._committing:
+            yield
+
     def _next_group(self) -> list[PendingWrite]:
         """Take the first of the waiting batches from the queue, with those behind it."""
         with self._mutex:
@@ -84,11 +92,12 @@ class GroupCommit:
 
     def _lead(self, write: PendingWrite, group: Sequence[PendingWrite]) -> None:
         """Write a group, of which `write` is the leader's; then let the next thread lead."""
-        begun = time.monotonic()
-        error = self._commit(group)
-        if any(member.sync for member in group):
-            self.synced_in.add(time.monotonic() - begun)
-            self.group_sizes.add(len(group))
+        with self._committing:
+            begun = time.monotonic()
+            error = self._commit(group)
+            if any(member.sync for member in group):
+                self.synced_in.add(time.monotonic() - begun)
+                self.group_sizes.add(len(group))
         with self._mutex:
             self._has_leader = bool(self._waiting)
             if self._has_leader:

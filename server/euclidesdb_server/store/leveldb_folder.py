@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import plyvel
 
-from euclidesdb_server.errors import DataFolderError, DiskFull, StorageError
+from euclidesdb_server.errors import DataFolderError, DiskFull, StorageError, disk_error
 from euclidesdb_server.store.clean_shutdown import (
     clear_clean_shutdown,
     record_clean_shutdown,
@@ -135,7 +135,8 @@ def open_leveldb(
 def has_room_to_reopen(folder: Path) -> bool:
     """Whether the disk has room for the tables that opening would write from the logs.
 
-    It is tried by writing a file of that size, and syncing it. Raises OSError if that fails.
+    It is tried by writing a file of that size, and syncing it. Raises DiskFull or StorageError if
+    that fails.
     """
     needed = REOPEN_SPARE_BYTES
     for log_file in folder.glob("*.log"):
@@ -148,8 +149,11 @@ def has_room_to_reopen(folder: Path) -> bool:
             has_room = all(file.write(block) == len(block) for _ in range(0, needed, len(block)))
             os.fsync(file.fileno())
             return has_room
+    except OSError as error:
+        raise disk_error(error, "nothing can be written for now") from error
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def sync_logs(folder: Path) -> None:

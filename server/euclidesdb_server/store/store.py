@@ -20,6 +20,7 @@ import msgpack
 
 from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageError, WriteInDoubt
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.checkpoint import Checkpoints
 from euclidesdb_server.store.column_writes import ColumnsWrite, put_columns
 from euclidesdb_server.store.columns_files import ColumnsRecord, put_columns_record, read_columns
 from euclidesdb_server.store.item_writes import ItemWrite, delete_item, put_item
@@ -56,6 +57,7 @@ class FeatureStore(StoreReader):
     """The open store. Close it after its last use; closing it again does nothing.
 
     space_table: its spaces. space_data: what is stored of each as a whole. labels: of its writes.
+    checkpoints: of the data folder that it is in.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class FeatureStore(StoreReader):
             raise
         self._closed = False
         self.space_data = SpaceData(self._leveldb)
+        self.checkpoints = Checkpoints(self._leveldb, folder.parent)
 
     def spaces(self) -> list[SpaceRecord]:
         """Every space that is not dropped, in order of creation."""

@@ -52,7 +52,7 @@ def searches(db: euclidesdb.Client) -> None:
     found = db.find_similar(vector=euclidesdb.ModelVector([1.0], "f1"), model="m")
     assert_type(found, euclidesdb.Results)
     assert_type(found["m"], euclidesdb.Neighbors)
-    assert_type(found.fused, tuple[euclidesdb.FusedNeighbor, ...] | None)
+    assert_type(found.fused, euclidesdb.FusedNeighbors | None)
     examples = euclidesdb.Examples(
         [euclidesdb.Example(id="a"), euclidesdb.Example(image="a.png")],
         negative=[euclidesdb.Example(vector=[1.0])],
@@ -84,7 +84,7 @@ def searches(db: euclidesdb.Client) -> None:
         group_by=euclidesdb.GroupBy("brand", 2),
     )
     answers = db.find_similar_many(images=[b"", "a.png"], max_distance=0.5)
-    assert_type(answers, tuple[euclidesdb.Answer, ...])
+    assert_type(answers, euclidesdb.Answers)
     assert_type(answers[0]["m"], euclidesdb.Neighbors)
     assert_type(answers[0].error, Exception | None)
 
