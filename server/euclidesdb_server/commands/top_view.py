@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,8 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from euclidesdb_server.commands.model_text import disk
-from euclidesdb_server.commands.printing import printable
+from euclidesdb_server.commands.printing import counted, printable
 from euclidesdb_server.commands.stats_text import duration, seconds
+
+NARROW: Final = (
+    "model", "state", "items", "run/s", "queue", "wait p99", "run p50", "workers", "recall",
+)  # fmt: skip
+WIDE: Final = (
+    "model", "state", "items", "run/s", "queue", "wait p99", "batch", "run p50", "workers",
+    "restarts", "memory", "unindexed", "segments", "recall",
+)  # fmt: skip
+WIDE_COLUMNS: Final = 140
+"""A terminal of so many has room for all that is known of a model."""
 
 
 class LiveView:
@@ -22,7 +32,7 @@ class LiveView:
 
     def show(self, now: dict[str, Any]) -> None:
         """Show what `activity` returns."""
-        self._live.update(view(now), refresh=True)
+        self._live.update(view(now, self._live.console.width), refresh=True)
 
     def note(self, text: str) -> None:
         """Show a text in the place of the numbers."""
@@ -41,16 +51,16 @@ def print_view(now: dict[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    console.print(view(now))
+    console.print(view(now, console.width))
 
 
-def view(now: dict[str, Any]) -> Group:
-    """What `activity` returns, as text and tables."""
-    return Group(_head(now), Text(), _methods(now), Text(), _models(now))
+def view(now: dict[str, Any], columns: int) -> Group:
+    """What `activity` returns, as text and tables, in so many columns."""
+    return Group(_head(now), Text(), _methods(now), Text(), _models(now, columns))
 
 
 def _head(now: dict[str, Any]) -> Text:
-    items = "items are being counted" if now["items"] is None else f"{now['items']:,} items"
+    items = "items are being counted" if now["items"] is None else counted(now["items"])
     connections = "" if now["connections"] is None else f"{now['connections']:,} connections, "
     lines = [
         f"EuclidesDB {printable(now['version'])}, up for {duration(now['uptime_seconds'])}, "
@@ -82,37 +92,38 @@ def _methods(now: dict[str, Any]) -> Table:
     return table
 
 
-def _models(now: dict[str, Any]) -> Table:
-    table = _table(
-        "model", "state", "items", "run/s", "queue", "wait p99", "batch", "run p50", "workers",
-        "restarts", "memory", "unindexed", "segments", "recall",
-    )  # fmt: skip
+def _models(now: dict[str, Any], columns: int) -> Table:
+    heads = WIDE if columns >= WIDE_COLUMNS else NARROW
+    table = _table(*heads)
     for each in now["models"]:
-        batch = "-" if each["mean_batch"] is None else f"{each['mean_batch']:.1f}"
-        recall = "-" if each["recall"] is None else f"{each['recall']:.3f}"
-        marks = " building" * each["building"] + " failed" * each["index_failed"]
-        table.add_row(
-            Text(printable(each["name"])),
-            Text(each["state"], style="" if each["state"] == "ready" else "bold red"),
-            f"{each['items']:,}",
-            f"{each['items_run_per_second']:,.1f}",
-            f"{each['queue_length']:,}",
-            seconds(each["queue_p99_seconds"]),
-            batch,
-            seconds(each["inference_p50_seconds"]),
-            str(each["workers"]),
-            str(each["worker_restarts"]),
-            disk(each["worker_memory_bytes"]),
-            f"{each['unindexed_rows']:,}",
-            f"{each['segments']}{marks}",
-            recall,
-        )
+        cells = _model_cells(each)
+        table.add_row(*(cells[head] for head in heads))
     return table
+
+
+def _model_cells(model: dict[str, Any]) -> dict[str, str | Text]:
+    marks = " building" * model["building"] + " failed" * model["index_failed"]
+    return {
+        "model": Text(printable(model["name"])),
+        "state": Text(model["state"], style="" if model["state"] == "ready" else "bold red"),
+        "items": f"{model['items']:,}",
+        "run/s": f"{model['items_run_per_second']:,.1f}",
+        "queue": f"{model['queue_length']:,}",
+        "wait p99": seconds(model["queue_p99_seconds"]),
+        "batch": "-" if model["mean_batch"] is None else f"{model['mean_batch']:.1f}",
+        "run p50": seconds(model["inference_p50_seconds"]),
+        "workers": str(model["workers"]),
+        "restarts": str(model["worker_restarts"]),
+        "memory": disk(model["worker_memory_bytes"]),
+        "unindexed": f"{model['unindexed_rows']:,}",
+        "segments": f"{model['segments']}{marks}",
+        "recall": "-" if model["recall"] is None else f"{model['recall']:.3f}",
+    }
 
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column(first, overflow="ellipsis")
+    table.add_column(first, overflow="ellipsis", min_width=8, no_wrap=True)
     for head in others:
         table.add_column(head, justify="left" if head == "state" else "right", no_wrap=True)
     return table
