@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from euclidesdb_server.access import KeyRing
+from euclidesdb_server.access import Certificates, KeyRing
 from euclidesdb_server.columns import ItemTable
-from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
+from euclidesdb_server.config.access import TlsConfig
+from euclidesdb_server.config.server import KIB, MIB, Config
 from euclidesdb_server.database import (
     Embedder,
     FeatureDatabase,
@@ -34,7 +35,7 @@ from euclidesdb_server.database import (
 from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
-from euclidesdb_server.errors import ShuttingDown, StartupError
+from euclidesdb_server.errors import ShuttingDown
 from euclidesdb_server.index import Compactor, ModelSpace, RecallSampler, SegmentBuilder
 from euclidesdb_server.inference import (
     Model,
@@ -99,9 +100,9 @@ class Server:
 
         with ExitStack() as opened:
             opened.enter_context(reserve_address(address, address_from))
-            watch = FileWatch()
-            opened.callback(watch.close)
+            watch = opened.enter_context(FileWatch())
             access = access_of(config.auth, _keys(config, watch))
+            certificates = _certificates(config, watch)
             folder = config.database.db_path
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB
@@ -127,7 +128,7 @@ class Server:
             )
             opened.callback(registry.close)
             registry.wait_until_tried(stop_wanted)
-            _report_problems(registry, config.models, strict=strict)
+            registry.report_problems(strict=strict)
             sampler = RecallSampler(config.index.recall_interval)
             opened.callback(sampler.close)
             segments = folder / SEGMENTS_FOLDER
@@ -171,14 +172,15 @@ class Server:
                 self.database,
                 self.queries,
                 self._lifecycle,
-                Backups(
-                    self._store, models, registry, config.models.dir_path, config.search_settings()
-                ),
                 config.server,
                 stop=stop_wanted.set,
                 stats=numbers.read,
                 observers=[*observers, *tracing(config, opened)],
+                backups=Backups(
+                    self._store, models, registry, config.models.dir_path, config.search_settings()
+                ),
                 access=access,
+                certificates=certificates,
                 where=address_from,
             )
             opened.callback(rpc.close)
@@ -246,6 +248,13 @@ def _keys(config: Config, watch: FileWatch) -> KeyRing | None:
     return None if file is None else KeyRing(file, config.where("auth", "keys_file"), watch)
 
 
+def _certificates(config: Config, watch: FileWatch) -> Certificates | None:
+    """What the server proves itself with, if connections are to be encrypted."""
+    if config.tls == TlsConfig():
+        return None
+    return Certificates(config.tls, config.where, watch)
+
+
 def _servings(
     store: FeatureStore, registry: ModelRegistry, opener: _SpaceOpener
 ) -> Iterator[Serving]:
@@ -287,11 +296,3 @@ def _versions(config: Config, engines: Engines, check_stop: CheckStop) -> dict[s
         name: ModelVersion(folder.fingerprint, folder.conf.feature_dim)
         for name, folder in folders.items()
     }
-
-
-def _report_problems(registry: ModelRegistry, config: ModelsConfig, *, strict: bool) -> None:
-    problems = registry.problems()
-    if problems and strict:
-        raise StartupError("--strict: not every model can be served: " + "; ".join(problems))
-    if not registry.models:
-        log.warning("no model is served from %s", config.dir_path)

@@ -15,7 +15,8 @@ import euclidesdb
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1 import database_pb2_grpc
 from euclidesdb_server.commands.serve_log import LogFile, TextFormatter, configure_logging
-from euclidesdb_server.config.server import LogFormat, ServerConfig
+from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.config.watching import LogFormat
 from tests.support.processes import ServerProcess
 from tests.support.vector_spaces import save_vector_space
 

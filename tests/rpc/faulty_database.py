@@ -39,10 +39,10 @@ class FaultyServer:
             self.database,
             self.database,
             self.database,
-            self.database,
             config,
             stop=lambda: None,
             stats=self.database.stats,
+            backups=self.database,
         )
         self.address = self._server.address
 

@@ -251,7 +251,7 @@ def config_of(tmp_path, text):
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "db.example:1"])
-def test_a_server_that_other_machines_reach_must_be_told_who_may_call(tmp_path, address):
+def test_a_server_that_other_machines_reach_must_know_who_may_call(tmp_path, address):
     server = f"[server]\naddress = {address}"
     with pytest.raises(ConfigError) as caught:
         check_access(config_of(tmp_path, server))

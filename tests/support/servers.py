@@ -13,11 +13,10 @@ from euclidesdb_server.config.server import (
     Config,
     DatabaseConfig,
     IndexConfig,
-    MetricsConfig,
     ModelsConfig,
     ServerConfig,
-    TracingConfig,
 )
+from euclidesdb_server.config.watching import MetricsConfig, TracingConfig
 from euclidesdb_server.rpc.call_measures import CallObserver
 
 

@@ -15,7 +15,8 @@ from typing import Final
 
 from pythonjsonlogger.json import JsonFormatter
 
-from euclidesdb_server.config.server import MIB, LogFormat, ServerConfig
+from euclidesdb_server.config.server import MIB, ServerConfig
+from euclidesdb_server.config.watching import LogFormat
 from euclidesdb_server.errors import StartupError
 
 TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -59,6 +59,7 @@ def stats(*, address: str, as_json: bool) -> int:
         ],
         right=("items", "disk"),
         max_cell=1000,
+        fitted=True,
     )
     return 0
 

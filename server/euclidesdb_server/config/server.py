@@ -19,6 +19,7 @@ from annotated_types import Ge, Gt, Le
 from euclidesdb_server.config.access import AuthConfig, TlsConfig
 from euclidesdb_server.config.ini import parse_section, read_ini
 from euclidesdb_server.config.paths import given_address, resolved
+from euclidesdb_server.config.watching import LogFormat, MetricsConfig, TracingConfig
 from euclidesdb_server.errors import ConfigError
 
 KIB = 1 << 10
@@ -32,15 +33,6 @@ class Transport(StrEnum):
     """nghttp2 if it is installed."""
     NGHTTP2 = "nghttp2"
     GRPCIO = "grpcio"
-
-
-class LogFormat(StrEnum):
-    """How the log is written."""
-
-    AUTO = "auto"
-    """Text on a terminal, JSON otherwise."""
-    TEXT = "text"
-    JSON = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +79,9 @@ class ServerConfig:
     vectors, predictions and payloads to an add or a get."""
     allow_model_changes: bool | None = None
     """Whether calls may load, unload and drop models; None: only on a loopback address."""
+    allow_backups: bool | None = None
+    """Whether calls may back the server up, with the programs of its models; None: on a loopback
+    address, and with API keys."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
     """Seconds that calls in progress have to finish when the server stops."""
     log_format: LogFormat = LogFormat.AUTO
@@ -114,6 +109,8 @@ class ModelsConfig:
     worker_threads: Annotated[int, Ge(0)] = 0
     """Threads of a forward pass that takes more than 2 ms; 0: the number of cores divided by that
     of workers, at least 1."""
+    confine_workers: bool = True
+    """False: workers keep sockets, and so the network; for a GPU that is shared by a service."""
     cache_mib: Annotated[int, Ge(0)] = 64
     """Memory for recent model outputs, so that repeated payloads are not run again; 0: no cache."""
     start_timeout: Annotated[float, Gt(0)] = 120.0
@@ -159,25 +156,6 @@ class IndexConfig:
         """How long a build of so many rows of `dim` numbers may take."""
         day = 24 * 3600.0
         return self.build_timeout or 600.0 + day * rows * max(1.0, dim / 128) / 10_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsConfig:
-    """Section [metrics]: numbers of the server, for Prometheus."""
-
-    address: str = ""
-    """Where they are served by HTTP; empty: nowhere. Without a host: on the loopback address."""
-
-
-@dataclass(frozen=True, slots=True)
-class TracingConfig:
-    """Section [tracing]: spans of calls, by OpenTelemetry; the extra `tracing`."""
-
-    enabled: bool = False
-    endpoint: str = ""
-    """Of an OTLP collector that speaks gRPC; empty: as OTEL_EXPORTER_OTLP_ENDPOINT says."""
-    sample_ratio: Annotated[float, Ge(0), Le(1)] = 1.0
-    """The share of calls without a parent that are traced; 1: as OTEL_TRACES_SAMPLER says."""
 
 
 @dataclass(frozen=True, slots=True)

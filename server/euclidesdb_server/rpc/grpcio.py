@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import grpc
 import grpc.aio
 
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.errors import ConfigError, DatabaseError, InvalidRequest
 from euclidesdb_server.monitoring.stats import Traffic
@@ -35,6 +36,8 @@ PING_INTERVAL_MS: Final = 5000
 KEEPALIVE_MS: Final = 60_000
 KEEPALIVE_TIMEOUT_MS: Final = 20_000
 """A connection on which nothing arrives is pinged; without an answer, its calls are over."""
+HANDSHAKE_TIMEOUT_MS: Final = 10_000
+"""A client that connects must have begun by then, with TLS and HTTP/2."""
 
 STREAM_END_SECONDS: Final = 0.5
 """When the server stops, streams past their grace period have this to send their status."""
@@ -55,12 +58,14 @@ class GrpcioListener:
         methods: Iterable[Method],
         config: ServerConfig,
         access: Access | None = None,
-        observers: Sequence[CallObserver] = (),
+        certificates: Certificates | None = None,
         *,
+        observers: Sequence[CallObserver] = (),
         where: str = WHERE,
     ) -> None:
-        """Start listening. access, observers, where: as in `listen`. Raises ConfigError."""
+        """Start listening. The others: as in `listen`. Raises ConfigError."""
         self._access = access or Access()
+        self._certificates = certificates
         self._where = where
         self._grace = config.shutdown_grace
         self._message_timeout = config.message_timeout
@@ -94,6 +99,7 @@ class GrpcioListener:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
             ]
         )
         self._server.add_generic_rpc_handlers(
@@ -170,12 +176,38 @@ class GrpcioListener:
         address = listen_address(address, self._where)
         check_address(address, self._where)  # again: models have been loaded since the start
         try:
-            port = self._server.add_insecure_port(address)
+            if self._certificates is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, _credentials(self._certificates))
         except RuntimeError as error:
             raise ConfigError(f"{self._where}: cannot listen on {address!r}: {error}") from error
         if address.startswith("unix:"):
             return address
         return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Those of the present certificate, which gRPC asks for at each handshake."""
+    given = certificates.identity
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(given.key, given.cert)], root_certificates=given.client_ca
+        )
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal given
+        if certificates.identity is given:
+            return None
+        given = certificates.identity
+        return configuration()
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(),
+        changed,  # type: ignore[arg-type]  # None: as before
+        require_client_authentication=given.client_ca is not None,
+    )
 
 
 class _Handlers(grpc.GenericRpcHandler):

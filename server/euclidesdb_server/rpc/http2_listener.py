@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.monitoring.stats import Traffic
 from euclidesdb_server.rpc.access import Access
@@ -46,11 +47,12 @@ class Http2Listener:
         methods: Iterable[Method],
         config: ServerConfig,
         access: Access | None = None,
-        observers: Sequence[CallObserver] = (),
+        certificates: Certificates | None = None,
         *,
+        observers: Sequence[CallObserver] = (),
         where: str = WHERE,
     ) -> None:
-        """Start listening. access, observers, where: as in `listen`.
+        """Start listening. The others: as in `listen`.
 
         Raises Nghttp2Unavailable, and ConfigError if it cannot listen at the address.
         """
@@ -63,7 +65,7 @@ class Http2Listener:
             self.measures = CallMeasures(methods, observers)
             answerer = Answerer(config, self.measures)
             opened.callback(answerer.close)
-            self._calls = Http2Calls(methods, answerer, config, access or Access())
+            self._calls = Http2Calls(methods, answerer, config, access or Access(), certificates)
             try:
                 sockets = [opened.enter_context(each) for each in _sockets(address)]
                 if address.startswith(UNIX):

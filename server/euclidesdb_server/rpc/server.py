@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2
 
 from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
 from euclidesdb_server.database.backups import Backups
@@ -37,19 +38,21 @@ class RpcServer:
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
-        backups: Backups,
         config: ServerConfig,
         *,
         stop: Callable[[], None],
         stats: Callable[[], DatabaseStats],
         observers: Sequence[CallObserver] = (),
+        backups: Backups,
         access: Access | None = None,
+        certificates: Certificates | None = None,
         where: str = WHERE,
     ) -> None:
         """Start listening.
 
         stop: called by a permitted `Shutdown` call. stats: the numbers of the database. access,
-        observers: as in `listen`. where: where the address comes from, as in `Config.where`.
+        certificates, observers: as in `listen`. where: where the address comes from, as in
+        `Config.where`.
 
         Raises ConfigError.
         """
@@ -58,6 +61,7 @@ class RpcServer:
         local = is_loopback(listen_address(config.address, where))
         local = local or (access is not None and access.has_keys)
         permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
+        may_back_up = local if config.allow_backups is None else config.allow_backups
         legacy = SimilarService(
             database,
             stop,
@@ -68,8 +72,8 @@ class RpcServer:
             database,
             queries,
             models,
-            backups,
-            self.stats,
+            backups=backups if may_back_up else None,
+            stats=self.stats,
             may_change_models=local if changes is None else changes,
         )
         services: list[tuple[ServiceDescriptor, Service]] = [
@@ -88,7 +92,12 @@ class RpcServer:
             if config.slow_call_ms:
                 observers = (*observers, SlowCalls(config.slow_call_ms / 1000))
             self._listener = listen(
-                methods, config, access=access, observers=observers, where=where
+                methods,
+                config,
+                access=access,
+                certificates=certificates,
+                observers=observers,
+                where=where,
             )
             self._watched = opened.pop_all()
         self.address = self._listener.address

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from euclidesdb_server.config.server import TracingConfig
+from euclidesdb_server.config.watching import TracingConfig
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.methods import Method
 
