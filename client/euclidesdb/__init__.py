@@ -14,13 +14,14 @@ from importlib import metadata as _metadata
 
 from euclidesdb._answers import Answer
 from euclidesdb._backup import BackedUpModel, Backup, BackupFile, BackupInfo
-from euclidesdb._client import Client
+from euclidesdb._client import AsyncClient, Client
 from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
     AddsInterrupted,
     BackupInProgress,
     Cancelled,
     ClientClosed,
+    ConnectionFailed,
     CorruptRecord,
     DataLoss,
     DeadlineExceeded,
@@ -49,9 +50,9 @@ from euclidesdb._errors import (
     VersionMismatch,
     WriteInDoubt,
 )
-from euclidesdb._export import Export
+from euclidesdb._export import AsyncExport, Export
 from euclidesdb._field_warnings import UnknownFieldWarning
-from euclidesdb._item_calls import Items, Removal
+from euclidesdb._item_sets import Items, Removal
 from euclidesdb._lists import Answers, ItemList
 from euclidesdb._neighbors import (
     FusedNeighbor,
@@ -91,6 +92,8 @@ __all__ = [
     "AddsInterrupted",
     "Answer",
     "Answers",
+    "AsyncClient",
+    "AsyncExport",
     "BackedUpModel",
     "Backup",
     "BackupFile",
@@ -99,6 +102,7 @@ __all__ = [
     "Cancelled",
     "Client",
     "ClientClosed",
+    "ConnectionFailed",
     "CorruptRecord",
     "CountsByField",
     "DataLoss",

@@ -36,7 +36,12 @@ class FaultyServer:
         self.database = cast(Any, FaultyDatabase())  # the services use only its calls
         config = ServerConfig(address="127.0.0.1:0", shutdown_grace=0)
         self._server = RpcServer(
-            self.database, self.database, self.database, self.database, config, lambda: None
+            self.database,
+            self.database,
+            self.database,
+            config,
+            lambda: None,
+            backups=self.database,
         )
         self.address = self._server.address
 

@@ -96,7 +96,7 @@ class Vector(_message.Message):
     def __init__(self, values: _Optional[_Union[Array, _Mapping]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class AddItemRequest(_message.Message):
-    __slots__ = ("id", "payload", "vectors", "models", "attributes_json", "metadata", "include_vectors", "include_predictions")
+    __slots__ = ("id", "payload", "vectors", "models", "attributes_json", "metadata", "include_vectors", "include_predictions", "request_key")
     class VectorsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +112,7 @@ class AddItemRequest(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
     payload: Payload
     vectors: _containers.MessageMap[str, Vector]
@@ -120,7 +121,8 @@ class AddItemRequest(_message.Message):
     metadata: bytes
     include_vectors: bool
     include_predictions: bool
-    def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., vectors: _Optional[_Mapping[str, Vector]] = ..., models: _Optional[_Iterable[str]] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ...) -> None: ...
+    request_key: bytes
+    def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., vectors: _Optional[_Mapping[str, Vector]] = ..., models: _Optional[_Iterable[str]] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class AddItemReply(_message.Message):
     __slots__ = ("embeddings",)
@@ -167,20 +169,22 @@ class AddItemsReply(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[AddItemReply, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
 
 class AddVectorsRequest(_message.Message):
-    __slots__ = ("model", "fingerprint", "ids", "vectors", "attributes_json", "metadata")
+    __slots__ = ("model", "fingerprint", "ids", "vectors", "attributes_json", "metadata", "request_key")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     model: str
     fingerprint: str
     ids: _containers.RepeatedScalarFieldContainer[str]
     vectors: Array
     attributes_json: _containers.RepeatedScalarFieldContainer[str]
     metadata: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., vectors: _Optional[_Union[Array, _Mapping]] = ..., attributes_json: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    request_key: bytes
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., vectors: _Optional[_Union[Array, _Mapping]] = ..., attributes_json: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Iterable[bytes]] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class AddVectorsReply(_message.Message):
     __slots__ = ("refused",)
@@ -221,10 +225,12 @@ class Item(_message.Message):
     def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ...) -> None: ...
 
 class RemoveItemRequest(_message.Message):
-    __slots__ = ("id",)
+    __slots__ = ("id", "request_key")
     ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
-    def __init__(self, id: _Optional[str] = ...) -> None: ...
+    request_key: bytes
+    def __init__(self, id: _Optional[str] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class RemoveItemReply(_message.Message):
     __slots__ = ()
@@ -263,18 +269,20 @@ class GetItemsReply(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., missing: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
 
 class UpdateItemRequest(_message.Message):
-    __slots__ = ("id", "attributes_json", "merge_json", "remove_attributes", "metadata")
+    __slots__ = ("id", "attributes_json", "merge_json", "remove_attributes", "metadata", "request_key")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
     MERGE_JSON_FIELD_NUMBER: _ClassVar[int]
     REMOVE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
     attributes_json: str
     merge_json: str
     remove_attributes: _containers.RepeatedScalarFieldContainer[str]
     metadata: bytes
-    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., merge_json: _Optional[str] = ..., remove_attributes: _Optional[_Iterable[str]] = ..., metadata: _Optional[bytes] = ...) -> None: ...
+    request_key: bytes
+    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., merge_json: _Optional[str] = ..., remove_attributes: _Optional[_Iterable[str]] = ..., metadata: _Optional[bytes] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class UpdateItemReply(_message.Message):
     __slots__ = ("attributes_json",)

@@ -19,7 +19,6 @@ from euclidesdb_server.columns.attribute_columns import TYPES, attribute_columns
 from euclidesdb_server.columns.class_filters import by_class
 from euclidesdb_server.columns.evaluation import RowFilter
 from euclidesdb_server.columns.field_values import FieldValues, SparseValues
-from euclidesdb_server.columns.prediction_columns import Predicted
 from euclidesdb_server.columns.rest_values import rest_values
 from euclidesdb_server.values.arrays import Labels
 from euclidesdb_server.values.filters import (
@@ -30,6 +29,7 @@ from euclidesdb_server.values.filters import (
     Prediction,
     PredictionValue,
 )
+from euclidesdb_server.values.predicted import Predicted
 from euclidesdb_server.values.stop import CheckStop, never_stop
 
 LABEL: Final = "label"

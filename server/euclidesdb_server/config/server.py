@@ -78,6 +78,9 @@ class ServerConfig:
     vectors, predictions and payloads to an add or a get."""
     allow_model_changes: bool | None = None
     """Whether calls may load, unload and drop models; None: only on a loopback address."""
+    allow_backups: bool | None = None
+    """Whether calls may back the server up, with the programs of its models; None: on a loopback
+    address, and with API keys."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
     """Seconds that calls in progress have to finish when the server stops."""
 

@@ -91,6 +91,14 @@ class View:
             count += _allowed(allowed, len(segment))
         return count
 
+    def unindexed_count(self) -> int:
+        """How many rows that a search may return are in no index."""
+        count = _allowed(self.unindexed.allowed, len(self.unindexed.vectors))
+        for segment, allowed in zip(self.segments, self.allowed, strict=True):
+            if not segment.built:
+                count += _allowed(allowed, len(segment))
+        return count
+
     def int32_only(self) -> View:
         """The rows whose item id is the decimal form of an int32."""
         masks = [

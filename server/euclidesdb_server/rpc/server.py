@@ -29,10 +29,10 @@ class RpcServer:
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
-        backups: Backups,
         config: ServerConfig,
         stop: Callable[[], None],
         *,
+        backups: Backups,
         access: Access | None = None,
         certificates: Certificates | None = None,
         where: str = WHERE,
@@ -46,6 +46,7 @@ class RpcServer:
         local = is_loopback(listen_address(config.address, where))
         local = local or (access is not None and access.has_keys)
         permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
+        may_back_up = local if config.allow_backups is None else config.allow_backups
         legacy = SimilarService(
             database,
             stop,
@@ -56,7 +57,7 @@ class RpcServer:
             database,
             queries,
             models,
-            backups,
+            backups=backups if may_back_up else None,
             may_change_models=local if changes is None else changes,
         )
         self._listener = listen(

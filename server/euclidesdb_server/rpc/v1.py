@@ -23,7 +23,8 @@ from euclidesdb_server.rpc.v1_transfers import TransferCalls
 class FeatureDatabaseService(TransferCalls):
     """Translates between messages and the database.
 
-    may_change_models: whether calls may load, unload and drop models.
+    backups: None: calls may not back up. may_change_models: whether calls may load, unload and drop
+    models.
     """
 
     def __init__(
@@ -31,8 +32,8 @@ class FeatureDatabaseService(TransferCalls):
         database: FeatureDatabase,
         queries: ItemQueries,
         models: ModelLifecycle,
-        backups: Backups,
         *,
+        backups: Backups | None,
         may_change_models: bool,
     ) -> None:
         super().__init__(database, queries)
@@ -91,6 +92,8 @@ class FeatureDatabaseService(TransferCalls):
         call: Call,  # noqa: ARG002
     ) -> AsyncGenerator[pb.BackupReply, None]:
         """See the proto."""
+        if self._backups is None:
+            raise NotAllowed("backups are not allowed here; see [server] allow_backups")
         return backup_stream(self._backups, stream)
 
     def GetItem(self, request: pb.GetItemRequest, call: Call) -> pb.GetItemReply:  # noqa: ARG002, N802
@@ -137,7 +140,7 @@ class FeatureDatabaseService(TransferCalls):
         call: Call,  # noqa: ARG002
     ) -> pb.RemoveItemReply:
         """See the proto."""
-        self._database.remove(request.id)
+        self._database.remove(request.id, request.request_key)
         return pb.RemoveItemReply()
 
     async def FindSimilar(  # noqa: N802
