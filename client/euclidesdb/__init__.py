@@ -67,6 +67,7 @@ from euclidesdb._neighbors import (
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
+from euclidesdb._stats_types import CallStats, Histogram, ModelStats, ServerStats
 from euclidesdb._summary_types import (
     CountsByField,
     NumbersByField,
@@ -100,6 +101,7 @@ __all__ = [
     "BackupFile",
     "BackupInProgress",
     "BackupInfo",
+    "CallStats",
     "Cancelled",
     "Client",
     "ClientClosed",
@@ -119,6 +121,7 @@ __all__ = [
     "FusedNeighbor",
     "FusedNeighbors",
     "GroupBy",
+    "Histogram",
     "Imported",
     "IndexInfo",
     "InvalidRequest",
@@ -130,6 +133,7 @@ __all__ = [
     "ModelFailed",
     "ModelInfo",
     "ModelRejected",
+    "ModelStats",
     "ModelUnavailable",
     "ModelVector",
     "Neighbor",
@@ -148,6 +152,7 @@ __all__ = [
     "Results",
     "RoleRequired",
     "ServerError",
+    "ServerStats",
     "ShuttingDown",
     "Summary",
     "Unauthenticated",

@@ -70,6 +70,7 @@ class FeatureStore(StoreReader):
         self._unrecorded: dict[bytes, bytes] = {}
         self._leveldb = LevelDB(folder, sync=sync, write_buffer_bytes=write_buffer_bytes)
         super().__init__(self._leveldb)
+        self.group_commit = self._leveldb.group_commit
         try:
             version = self._stored_version(folder)
             value = self._leveldb.get(keys.LABELS_RESERVED)
