@@ -73,8 +73,7 @@ def test_a_write_is_repeated_with_the_same_key_and_the_next_one_has_another(
     server.script(method, UNAVAILABLE, None)
     call(db)
     call(db)
-    sent = [getattr(each, "items", [each])[0] for each in server.requests[method]]
-    first, again, next_call = (request.request_key for request in sent)
+    first, again, next_call = server.keys[method]
     assert (first, len(first)) == (again, 16)
     assert next_call != first
 

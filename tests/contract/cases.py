@@ -114,6 +114,7 @@ ANSWERS = [
             lambda answers: [each["given"].ids for each in answers] == [("b",), ("a",)]),
     Answers("ListModels", lambda db: db.models(),
             lambda models: {"tiny", "given"} <= {model.name for model in models}),
+    Answers("Stats", lambda db: db.stats(), lambda stats: len(stats.models) >= 2),
     Answers("LoadModel", lambda db: db.load_model("tiny"), lambda info: info.state == "ready"),
     Answers("LoadModel", lambda db: db.reload_model("tiny"), lambda info: info.name == "tiny"),
 ]  # fmt: skip
@@ -172,8 +173,3 @@ REFUSES_ONE = [
     RefusesOne("FindSimilarBatch", lambda db: db.find_similar_many(
         ids=["a", "nobody"], model="given"), "unknown_item"),
 ]  # fmt: skip
-
-ELSEWHERE = {
-    "Backup": "tests/rpc/test_backup_call.py",  # of `Client` alone
-}
-"""Calls whose cases need more than a table says: the module of their tests."""
