@@ -57,13 +57,22 @@ def test_files_and_patterns_are_added_with_their_paths_as_ids(command, db, photo
     assert [*db.get_many(names)] == names
 
 
+def test_items_that_are_stored_already_are_counted_as_such(command, photos):
+    first = command("add", photos / "dogs", "--id-prefix", "again/")
+    assert first.out == "1 item added\n"
+    again = command("add", photos / "dogs", "--id-prefix", "again/", "--set", "new=1")
+    assert again.out == "0 items added, 1 stored already and brought up to date\n"
+    report = json.loads(command("add", photos / "dogs", "--id-prefix", "again/", "--json").out)
+    assert (report["added"], report["updated"], report["skipped"]) == (0, 1, 0)
+
+
 def test_existing_items_are_skipped(command, db, photos):
     where = ("--id-prefix", "skip/", "--json")
     (photos / "cats" / "2.png").rename(photos / "later.png")
     db.add("skip/dogs/1.png", vectors={"given": [1, 2, 3]})
     assert counts(command("add", photos, *where, "--skip-existing")) == (2, 1, 0)
     assert db.get("skip/dogs/1.png").models == ("given",)
-    assert counts(command("add", photos, *where)) == (3, 0, 0)
+    assert counts(command("add", photos, *where)) == (0, 0, 0)
     assert db.get("skip/dogs/1.png").models == ("digits", "given")
 
 
