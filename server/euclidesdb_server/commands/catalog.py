@@ -36,11 +36,16 @@ COMMANDS: Final = {
     "import": Listed("store the items of a file", "transfers:import_items"),
     "models": Listed("list the models of a running server", "models:models"),
     "stats": Listed("an overview of a running server", "stats:stats"),
+    "top": Listed("what a running server is doing, live", "top:top"),
     "model": Listed("check, compare, export, load, drop models", "model:model", "server"),
     "key": Listed("make, list and revoke the API keys of a server", "key:key", "server"),
     "verify": Listed(
         "check all data in a folder that no server is using", "server:verify", "server"
     ),
+    "backup": Listed("back up a running server", "backup:backup"),
+    "backups": Listed("list the backups in a place", "backup:backups"),
+    "verify-backup": Listed("compare backups with their checksums", "backup:verify_backup"),
+    "restore": Listed("restore a backup", "backup:restore"),
     "demo": Listed("add, search and remove real handwritten digits", "server:demo", "demo"),
     "demo-text": Listed("search real sentences by meaning", "server:demo_text", "export"),
     "completion": Listed("print the script that completes commands", "completion:completion"),
