@@ -74,7 +74,7 @@ BAD = {
     "model unload": [("missing",)],
     "model drop": [("missing@0f3a",), ("digits",)],
     "key create": [("a b", "--role", "read"), ("a", "--role", "none"), ("a", "--role", "read")],
-    "key list": [("--keys-file", "missing"), ("--keys-file", "text.txt"), ()],
+    "key list": [("--keys-file", "text.txt"), ("--keys-file", "folder")],
     "key revoke": [("a", "--keys-file", "missing"), ("a", "--keys-file", "folder")],
     "verify": [("--data", "missing"), ("--data", "text.txt"), ("--data", "folder")],
     "backup": [("missing/none/b", "--address", "127.0.0.1:1"), ("text.txt",)],

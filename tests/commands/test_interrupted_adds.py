@@ -6,7 +6,6 @@ The client is a double: these moments cannot be met with a real one.
 from __future__ import annotations
 
 import json
-import os
 import signal
 from itertools import islice
 from typing import Any
@@ -73,7 +72,7 @@ def test_ctrl_c_ends_the_input(add, capsys):
     def add_many(items):
         for _ in islice(items, 100):
             pass
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert not [*items]
         return ()
 
@@ -85,8 +84,8 @@ def test_ctrl_c_ends_the_input(add, capsys):
 
 def test_a_second_ctrl_c_ends_at_once(add):
     def add_many(_):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return ()
 
     with pytest.raises(KeyboardInterrupt):
