@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-import grpc
-
-from euclidesdb._connection import Connection, StartedStream
+from euclidesdb._connection import Connection
 from euclidesdb._errors import DataLoss, EuclidesDBError, ServerError
+from euclidesdb._operation import run
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 REPLIES_AHEAD: Final = 16
@@ -97,13 +96,10 @@ class Backup:
     def __init__(
         self, connection: Connection, known: Collection[tuple[bytes, int]], timeout: float | None
     ) -> None:
-        self._connection = connection
         self._known = known
         self._requests: queue.SimpleQueue[pb.BackupRequest | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._call: StartedStream = connection.start_stream(
-            connection.stub.Backup, self._sent(), timeout
-        )
+        self._call = connection.stream("Backup", self._sent(), timeout)
         self._thread = threading.Thread(target=self._receive, name="backup", daemon=True)
         self._is_complete = False
         self._thread.start()
@@ -141,7 +137,7 @@ class Backup:
         self._requests.put(None)
         if self._is_complete:
             self._thread.join(CLOSE_SECONDS)  # until the server has ended the call
-        self._call.cancel()
+        run(self._call.close())
         self._thread.join()
 
     def __enter__(self) -> Backup:
@@ -166,16 +162,15 @@ class Backup:
     def _receive(self) -> None:
         """In a thread of its own: what has been asked for is taken at once."""
         try:
-            while True:
-                self._replies.put(next(self._call))
-        except StopIteration:
+            while (reply := run(self._call.read())) is not None:
+                self._replies.put(reply)
             self._replies.put(ServerError("the backup ended early", "server_error"))
-        except grpc.RpcError as error:
-            self._replies.put(self._connection.failure(error))
+        except EuclidesDBError as error:
+            self._replies.put(error)
 
 
 class Backups:
-    """Base of `Client`, which has the connection."""
+    """A part of `Client`, which has the connection."""
 
     _connection: Connection
 
@@ -198,7 +193,7 @@ class Backups:
         """
         connection = self._connection
         connection.check_open()
-        seconds = None if timeout is None else connection.call_timeout(timeout)
+        seconds = connection.stream_timeout(timeout)
         return Backup(connection, known, seconds)
 
 

@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "serve": Listed("run the server", "server:serve", "server"),
     "add": Listed("add images, texts, or the rows of a table", "add:add"),
     "get": Listed("show items", "get:get"),
-    "update": Listed("change the attributes of an item", "update:update"),
+    "update": Listed("change the attributes of items", "update:update"),
     "remove": Listed("remove items, by id or by a filter", "remove:remove"),
     "count": Listed("count items", "listing:count"),
     "list": Listed("list items", "listing:list_items"),
@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "import": Listed("store the items of a file", "transfers:import_items"),
     "models": Listed("list the models of a running server", "models:models"),
     "stats": Listed("an overview of a running server", "stats:stats"),
+    "top": Listed("what a running server is doing, live", "top:top"),
     "model": Listed("check, compare, export, load, drop models", "model:model", "server"),
     "key": Listed("make, list and revoke the API keys of a server", "key:key", "server"),
     "verify": Listed(
