@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from euclidesdb._connection import Connection
-from euclidesdb._errors import DataLoss, EuclidesDBError, ServerError
+from euclidesdb._errors import DataLoss, ServerError
 from euclidesdb._operation import run
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -123,7 +123,7 @@ class Backup:
     def next_reply(self) -> pb.BackupReply:
         """The next reply; one more is asked for. Raises EuclidesDBError."""
         reply = self._replies.get()
-        if isinstance(reply, EuclidesDBError):
+        if isinstance(reply, Exception):
             self._replies.put(reply)
             raise reply
         self._requests.put(pb.BackupRequest(replies=1))
@@ -165,7 +165,7 @@ class Backup:
             while (reply := run(self._call.read())) is not None:
                 self._replies.put(reply)
             self._replies.put(ServerError("the backup ended early", "server_error"))
-        except EuclidesDBError as error:
+        except Exception as error:  # whatever it is, the caller must get it
             self._replies.put(error)
 
 
