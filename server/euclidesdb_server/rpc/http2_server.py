@@ -15,6 +15,7 @@ from euclidesdb_server.rpc.connection_limit import ConnectionLimit
 from euclidesdb_server.rpc.http2_calls import ConnectionCalls
 from euclidesdb_server.rpc.http2_connection import Connection
 from euclidesdb_server.rpc.http2_shared import Shared
+from euclidesdb_server.rpc.http2_turns import Held, ReadInTurns
 from euclidesdb_server.rpc.methods import Method
 
 STOP_INTERVAL: Final = 0.005
@@ -30,15 +31,17 @@ class Http2Calls(Shared):
         super().__init__(methods, answerer, config, access)
         self._connections: set[Connection] = set()
         self._refused: set[Connection] = set()
+        self._held = Held()
         self._limit = ConnectionLimit(config.max_connections)
 
-    def connection(self) -> Connection:
+    def connection(self) -> ReadInTurns:
         """The protocol of one more connection."""
         refusal = self._limit.refusal(len(self._connections))
         group = self._refused if refusal else self._connections
-        return Connection(
+        connection = Connection(
             functools.partial(ConnectionCalls, self), group, self.message_timeout, refusal
         )
+        return ReadInTurns(connection, self._held)
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls; return when the running ones have been answered, and the replies read.
