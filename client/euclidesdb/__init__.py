@@ -14,13 +14,14 @@ from importlib import metadata as _metadata
 
 from euclidesdb._answers import Answer
 from euclidesdb._backup import BackedUpModel, Backup, BackupFile, BackupInfo
-from euclidesdb._client import Client
+from euclidesdb._client import AsyncClient, Client
 from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
     AddsInterrupted,
     BackupInProgress,
     Cancelled,
     ClientClosed,
+    ConnectionFailed,
     CorruptRecord,
     DataLoss,
     DeadlineExceeded,
@@ -49,9 +50,9 @@ from euclidesdb._errors import (
     VersionMismatch,
     WriteInDoubt,
 )
-from euclidesdb._export import Export
+from euclidesdb._export import AsyncExport, Export
 from euclidesdb._field_warnings import UnknownFieldWarning
-from euclidesdb._item_calls import Items, Removal
+from euclidesdb._item_sets import Items, Removal
 from euclidesdb._lists import Answers, ItemList
 from euclidesdb._neighbors import (
     FusedNeighbor,
@@ -62,6 +63,7 @@ from euclidesdb._neighbors import (
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
+from euclidesdb._stats_types import CallStats, Histogram, ModelStats, ServerStats
 from euclidesdb._summary_types import (
     CountsByField,
     NumbersByField,
@@ -91,14 +93,18 @@ __all__ = [
     "AddsInterrupted",
     "Answer",
     "Answers",
+    "AsyncClient",
+    "AsyncExport",
     "BackedUpModel",
     "Backup",
     "BackupFile",
     "BackupInProgress",
     "BackupInfo",
+    "CallStats",
     "Cancelled",
     "Client",
     "ClientClosed",
+    "ConnectionFailed",
     "CorruptRecord",
     "CountsByField",
     "DataLoss",
@@ -114,6 +120,7 @@ __all__ = [
     "FusedNeighbor",
     "FusedNeighbors",
     "GroupBy",
+    "Histogram",
     "Imported",
     "IndexInfo",
     "InvalidRequest",
@@ -125,6 +132,7 @@ __all__ = [
     "ModelFailed",
     "ModelInfo",
     "ModelRejected",
+    "ModelStats",
     "ModelUnavailable",
     "ModelVector",
     "Neighbor",
@@ -143,6 +151,7 @@ __all__ = [
     "Results",
     "RoleRequired",
     "ServerError",
+    "ServerStats",
     "ShuttingDown",
     "Summary",
     "Unauthenticated",

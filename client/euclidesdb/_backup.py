@@ -12,17 +12,18 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
-import grpc
-
-from euclidesdb._connection import Connection, StartedStream
+from euclidesdb._connection import Connection
 from euclidesdb._errors import DataLoss, EuclidesDBError, ServerError
+from euclidesdb._operation import run
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 REPLIES_AHEAD: Final = 16
 """How many pieces of half a mebibyte are on their way or wait here."""
 KNOWN_PER_REQUEST: Final = 50_000
+CLOSE_SECONDS: Final = 30.0
+"""How long the end of a complete backup may take the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +96,12 @@ class Backup:
     def __init__(
         self, connection: Connection, known: Collection[tuple[bytes, int]], timeout: float | None
     ) -> None:
-        self._connection = connection
         self._known = known
         self._requests: queue.SimpleQueue[pb.BackupRequest | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._call: StartedStream = connection.start_stream(
-            connection.stub.Backup, self._sent(), timeout
-        )
+        self._call = connection.stream("Backup", self._sent(), timeout)
         self._thread = threading.Thread(target=self._receive, name="backup", daemon=True)
+        self._is_complete = False
         self._thread.start()
         try:
             self.info = _info(self.next_reply().start)
@@ -119,6 +118,7 @@ class Backup:
             yield BackupFile(self, reply.file)
         if reply.WhichOneof("part") != "done":
             raise ServerError("the backup is out of step", "server_error")
+        self._is_complete = True
 
     def next_reply(self) -> pb.BackupReply:
         """The next reply; one more is asked for. Raises EuclidesDBError."""
@@ -127,13 +127,17 @@ class Backup:
             self._replies.put(reply)
             raise reply
         self._requests.put(pb.BackupRequest(replies=1))
-        assert isinstance(reply, pb.BackupReply)
-        return reply
+        return cast("pb.BackupReply", reply)
 
     def close(self) -> None:
-        """Let the server release the files. May be called again."""
+        """Let the server release the files. May be called again.
+
+        After a complete backup, another one can begin when this returns.
+        """
         self._requests.put(None)
-        self._call.cancel()
+        if self._is_complete:
+            self._thread.join(CLOSE_SECONDS)  # until the server has ended the call
+        run(self._call.close())
         self._thread.join()
 
     def __enter__(self) -> Backup:
@@ -158,16 +162,15 @@ class Backup:
     def _receive(self) -> None:
         """In a thread of its own: what has been asked for is taken at once."""
         try:
-            while True:
-                self._replies.put(next(self._call))
-        except StopIteration:
+            while (reply := run(self._call.read())) is not None:
+                self._replies.put(reply)
             self._replies.put(ServerError("the backup ended early", "server_error"))
-        except grpc.RpcError as error:
-            self._replies.put(self._connection.failure(error))
+        except EuclidesDBError as error:
+            self._replies.put(error)
 
 
 class Backups:
-    """Base of `Client`, which has the connection."""
+    """A part of `Client`, which has the connection."""
 
     _connection: Connection
 
@@ -190,7 +193,7 @@ class Backups:
         """
         connection = self._connection
         connection.check_open()
-        seconds = None if timeout is None else connection.call_timeout(timeout)
+        seconds = connection.stream_timeout(timeout)
         return Backup(connection, known, seconds)
 
 

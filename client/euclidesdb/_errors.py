@@ -15,7 +15,8 @@
     │   │   └── BackupInProgress another backup is running
     │   ├── DiskFull
     │   └── MessageTooLarge      the request exceeds the server's size limit
-    ├── Unavailable              no server answers at the address
+    ├── Unavailable              not available now, may be later
+    │   ├── ConnectionFailed     no server answers at the address, or the connection broke
     │   ├── ModelUnavailable     loading, restarting or quarantined
     │   └── ShuttingDown
     ├── Unauthenticated          the server wants an API key, or does not accept this one
@@ -49,9 +50,16 @@ class EuclidesDBError(Exception):
         the name of the gRPC status ("unavailable").
     """
 
+    __module__ = "euclidesdb"  # where users find it, not where it is written
+
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__ == __name__:
+            cls.__module__ = EuclidesDBError.__module__
 
 
 class InvalidRequest(EuclidesDBError):
@@ -115,6 +123,13 @@ class MessageTooLarge(ResourceExhausted):
 
 class Unavailable(EuclidesDBError):
     """The server, or a part of it that the request needs, is unavailable now but may return."""
+
+
+class ConnectionFailed(Unavailable):
+    """No server answers at the address, or the connection broke; the message says what to check.
+
+    If it broke during a write, that may or may not have been applied.
+    """
 
 
 class ModelUnavailable(Unavailable):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from euclidesdb._printing import short
 
 T = TypeVar("T")
 
-STACK: Final = 4
-"""From here to the caller of the client's method, in most calls."""
+_PACKAGE: Final = str(Path(__file__).parent)
 
 
 class UnknownFieldWarning(UserWarning):
@@ -23,5 +24,13 @@ def warned(reply: T) -> T:
     for field in message.unknown_fields:
         hint = f"; did you mean {short(field.similar)}?" if field.similar else ""
         text = f"no item has an attribute {short(field.name)}{hint}"
-        warnings.warn(text, UnknownFieldWarning, stacklevel=STACK)
+        warnings.warn(text, UnknownFieldWarning, stacklevel=_level_of_caller())
     return reply
+
+
+def _level_of_caller() -> int:
+    """The `stacklevel`, seen from `warned`, of what calls the client."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from euclidesdb._checks import ItemId
 from euclidesdb._images import Image
 from euclidesdb._printing import dataclass_text
 
@@ -64,7 +65,7 @@ class NewItem:
     At most one of `image`, `text` and `tensor`.
     """
 
-    id: str
+    id: ItemId
     image: Image | None = None
     models: Sequence[str] = ()
     vectors: Mapping[str, npt.ArrayLike | ModelVector] | None = None

@@ -18,7 +18,7 @@ class FaultyDatabase:
         raise self.fault
 
     add = get = get_many = update = remove = remove_many = find_similar = _fail
-    list_models = compact = load = unload = drop = _fail
+    list_models = readiness = stats = compact = load = unload = drop = _fail
     count = page = sample = summarize = _fail
 
     @property
@@ -36,7 +36,13 @@ class FaultyServer:
         self.database = cast(Any, FaultyDatabase())  # the services use only its calls
         config = ServerConfig(address="127.0.0.1:0", shutdown_grace=0)
         self._server = RpcServer(
-            self.database, self.database, self.database, self.database, config, lambda: None
+            self.database,
+            self.database,
+            self.database,
+            config,
+            stop=lambda: None,
+            stats=self.database.stats,
+            backups=self.database,
         )
         self.address = self._server.address
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import euclidesdb_server.store
 from euclidesdb_server.store import keys
-from euclidesdb_server.store.store import FORMAT_VERSION
+from euclidesdb_server.store.format_version import FORMAT_VERSION
 from tests.support.cases import each_as_subtest
 
 FORMAT = Path(euclidesdb_server.store.__file__).with_name("FORMAT.md").read_text("utf-8")

@@ -4,6 +4,7 @@ It promises that what is read is whole and usable, or that what was read before 
 reason in the log; and that no secret is ever logged. It knows nothing of calls and transports.
 """
 
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.access.key_ring import KeyRing
 
-__all__ = ["KeyRing"]
+__all__ = ["Certificates", "KeyRing"]

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from euclidesdb_server.columns.block import Block, BlockRows
-from euclidesdb_server.columns.prediction_columns import Predicted, predicted
 from euclidesdb_server.errors import StorageError
 from euclidesdb_server.store import ColumnsWrite, ItemRecord, ItemWrite, StoreReader
 from euclidesdb_server.store.bulk_reads import BulkReads
 from euclidesdb_server.store.keys import PREDICTIONS
 from euclidesdb_server.store.reader import FLOAT32
 from euclidesdb_server.values.arrays import Labels, Vector, as_labels
+from euclidesdb_server.values.predicted import Predicted, predicted
 
 log = logging.getLogger(__name__)
 

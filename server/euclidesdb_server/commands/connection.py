@@ -61,14 +61,11 @@ def _hints_in_lines(kind: type[Warning]) -> Iterator[None]:
 
 
 def described(error: Exception, address: str) -> str:
-    """An error of a call to the server at `address`, and what to check if there is no server."""
+    """An error of a call to the server at `address`."""
     import euclidesdb  # noqa: PLC0415  as above
 
-    if type(error) is euclidesdb.Unavailable and error.reason == "unavailable":
-        return (
-            f"{address}: no server answers. Is one running (euclidesdb serve), and is the address "
-            f"right (--address, or the variable EUCLIDESDB_ADDRESS)? {error}"
-        )
+    if isinstance(error, euclidesdb.ConnectionFailed):  # it names the address
+        return str(error)
     if isinstance(error, euclidesdb.Unauthenticated):
         return (
             f"{address}: {error}. A command takes the key from --api-key-file FILE, or from the "

@@ -13,7 +13,6 @@ from euclidesdb_server.commands.connection import connected
 from euclidesdb_server.commands.item_json import item_object
 from euclidesdb_server.commands.parameters import address_option, json_option, where_option
 from euclidesdb_server.commands.printing import (
-    attribute,
     print_json,
     print_table,
     printable,
@@ -22,6 +21,7 @@ from euclidesdb_server.commands.printing import (
 
 if TYPE_CHECKING:
     import euclidesdb
+    from euclidesdb_server.commands.shown_fields import ShownFields
 
 ROWS = 1000
 """Printed at a time: the widths of a table's columns are those of its first rows."""
@@ -56,11 +56,13 @@ def count(*, where: str | None, address: str, as_json: bool) -> int:
     help="At most so many items; 0: all.",
 )
 @click.option(
+    "--show",
     "--attribute",
-    "names",
+    "show",
     multiple=True,
-    metavar="NAME",
-    help="A column of the table; may be repeated (default: all attributes).",
+    metavar="FIELD,...",
+    help="The columns of the table: attributes, or digits.label, digits.confidence, ... "
+    "(default: all attributes).",
 )
 @address_option
 @json_option
@@ -70,36 +72,49 @@ def list_items(
     order_by: str | None,
     descending: bool,
     limit: int,
-    names: Sequence[str],
+    show: Sequence[str],
     address: str,
     as_json: bool,
 ) -> int:
     """List items: a table, or with --json an object on each line."""
+    from euclidesdb_server.commands.shown_fields import (  # noqa: PLC0415  it needs NumPy
+        ShownFields,
+        field_names,
+    )
+
     with connected(address) as client:
-        page_size = min(ROWS, limit + 1) if limit else ROWS
-        items = client.items(where, order_by=order_by, descending=descending, page_size=page_size)
+        names = field_names(show)
+        fields = ShownFields(names, client.models() if names else ())
+        items = client.items(
+            where,
+            order_by=order_by,
+            descending=descending,
+            page_size=min(ROWS, limit + 1) if limit else ROWS,
+            include_predictions=fields.of_predictions,
+        )
         wanted = islice(items, limit or None)
         if as_json:
             for item in wanted:
-                print_json(item_object(item))
+                shown_object = {"show": fields.values(item)} if names else {}
+                print_json({**item_object(item, outputs=False), **shown_object})
         else:
-            _print_items(wanted, names)
+            _print_items(wanted, fields)
         sys.stdout.flush()
         if limit and next(items, None) is not None:
             print(f"these are the first {limit:,}; --limit 0 lists all", file=sys.stderr)
     return 0
 
 
-def _print_items(items: Iterator[euclidesdb.Item], names: Sequence[str]) -> None:
+def _print_items(items: Iterator[euclidesdb.Item], fields: ShownFields) -> None:
     while part := [*islice(items, ROWS)]:
-        if not names:
-            names = [*dict.fromkeys(name for item in part for name in item.attributes)]
+        if not fields.names:
+            fields = fields.of_attributes(part)
         rows = [
             [
                 printable(item.id),
                 ", ".join(map(printable, item.models)),
-                *(shown(attribute(item.attributes, name)) for name in names),
+                *map(shown, fields.values(item).values()),
             ]
             for item in part
         ]
-        print_table(["id", "models", *map(printable, names)], rows, fitted=True)
+        print_table(["id", "models", *map(printable, fields.names)], rows, fitted=True)

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import click
 
-from euclidesdb_server.commands.parameters import DEFAULT_ADDRESS, complete_files, path
+from euclidesdb_server.commands.parameters import (
+    DEFAULT_ADDRESS,
+    complete_files,
+    json_option,
+    path,
+)
 
 _config = click.option(
     "-c", "--config", type=path, shell_complete=complete_files, help="A configuration file."
@@ -65,11 +70,12 @@ def serve(
     is_flag=True,
     help="Set aside what cannot be read and repair the rest; the old store is kept.",
 )
-def verify(*, config: Path | None, data: Path | None, repair: bool) -> int:
+@json_option
+def verify(*, config: Path | None, data: Path | None, repair: bool, as_json: bool) -> int:
     """Check all data in a folder that no server is using."""
     from euclidesdb_server.commands.verify import run  # noqa: PLC0415  needs the server
 
-    return run(config=config, data=data, repair=repair)
+    return run(config=config, data=data, repair=repair, as_json=as_json)
 
 
 @click.command()

@@ -19,6 +19,7 @@ from annotated_types import Ge, Gt, Le
 from euclidesdb_server.config.access import AuthConfig, TlsConfig
 from euclidesdb_server.config.ini import parse_section, read_ini
 from euclidesdb_server.config.paths import given_address, resolved
+from euclidesdb_server.config.watching import LogFormat, MetricsConfig, TracingConfig
 from euclidesdb_server.errors import ConfigError
 
 KIB = 1 << 10
@@ -78,8 +79,22 @@ class ServerConfig:
     vectors, predictions and payloads to an add or a get."""
     allow_model_changes: bool | None = None
     """Whether calls may load, unload and drop models; None: only on a loopback address."""
+    allow_backups: bool | None = None
+    """Whether calls may back the server up, with the programs of its models; None: on a loopback
+    address, and with API keys."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
     """Seconds that calls in progress have to finish when the server stops."""
+    log_format: LogFormat = LogFormat.AUTO
+    log_max_mib: Annotated[int, Ge(0)] = 100
+    """The size at which the log file is renamed and another one begun; 0: never."""
+    log_files: Annotated[int, Ge(1)] = 5
+    """The number of renamed log files that are kept."""
+    slow_call_ms: Annotated[float, Ge(0)] = 1000.0
+    """A call that takes so many milliseconds is logged with its parts; 0: none is."""
+    health: bool = True
+    """Whether the service `grpc.health.v1.Health` is there."""
+    reflection: bool = True
+    """Whether clients can ask for the services and their messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +109,8 @@ class ModelsConfig:
     worker_threads: Annotated[int, Ge(0)] = 0
     """Threads of a forward pass that takes more than 2 ms; 0: the number of cores divided by that
     of workers, at least 1."""
+    confine_workers: bool = True
+    """False: workers keep sockets, and so the network; for a GPU that is shared by a service."""
     cache_mib: Annotated[int, Ge(0)] = 64
     """Memory for recent model outputs, so that repeated payloads are not run again; 0: no cache."""
     start_timeout: Annotated[float, Gt(0)] = 120.0
@@ -153,6 +170,8 @@ class Config:
     database: DatabaseConfig
     server: ServerConfig = field(default_factory=ServerConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    tracing: TracingConfig = field(default_factory=TracingConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
     engines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -179,6 +198,8 @@ SECTIONS: dict[str, type[Any]] = {
     "models": ModelsConfig,
     "database": DatabaseConfig,
     "index": IndexConfig,
+    "metrics": MetricsConfig,
+    "tracing": TracingConfig,
     "auth": AuthConfig,
     "tls": TlsConfig,
 }

@@ -43,9 +43,8 @@ class FileState:
     modified_ns: int
 
     @classmethod
-    def of(cls, descriptor: int | Path) -> FileState:
-        """That of an open file, or of a path. Raises OSError."""
-        found = os.stat(descriptor)
+    def of(cls, found: os.stat_result) -> FileState:
+        """From what the system tells of a file."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
@@ -122,11 +121,11 @@ class _Reading:
         """Its bytes. Raises StorageError, also if the file changes in the meantime."""
         try:
             with self._file.source.open("rb", buffering=0) as stream:
-                self.state = FileState.of(stream.fileno())
+                self.state = FileState.of(os.fstat(stream.fileno()))
                 while piece := stream.read(PIECE_BYTES):
                     self._sum.update(piece)
                     yield piece
-                changed = FileState.of(stream.fileno()) != self.state
+                changed = FileState.of(os.fstat(stream.fileno())) != self.state
         except OSError as error:
             raise disk_error(error, f"reading {self._file.source} for a backup") from error
         if changed or self.state.size != self._file.size:
@@ -252,6 +251,6 @@ def _source(path: str, source: Path) -> SourceFile:
 
 def _state(file: SourceFile) -> FileState:
     try:
-        return FileState.of(file.source)
+        return FileState.of(file.source.stat())
     except OSError as error:
         raise disk_error(error, f"reading {file.source} for a backup") from error

@@ -7,8 +7,9 @@ is written, and nothing changes, for an item that is refused. What waits for mod
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from functools import partial
 
 from euclidesdb_server.columns import ItemTable
@@ -19,8 +20,9 @@ from euclidesdb_server.database.item_import import ItemImports
 from euclidesdb_server.database.item_reads import Include, ItemReads
 from euclidesdb_server.database.item_removals import remove_many, remove_unchanged
 from euclidesdb_server.database.item_updates import check_update, updated
+from euclidesdb_server.database.model_choice import with_models
 from euclidesdb_server.database.model_table import Leased, ModelTable
-from euclidesdb_server.database.prepared_adds import PreparedAdd, stored_embeddings
+from euclidesdb_server.database.prepared_adds import PreparedAdd, digest_of, stored_embeddings
 from euclidesdb_server.database.publisher import Publisher
 from euclidesdb_server.database.reply_size import (
     GET_ADVICE,
@@ -48,6 +50,7 @@ from euclidesdb_server.database.validation import (
     check_columns,
     check_id,
     check_ids,
+    check_request_key,
     check_texts,
     check_vector,
     check_vectors,
@@ -64,7 +67,7 @@ from euclidesdb_server.values.payload import Payload
 class FeatureDatabase:
     """The database, put together from parts that its maker owns and closes.
 
-    exports, imports: of items as they are stored.
+    exports, imports: of items as they are stored. lock_items: as `Writer.lock_items`.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class FeatureDatabase:
         self._searcher = Searcher(store, models, embedder, table, limits=limits)
         publisher = Publisher(models, compactor, table)
         self._writer = Writer(store, publisher, keep_payloads=keep_payloads)
+        self.lock_items = self._writer.lock_items
         compactor.recover_with(self._writer.recover)
         self.exports = ItemExports(store, models, table)
         self.imports = ItemImports(models, self._writer, limits)
@@ -112,9 +116,9 @@ class FeatureDatabase:
     ) -> list[tuple[StoredEmbedding, ...] | DatabaseError]:
         """Add items in order, as `add` would; an error in place of a request is its outcome.
 
-        Raises ReplyTooLarge, before any model is run, if the callers want more back than fits into
-        one reply.
+        Raises ReplyTooLarge, before any model is run, if callers want more than fits into a reply.
         """
+        requests = with_models(requests, self._models)
         names = {
             name: None
             for request in requests
@@ -124,7 +128,9 @@ class FeatureDatabase:
         with self._models.lease(names) as leased:
             check_add_reply(requests, leased, self._limits.max_reply_bytes)
             items = await self._embedded(requests, leased, call)
+        begun = time.monotonic()
         errors = self._writer.write(items)
+        call.note("store", begun, time.monotonic())
         return [
             item if isinstance(item, DatabaseError) else error or stored_embeddings(item)
             for item, error in zip(items, errors, strict=True)
@@ -138,11 +144,12 @@ class FeatureDatabase:
         """
         columns = request.columns
         check_columns(columns)
+        check_request_key(request.request_key)
         space = self._models.resolve(request.model).writable_space()
         errors = check_vectors(space.record, columns.vectors, request.fingerprint, self._models)
         errors |= check_texts(columns, self._limits)
         errors |= check_ids(columns.ids)
-        return self._writer.write_columns(space, columns, errors)
+        return self._writer.write_columns(space, columns, errors, request.request_key)
 
     def get(
         self,
@@ -152,10 +159,7 @@ class FeatureDatabase:
         include_predictions: bool,
         include_payload: bool,
     ) -> Item:
-        """A stored item; its vectors, predictions and payload only if requested.
-
-        Raises InvalidRequest, UnknownItem, ReplyTooLarge.
-        """
+        """A stored item. Raises InvalidRequest, UnknownItem, ReplyTooLarge."""
         check_id(item_id)
         include = Include(include_vectors, include_predictions, include_payload)
         budget = ReplyBudget(self._limits.max_reply_bytes, GET_ADVICE)
@@ -185,15 +189,18 @@ class FeatureDatabase:
         """
         check_update(request, self._limits)
         change = partial(updated, request=request, limits=self._limits)
-        return self._writer.update(request.id, change).attributes_json
+        digest = digest_of(request.request_key, "update", request.id)
+        return self._writer.update(request.id, change, digest).attributes_json
 
-    def remove(self, item_id: str) -> None:
+    def remove(self, item_id: str, request_key: bytes = b"") -> None:
         """Remove an item. When this returns, it is in no answer, and stays so after any crash.
 
         Raises InvalidRequest, UnknownItem.
         """
         check_id(item_id)
-        for error in self._writer.remove([item_id]).values():
+        check_request_key(request_key)
+        digest = digest_of(request_key, "remove", item_id)
+        for error in self._writer.remove([item_id], request=digest).values():
             raise error
 
     def remove_many(self, ids: Sequence[str], *, dry_run: bool = False) -> Removal:
@@ -204,15 +211,8 @@ class FeatureDatabase:
         return remove_many(self._store, self._writer, ids, dry_run=dry_run)
 
     def remove_unchanged(self, labels: Mapping[str, int]) -> Removal:
-        """Remove items that have not been written since they were found.
-
-        labels: of the last write of each. Others are among the missing.
-        """
+        """Remove items whose last writes have these labels; others are among the missing."""
         return remove_unchanged(self._writer, labels)
-
-    def lock_items(self, ids: Sequence[str]) -> AbstractContextManager[None]:
-        """As `Writer.lock_items`."""
-        return self._writer.lock_items(ids)
 
     async def find_similar(self, request: FindRequest, call: Call) -> ModelAnswers:
         """The items nearest to each query in the space of each model, in the order of the models.

@@ -12,6 +12,7 @@ from euclidesdb_server.database.results import StoredEmbedding
 from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
+from euclidesdb_server.store import request_digest
 from euclidesdb_server.values.embedding import Embedding
 
 
@@ -45,7 +46,13 @@ class PreparedAdd(msgspec.Struct, frozen=True):
             request.metadata,
             frozenset(self.ready_made),
             frozenset(self.known),
+            request=digest_of(request.request_key, "add", request.id),
         )
+
+
+def digest_of(key: bytes, kind: str, item_id: str) -> bytes | None:
+    """What the writer remembers of a request; None if it has no key."""
+    return request_digest(key, kind, item_id) if key else None
 
 
 def stored_embeddings(item: EmbeddedItem) -> tuple[StoredEmbedding, ...]:

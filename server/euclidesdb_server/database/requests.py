@@ -29,6 +29,12 @@ class Call(Protocol):
     def on_done(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the call ends, for whatever reason; at once if it has ended."""
 
+    def note(self, part: str, begun: float, ended: float) -> None:
+        """Note what was done for it, and from when to when, by `time.monotonic`.
+
+        part: "queue", "inference", "search" or "store". Some may overlap.
+        """
+
 
 def check_waiting(call: Call) -> None:
     """Raise DeadlineExceeded if the caller no longer waits."""
@@ -49,6 +55,9 @@ class NoCaller:
 
     def on_done(self, callback: Callable[[], object]) -> None:
         """It never ends."""
+
+    def note(self, part: str, begun: float, ended: float) -> None:
+        """Nobody wants to know."""
 
 
 class ModelVector(msgspec.Struct, frozen=True):
@@ -73,7 +82,7 @@ class AddRequest:
     """An item to add: a payload for `models`, ready-made vectors by model, or both.
 
     attributes_json, metadata: None keeps what is stored. include_vectors, include_predictions: what
-    the caller wants back.
+    the caller wants back. request_key: of this request and its repetitions; b"": it has none.
     """
 
     id: str
@@ -84,18 +93,21 @@ class AddRequest:
     metadata: bytes | None = None
     include_vectors: bool = False
     include_predictions: bool = False
+    request_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class AddVectorsRequest:
     """Many items with a ready-made vector of one model each.
 
-    fingerprint: of the version that made the vectors, if it is known.
+    fingerprint: of the version that made the vectors, if it is known. request_key: as that of an
+    AddRequest.
     """
 
     model: str
     columns: VectorColumns
     fingerprint: str | None = None
+    request_key: bytes = b""
 
 
 Example: TypeAlias = Payload | ModelVector | str
@@ -125,7 +137,7 @@ class UpdateRequest:
 
     attributes_json: replaces all attributes. remove_attributes: names of some to remove, in nested
     objects with dots; merge_json: changes to merge after that (RFC 7396). metadata: replaces the
-    stored bytes. None: no such change.
+    stored bytes. None: no such change. request_key: as of AddRequest.
     """
 
     id: str
@@ -133,6 +145,7 @@ class UpdateRequest:
     merge_json: str | None = None
     remove_attributes: tuple[str, ...] = ()
     metadata: bytes | None = None
+    request_key: bytes = b""
 
 
 class Conditions(msgspec.Struct, frozen=True):

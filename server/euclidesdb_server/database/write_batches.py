@@ -28,7 +28,8 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
     attributes_json, metadata: None keeps what is stored. ready_made: the spaces whose vector was
     not made from the payload. known: the spaces whose vector was found in the store, made from
     the same payload. imported: its vectors were made elsewhere. payload_digest: of the payload that
-    an imported item's vectors were made from, if that is not given; b"": of no known one.
+    an imported item's vectors were made from, if that is not given; b"": of no known one. request:
+    the digest of the request that adds it; one that has been applied is not applied again.
     """
 
     id: str
@@ -40,6 +41,7 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
     known: frozenset[ModelSpace] = frozenset()
     imported: bool = False
     payload_digest: bytes | None = None
+    request: bytes | None = None
 
     @property
     def digest(self) -> bytes | None:

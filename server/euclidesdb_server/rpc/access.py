@@ -86,7 +86,7 @@ def access_of(auth: AuthConfig, keys: Keys | None) -> Access:
 
 
 def check_access(config: Config) -> None:
-    """Raise ConfigError if the server would be open to other machines without being told so."""
+    """Raise ConfigError if the server would be open to other machines by default."""
     auth, tls = config.auth, config.tls
     if auth.keys_file is None and auth.allow_anonymous is False:
         raise ConfigError(

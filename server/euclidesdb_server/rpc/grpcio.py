@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
 
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.errors import ConfigError, DatabaseError, InvalidRequest
+from euclidesdb_server.monitoring.stats import Traffic
 from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
-from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.call_measures import CallMeasures, CallObserver
 from euclidesdb_server.rpc.caller import Caller, host_of
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.event_loop import run
-from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall
+from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall, new_call
 from euclidesdb_server.rpc.listening import WHERE, check_address, listen_address
 from euclidesdb_server.rpc.methods import Method
 from euclidesdb_server.rpc.status import Failure, late_message
@@ -34,6 +36,8 @@ PING_INTERVAL_MS: Final = 5000
 KEEPALIVE_MS: Final = 60_000
 KEEPALIVE_TIMEOUT_MS: Final = 20_000
 """A connection on which nothing arrives is pinged; without an answer, its calls are over."""
+HANDSHAKE_TIMEOUT_MS: Final = 10_000
+"""A client that connects must have begun by then, with TLS and HTTP/2."""
 
 STREAM_END_SECONDS: Final = 0.5
 """When the server stops, streams past their grace period have this to send their status."""
@@ -46,7 +50,7 @@ log = logging.getLogger(__name__)
 class GrpcioListener:
     """A gRPC server of some methods, from construction until `close`.
 
-    address: what it listens on; with the actual port.
+    address: what it listens on; with the actual port. measures: of its calls.
     """
 
     def __init__(
@@ -54,17 +58,26 @@ class GrpcioListener:
         methods: Iterable[Method],
         config: ServerConfig,
         access: Access | None = None,
+        certificates: Certificates | None = None,
         *,
+        observers: Sequence[CallObserver] = (),
         where: str = WHERE,
     ) -> None:
-        """Start listening. access, where: as in `listen`. Raises ConfigError."""
+        """Start listening. The others: as in `listen`. Raises ConfigError."""
         self._access = access or Access()
+        self._certificates = certificates
         self._where = where
         self._grace = config.shutdown_grace
         self._message_timeout = config.message_timeout
-        self._answerer = Answerer(config)
+        methods = [*methods]
+        self.measures = CallMeasures(methods, observers)
+        self._answerer = Answerer(config, self.measures)
         self._streams: set[asyncio.Task[None]] = set()
         self.address = run(self._start(methods, config))
+
+    def traffic(self) -> Traffic:
+        """What is being answered now."""
+        return self._answerer.traffic(connections=None)
 
     def close(self) -> None:
         """Refuse new calls with UNAVAILABLE; running ones get `shutdown_grace` s to finish."""
@@ -86,6 +99,7 @@ class GrpcioListener:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
             ]
         )
         self._server.add_generic_rpc_handlers(
@@ -96,30 +110,37 @@ class GrpcioListener:
         return address
 
     async def _serve(self, method: Method, context: Context) -> bytes:
-        try:
-            caller = self._caller(method, context)
-        except DatabaseError as error:  # before its message is read
-            await _abort(context, Failure.of(error))
-        call = RpcCall(context.time_remaining(), caller)
+        caller = await self._admitted(method, context)  # before its message is read
+        call = new_call(context, caller)
+        self._answerer.measures.begun(method, call)
         try:
             with ending_with_the_call():
                 data = await self._message(context)
-            return await self._answerer.answer(method, data, call)
+            reply = await self._answerer.answer(method, data, call)
+            call.status, call.reply_bytes = grpc.StatusCode.OK, len(reply)
+            return reply
         except Exception as error:  # the outermost frame of our code in this call
-            failure = Failure.of_call(error, method.path)
+            failure = Failure.of_call(error, method.path, call.request_id)
+            call.status = failure.code
         finally:
             call.end()
         return await _abort(context, failure)
 
     async def _serve_stream(self, method: Method, context: Context) -> None:
-        try:
-            caller = self._caller(method, context)
-        except DatabaseError as error:
-            await _abort(context, Failure.of(error))
+        caller = await self._admitted(method, context)
         call = GrpcioStreamCall(self._answerer, method, context, caller, self._message_timeout)
         failure = await call.serve(self._streams)
         if failure is not None:
             await _abort(context, failure)
+
+    async def _admitted(self, method: Method, context: Context) -> Caller:
+        """Who makes a call; ends it if it may not be made."""
+        try:
+            return self._caller(method, context)
+        except DatabaseError as error:
+            failure = Failure.of(error)
+        self._answerer.measures.refused(method, failure.code)
+        return await _abort(context, failure)
 
     def _caller(self, method: Method, context: Context) -> Caller:
         """Who makes a call. Raises Unauthenticated, RoleRequired."""
@@ -155,12 +176,38 @@ class GrpcioListener:
         address = listen_address(address, self._where)
         check_address(address, self._where)  # again: models have been loaded since the start
         try:
-            port = self._server.add_insecure_port(address)
+            if self._certificates is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, _credentials(self._certificates))
         except RuntimeError as error:
             raise ConfigError(f"{self._where}: cannot listen on {address!r}: {error}") from error
         if address.startswith("unix:"):
             return address
         return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Those of the present certificate, which gRPC asks for at each handshake."""
+    given = certificates.identity
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(given.key, given.cert)], root_certificates=given.client_ca
+        )
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal given
+        if certificates.identity is given:
+            return None
+        given = certificates.identity
+        return configuration()
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(),
+        changed,  # type: ignore[arg-type]  # None: as before
+        require_client_authentication=given.client_ca is not None,
+    )
 
 
 class _Handlers(grpc.GenericRpcHandler):

@@ -45,10 +45,7 @@ class Calls(Streams, Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """The protocol of one connection. For the event loop's thread.
-
-    host: where its client is, once it is made.
-    """
+    """The protocol of one connection. For the event loop's thread."""
 
     def __init__(
         self,
@@ -60,7 +57,8 @@ class Connection(asyncio.Protocol):
         """calls: makes those of this connection. connections: has this one while it is there.
 
         timeout: seconds for a client to begin, and to take MIN_READ_BYTES of replies. refusal: why
-        its calls are to be refused, and the connection is closed soon; usually empty.
+        its calls are to be refused, and the connection is closed soon; usually empty. host: where
+        the client is, once the connection is made.
         """
         self._calls = calls(self)
         self._connections = connections
@@ -80,6 +78,10 @@ class Connection(asyncio.Protocol):
         self._written = self._written_before = 0  # bytes in all, now and then
         self._lost = asyncio.Event()
 
+    def is_turned_away(self) -> bool:
+        """Whether there are so many connections that this one is closed without a reason."""
+        return bool(self.refusal) and len(self._connections) > REFUSED_AT_ONCE
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
         self._transport = cast("asyncio.Transport", transport)
@@ -88,7 +90,7 @@ class Connection(asyncio.Protocol):
         find_silent_loss(transport.get_extra_info("socket"))
         self._session = nghttp2.Session(self._calls)
         if self.refusal:
-            if len(self._connections) > REFUSED_AT_ONCE:
+            if self.is_turned_away():
                 self._abort()
                 return
             asyncio.get_running_loop().call_later(REFUSAL_SECONDS, self._abort)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
@@ -17,6 +18,7 @@ from euclidesdb_server.rpc.http2_connection import Connection
 from euclidesdb_server.rpc.http2_shared import Shared
 from euclidesdb_server.rpc.http2_turns import Held, ReadInTurns
 from euclidesdb_server.rpc.methods import Method
+from euclidesdb_server.rpc.tls import Handshakes, TlsConnection
 
 STOP_INTERVAL: Final = 0.005
 """Seconds between looks whether all calls have been answered, when the server stops."""
@@ -26,13 +28,25 @@ class Http2Calls(Shared):
     """The calls of one server. All but the construction happens on the event loop."""
 
     def __init__(
-        self, methods: Iterable[Method], answerer: Answerer, config: ServerConfig, access: Access
+        self,
+        methods: Iterable[Method],
+        answerer: Answerer,
+        config: ServerConfig,
+        access: Access,
+        certificates: Certificates | None,
     ) -> None:
+        """certificates: None: connections are not encrypted."""
         super().__init__(methods, answerer, config, access)
+        self._handshakes = None if certificates is None else Handshakes(certificates)
         self._connections: set[Connection] = set()
         self._refused: set[Connection] = set()
         self._held = Held()
         self._limit = ConnectionLimit(config.max_connections)
+
+    @property
+    def connections(self) -> int:
+        """How many are open; those that are refused do not count."""
+        return len(self._connections)
 
     def connection(self) -> ReadInTurns:
         """The protocol of one more connection."""
@@ -41,7 +55,9 @@ class Http2Calls(Shared):
         connection = Connection(
             functools.partial(ConnectionCalls, self), group, self.message_timeout, refusal
         )
-        return ReadInTurns(connection, self._held)
+        if self._handshakes is None:
+            return ReadInTurns(connection, self._held)
+        return ReadInTurns(TlsConnection(connection, self._handshakes), self._held)
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls; return when the running ones have been answered, and the replies read.
@@ -49,6 +65,8 @@ class Http2Calls(Shared):
         What still runs `grace` seconds later is refused, too, and what is unread is lost.
         """
         self.stopping = True
+        if self._handshakes is not None:
+            self._handshakes.close()
         for connection in [*self._connections, *self._refused]:
             connection.go_away()
         until = time.monotonic() + grace

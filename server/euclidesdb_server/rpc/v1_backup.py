@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Future
-from typing import Final
+from typing import Final, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -98,8 +98,7 @@ class _Asked:
         request, size = taken
         self._stream.finished(size)
         self._replies += request.replies
-        assert isinstance(request, pb.BackupRequest)
-        return request
+        return cast("pb.BackupRequest", request)
 
 
 async def _replies(

@@ -22,6 +22,7 @@ SEGMENTS: Final = b"\x0a"
 DELETED_ROWS: Final = b"\x0b"
 DROPPED_SPACE: Final = b"\x0c"
 COLUMNS: Final = b"\x0d"
+REQUESTS: Final = b"\x0f"
 
 KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE, SEGMENTS, DELETED_ROWS)
 """The kinds whose keys begin with the number of a space: all that is deleted with the space."""
@@ -99,6 +100,11 @@ def space_prefix(kind: bytes, space: int) -> bytes:
 def label_of(key: bytes) -> int:
     """The label of a key made by `row_key`."""
     return int(_LABEL.unpack(key[5:])[0])
+
+
+def requests_key(number: int) -> bytes:
+    """The key of a record of recent requests."""
+    return REQUESTS + _LABEL.pack(number)
 
 
 def pack_label(label: int) -> bytes:

@@ -57,6 +57,9 @@ OPTIONS: Final[Mapping[str, Any]] = {
 REPAIRED: Final = "leveldb.repaired"
 """The folder of a repaired store that is about to replace the old one (`euclidesdb verify`)."""
 
+RESTORING: Final = "restoring.tmp"
+"""What `euclidesdb restore` writes into before it renames it (`backup/restore.py`)."""
+
 REOPEN_SPARE_BYTES: Final = 4 << 20
 """Disk space that opening needs in addition to the table that it writes from the log."""
 
@@ -232,6 +235,10 @@ def _create(folder: Path) -> None:
     if folder.with_name(REPAIRED).exists():
         raise DataFolderError(
             f"a repair of {folder} was interrupted: finish it with `euclidesdb verify --repair`"
+        )
+    if folder.with_name(RESTORING).exists():
+        raise DataFolderError(
+            f"a restore into {folder.parent} was interrupted: finish it with `euclidesdb restore`"
         )
     unfinished = folder.with_name(folder.name + ".making")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -18,6 +18,7 @@ from euclidesdb_server.store import keys
 from euclidesdb_server.store.columns_files import unpack_columns
 from euclidesdb_server.store.label_set import LabelSet
 from euclidesdb_server.store.reader import FLOAT32, unpack, unpack_item
+from euclidesdb_server.store.recent_requests import unpack_requests
 from euclidesdb_server.store.repair import Repair, checksum_of
 from euclidesdb_server.store.segment_records import CHUNK_BYTES, SegmentRecord, unpack_segments
 
@@ -95,6 +96,7 @@ class ParsedRecords:
             keys.DELETED_ROWS: self._parse_deleted_rows,
             keys.DROPPED_SPACE: self._parse_dropped_space,
             keys.COLUMNS: self._parse_columns,
+            keys.REQUESTS: self._parse_requests,
         }
         report = self.report
         for key, value in records:
@@ -182,6 +184,10 @@ class ParsedRecords:
 
     def _parse_columns(self, _: bytes, value: bytes) -> None:
         unpack_columns(value)
+
+    def _parse_requests(self, key: bytes, value: bytes) -> None:
+        keys.unpack_label(key[1:])
+        unpack_requests(value)
 
     def _parse_payload(self, key: bytes, value: bytes) -> None:
         unpack(value, "a payload", 2)

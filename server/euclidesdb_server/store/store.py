@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import msgpack
 
@@ -23,11 +23,13 @@ from euclidesdb_server.store import keys
 from euclidesdb_server.store.checkpoint import Checkpoints
 from euclidesdb_server.store.column_writes import ColumnsWrite, put_columns
 from euclidesdb_server.store.columns_files import ColumnsRecord, put_columns_record, read_columns
+from euclidesdb_server.store.format_version import FORMAT_VERSION, check_version
 from euclidesdb_server.store.item_writes import ItemWrite, delete_item, put_item
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader, unpack
+from euclidesdb_server.store.recent_requests import RecentRequests
 from euclidesdb_server.store.segment_records import (
     Bits,
     SegmentRecord,
@@ -42,21 +44,12 @@ from euclidesdb_server.store.upgrade import name_current_labels
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION: Final = 2
-
-
-def check_version(folder: Path, version: object) -> None:
-    """Raise DataFolderError unless this server reads the format of a store."""
-    if version not in range(1, FORMAT_VERSION + 1):
-        raise DataFolderError(
-            f"{folder} has format {version}, but this server reads format {FORMAT_VERSION}"
-        )
-
 
 class FeatureStore(StoreReader):
     """The open store. Close it after its last use; closing it again does nothing.
 
     space_table: its spaces. space_data: what is stored of each as a whole. labels: of its writes.
+    requests: those made lately.
     checkpoints: of the data folder that it is in.
     """
 
@@ -77,6 +70,7 @@ class FeatureStore(StoreReader):
         self._unrecorded: dict[bytes, bytes] = {}
         self._leveldb = LevelDB(folder, sync=sync, write_buffer_bytes=write_buffer_bytes)
         super().__init__(self._leveldb)
+        self.group_commit = self._leveldb.group_commit
         try:
             version = self._stored_version(folder)
             value = self._leveldb.get(keys.LABELS_RESERVED)
@@ -85,6 +79,7 @@ class FeatureStore(StoreReader):
             if version < FORMAT_VERSION:
                 self._upgrade(folder, version)
             self.space_table = SpaceTable(self, self._put, self._put_in_time)
+            self.requests = RecentRequests(self)
         except StorageError as error:
             self._leveldb.close()
             raise DataFolderError(f"cannot read the data folder: {error}") from error
@@ -117,10 +112,15 @@ class FeatureStore(StoreReader):
         with self.snapshot() as reader:
             yield from reader.rows(space, dim, after=after, up_to=up_to)
 
-    def write(self, *writes: ItemWrite, columns: ColumnsWrite | None = None) -> None:
+    def write(
+        self,
+        *writes: ItemWrite,
+        columns: ColumnsWrite | None = None,
+        requests: Sequence[bytes] = (),
+    ) -> None:
         """Write items with their vectors, predictions and payloads, and new items by columns.
 
-        All of them or none. No id may occur twice.
+        All of them or none. No id may occur twice. requests: their digests, to be remembered.
         """
         batch = self._leveldb.batch()
         unrecorded = [*self._unrecorded.items()]
@@ -133,17 +133,19 @@ class FeatureStore(StoreReader):
             put_columns(batch, columns)
             ids += columns.columns.ids
         others = f" and {len(ids) - 1} others" if len(ids) > 1 else ""
-        self._leveldb.write(batch, f"writing item {ids[0]!r}{others}")
+        with self.requests.written(batch, requests):
+            self._leveldb.write(batch, f"writing item {ids[0]!r}{others}")
         for key, _ in unrecorded:
             self._unrecorded.pop(key, None)
 
-    def remove(self, *removed: tuple[str, ItemRecord]) -> None:
-        """Remove items, each given with its record, with all that is stored of them; atomically."""
+    def remove(self, *removed: tuple[str, ItemRecord], requests: Sequence[bytes] = ()) -> None:
+        """Remove items, each given with its record, with all that is stored of them; as `write`."""
         batch = self._leveldb.batch()
         for item_id, before in removed:
             delete_item(batch, item_id, before)
         others = f" and {len(removed) - 1} others" if len(removed) > 1 else ""
-        self._leveldb.write(batch, f"removing item {removed[0][0]!r}{others}")
+        with self.requests.written(batch, requests):
+            self._leveldb.write(batch, f"removing item {removed[0][0]!r}{others}")
 
     def segments(self, space: int) -> list[SegmentRecord]:
         """The segments that a space consists of, in the order of their labels."""
@@ -207,7 +209,7 @@ class FeatureStore(StoreReader):
         before_writing: called when reads show whether the failed write is on disk, and before
         anything else is written.
         """
-        self._leveldb.reopen(before_writing)
+        self._leveldb.reopen(lambda: (self.requests.load(), before_writing()))
 
     @contextmanager
     def snapshot(self) -> Iterator[StoreReader]:

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 INTERVAL: Final = 1.0
 
@@ -39,6 +39,12 @@ class FileWatch:
         """Call nothing more. May be called again."""
         self._closed.set()
         self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _run(self) -> None:
         while not self._closed.wait(INTERVAL):

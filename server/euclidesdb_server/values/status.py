@@ -29,11 +29,12 @@ class ModelState(StrEnum):
 class IndexStatus:
     """The state of the live index of a space.
 
-    indexed_rows: rows with an index. unindexed_rows: the others, which are searched exactly.
+    indexed_rows: rows with an index, deleted ones included. unindexed_rows: the others, which are
+    searched exactly, without deleted ones.
     segments: how many a search asks. building: whether one is being written. verifying: whether
     vectors on disk are still being compared with their checksums. failure: why an index could not
     be built the last time, or "". recall: the share of the true nearest neighbors that sampled
-    searches found; None if none was sampled yet.
+    searches found; None if none was sampled yet. deleted_rows: those that segments still hold.
     """
 
     description: str
@@ -45,3 +46,4 @@ class IndexStatus:
     failure: str
     recall: float | None
     recall_samples: int
+    deleted_rows: int = 0
