@@ -43,6 +43,7 @@ IMAGE_WRITERS = 2
 IMAGE_IDS = 30
 LIVES = (3.0, 20.0)
 """How long a server lives, in seconds, when there is time."""
+LOG_CHARACTERS = 20_000
 MIB = 1 << 20
 MAX_PRIVATE = 700 * MIB
 LOST = (euclidesdb.Unavailable, euclidesdb.Cancelled, euclidesdb.DeadlineExceeded)
@@ -370,7 +371,12 @@ def soak(folder: Path, seconds: float, seed: int = 0) -> Counter[str]:
     end = time.monotonic() + seconds
     while True:
         left = end - time.monotonic()
-        live(folder, ledgers, done, chance, min(chance.uniform(*LIVES), max(2.0, left)))
+        try:
+            live(folder, ledgers, done, chance, min(chance.uniform(*LIVES), max(2.0, left)))
+        except BaseException:
+            report(done)
+            print((folder / "log").read_text()[-LOG_CHARACTERS:])
+            raise
         if time.monotonic() >= end:
             break
     with ServerProcess("-c", folder / "euclidesdb.conf", log=folder / "log") as process:
