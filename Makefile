@@ -11,8 +11,8 @@
 #   make proof        the long tests: kills, power cuts, full disks, damage (an hour or so)
 #   make attack       hostile clients, and what they cost a well-behaved one (some 20 minutes, quiet)
 #   make soak         everything at once with kills and backups (SECONDS=300)
-#   make bench        measurements, each next to its limit or target (growth to 200,000 rows only:
-#                     benchmarks/growth.py alone goes to a million)
+#   make bench        measurements, each next to its limit or target, half an hour or more (growth to
+#                     200,000 rows only: benchmarks/growth.py alone goes to a million)
 #   make docs         the documentation site, in build/docs
 #   make docker-test  builds the image and runs it (needs docker)
 
@@ -83,6 +83,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/calls.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/handlers.py
+	$(BIN)/python benchmarks/items.py
 	$(BIN)/python benchmarks/restart.py
 	$(BIN)/python benchmarks/backup.py
 	$(BIN)/python benchmarks/growth.py --rows 200000 --rate 0

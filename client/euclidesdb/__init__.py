@@ -63,6 +63,7 @@ from euclidesdb._neighbors import (
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
+from euclidesdb._stats_types import CallStats, Histogram, ModelStats, ServerStats
 from euclidesdb._summary_types import (
     CountsByField,
     NumbersByField,
@@ -99,6 +100,7 @@ __all__ = [
     "BackupFile",
     "BackupInProgress",
     "BackupInfo",
+    "CallStats",
     "Cancelled",
     "Client",
     "ClientClosed",
@@ -118,6 +120,7 @@ __all__ = [
     "FusedNeighbor",
     "FusedNeighbors",
     "GroupBy",
+    "Histogram",
     "Imported",
     "IndexInfo",
     "InvalidRequest",
@@ -129,6 +132,7 @@ __all__ = [
     "ModelFailed",
     "ModelInfo",
     "ModelRejected",
+    "ModelStats",
     "ModelUnavailable",
     "ModelVector",
     "Neighbor",
@@ -147,6 +151,7 @@ __all__ = [
     "Results",
     "RoleRequired",
     "ServerError",
+    "ServerStats",
     "ShuttingDown",
     "Summary",
     "Unauthenticated",

@@ -48,6 +48,7 @@ _RETRIED = (
     "FindSimilar",
     "FindSimilarBatch",
     "ListModels",
+    "Stats",
 )
 # Pauses of 0.2, 0.6 and 1.2 s, each 20 % longer or shorter at random. With the default of 3, that
 # bridges a restart of about 2 s, and still reports soon a server that is stopping or a quarantined

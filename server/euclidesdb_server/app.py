@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Self
 from euclidesdb_server.access import Certificates, KeyRing
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.access import TlsConfig
-from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
+from euclidesdb_server.config.server import KIB, MIB, Config
 from euclidesdb_server.database import (
     Embedder,
     FeatureDatabase,
@@ -35,16 +35,19 @@ from euclidesdb_server.database import (
 from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
-from euclidesdb_server.errors import ShuttingDown, StartupError
+from euclidesdb_server.errors import ShuttingDown
 from euclidesdb_server.index import Compactor, ModelSpace, RecallSampler, SegmentBuilder
 from euclidesdb_server.inference import (
-    EmbeddingCache,
     Model,
     ModelRegistry,
     configured_folders,
+    embedding_cache,
 )
+from euclidesdb_server.monitoring.collection import Collection
 from euclidesdb_server.rpc.access import access_of, check_access
+from euclidesdb_server.rpc.call_measures import CallObserver
 from euclidesdb_server.rpc.listening import listen_address, reserve_address
+from euclidesdb_server.rpc.observation import serve_metrics, tracing
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.store import (
     FeatureStore,
@@ -64,19 +67,25 @@ log = logging.getLogger(__name__)
 class Server:
     """A running server; it serves from construction until `close`.
 
-    address: what it listens on; with the actual port if the configuration says port 0. drops: the
-    versions that are being deleted.
+    address: what it listens on; with the actual port if the configuration says port 0.
+    metrics_address: likewise; None if no metrics are served. drops: the versions that are being
+    deleted.
     """
 
     def __init__(
-        self, config: Config, stop_wanted: threading.Event, *, strict: bool = False
+        self,
+        config: Config,
+        stop_wanted: threading.Event,
+        *,
+        strict: bool = False,
+        observers: Sequence[CallObserver] = (),
     ) -> None:
         """Start.
 
         stop_wanted: set by a permitted `Shutdown` call; the owner waits for it and closes the
         server. If it is set during the start, that ends within a second or two: ShuttingDown is
         raised, and the next start continues from the data folder.
-        strict: a model that cannot be served is an error.
+        strict: a model that cannot be served is an error. observers: what is to know of calls.
 
         Raises StartupError.
         """
@@ -98,8 +107,13 @@ class Server:
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB
             if holds_euclidesdb(folder) and not store.exists():
-                versions = _versions(config, engines, check_stop)
-                migrate(folder, store, versions, check_stop, write_buffer_bytes=write_buffer_bytes)
+                migrate(
+                    folder,
+                    store,
+                    _versions(config, engines, check_stop),
+                    check_stop,
+                    write_buffer_bytes=write_buffer_bytes,
+                )
             self._store = FeatureStore(
                 store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
             )
@@ -109,21 +123,23 @@ class Server:
             )
             opened.callback(table.close)
             check_stop()
-            models_from = config.where("models", "dir_path")
-            registry = ModelRegistry(config.models, engines, check_stop, where=models_from)
+            registry = ModelRegistry(
+                config.models, engines, check_stop, where=config.where("models", "dir_path")
+            )
             opened.callback(registry.close)
             registry.wait_until_tried(stop_wanted)
-            _report_problems(registry, config.models, strict=strict)
+            registry.report_problems(strict=strict)
             sampler = RecallSampler(config.index.recall_interval)
             opened.callback(sampler.close)
             segments = folder / SEGMENTS_FOLDER
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
+            builder = SegmentBuilder(config.index)
             opener = _SpaceOpener(
                 self._store,
                 engines,
                 segments,
-                SegmentBuilder(config.index),
+                builder,
                 config.index.build_threads,
                 sampler,
                 compactor,
@@ -132,11 +148,11 @@ class Server:
             sizes = SpaceSizes(self._store, segments)
             opened.callback(sizes.close)
             models = ModelTable(_servings(self._store, registry, opener), registry.broken, sizes)
-            cache_bytes = config.models.cache_mib * MIB
+            cache = embedding_cache(config.models.cache_mib * MIB)
             self.database = FeatureDatabase(
                 self._store,
                 models,
-                Embedder(models, EmbeddingCache(cache_bytes) if cache_bytes else None),
+                Embedder(models, cache),
                 compactor,
                 table,
                 limits=config.server,
@@ -151,22 +167,25 @@ class Server:
             )
             self._lifecycle.serve_when_ready()
             self.queries = ItemQueries(table, ModelFields(models), limits=config.server)
-            backups = Backups(
-                self._store, models, registry, config.models.dir_path, config.search_settings()
-            )
+            numbers = Collection(folder, self._store, models, builder, table, cache=cache)
             rpc = RpcServer(
                 self.database,
                 self.queries,
                 self._lifecycle,
                 config.server,
-                stop_wanted.set,
-                backups=backups,
+                stop=stop_wanted.set,
+                stats=numbers.read,
+                observers=[*observers, *tracing(config, opened)],
+                backups=Backups(
+                    self._store, models, registry, config.models.dir_path, config.search_settings()
+                ),
                 access=access,
                 certificates=certificates,
                 where=address_from,
             )
             opened.callback(rpc.close)
             self.address = rpc.address
+            self.metrics_address = serve_metrics(config, rpc.stats, opened)
             self._opened = opened.pop_all()
 
     def load_changed_models(self) -> None:
@@ -277,11 +296,3 @@ def _versions(config: Config, engines: Engines, check_stop: CheckStop) -> dict[s
         name: ModelVersion(folder.fingerprint, folder.conf.feature_dim)
         for name, folder in folders.items()
     }
-
-
-def _report_problems(registry: ModelRegistry, config: ModelsConfig, *, strict: bool) -> None:
-    problems = registry.problems()
-    if problems and strict:
-        raise StartupError("--strict: not every model can be served: " + "; ".join(problems))
-    if not registry.models:
-        log.warning("no model is served from %s", config.dir_path)

@@ -18,7 +18,7 @@ class FaultyDatabase:
         raise self.fault
 
     add = get = get_many = update = remove = remove_many = find_similar = _fail
-    list_models = compact = load = unload = drop = _fail
+    list_models = readiness = stats = compact = load = unload = drop = _fail
     count = page = sample = summarize = _fail
 
     @property
@@ -40,7 +40,8 @@ class FaultyServer:
             self.database,
             self.database,
             config,
-            lambda: None,
+            stop=lambda: None,
+            stats=self.database.stats,
             backups=self.database,
         )
         self.address = self._server.address

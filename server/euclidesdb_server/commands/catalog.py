@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "import": Listed("store the items of a file", "transfers:import_items"),
     "models": Listed("list the models of a running server", "models:models"),
     "stats": Listed("an overview of a running server", "stats:stats"),
+    "top": Listed("what a running server is doing, live", "top:top"),
     "model": Listed("check, compare, export, load, drop models", "model:model", "server"),
     "key": Listed("make, list and revoke the API keys of a server", "key:key", "server"),
     "verify": Listed(

@@ -14,7 +14,7 @@ from euclidesdb_server.database.requests import Call
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import DatabaseError, DeadlineExceeded, Overloaded
-from euclidesdb_server.inference import EmbeddingCache, Model
+from euclidesdb_server.inference import EmbeddingCache, Model, RunFuture
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 
@@ -97,6 +97,14 @@ class Embedder:
         return self._cache.embed(key, model, functools.partial(model.embed, payload))
 
 
+def _note(future: Future[Embedding], call: Call) -> None:
+    """Note how long an item waited and was run, unless it came from the cache."""
+    if isinstance(future, RunFuture) and future.times is not None:
+        arrived, taken, done = future.times
+        call.note("queue", arrived, taken)
+        call.note("inference", taken, done)
+
+
 class _Pending:
     """A payload that is with its models."""
 
@@ -115,6 +123,7 @@ class _Pending:
             for future in self.futures.values():
                 await Wait(future, call.time_remaining())
                 made.append(future.result(timeout=0))
+                _note(future, call)
             return tuple(made)
         except (TimeoutError, CancelledError):
             return DeadlineExceeded(f"{', '.join(self.futures)} did not embed the item in time")

@@ -41,6 +41,11 @@ class Http2Calls(Shared):
         self._refused: set[Connection] = set()
         self._limit = ConnectionLimit(config.max_connections)
 
+    @property
+    def connections(self) -> int:
+        """How many are open; those that are refused do not count."""
+        return len(self._connections)
+
     def connection(self) -> Connection | TlsConnection:
         """The protocol of one more connection."""
         refusal = self._limit.refusal(len(self._connections))

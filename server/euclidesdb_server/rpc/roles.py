@@ -31,6 +31,7 @@ _V1: Final = {
     "RemoveItem": Role.WRITE,
     "RemoveItems": Role.WRITE,
     "SampleItems": Role.READ,
+    "Stats": Role.READ,
     "SummarizeItems": Role.READ,
     "UnloadModel": Role.ADMIN,
     "UpdateItem": Role.WRITE,

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import msgpack
 
@@ -70,6 +70,7 @@ class FeatureStore(StoreReader):
         self._unrecorded: dict[bytes, bytes] = {}
         self._leveldb = LevelDB(folder, sync=sync, write_buffer_bytes=write_buffer_bytes)
         super().__init__(self._leveldb)
+        self.group_commit = self._leveldb.group_commit
         try:
             version = self._stored_version(folder)
             value = self._leveldb.get(keys.LABELS_RESERVED)
