@@ -181,11 +181,11 @@ class ImageWriter(Load):
         self.done["images removed"] += 1
 
     def _became(self, item: euclidesdb.NewItem, what: str) -> None:
-        self._ledger.became(item.id, _version_of(item))
+        self._ledger.became(str(item.id), _version_of(item))
         self.done[what] += 1
 
     def _refused(self, item: euclidesdb.NewItem) -> None:
-        self._ledger.was_refused(item.id, _version_of(item))
+        self._ledger.was_refused(str(item.id), _version_of(item))
         self.done["images refused, as their worker was killed"] += 1
 
 
@@ -213,7 +213,7 @@ class Reader(Load):
             filter={"version": {"$gte": least}},
             include_attributes=True,
         )[MODEL]
-        assert all(each.attributes["version"] >= least for each in found)
+        assert all((each.attributes or {})["version"] >= least for each in found)
 
     def _image(self, client: euclidesdb.Client) -> None:
         image = encoded(noise(self.chance.randrange(1000), size=8))
