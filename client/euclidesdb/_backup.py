@@ -20,7 +20,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, c
 
 from euclidesdb._backup_info import BackupInfo, backup_info
 from euclidesdb._connection import Connection, Queue
-from euclidesdb._errors import DataLoss, EuclidesDBError, ServerError
+from euclidesdb._errors import DataLoss, ServerError
 from euclidesdb._operation import Awaited, Blocking, Operation, iterate, run
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -112,7 +112,7 @@ class _Parts(Generic[F]):
     async def next_reply(self) -> pb.BackupReply:
         """The next reply; one more is asked for. Raises EuclidesDBError."""
         reply = await self._replies.get()
-        if isinstance(reply, EuclidesDBError):
+        if isinstance(reply, Exception):
             self._replies.put(reply)
             raise reply
         self._requests.put(pb.BackupRequest(replies=1))
@@ -154,7 +154,7 @@ class _Parts(Generic[F]):
             while (reply := await self._call.read()) is not None:
                 self._replies.put(reply)
             self._replies.put(ServerError("the backup ended early", "server_error"))
-        except EuclidesDBError as error:
+        except Exception as error:  # whatever it is, the caller must get it
             self._replies.put(error)
 
 

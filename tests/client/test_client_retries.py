@@ -90,7 +90,7 @@ def test_the_caller_chooses_how_often(server):
         with pytest.raises(ValueError, match=f"retries must be from 0 to 4, not {wrong}"):
             euclidesdb.Client(server.target, retries=wrong)
     with pytest.raises(TypeError, match="retries must be an integer"):
-        euclidesdb.Client(server.target, retries="3")
+        euclidesdb.Client(server.target, retries="3")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,10 @@ class RefusesOne:
     reason: str
 
 
+def adds_alone(item: NewItem) -> Use:
+    return lambda db: db.add(item.id, image=item.image, models=item.models, vectors=item.vectors)
+
+
 def adds(item: NewItem) -> Use:
     return lambda db: db.add_many([NewItem("good", vectors=GIVEN), item])
 
@@ -120,8 +124,7 @@ ANSWERS = [
 ]  # fmt: skip
 
 REFUSES = [
-    *(Refuses("AddItem", lambda db, item=item: db.add(
-        item.id, image=item.image, models=item.models, vectors=item.vectors), reason)
+    *(Refuses("AddItem", adds_alone(item), reason)
       for reason, item in BAD_ITEMS.items()),
     Refuses("AddItem", lambda db: db.add(TOO_LONG, vectors=GIVEN), "invalid_request"),
     Refuses("AddItem", lambda db: db.add("a", text="no model takes it"), "invalid_request"),
