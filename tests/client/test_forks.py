@@ -66,7 +66,7 @@ def test_a_forked_process_uses_a_connection_of_its_own():
         assert server.calls("ListModels") == 10
 
 
-def test_a_forked_process_is_told_that_it_has_no_asyncio_instead_of_waiting():
+def test_asyncio_in_a_forked_process_is_an_error_and_does_not_wait_forever():
     with ScriptedServer() as server:
         printed = forked(server.target, "AsyncClient")
         assert "[0, 0]" in printed, printed

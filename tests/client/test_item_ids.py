@@ -77,13 +77,13 @@ def test_a_single_id_is_not_several(db):
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/items.parquet", "https://example.com/a.jsonl"])
-def test_a_url_is_no_file_of_items(db, url):
+def test_a_url_is_refused_as_a_file_of_items(db, url):
     for call in (db.export_file, db.import_file):
         with pytest.raises(ValueError, match=f"path must be on this machine: '{url}' is a URL"):
             call(url)
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/a.png", "https://example.com/a.png", "gs://b/a.png"])
-def test_a_url_is_no_image(db, url):
+def test_a_url_is_refused_as_an_image(db, url):
     with pytest.raises(ValueError, match=f"'{url}' is a URL"):
         db.add("a", image=url, models=["m"])

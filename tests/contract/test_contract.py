@@ -114,12 +114,11 @@ def test_an_export_is_imported(call, tmp_path):
 
 
 def test_a_backup_has_the_files_and_no_other_can_be_made_meanwhile(call, served):
-    with (
-        euclidesdb.Client(served.address) as db,
-        db.backup(),
-        pytest.raises(euclidesdb.BackupInProgress),
-    ):
-        call(lambda db: db.backup())
+    with euclidesdb.Client(served.address) as db, db.backup() as backup:
+        with pytest.raises(euclidesdb.BackupInProgress):
+            call(lambda db: db.backup())
+        for file in backup.files():  # when it is complete, another one may begin
+            assert sum(map(len, file.pieces())) == file.size
     paths = call(backed_up)
     assert {path.partition("/")[0] for path in paths} == {"data", "models"}
     assert all(paths[path] for path in paths if path.startswith("models/"))
