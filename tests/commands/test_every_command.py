@@ -16,8 +16,6 @@ WITHOUT_JSON = {
     "model export",
     "key create",
     "key revoke",
-    "verify-backup",
-    "restore",
     "demo",
     "demo-text",
     "completion",

@@ -36,7 +36,7 @@ def shell_lines(page: Path) -> list[str]:
 @each_as_subtest("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_has_a_language_that_is_tested(page):
     languages = [language for language, _ in blocks(page)]
-    others = {"ini", "sh", "{toctree}"}  # test_documentation.py; of other programs; of the site
+    others = {"ini", "sh", "yaml", "{toctree}"}  # of other tests, of other programs, of the site
     assert {*languages} <= {"python", "python no-run", *others}
     assert languages.count("python") == RUN_BY_TESTS.get(page, 0)
 

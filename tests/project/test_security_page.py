@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from euclidesdb_server.rpc.roles import ROLES
 from tests.project.tree import ROOT
 
 PAGE = ROOT / "docs" / "security.md"
@@ -28,3 +29,18 @@ def test_each_limit_and_each_threat_names_a_test_that_exists():
     written |= {name for cell in threats for name in re.findall(r"`(test_\w+)`", cell)}
     assert len(written) > 30
     assert written <= tests, written - tests
+
+
+def test_the_table_of_roles_is_that_of_the_code():
+    written = {
+        (cell.strip("`"), name.strip())
+        for cell, v1, legacy, _ in rows("Roles")
+        for name in f"{v1},{legacy}".split(",")
+        if name.strip()
+    }
+    expected = {
+        (str(role), path.rpartition("/")[2])
+        for path, role in ROLES.items()
+        if not path.startswith("/grpc.")
+    }
+    assert written == expected

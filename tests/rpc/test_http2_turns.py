@@ -7,8 +7,13 @@ import itertools
 
 import pytest
 
-from euclidesdb_server.rpc import http2_turns
-from euclidesdb_server.rpc.http2_turns import MAX_HELD_BYTES, MIN_SLICE, Held, ReadInTurns
+from euclidesdb_server.rpc.http2_turns import (
+    MAX_HELD_BYTES,
+    MIN_SLICE,
+    TURN_SECONDS,
+    Held,
+    ReadInTurns,
+)
 
 DATA = bytes(itertools.islice(itertools.cycle(range(256)), 100_000))
 
@@ -54,9 +59,7 @@ class Transport(asyncio.Transport):
 def slow_reading(monkeypatch):
     """Each slice takes as long as a turn, and a little more."""
     ticks = itertools.count()
-    monkeypatch.setattr(
-        http2_turns.time, "monotonic", lambda: next(ticks) * 1.1 * http2_turns.TURN_SECONDS
-    )
+    monkeypatch.setattr("time.monotonic", lambda: next(ticks) * 1.1 * TURN_SECONDS)
 
 
 def connected(held: Held | None = None) -> tuple[ReadInTurns, Reader, Transport]:

@@ -14,9 +14,9 @@ import asyncio
 import time
 from typing import Final, cast
 
-TURN_SECONDS: Final = 0.001
-MIN_SLICE: Final = 1 << 10
-MAX_SLICE: Final = 16 << 10
+TURN_SECONDS: Final = 0.002
+MIN_SLICE: Final = 4 << 10
+MAX_SLICE: Final = 64 << 10
 """Bytes in a slice: the more quickly they are read, the more."""
 MAX_HELD_BYTES: Final = 64 << 20
 """Of all connections together; what would exceed it is read at once, as if there were no turns."""
@@ -86,7 +86,7 @@ class ReadInTurns(asyncio.Protocol):
             self._protocol.data_received(data[at : at + size])
             at += size
             before, now = now, time.monotonic()
-            size = min(2 * size, MAX_SLICE) if now - before < TURN_SECONDS / 8 else MIN_SLICE
+            size = min(2 * size, MAX_SLICE) if now - before < TURN_SECONDS / 2 else MIN_SLICE
 
     def _is_over(self) -> bool:
         """Whether the other protocol wants no more: it has closed the connection, or lost it."""
