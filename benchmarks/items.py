@@ -185,7 +185,7 @@ def recall(calls: Calls, queries: Floats, share: float | None) -> float:
         ]
         found += len(near[0] & near[1])
         wanted += len(near[1])
-    return found / max(1, wanted)
+    return found / wanted if wanted else 1.0
 
 
 class Usage:

@@ -55,7 +55,7 @@ _RETRIED = (
 # model, which are UNAVAILABLE, too.
 DEFAULT_RETRIES: Final = 3
 MAX_RETRIES: Final = 4
-"""gRPC makes at most 5 attempts, whatever it is told."""
+"""gRPC makes at most 5 attempts, whatever its configuration says."""
 _BACKOFF: Final = {"initialBackoff": "0.2s", "maxBackoff": "1.2s", "backoffMultiplier": 3}
 
 _CHANNEL_OPTIONS: Final = (

@@ -427,7 +427,7 @@ def test_the_items_of_vectors_are_found_whatever_has_been_written_since(items):
 
 
 class Locked(threading.Thread):
-    """Holds the lock under which writes are published until it is told to let go."""
+    """Holds the lock under which writes are published until it is released."""
 
     def __init__(self, table: ItemTable) -> None:
         super().__init__()

@@ -87,7 +87,7 @@ def worked(scraped):
         client.add(f"i{number}", image=image, models=["tiny"])
     client.add("again", image=images[0], models=["tiny"])  # from the cache
     vectors = np.random.default_rng(0).random((200, 3), np.float32)
-    client.add_vectors("given", [f"v{n}" for n in range(200)], vectors)
+    client.add_vectors([f"v{n}" for n in range(200)], vectors, model="given")
     for _ in range(5):
         client.find_similar(id="v1", models=["given"])
     with pytest.raises(euclidesdb.UnknownItem):

@@ -18,7 +18,7 @@ class FaultyDatabase:
         raise self.fault
 
     add = get = get_many = update = remove = remove_many = find_similar = _fail
-    list_models = readiness = stats = compact = load = unload = drop = _fail
+    list_models = readiness = stats = compact = load = reload = unload = drop = _fail
     count = page = sample = summarize = _fail
 
     @property

@@ -121,6 +121,10 @@ class Http2Peer:
             self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             self.closed = True
+        except OSError:
+            if self._socket.fileno() >= 0:
+                raise
+            self.closed = True  # by another thread, in the middle of sending
 
     def reset(self, stream: int) -> None:
         """Leave a call."""

@@ -13,7 +13,8 @@ _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 def duration(length: float) -> str:
     """Seconds as "3 d 4 h": the two largest units."""
-    left, parts = int(length), []
+    left = int(length)
+    parts: list[str] = []
     for size, unit in _UNITS:
         if left >= size or (unit == "s" and not parts):
             parts.append(f"{left // size} {unit}")

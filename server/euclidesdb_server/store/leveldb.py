@@ -119,7 +119,7 @@ class LevelDB:
         Raises DiskFull or StorageError if a write has failed before, and what `work` raises.
         """
         self._ensure_open()
-        with self._group_commit.held(), self._lock:
+        with self.group_commit.held(), self._lock:
             if self._failure is not None:
                 raise self._writes_stopped()
             work()

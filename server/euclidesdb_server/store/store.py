@@ -101,10 +101,7 @@ class FeatureStore(StoreReader):
     def open_space(
         self, model: str, fingerprint: str, feature_dim: int, *, adopted: bool = False
     ) -> SpaceRecord:
-        """The space of a model version; created if it is new. Raises DataFolderError.
-
-        As `SpaceTable.open`.
-        """
+        """The space of a model version, as `SpaceTable.open`. Raises DataFolderError."""
         return self.space_table.open(model, fingerprint, feature_dim, adopted=adopted)
 
     def rows(self, space: int, dim: int, *, after: int, up_to: int) -> Iterator[StoredRows]:
@@ -118,9 +115,9 @@ class FeatureStore(StoreReader):
         columns: ColumnsWrite | None = None,
         requests: Sequence[bytes] = (),
     ) -> None:
-        """Write items with their vectors, predictions and payloads, and new items by columns.
+        """Write items with all that is stored of them, and new ones by columns: all or none.
 
-        All of them or none. No id may occur twice. requests: their digests, to be remembered.
+        No id may occur twice. requests: their digests, to be remembered.
         """
         batch = self._leveldb.batch()
         unrecorded = [*self._unrecorded.items()]
@@ -191,10 +188,7 @@ class FeatureStore(StoreReader):
         self._leveldb.write(batch, f"moving tombstones of space {space}")
 
     def sync(self) -> None:
-        """Sync all earlier writes to disk. Does nothing if every write is synced.
-
-        Raises StorageError.
-        """
+        """Sync all earlier writes, unless every write is synced anyway. Raises StorageError."""
         if not self._sync:
             self._put_version("syncing the store")
 
@@ -209,7 +203,12 @@ class FeatureStore(StoreReader):
         before_writing: called when reads show whether the failed write is on disk, and before
         anything else is written.
         """
-        self._leveldb.reopen(lambda: (self.requests.load(), before_writing()))
+
+        def opened() -> None:
+            self.requests.load()
+            before_writing()
+
+        self._leveldb.reopen(opened)
 
     @contextmanager
     def snapshot(self) -> Iterator[StoreReader]:
