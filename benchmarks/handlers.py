@@ -119,6 +119,7 @@ def main() -> None:
                 server.queries,
                 None,  # type: ignore[arg-type]  # no call is about models
                 backups=None,
+                stats=None,  # type: ignore[arg-type]  # nor for numbers
                 may_change_models=False,
             )
             descriptor = pb.DESCRIPTOR.services_by_name["FeatureDatabase"]
