@@ -24,7 +24,7 @@ WITHOUT_JSON = {
 SURROGATE = "\udcff"  # a byte that is not UTF-8, on a command line
 
 # files in the working folder: folder/, text.txt, empty, broken.png
-BAD = {
+BAD: dict[str, list[tuple[str, ...]]] = {
     "serve": [("-c", "missing.conf"), ("-c", "folder"), ("--data", "text.txt")],
     "add": [
         ("missing",),

@@ -55,7 +55,7 @@ def serve_and_call(folder, more="", metadata=()):
     return (folder / "logs" / "server.log").read_text().splitlines()
 
 
-def test_a_log_that_is_no_terminal_has_an_object_on_each_line(tmp_path):
+def test_a_log_that_is_not_a_terminal_has_an_object_on_each_line(tmp_path):
     lines = serve_and_call(tmp_path, metadata=(("x-request-id", "order-7"),))
     records = [json.loads(line) for line in lines]
     assert all({"time", "level", "logger", "message"} <= record.keys() for record in records)
@@ -77,7 +77,7 @@ def test_a_log_that_is_no_terminal_has_an_object_on_each_line(tmp_path):
 
 @pytest.mark.parametrize("more", ["log_format = json", "log_format = text"])
 def test_what_a_client_sends_is_neither_logged_nor_makes_lines(tmp_path, more):
-    lines = serve_and_call(tmp_path, more, metadata=(("x-request-id", "spaces are no id"),))
+    lines = serve_and_call(tmp_path, more, metadata=(("x-request-id", "spaces in an id"),))
     text = "\n".join(lines)
     assert "slow call: method=euclidesdb.v1.FeatureDatabase/FindSimilar status=OK" in text
     assert "FAKE" not in text

@@ -93,7 +93,7 @@ def test_once_prints_what_happens_in_a_moment(server):
     assert done.returncode == 0, done.stderr
     assert "calls/s" in done.stdout
     assert "given" in done.stdout
-    assert "[red]odd" in done.stdout, "a name is no markup"
+    assert "[red]odd" in done.stdout, "a name is not markup"
     assert "\x1b" not in done.stdout
 
 

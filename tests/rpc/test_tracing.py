@@ -99,7 +99,7 @@ def test_a_quick_search_continues_the_trace_of_its_caller(traced):
 
 
 @pytest.mark.parametrize("parent", ["", "00-zz-1-01", "x" * 5000, f"ff-{TRACE}-00-99"])
-def test_what_is_no_trace_begins_a_new_one_and_a_failure_has_its_status(traced, parent):
+def test_what_is_not_a_trace_begins_a_new_one_and_a_failure_has_its_status(traced, parent):
     _, stub, exporter = traced
     exporter.clear()
     with pytest.raises(grpc.RpcError):

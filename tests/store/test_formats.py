@@ -12,8 +12,8 @@ import pytest
 import euclidesdb
 from euclidesdb_server.errors import DataFolderError
 from euclidesdb_server.store import FeatureStore, keys
+from euclidesdb_server.store.format_version import FORMAT_VERSION
 from euclidesdb_server.store.leveldb import LevelDB
-from euclidesdb_server.store.store import FORMAT_VERSION
 from tests.store.formats.make import answers_of
 from tests.support.servers import start_server
 

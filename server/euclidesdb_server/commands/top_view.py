@@ -47,7 +47,7 @@ class LiveView:
 
 
 def print_view(now: dict[str, Any]) -> None:
-    """Print it once, in as many columns as it takes if this is no terminal."""
+    """Print it once, in as many columns as it takes if this is not a terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)

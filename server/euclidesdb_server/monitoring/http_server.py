@@ -1,9 +1,9 @@
 """MetricsServer: the metrics by HTTP, for Prometheus and other scrapers.
 
 It is an HTTP server of the standard library with the application of prometheus_client. What a
-client may cost is bounded: MAX_CONNECTIONS are served at a time, of which the oldest gives way to a
-new one, and none lasts longer than MAX_SECONDS, however slowly it sends and reads. The metrics are
-made at most once a second, whatever many scrapers ask.
+client may cost is bounded: MAX_CONNECTIONS are served at a time, of which the oldest is closed for
+a new one, and none lasts longer than MAX_SECONDS, however slowly it sends and reads. The metrics
+are made at most once a second, whatever many scrapers ask.
 """
 
 from __future__ import annotations
