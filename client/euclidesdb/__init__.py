@@ -18,6 +18,7 @@ from euclidesdb._backup import (
     BackupFile,
 )
 from euclidesdb._backup_info import BackedUpModel, BackupInfo
+from euclidesdb._changes import Changes, Embeddings, Refusals
 from euclidesdb._client import AsyncClient, Client
 from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
@@ -58,6 +59,7 @@ from euclidesdb._export import AsyncExport, Export
 from euclidesdb._field_warnings import UnknownFieldWarning
 from euclidesdb._item_sets import Items, Removal
 from euclidesdb._lists import Answers, ItemList
+from euclidesdb._models import Models
 from euclidesdb._neighbors import (
     FusedNeighbor,
     FusedNeighbors,
@@ -103,6 +105,7 @@ __all__ = [
     "BackupInfo",
     "CallStats",
     "Cancelled",
+    "Changes",
     "Client",
     "ClientClosed",
     "ConnectionFailed",
@@ -114,6 +117,7 @@ __all__ = [
     "DiskFull",
     "Diversity",
     "Embedding",
+    "Embeddings",
     "EuclidesDBError",
     "Example",
     "Examples",
@@ -136,6 +140,7 @@ __all__ = [
     "ModelStats",
     "ModelUnavailable",
     "ModelVector",
+    "Models",
     "Neighbor",
     "Neighbors",
     "NewItem",
@@ -145,6 +150,7 @@ __all__ = [
     "NumbersByField",
     "Overloaded",
     "Page",
+    "Refusals",
     "Refused",
     "Removal",
     "ReplyTooLarge",

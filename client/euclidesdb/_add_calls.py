@@ -12,13 +12,14 @@ from euclidesdb import _replies as replies
 from euclidesdb._add_stream import MAX_IN_FLIGHT, AddStream
 from euclidesdb._adds import BulkAdd
 from euclidesdb._batches import NewItems, VectorColumns, item_batches, item_request
+from euclidesdb._changes import Embeddings, Refusals, change_of
 from euclidesdb._checks import ItemId
 from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused
 from euclidesdb._images import Image, file_name
 from euclidesdb._operation import iteration, operation
 from euclidesdb._progress import Progress, reporting
-from euclidesdb._types import Added, Embedding, ModelVector, NewItem
+from euclidesdb._types import Added, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
@@ -41,8 +42,9 @@ class AddCalls:
         metadata: bytes | None = None,
         include_vectors: bool = False,
         include_predictions: bool = False,
+        request_key: bytes | None = None,
         timeout: float | None = None,
-    ) -> tuple[Embedding, ...]:
+    ) -> Embeddings:
         """Embed an item with each of `models`, store it durably and make it searchable.
 
         When this returns, the item is on disk and in the next search. Its vectors of models
@@ -61,14 +63,17 @@ class AddCalls:
         vectors: ready-made vectors, float32 of shape (feature_dim,), by model.
         attributes: a JSON object; None keeps what is stored.
         metadata: opaque bytes; None keeps what is stored.
+        request_key: 8 to 64 random bytes, for a program that is to repeat this after it was started
+            again: by the same key, the server knows what it has applied, for ten minutes.
 
-        Returns one embedding per model written; its arrays are None unless requested.
+        Returns one embedding per model written; its arrays are None unless requested. Their
+        `change` is "added", "replaced" or "unchanged".
         Retried after a lost reply, without undoing what another client has written since. After
         Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied.
         Raises UndecodableInput, DimensionMismatch, VersionMismatch, UnknownModel, ModelUnavailable,
         ModelFailed, Overloaded, DiskFull, WriteInDoubt.
         """
-        item = NewItem(id, image, models, vectors, attributes, metadata, text, tensor)
+        item = NewItem(id, image, models, vectors, attributes, metadata, text, tensor, request_key)
         connection = self._connection
         request = await item_request(connection, item)
         request.include_vectors = checks.flag("include_vectors", include_vectors)
@@ -79,7 +84,7 @@ class AddCalls:
             connection.call_timeout(timeout),
             file=file_name(image),
         )
-        return tuple(map(replies.embedding, reply.embeddings))
+        return Embeddings(map(replies.embedding, reply.embeddings), change_of(reply.change))
 
     @operation
     async def add_many(
@@ -89,13 +94,14 @@ class AddCalls:
         bytes_per_call: int = 8 << 20,
         progress: Progress = False,
         timeout: float | None = None,
-    ) -> tuple[Refused, ...]:
+    ) -> Refusals:
         """Add items, each as `add` would; returns those that were refused, () if there are none.
 
         When this returns, every item is on disk and in the next search, or among the refused,
         each with the error that `add` would have raised for it: one of the server's
         (UndecodableInput) or the client's (FileNotFoundError for an image). Items with the same id
-        are added in the order given.
+        are added in the order given. `changes` of what is returned counts the others: how many are
+        new, changed, and unchanged.
 
         items: any iterable, also a generator of millions: only a few hundred are held at a time.
         bytes_per_call: the size of each request; the server accepts 64 MiB by default. A larger
@@ -129,8 +135,9 @@ class AddCalls:
         attributes: Sequence[Mapping[str, Any]] | None = None,
         metadata: Sequence[bytes] | None = None,
         bytes_per_call: int = 4 << 20,
+        request_key: bytes | None = None,
         timeout: float | None = None,
-    ) -> tuple[Refused, ...]:
+    ) -> Refusals:
         """Add ready-made vectors of one model by columns; returns those that were refused.
 
         This is `add_many` for bulk loads: the same promises at a fraction of the work.
@@ -139,6 +146,7 @@ class AddCalls:
             memory-mapped array is read a few megabytes at a time.
         fingerprint: the model version that made the vectors, if known.
         attributes, metadata: one per id; None keeps what is stored.
+        request_key: as in `add`; the other arguments must be the same, too.
         timeout: seconds for each call of at most 4,096 vectors; None: ten times the client's.
 
         Raises ValueError or TypeError, before anything is sent, for columns that differ in length
@@ -152,6 +160,7 @@ class AddCalls:
             fingerprint=fingerprint,
             attributes=attributes,
             metadata=metadata,
+            request_key=request_key,
         )
         connection = self._connection
         size = checks.positive("bytes_per_call", bytes_per_call)

@@ -14,6 +14,7 @@ from contextlib import aclosing, suppress
 from typing import Final, TypeAlias
 
 from euclidesdb._batches import Batch
+from euclidesdb._changes import ChangeCount, Refusals
 from euclidesdb._connection import Connection, StartedCall
 from euclidesdb._errors import (
     AddsInterrupted,
@@ -62,6 +63,7 @@ class BulkAdd:
         self._done = 0
         self._in_flight: deque[tuple[Batch, frozenset[str], StartedCall]] = deque()
         self._refused: list[Refused] = []
+        self._changes = ChangeCount()
         self._unknown: list[tuple[int, str]] = []
         self._answered = False  # the fate of at least one item is known
         self._failed_at: list[int] = []  # the first position of each failed call
@@ -72,7 +74,7 @@ class BulkAdd:
         self._done += 1
         self._refused.append(refused)
 
-    async def run(self, batches: AsyncGenerator[Batch, None]) -> tuple[Refused, ...]:
+    async def run(self, batches: AsyncGenerator[Batch, None]) -> Refusals:
         """Send all of `batches`, and close them; returns the refused items by position.
 
         Raises the error itself if nothing was written, otherwise AddsInterrupted from it.
@@ -93,7 +95,7 @@ class BulkAdd:
         finally:  # calls remain if the caller is interrupted: by Ctrl-C, or its task is cancelled
             for _, _, started in self._in_flight:
                 started.cancel()
-        return self._refused_by_position()
+        return Refusals(self._refused_by_position(), self._changes.total())
 
     async def _send(self, batch: Batch) -> None:
         ids = frozenset(batch.ids)
@@ -114,6 +116,7 @@ class BulkAdd:
         try:
             reply: _Reply = await self._connection.finish(started)
             not_added = _not_added(reply, batch)
+            self._changes.update(reply)
         except EuclidesDBError as error:
             if not isinstance(error, MessageTooLarge) or len(batch.ids) > 1:
                 self._failed_at.append(batch.positions[0])
@@ -147,6 +150,7 @@ class BulkAdd:
             refused,
             tuple(self._unknown),
             resume_at,
+            changes=self._changes.total(),
         )
 
     def _refused_by_position(self) -> tuple[Refused, ...]:

@@ -40,7 +40,10 @@ Arguments that cannot be sent at all raise ValueError or TypeError before anythi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from euclidesdb._changes import Changes
 
 
 class EuclidesDBError(Exception):
@@ -217,6 +220,8 @@ class AddsInterrupted(EuclidesDBError):
     resume_at: every item before this position is on disk or refused, so adding the items from here
         on completes the work. Some of them may be on disk already; adding them again is safe
         unless another client has changed them since.
+    changes: `Changes`: what has changed of the items that are known to be on disk; None of
+        `add_stream`, which has yielded it.
     """
 
     def __init__(
@@ -226,11 +231,13 @@ class AddsInterrupted(EuclidesDBError):
         refused: tuple[Refused, ...],
         unknown: tuple[tuple[int, str], ...],
         resume_at: int,
+        changes: Changes | None = None,
     ) -> None:
         super().__init__(message, reason)
         self.refused = refused
         self.unknown = unknown
         self.resume_at = resume_at
+        self.changes = changes
 
     def __reduce__(self) -> tuple[Any, ...]:
         # that of Exception calls the class with the message alone

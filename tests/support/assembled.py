@@ -70,12 +70,12 @@ class InOneThread:
         self.searches_quickly = features.searches_quickly
         self._features = features
 
-    def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
+    def add(self, request: AddRequest, call: Call) -> Written:
         return finish(self._features.add(request, call))
 
     def add_many(
         self, requests: Sequence[AddRequest | DatabaseError], call: Call
-    ) -> list[tuple[StoredEmbedding, ...] | DatabaseError]:
+    ) -> list[Written | DatabaseError]:
         return finish(self._features.add_many(requests, call))
 
     def find_similar(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
@@ -157,7 +157,9 @@ class Database:
         """Add by columns; why some are refused, by position."""
         made = VectorColumns(ids, np.array(vectors, np.float32), **columns)
         outcomes = self.features.add_vectors(AddVectorsRequest(model, made))
-        return {row: error for row, error in enumerate(outcomes) if error is not None}
+        return {
+            row: error for row, error in enumerate(outcomes) if isinstance(error, DatabaseError)
+        }
 
     def add_image(
         self, item_id: str, seed: int, *models: str, **others: Any

@@ -8,12 +8,13 @@ import msgspec
 
 from euclidesdb_server.database.embedder import Embeddings, EmbedTask
 from euclidesdb_server.database.requests import AddRequest
-from euclidesdb_server.database.results import StoredEmbedding
+from euclidesdb_server.database.results import StoredEmbedding, Written
 from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import request_digest
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.item_change import ItemChange
 
 
 class PreparedAdd(msgspec.Struct, frozen=True):
@@ -55,11 +56,19 @@ def digest_of(key: bytes, kind: str, item_id: str) -> bytes | None:
     return request_digest(key, kind, item_id) if key else None
 
 
-def stored_embeddings(item: EmbeddedItem) -> tuple[StoredEmbedding, ...]:
-    """What an add returns of an item."""
-    return tuple(
+def written_item(
+    item: EmbeddedItem | DatabaseError, change: ItemChange | DatabaseError
+) -> Written | DatabaseError:
+    """What an add returns of an item, or why it has not been added."""
+    if isinstance(item, DatabaseError):
+        return item
+    if isinstance(change, DatabaseError):
+        return change
+    written = Written(
         StoredEmbedding(
             space.record.model, space.record.fingerprint, found.vector, found.predictions
         )
         for space, found in item.embeddings.items()
     )
+    written.change = change
+    return written

@@ -20,6 +20,7 @@ from euclidesdb_server.database.top_labels import LabelProbability
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.filters import Scalar
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import IndexStatus, ModelState
@@ -215,6 +216,12 @@ class StoredEmbedding:
     fingerprint: str
     vector: Vector | None
     predictions: Vector | None
+
+
+class Written(tuple[StoredEmbedding, ...]):
+    """What an add has stored of an item: the embedding of each model named, and what changed."""
+
+    change: ItemChange = ItemChange.ADDED
 
 
 @dataclass(frozen=True, slots=True)
