@@ -23,7 +23,9 @@ from euclidesdb._errors import (
     DeadlineExceeded,
     DimensionMismatch,
     DiskFull,
+    EmbeddingFailed,
     EuclidesDBError,
+    Failed,
     InvalidRequest,
     MessageTooLarge,
     ModelFailed,
@@ -54,6 +56,7 @@ from euclidesdb._neighbors import (
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
+from euclidesdb._states import EmbeddingFailure, ItemState
 from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
 from euclidesdb._transfers import Imported
 from euclidesdb._types import (
@@ -85,16 +88,20 @@ __all__ = [
     "DiskFull",
     "Diversity",
     "Embedding",
+    "EmbeddingFailed",
+    "EmbeddingFailure",
     "EuclidesDBError",
     "Example",
     "Examples",
     "Export",
+    "Failed",
     "FusedNeighbor",
     "GroupBy",
     "Imported",
     "IndexInfo",
     "InvalidRequest",
     "Item",
+    "ItemState",
     "Items",
     "LabelProbability",
     "MessageTooLarge",

@@ -21,13 +21,14 @@ from euclidesdb._add_stream import MAX_IN_FLIGHT, AddStream
 from euclidesdb._adds import BulkAdd
 from euclidesdb._batches import VectorColumns, add_request, item_batches
 from euclidesdb._connection import Connection
-from euclidesdb._errors import Refused
+from euclidesdb._errors import Failed, Refused, embedding_failed
 from euclidesdb._images import Image, file_name
 from euclidesdb._item_calls import Items, Removal
 from euclidesdb._item_queries import ItemQueries
 from euclidesdb._progress import Progress, reporting
 from euclidesdb._query_types import Filter
 from euclidesdb._search_calls import SearchCalls
+from euclidesdb._states import failures_of
 from euclidesdb._transfers import Transfers
 from euclidesdb._types import Added, Embedding, Item, ModelInfo, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -85,12 +86,14 @@ class Client(SearchCalls, ItemQueries, Transfers):
         metadata: bytes | None = None,
         include_vectors: bool = False,
         include_predictions: bool = False,
+        raise_on_failure: bool = True,
         timeout: float | None = None,
     ) -> tuple[Embedding, ...]:
         """Embed an item with each of `models`, store it durably and make it searchable.
 
         When this returns, the item is on disk and in the next search. Its vectors of models
-        not named here are kept, unless its image, text or tensor changed.
+        not named here are kept, unless its image, text or tensor changed. The same holds if a model
+        fails on it, which raises EmbeddingFailed: it lacks the features of that model alone.
 
         id: 1 to 512 bytes of UTF-8.
         image: a path, the bytes of an image file, an open file, a Pillow image (without its EXIF
@@ -103,13 +106,16 @@ class Client(SearchCalls, ItemQueries, Transfers):
         vectors: ready-made vectors, float32 of shape (feature_dim,), by model.
         attributes: a JSON object; None keeps what is stored.
         metadata: opaque bytes; None keeps what is stored.
+        raise_on_failure: False: do not raise EmbeddingFailed; the models that have failed on the
+            item are left out of what this returns.
 
         Returns one embedding per model written; its arrays are None unless requested.
         Never retried: after Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have
         been applied. To repeat it is safe unless another client writes this item.
         Raises UndecodableInput, DimensionMismatch, VersionMismatch, UnknownModel, ModelUnavailable,
-        ModelFailed, Overloaded, DiskFull, WriteInDoubt.
+        EmbeddingFailed, Overloaded, DiskFull, WriteInDoubt.
         """
+        raise_on_failure = checks.flag("raise_on_failure", raise_on_failure)
         item = NewItem(id, image, models, vectors, attributes, metadata, text, tensor)
         request = add_request(item)
         request.include_vectors = checks.flag("include_vectors", include_vectors)
@@ -121,6 +127,8 @@ class Client(SearchCalls, ItemQueries, Transfers):
             connection.call_timeout(timeout),
             file=file_name(image),
         )
+        if reply.failures and raise_on_failure:
+            raise embedding_failed(id, failures_of(reply.failures), file_name(image))
         return tuple(map(replies.embedding, reply.embeddings))
 
     def add_many(
@@ -130,20 +138,21 @@ class Client(SearchCalls, ItemQueries, Transfers):
         bytes_per_call: int = 8 << 20,
         progress: Progress = False,
         timeout: float | None = None,
-    ) -> tuple[Refused, ...]:
-        """Add items, each as `add` would; returns those that were refused, () if there are none.
+    ) -> tuple[Refused | Failed, ...]:
+        """Add items, each as `add` would; returns those with an error, () if there are none.
 
-        When this returns, every item is on disk and in the next search, or among the refused,
-        each with the error that `add` would have raised for it: one of the server's
-        (UndecodableInput) or the client's (FileNotFoundError for an image). Items with the same id
-        are added in the order given.
+        When this returns, every item is on disk and in the next search, or among the refused
+        (`Refused`), each with the error that `add` would have raised for it: one of the server's
+        (UndecodableInput) or the client's (FileNotFoundError for an image). Items that are on disk,
+        but that models have failed on, are returned, too (`Failed`). Items with the same id are
+        added in the order given.
 
         items: any iterable, also a generator of millions: only a few hundred are held at a time.
         bytes_per_call: the size of each request; the server accepts 64 MiB by default. A larger
             item is sent alone.
         progress: True shows a bar on stderr, with items/s and, if `items` has a length, the time
             left; it needs tqdm. Or a function(done, refused), called with the number of items that
-            are on disk or refused, and of those refused among them, as calls are answered.
+            are on disk or refused, and of those with an error among them, as calls are answered.
         timeout: seconds for each call of at most 128 items; None: ten times the client's.
 
         Nothing is sent twice. If a call fails as a whole (the server went away), the write of an
@@ -156,7 +165,8 @@ class Client(SearchCalls, ItemQueries, Transfers):
         seconds = connection.bulk_timeout(timeout)
         with reporting(progress, items) as report:
             adds = BulkAdd(connection, connection.stub.AddItems, seconds, report)
-            return adds.run(item_batches(items, size, adds.refuse))
+            refused = adds.run(item_batches(items, size, adds.refuse))
+        return tuple(sorted((*refused, *adds.failed), key=lambda each: each.position))
 
     def add_stream(
         self,
@@ -241,20 +251,25 @@ class Client(SearchCalls, ItemQueries, Transfers):
         include_vectors: bool = False,
         include_predictions: bool = False,
         include_payload: bool = False,
+        include_states: bool = False,
         timeout: float | None = None,
     ) -> Item:
-        """Return a stored item. Raises UnknownItem, CorruptRecord."""
+        """Return a stored item. Raises UnknownItem, CorruptRecord.
+
+        include_states: also its state in each model: whether there are features, and if not, why.
+        """
         request = pb.GetItemRequest(
             id=checks.text("id", id),
             include_vectors=checks.flag("include_vectors", include_vectors),
             include_predictions=checks.flag("include_predictions", include_predictions),
             include_payload=checks.flag("include_payload", include_payload),
+            include_states=checks.flag("include_states", include_states),
         )
         connection = self._connection
         reply: pb.GetItemReply = connection.call(
             connection.stub.GetItem, request, connection.call_timeout(timeout)
         )
-        return replies.item(reply.item)
+        return replies.item(reply.item, with_states=include_states)
 
     def get_many(
         self,
@@ -263,6 +278,7 @@ class Client(SearchCalls, ItemQueries, Transfers):
         include_vectors: bool = False,
         include_predictions: bool = False,
         include_payload: bool = False,
+        include_states: bool = False,
         timeout: float | None = None,
     ) -> Items:
         """Return many stored items, by id, in the order of `ids`; an id given twice counts once.
@@ -277,6 +293,7 @@ class Client(SearchCalls, ItemQueries, Transfers):
             "include_vectors": include_vectors,
             "include_predictions": include_predictions,
             "include_payload": include_payload,
+            "include_states": include_states,
         }
         connection = self._connection
         return item_calls.get_many(connection, ids, include, connection.bulk_timeout(timeout))

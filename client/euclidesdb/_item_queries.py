@@ -11,6 +11,7 @@ from euclidesdb._connection import Connection
 from euclidesdb._errors import ReplyTooLarge
 from euclidesdb._filters import filter_message
 from euclidesdb._query_types import Filter
+from euclidesdb._states import set_state
 from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -27,11 +28,17 @@ class ItemQueries:
         self,
         filter: Filter | None = None,  # noqa: A002  the API's name for it
         *,
+        state: str | None = None,
+        model: str | None = None,
         timeout: float | None = None,
     ) -> int:
-        """Count the items that match a filter, or all. Raises ValueError, InvalidRequest."""
+        """Count the items that match a filter, or all. Raises ValueError, InvalidRequest.
+
+        state, model: as in `page`.
+        """
         request = pb.CountItemsRequest()
         _set_filter(request, filter)
+        set_state(request, state, model)
         connection = self._connection
         reply: pb.CountItemsReply = connection.call(
             connection.stub.CountItems, request, connection.call_timeout(timeout)
@@ -44,11 +51,14 @@ class ItemQueries:
         *,
         order_by: str | None = None,
         descending: bool = False,
+        state: str | None = None,
+        model: str | None = None,
         page_size: int = 100,
         page: str | None = None,
         include_vectors: bool = False,
         include_predictions: bool = False,
         include_payload: bool = False,
+        include_states: bool = False,
         timeout: float | None = None,
     ) -> Page:
         """Return a page of the items that match a filter, or of all.
@@ -56,6 +66,10 @@ class ItemQueries:
         order_by: a field: "price", "digits.confidence"; None: in the order in which the items were
             first added. Numbers come before strings, these before booleans, and items without the
             field last.
+        state: only items in this state in a model: "done" (it has features of the version in
+            service), "failed" (that version failed on it), "superseded" (it has features of other
+            versions alone) or "missing". In a filter it is `digits.state`.
+        model: the model; None: any of those served now.
         page: `next_page` of the page before; everything else must stay the same.
 
         Items that are stored from the first page to the last are on exactly one of them, whatever
@@ -68,8 +82,10 @@ class ItemQueries:
             include_vectors=checks.flag("include_vectors", include_vectors),
             include_predictions=checks.flag("include_predictions", include_predictions),
             include_payload=checks.flag("include_payload", include_payload),
+            include_states=checks.flag("include_states", include_states),
         )
         _set_filter(request, filter)
+        set_state(request, state, model)
         request.order.descending = checks.flag("descending", descending)
         if order_by is not None:
             request.order.field.name = checks.text("order_by", order_by)
@@ -77,7 +93,8 @@ class ItemQueries:
         reply: pb.ListItemsReply = connection.call(
             connection.stub.ListItems, request, connection.call_timeout(timeout)
         )
-        return Page(tuple(map(replies.item, reply.items)), reply.next_page_token or None)
+        items = (replies.item(item, with_states=include_states) for item in reply.items)
+        return Page(tuple(items), reply.next_page_token or None)
 
     def items(
         self,
@@ -85,9 +102,12 @@ class ItemQueries:
         *,
         order_by: str | None = None,
         descending: bool = False,
+        state: str | None = None,
+        model: str | None = None,
         include_vectors: bool = False,
         include_predictions: bool = False,
         include_payload: bool = False,
+        include_states: bool = False,
         page_size: int = PAGE_SIZE,
         timeout: float | None = None,
     ) -> Iterator[Item]:
@@ -106,11 +126,14 @@ class ItemQueries:
                     filter,
                     order_by=order_by,
                     descending=descending,
+                    state=state,
+                    model=model,
                     page_size=page_size,
                     page=token,
                     include_vectors=include_vectors,
                     include_predictions=include_predictions,
                     include_payload=include_payload,
+                    include_states=include_states,
                     timeout=timeout,
                 )
             except ReplyTooLarge:

@@ -33,6 +33,7 @@ Each has a stable `reason`: clients depend on its text, so it never changes.
 from __future__ import annotations
 
 import errno
+from enum import Enum
 from typing import ClassVar
 
 
@@ -132,10 +133,29 @@ class NotAllowed(DatabaseError):
     reason = "not_allowed"
 
 
+class FailureReason(Enum):
+    """How a model failed on an item. The values are stored and sent: they never change."""
+
+    RAISED = "raised"
+    INVALID_OUTPUT = "invalid_output"
+    """A wrong shape or type, NaN, infinity, or a reply that makes no sense."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The program reported it. A worker that the kernel kills for its memory has crashed."""
+    CRASHED = "crashed"
+    TIMED_OUT = "timed_out"
+
+
 class ModelFailed(DatabaseError):
     """The model raised, crashed, hung, or returned a wrong shape or non-finite values."""
 
     reason = "model_failed"
+
+    def __init__(self, message: str, failure_reason: FailureReason = FailureReason.RAISED) -> None:
+        super().__init__(message, failure_reason)
+        self.failure_reason = failure_reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class StorageError(DatabaseError):

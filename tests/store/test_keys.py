@@ -43,6 +43,7 @@ def test_the_kind_bytes_of_format_2_never_change():
         "DELETED_ROWS": "0b",
         "DROPPED_SPACE": "0c",
         "COLUMNS": "0d",
+        "FAILURE": "0e",
     }
 
 

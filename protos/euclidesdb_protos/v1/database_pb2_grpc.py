@@ -153,7 +153,8 @@ class FeatureDatabaseServicer:
     """
 
     def AddItem(self, request, context):
-        """Embeds an item with each named model, stores it durably and makes it searchable.
+        """Embeds an item with each named model, stores it durably and makes it searchable. A model that
+        fails on the item is named in the reply, and the item is stored without its features.
         When the reply arrives, the item is on disk and in the next search. If the vectors and
         predictions to return exceed the server's limit for a reply, the call fails with
         INVALID_ARGUMENT (`reply_too_large`) before anything is done.

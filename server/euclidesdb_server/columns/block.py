@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -32,6 +32,7 @@ from euclidesdb_server.values.filters import (
     Prediction,
     PredictionValue,
 )
+from euclidesdb_server.values.status import EmbeddingState
 from euclidesdb_server.values.stop import CheckStop, never_stop
 
 LABEL: Final = "label"
@@ -51,7 +52,8 @@ class BlockRows:
 
     labels: of each item's last write, in any order. ids. added: the label of each item's first
     write. attributes: as JSON; None: no item has any. vectors: by space, the label of each item's
-    vector, 0 if it has none. predictions: by space, of some rows.
+    vector, 0 if it has none. predictions: by space, of some rows. failed: by space, the rows on
+    which its model failed.
     """
 
     labels: Labels
@@ -60,6 +62,7 @@ class BlockRows:
     attributes: Sequence[str] | None
     vectors: Mapping[int, Labels]
     predictions: Mapping[int, tuple[npt.NDArray[np.int64], Predicted]]
+    failed: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 class BlockFilter:
@@ -99,6 +102,10 @@ class Block:
             columns[_space_column(space, "vector")] = pa.array(labels, pa.int64())
         for space, (places, found) in rows.predictions.items():
             columns |= _prediction_arrays(space, places, found, len(rows.ids))
+        for space, failed in rows.failed.items():
+            mask = np.zeros(len(rows.ids), np.bool_)
+            mask[failed] = True
+            columns[_space_column(space, "failed")] = pa.array(mask)
         attributes, rest = attribute_columns(rows.attributes, len(rows.ids))
         for path, arrays in attributes.items():
             for kind, array in arrays.items():
@@ -149,6 +156,20 @@ class Block:
         labels: Labels = self.batch.column(name).to_numpy()
         return labels
 
+    def has_vector(self, space: int) -> Mask:
+        """Whether each row has a vector in a space."""
+        labels = self.vector_labels(space)
+        return np.zeros(len(self), np.bool_) if labels is None else labels > 0
+
+    def has_failed(self, space: int) -> Mask:
+        """Whether the model of a space failed on each row."""
+        name = _space_column(space, "failed")
+        if name not in self.batch.schema.names:
+            return np.zeros(len(self), np.bool_)
+        # null in rows of a block that had no such column when it was merged
+        failed: Mask = pc.fill_null(self.batch.column(name), False).to_numpy(zero_copy_only=False)
+        return failed
+
     def row_of(self, label: int) -> int | None:
         """The row of a label; None if there is none."""
         row = int(np.searchsorted(self.labels, label))
@@ -158,6 +179,8 @@ class Block:
         return {kind: self.batch.column(name) for kind, name in names.items()}
 
     def _predicted(self, field: Prediction) -> FieldValues:
+        if field.value is PredictionValue.STATE:
+            return FieldValues(strings=_states(self, field))
         if field.value is PredictionValue.VECTOR:
             labels = self.vector_labels(field.space)
             if labels is None:
@@ -175,6 +198,20 @@ class Block:
 
 
 _CLASSES: Final = (PredictionValue.LABEL, PredictionValue.TOP_LABELS)
+
+
+_STATES: Final = pa.array([*map(str, EmbeddingState)], pa.string())
+
+
+def _states(block: Block, field: Prediction) -> pa.StringArray:
+    """The state of each row in a model."""
+    states = [*EmbeddingState]
+    places = np.full(len(block), states.index(EmbeddingState.MISSING), np.int32)
+    for other in field.others:
+        places[block.has_vector(other)] = states.index(EmbeddingState.SUPERSEDED)
+    places[block.has_failed(field.space)] = states.index(EmbeddingState.FAILED)
+    places[block.has_vector(field.space)] = states.index(EmbeddingState.DONE)
+    return _STATES.take(pa.array(places))
 
 
 def _combined(arrays: Mapping[str, pa.Array], rest: FieldValues) -> FieldValues:

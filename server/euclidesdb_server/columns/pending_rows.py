@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +24,7 @@ class PendingRow:
     """An item as its last write left it.
 
     label: of that write. added: of the item's first write. vectors: the label of its vector in
-    each space. predictions: by space.
+    each space. predictions: by space. failed: the spaces whose model failed on it.
     """
 
     label: int
@@ -33,6 +33,7 @@ class PendingRow:
     attributes_json: str
     vectors: Mapping[int, int]
     predictions: Mapping[int, Vector]
+    failed: Collection[int] = ()
 
 
 def written_row(write: ItemWrite, reader: StoreReader) -> PendingRow:
@@ -74,7 +75,13 @@ def _row(
     label: int, item_id: str, record: ItemRecord, predictions: Mapping[int, Vector]
 ) -> PendingRow:
     return PendingRow(
-        label, item_id, record.first_label, record.attributes_json, record.labels, predictions
+        label,
+        item_id,
+        record.first_label,
+        record.attributes_json,
+        record.labels,
+        predictions,
+        record.failed.keys(),
     )
 
 
@@ -156,6 +163,7 @@ class PendingRows:
                 self._attributes(),
                 self._vectors(),
                 _predictions(rows),
+                self._failed(),
             )
         )
 
@@ -181,6 +189,13 @@ class PendingRows:
             vectors[write.space][start : start + len(labels)] = labels
             start += len(labels)
         return dict(vectors)
+
+    def _failed(self) -> dict[int, list[int]]:
+        failed: dict[int, list[int]] = defaultdict(list)
+        for number, row in enumerate(self.rows):
+            for space in row.failed:
+                failed[space].append(number)
+        return dict(failed)
 
 
 def _predictions(

@@ -81,6 +81,13 @@ class Selection:
                 found.append(chosen[chosen > 0])
         return _joined(found)
 
+    def any_in(self, space: int) -> bool:
+        """Whether any of the items has a vector in a space, or its model has failed on one."""
+        return any(
+            (block.has_vector(space)[rows] | block.has_failed(space)[rows]).any()
+            for block, rows in self.parts
+        )
+
     def values(self, field: Field) -> list[FieldValues]:
         """The values of a field, of each part."""
         return [block.values(field).take(rows) for block, rows in self.parts]

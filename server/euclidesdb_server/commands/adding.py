@@ -43,6 +43,7 @@ class Adding:
         self._ids: set[str] = set()
         self._sent = 0
         self._skipped = 0
+        self._incomplete = 0
         self._errors: list[dict[str, str]] = []
         self._stop_wanted = False
 
@@ -57,15 +58,17 @@ class Adding:
             tqdm(total=total, unit=" items", desc="adding", leave=False, disable=None) as bar,
         ):
             try:
-                refused = self._client.add_many(self._new_items(given, bar))
+                problems = self._client.add_many(self._new_items(given, bar))
+                refused = [each for each in problems if isinstance(each, euclidesdb.Refused)]
                 added = self._sent - len(refused)
             except euclidesdb.AddsInterrupted as error:
-                refused = error.refused
-                before = [each for each in refused if each.position < error.resume_at]
+                problems = (*error.refused, *error.failed)
+                before = [each for each in error.refused if each.position < error.resume_at]
                 added = error.resume_at - len(before)
                 doubt = f"; {len(error.unknown)} more may have been" if error.unknown else ""
                 stopped = f"{error} ({added:,} were added{doubt})"
-        for each in refused:
+        for each in problems:
+            self._incomplete += isinstance(each, euclidesdb.Failed)
             self._failed(each.id, each.reason, str(each.error))
         self._report(added, as_json=as_json)
         if self._stop_wanted:
@@ -117,12 +120,19 @@ class Adding:
 
     def _report(self, added: int, *, as_json: bool) -> None:
         if as_json:
-            counts = {"added": added, "skipped": self._skipped, "failed": len(self._errors)}
+            counts = {
+                "added": added,
+                "incomplete": self._incomplete,
+                "skipped": self._skipped,
+                "failed": len(self._errors) - self._incomplete,
+            }
             print_json({**counts, "errors": self._errors})
             return
         skipped = f", {self._skipped:,} stored already" if self._skipped else ""
-        failed = f", {len(self._errors):,} could not be added" if self._errors else ""
-        print(f"{counted(added)} added{skipped}{failed}")
+        lacking = f" ({self._incomplete:,} on which models failed)" if self._incomplete else ""
+        count = len(self._errors) - self._incomplete
+        failed = f", {count:,} could not be added" if count else ""
+        print(f"{counted(added)} added{lacking}{skipped}{failed}")
         sys.stdout.flush()
         for each in self._errors[:LISTED_ERRORS]:
             print(printable(f"  {each['id']}: {each['message']}"), file=sys.stderr)

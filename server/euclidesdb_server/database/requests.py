@@ -73,7 +73,8 @@ class AddRequest:
     """An item to add: a payload for `models`, ready-made vectors by model, or both.
 
     attributes_json, metadata: None keeps what is stored. include_vectors, include_predictions: what
-    the caller wants back.
+    the caller wants back. all_or_nothing: nothing is stored if one of the models fails on the
+    payload; otherwise the item is, with that failure.
     """
 
     id: str
@@ -84,6 +85,7 @@ class AddRequest:
     metadata: bytes | None = None
     include_vectors: bool = False
     include_predictions: bool = False
+    all_or_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import msgspec
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
 
@@ -28,7 +29,8 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
     attributes_json, metadata: None keeps what is stored. ready_made: the spaces whose vector was
     not made from the payload. known: the spaces whose vector was found in the store, made from
     the same payload. imported: its vectors were made elsewhere. payload_digest: of the payload that
-    an imported item's vectors were made from, if that is not given; b"": of no known one.
+    an imported item's vectors were made from, if that is not given; b"": of no known one. failures:
+    of the models that have no vector of it, because they failed on it.
     """
 
     id: str
@@ -40,6 +42,7 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
     known: frozenset[ModelSpace] = frozenset()
     imported: bool = False
     payload_digest: bytes | None = None
+    failures: Mapping[ModelSpace, Failure] = msgspec.field(default_factory=dict)
 
     @property
     def digest(self) -> bytes | None:
@@ -56,6 +59,7 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
                 if found.predictions is not None
             )
         texts = len(self.attributes_json or "") + len(self.metadata or b"")
+        texts += sum(len(failure.message) for failure in self.failures.values())
         return vectors + texts + (0 if self.payload is None else len(self.payload.data))
 
 

@@ -83,12 +83,7 @@ class FeatureDatabaseService(TransferCalls):
 
     def GetItem(self, request: pb.GetItemRequest, call: Call) -> pb.GetItemReply:  # noqa: ARG002, N802
         """See the proto."""
-        item = self._database.get(
-            request.id,
-            include_vectors=request.include_vectors,
-            include_predictions=request.include_predictions,
-            include_payload=request.include_payload,
-        )
+        item = self._database.get(request.id, requests.included(request))
         return replies.get_item_reply(request, item)
 
     def GetItems(  # noqa: N802

@@ -18,7 +18,8 @@ from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc.v1_fields import FieldReader, field_of, value_message
 from euclidesdb_server.rpc.v1_filters import filter_tree
 from euclidesdb_server.rpc.v1_requests import included
-from euclidesdb_server.values.filters import Field, Filter
+from euclidesdb_server.rpc.v1_states import state_of
+from euclidesdb_server.values.filters import All, Field, Filter
 
 
 class ItemQueryCalls:
@@ -31,7 +32,7 @@ class ItemQueryCalls:
 
     def CountItems(self, request: pb.CountItemsRequest, call: Call) -> pb.CountItemsReply:  # noqa: N802
         """See the proto."""
-        return pb.CountItemsReply(count=self._queries.count(self.filter_of(request), call))
+        return pb.CountItemsReply(count=self._queries.count(self._condition_of(request), call))
 
     def ListItems(self, request: pb.ListItemsRequest, call: Call) -> pb.ListItemsReply:  # noqa: N802
         """See the proto."""
@@ -40,7 +41,7 @@ class ItemQueryCalls:
         field = fields.read_scalar(order.field) if order.HasField("field") else None
         page = self._queries.page(
             ListRequest(
-                self.filter_of(request),
+                self._condition_of(request),
                 Ordering(field, order.descending),
                 request.page_size,
                 request.page_token,
@@ -55,7 +56,7 @@ class ItemQueryCalls:
         """See the proto."""
         sample = SampleRequest(
             request.count,
-            self.filter_of(request),
+            self._condition_of(request),
             request.seed if request.HasField("seed") else None,
             FieldReader(self._fields).read_scalar(request.stratify_by)
             if request.HasField("stratify_by")
@@ -106,6 +107,17 @@ class ItemQueryCalls:
         if not request.HasField("filter"):
             return None
         return filter_tree(request.filter, self._fields)
+
+    def _condition_of(
+        self, request: pb.CountItemsRequest | pb.ListItemsRequest | pb.SampleItemsRequest
+    ) -> Filter | None:
+        """The filter of a request together with the state that it names; None if it has neither."""
+        condition = self.filter_of(request)
+        if not request.HasField("only"):
+            return condition
+        only = request.only
+        state = self._queries.fields.state(only.model, state_of(only.state, "only.state"))
+        return state if condition is None else All((condition, state))
 
     def _fields_of(self, messages: Iterable[pb.Field]) -> tuple[Field, ...]:
         return tuple(field_of(message, self._fields) for message in messages)

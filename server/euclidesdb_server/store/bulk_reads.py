@@ -40,13 +40,14 @@ class BulkRecord(msgspec.Struct, array_like=True, gc=False):
     ready_made: tuple[int, ...]
     changed_label: int | None = None
     added_label: int | None = None
+    failed: dict[int, int] = {}
 
     @property
     def current_label(self) -> int:
         """As that of `ItemRecord`."""
         if self.changed_label is not None:
             return self.changed_label
-        return max(self.payload_label or 0, *self.labels.values(), 0)
+        return max(self.payload_label or 0, *self.labels.values(), *self.failed.values(), 0)
 
 
 _unpacked: Final = msgspec.msgpack.Decoder(BulkRecord).decode
@@ -81,7 +82,7 @@ class BulkReads:
     def rows(self, kind: bytes, space: int, labels: Sequence[int | None]) -> list[bytes | None]:
         """What is stored of rows of a space; None for those that are not.
 
-        kind: VECTOR or PREDICTIONS. labels: of the rows, in any order; None: no row.
+        kind: VECTOR, PREDICTIONS or FAILURE. labels: of the rows, in any order; None: no row.
         """
         found: dict[int | None, bytes] = {}
         wanted = np.sort(np.array([label for label in labels if label is not None], np.int64))
@@ -130,4 +131,5 @@ def _record(item_id: str, value: bytes) -> BulkRecord:
         tuple(record.ready_made),
         record.changed_label,
         record.added_label,
+        dict(record.failed),
     )

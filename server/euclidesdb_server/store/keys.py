@@ -22,8 +22,9 @@ SEGMENTS: Final = b"\x0a"
 DELETED_ROWS: Final = b"\x0b"
 DROPPED_SPACE: Final = b"\x0c"
 COLUMNS: Final = b"\x0d"
+FAILURE: Final = b"\x0e"
 
-KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE, SEGMENTS, DELETED_ROWS)
+KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE, SEGMENTS, DELETED_ROWS, FAILURE)
 """The kinds whose keys begin with the number of a space: all that is deleted with the space."""
 
 EUCLIDESDB_METADATA: Final = b"__euclidesdb_metadata"
@@ -71,7 +72,7 @@ def payload_key(label: int) -> bytes:
 
 
 def row_key(kind: bytes, space: int, label: int) -> bytes:
-    """The key of a row of a space. kind: VECTOR, PREDICTIONS or TOMBSTONE."""
+    """The key of a row of a space. kind: VECTOR, PREDICTIONS, TOMBSTONE or FAILURE."""
     return kind + _SPACE_AND_LABEL.pack(space, label)
 
 

@@ -24,7 +24,7 @@ def writes(db: euclidesdb.Client) -> None:
     db.add("c", image=BytesIO(b""), models=["m"])
     items = (euclidesdb.NewItem(str(number), text="a text") for number in range(3))
     refused = db.add_many(items)
-    assert_type(refused, tuple[euclidesdb.Refused, ...])
+    assert_type(refused, tuple[euclidesdb.Refused | euclidesdb.Failed, ...])
     assert_type(refused[0].error, Exception)
     vectors = np.zeros((2, 3))
     assert_type(db.add_vectors(["a", "b"], vectors, model="m"), tuple[euclidesdb.Refused, ...])
