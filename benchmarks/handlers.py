@@ -118,6 +118,7 @@ def main() -> None:
                 server.database,
                 server.queries,
                 None,  # type: ignore[arg-type]  # no call is about models
+                jobs=server.jobs,
                 may_change_models=False,
             )
             descriptor = pb.DESCRIPTOR.services_by_name["FeatureDatabase"]

@@ -45,6 +45,7 @@ SLOW = (
     "rpc/test_add_item_stream.py",
     "rpc/test_abandoned_searches.py",
     "rpc/test_departed_callers.py",
+    "rpc/test_embedding_jobs.py",
     "rpc/test_embedding_states.py",
     "rpc/test_every_engine.py",
     "rpc/test_http2_attacks.py",

@@ -42,12 +42,14 @@ from euclidesdb._errors import (
     Unavailable,
     UndecodableInput,
     UnknownItem,
+    UnknownJob,
     UnknownModel,
     VersionMismatch,
     WriteInDoubt,
 )
 from euclidesdb._export import Export
 from euclidesdb._item_calls import Items, Removal
+from euclidesdb._job_calls import Job
 from euclidesdb._neighbors import (
     FusedNeighbor,
     LabelProbability,
@@ -103,6 +105,7 @@ __all__ = [
     "Item",
     "ItemState",
     "Items",
+    "Job",
     "LabelProbability",
     "MessageTooLarge",
     "ModelFailed",
@@ -129,6 +132,7 @@ __all__ = [
     "Unavailable",
     "UndecodableInput",
     "UnknownItem",
+    "UnknownJob",
     "UnknownModel",
     "ValueCounts",
     "VersionMismatch",

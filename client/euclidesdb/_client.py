@@ -2,7 +2,8 @@
 
 It turns arguments into messages, gRPC's errors into its own tree, and many items into calls of
 bounded size. Its only state is the connection. The searches are in `_search_calls`,
-the questions about many items in `_item_queries`, exports and imports in `_transfers`.
+the questions about many items in `_item_queries`, exports and imports in `_transfers`, embedding
+jobs in `_job_calls`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from euclidesdb._errors import Failed, Refused, embedding_failed
 from euclidesdb._images import Image, file_name
 from euclidesdb._item_calls import Items, Removal
 from euclidesdb._item_queries import ItemQueries
+from euclidesdb._job_calls import JobCalls
 from euclidesdb._progress import Progress, reporting
 from euclidesdb._query_types import Filter
 from euclidesdb._search_calls import SearchCalls
@@ -34,7 +36,7 @@ from euclidesdb._types import Added, Embedding, Item, ModelInfo, ModelVector, Ne
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
-class Client(SearchCalls, ItemQueries, Transfers):
+class Client(SearchCalls, ItemQueries, Transfers, JobCalls):
     """A connection to a EuclidesDB server. Threads may share it; close it, or use `with`.
 
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. Nothing is sent

@@ -9,7 +9,8 @@
     │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
-    │   └── UnknownItem
+    │   ├── UnknownItem
+    │   └── UnknownJob
     ├── ResourceExhausted
     │   ├── Overloaded           a model's queue is full
     │   ├── DiskFull
@@ -91,6 +92,10 @@ class UnknownModel(NotFound):
 
 class UnknownItem(NotFound):
     """There is no item of that id, or it has no vector of the requested model."""
+
+
+class UnknownJob(NotFound):
+    """There is no job of that id (any more)."""
 
 
 class ResourceExhausted(EuclidesDBError):

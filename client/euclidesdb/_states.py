@@ -80,10 +80,16 @@ def set_state(request: Any, state: str | None, model: str | None) -> None:
 
 def state_filter(state: str, model: str | None) -> pb.StateFilter:
     """The message for the items in a state in a model, or in any. Raises ValueError, TypeError."""
+    name = "" if model is None else checks.text("model", model)
+    return pb.StateFilter(state=state_number(state), model=name)
+
+
+def state_number(state: str) -> pb.EmbeddingState:
+    """A state on the wire. Raises ValueError, TypeError."""
     number = _STATES.get(checks.text("state", state))
     if number is None:
         raise ValueError(f"state = {state!r} should be {', '.join(map(repr, _STATES))}")
-    return pb.StateFilter(state=number, model="" if model is None else checks.text("model", model))
+    return number
 
 
 def failure_text(failures: Iterable[EmbeddingFailure]) -> str:

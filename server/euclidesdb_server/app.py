@@ -19,6 +19,7 @@ from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
     Embedder,
+    EmbeddingJobs,
     FeatureDatabase,
     ItemQueries,
     ModelFields,
@@ -42,6 +43,7 @@ from euclidesdb_server.inference import (
 )
 from euclidesdb_server.rpc.listening import listen_address, reserve_address
 from euclidesdb_server.rpc.server import RpcServer
+from euclidesdb_server.rpc.v1_filters import stored_filter
 from euclidesdb_server.store import (
     FeatureStore,
     ModelVersion,
@@ -60,7 +62,7 @@ class Server:
     """A running server; it serves from construction until `close`.
 
     address: what it listens on; with the actual port if the configuration says port 0. drops: the
-    versions that are being deleted.
+    versions that are being deleted. jobs: that run models over stored items.
     """
 
     def __init__(
@@ -141,13 +143,23 @@ class Server:
                 registry, models, compactor, opener.of_model, self.drops
             )
             self._lifecycle.serve_when_ready()
-            self.queries = ItemQueries(table, ModelFields(models), limits=config.server)
+            fields = ModelFields(models)
+            self.queries = ItemQueries(table, fields, limits=config.server)
+            self.jobs = EmbeddingJobs(
+                self._store,
+                models,
+                table,
+                self.database.job_steps,
+                functools.partial(stored_filter, resolver=fields),
+            )
+            opened.callback(self.jobs.close)
             rpc = RpcServer(
                 self.database,
                 self.queries,
                 self._lifecycle,
                 config.server,
                 stop_wanted.set,
+                jobs=self.jobs,
                 where=address_from,
             )
             opened.callback(rpc.close)

@@ -9,7 +9,8 @@
     │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
-    │   └── UnknownItem
+    │   ├── UnknownItem
+    │   └── UnknownJob
     ├── Overloaded               a model's queue is full
     ├── DeadlineExceeded         the caller's deadline passed
     ├── Unavailable
@@ -97,6 +98,12 @@ class UnknownItem(NotFound):
     reason = "unknown_item"
 
 
+class UnknownJob(NotFound):
+    """There is no embedding job of that number (any more)."""
+
+    reason = "unknown_job"
+
+
 class Overloaded(DatabaseError):
     """A model's queue is full; try again later."""
 
@@ -143,6 +150,8 @@ class FailureReason(Enum):
     """The program reported it. A worker that the kernel kills for its memory has crashed."""
     CRASHED = "crashed"
     TIMED_OUT = "timed_out"
+    UNDECODABLE = "undecodable"
+    """A stored payload that this version cannot read. An add is refused instead."""
 
 
 class ModelFailed(DatabaseError):

@@ -35,7 +35,8 @@ class FaultyServer:
     def __init__(self) -> None:
         self.database = cast(Any, FaultyDatabase())  # the services use only its calls
         config = ServerConfig(address="127.0.0.1:0", shutdown_grace=0)
-        self._server = RpcServer(self.database, self.database, self.database, config, lambda: None)
+        parts = (self.database, self.database, self.database)
+        self._server = RpcServer(*parts, config, lambda: None, jobs=self.database)
         self.address = self._server.address
 
     def __enter__(self) -> FaultyServer:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import euclidesdb_server.store
 from euclidesdb_server.store import keys
-from euclidesdb_server.store.store import FORMAT_VERSION
+from euclidesdb_server.store.format_version import FORMAT_VERSION
 from tests.support.cases import each_as_subtest
 
 FORMAT = Path(euclidesdb_server.store.__file__).with_name("FORMAT.md").read_text("utf-8")
@@ -44,6 +44,7 @@ def test_the_kind_bytes_of_format_2_never_change():
         "DROPPED_SPACE": "0c",
         "COLUMNS": "0d",
         "FAILURE": "0e",
+        "JOB": "0f",
     }
 
 

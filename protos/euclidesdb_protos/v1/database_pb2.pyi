@@ -42,6 +42,15 @@ class PredictionValue(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PREDICTION_VALUE_VECTOR: _ClassVar[PredictionValue]
     PREDICTION_VALUE_STATE: _ClassVar[PredictionValue]
 
+class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
+    JOB_STATE_RUNNING: _ClassVar[JobState]
+    JOB_STATE_WAITING: _ClassVar[JobState]
+    JOB_STATE_SUCCEEDED: _ClassVar[JobState]
+    JOB_STATE_CANCELLED: _ClassVar[JobState]
+    JOB_STATE_FAILED: _ClassVar[JobState]
+
 class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MODEL_STATE_UNSPECIFIED: _ClassVar[ModelState]
@@ -74,6 +83,12 @@ PREDICTION_VALUE_ENTROPY: PredictionValue
 PREDICTION_VALUE_TOP_LABELS: PredictionValue
 PREDICTION_VALUE_VECTOR: PredictionValue
 PREDICTION_VALUE_STATE: PredictionValue
+JOB_STATE_UNSPECIFIED: JobState
+JOB_STATE_RUNNING: JobState
+JOB_STATE_WAITING: JobState
+JOB_STATE_SUCCEEDED: JobState
+JOB_STATE_CANCELLED: JobState
+JOB_STATE_FAILED: JobState
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_LOADING: ModelState
 MODEL_STATE_READY: ModelState
@@ -629,6 +644,95 @@ class ImportItemsReply(_message.Message):
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
     def __init__(self, refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
+class StartEmbeddingRequest(_message.Message):
+    __slots__ = ("model", "filter", "states")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    filter: Filter
+    states: _containers.RepeatedScalarFieldContainer[EmbeddingState]
+    def __init__(self, model: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., states: _Optional[_Iterable[_Union[EmbeddingState, str]]] = ...) -> None: ...
+
+class StartEmbeddingReply(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class GetJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class GetJobReply(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class ListJobsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListJobsReply(_message.Message):
+    __slots__ = ("jobs",)
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
+
+class CancelJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class CancelJobReply(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("id", "state", "message", "model", "fingerprint", "filter", "states", "created", "finished", "done", "failed", "remaining", "skipped", "items_per_second")
+    class SkippedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    state: JobState
+    message: str
+    model: str
+    fingerprint: str
+    filter: Filter
+    states: _containers.RepeatedScalarFieldContainer[EmbeddingState]
+    created: _timestamp_pb2.Timestamp
+    finished: _timestamp_pb2.Timestamp
+    done: int
+    failed: int
+    remaining: int
+    skipped: _containers.ScalarMap[str, int]
+    items_per_second: float
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., message: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., states: _Optional[_Iterable[_Union[EmbeddingState, str]]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., done: _Optional[int] = ..., failed: _Optional[int] = ..., remaining: _Optional[int] = ..., skipped: _Optional[_Mapping[str, int]] = ..., items_per_second: _Optional[float] = ...) -> None: ...
 
 class RemoveItemsRequest(_message.Message):
     __slots__ = ("ids", "filter", "dry_run")

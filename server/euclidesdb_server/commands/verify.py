@@ -20,12 +20,12 @@ from typing import Any, Final
 from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.errors import DataFolderError, StartupError, StorageError, disk_error
 from euclidesdb_server.index.verify import StoredSpace, check_segments, read_spaces
+from euclidesdb_server.store.format_version import FORMAT_VERSION, check_version
 from euclidesdb_server.store.layout import SEGMENTS_FOLDER, STORE_FOLDER
 from euclidesdb_server.store.leveldb_folder import REPAIRED
 from euclidesdb_server.store.parsed_records import StoreReport
 from euclidesdb_server.store.records import RecordScan, StoreInUse, repaired_copy, write_records
 from euclidesdb_server.store.repair import Repair, write_discarded
-from euclidesdb_server.store.store import FORMAT_VERSION, check_version
 from euclidesdb_server.store.verify import check_store
 from euclidesdb_server.system.allocator import give_large_blocks_back
 from euclidesdb_server.system.fsync import sync

@@ -14,6 +14,7 @@ from functools import partial
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.embedder import Embedder, EmbedTask
+from euclidesdb_server.database.embedding_jobs.step import JobSteps
 from euclidesdb_server.database.item_export import ItemExports
 from euclidesdb_server.database.item_import import ItemImports
 from euclidesdb_server.database.item_reads import Include, ItemReads
@@ -65,7 +66,7 @@ from euclidesdb_server.values.payload import Payload
 class FeatureDatabase:
     """The database, put together from parts that its maker owns and closes.
 
-    exports, imports: of items as they are stored.
+    exports, imports: of items as they are stored. job_steps: of embedding jobs.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class FeatureDatabase:
         compactor.recover_with(self._writer.recover)
         self.exports = ItemExports(store, models, table)
         self.imports = ItemImports(models, self._writer, limits)
+        self.job_steps = JobSteps(store, models, embedder, self._writer)
 
     async def add(self, request: AddRequest, call: Call) -> Written:
         """Embed and store an item. When this returns, it is on disk and in the next search.

@@ -6,12 +6,14 @@ A batch is one LevelDB batch: after a crash it is there as a whole, or not at al
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
 
 import msgspec
 
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
+from euclidesdb_server.store import ItemRecord, JobRecord
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.payload import Payload
@@ -49,6 +51,11 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
         """The digest of its payload; None if it has none to say anything about."""
         return self.payload_digest if self.payload is None else self.payload.digest
 
+    @property
+    def spaces(self) -> Iterable[ModelSpace]:
+        """Those in which something is written of it."""
+        return (*self.embeddings, *self.failures)
+
     def size(self) -> int:
         """About how many bytes are written."""
         vectors = sum(found.vector.nbytes for found in self.embeddings.values())
@@ -61,6 +68,18 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
         texts = len(self.attributes_json or "") + len(self.metadata or b"")
         texts += sum(len(failure.message) for failure in self.failures.values())
         return vectors + texts + (0 if self.payload is None else len(self.payload.data))
+
+
+class JobProgress(Protocol):
+    """What a job does while its items are locked."""
+
+    def choose(
+        self, items: Sequence[EmbeddedItem], before: Sequence[ItemRecord | None]
+    ) -> Sequence[int]:
+        """The positions of the items to write, ascending. before: their records."""
+
+    def record(self) -> AbstractContextManager[JobRecord]:
+        """The job's record after the write, which is made in this block. May raise."""
 
 
 def item_batches(items: Sequence[EmbeddedItem | DatabaseError]) -> Iterator[list[int]]:

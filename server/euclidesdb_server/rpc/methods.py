@@ -39,6 +39,8 @@ LANES: Final = {
     "LoadModel": Lane.CHANGES,
     "UnloadModel": Lane.CHANGES,
     "DropModelVersion": Lane.CHANGES,
+    "GetJob": Lane.CONTROL,
+    "ListJobs": Lane.CONTROL,
 }
 
 
@@ -51,6 +53,8 @@ READS: Final = frozenset(
         "SampleItems",
         "SummarizeItems",
         "ExportItems",
+        "GetJob",
+        "ListJobs",
         "FindSimilar",
         "FindSimilarBatch",
         "FindSimilarImage",

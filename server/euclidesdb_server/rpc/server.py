@@ -7,7 +7,7 @@ from collections.abc import Callable
 from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.database import EmbeddingJobs, FeatureDatabase, ItemQueries, ModelLifecycle
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
 from euclidesdb_server.rpc.methods import methods_of
@@ -29,6 +29,7 @@ class RpcServer:
         config: ServerConfig,
         stop: Callable[[], None],
         *,
+        jobs: EmbeddingJobs,
         where: str = WHERE,
     ) -> None:
         """Start listening.
@@ -48,6 +49,7 @@ class RpcServer:
             database,
             queries,
             models,
+            jobs=jobs,
             may_change_models=local if changes is None else changes,
         )
         self._listener = listen(

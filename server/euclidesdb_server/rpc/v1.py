@@ -7,7 +7,12 @@ from contextlib import aclosing
 from typing import Any
 
 from euclidesdb_protos.v1 import database_pb2 as pb
-from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.database import (
+    EmbeddingJobs,
+    FeatureDatabase,
+    ItemQueries,
+    ModelLifecycle,
+)
 from euclidesdb_server.database.add_stream import add_stream
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
@@ -15,10 +20,10 @@ from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
 from euclidesdb_server.rpc import v1_searches as searches
 from euclidesdb_server.rpc.request_stream import RequestStream
-from euclidesdb_server.rpc.v1_transfers import TransferCalls
+from euclidesdb_server.rpc.v1_jobs import JobCalls
 
 
-class FeatureDatabaseService(TransferCalls):
+class FeatureDatabaseService(JobCalls):
     """Translates between messages and the database.
 
     may_change_models: whether calls may load, unload and drop models.
@@ -30,9 +35,10 @@ class FeatureDatabaseService(TransferCalls):
         queries: ItemQueries,
         models: ModelLifecycle,
         *,
+        jobs: EmbeddingJobs,
         may_change_models: bool,
     ) -> None:
-        super().__init__(database, queries)
+        super().__init__(database, queries, jobs)
         self._database = database
         self._models = models
         self._may_change_models = may_change_models

@@ -101,7 +101,8 @@ class ItemQueryCalls:
         | pb.SampleItemsRequest
         | pb.SummarizeItemsRequest
         | pb.RemoveItemsRequest
-        | pb.ExportItemsRequest,
+        | pb.ExportItemsRequest
+        | pb.StartEmbeddingRequest,
     ) -> Filter | None:
         """The filter of a request; None if it has none."""
         if not request.HasField("filter"):

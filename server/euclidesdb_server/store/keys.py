@@ -23,6 +23,7 @@ DELETED_ROWS: Final = b"\x0b"
 DROPPED_SPACE: Final = b"\x0c"
 COLUMNS: Final = b"\x0d"
 FAILURE: Final = b"\x0e"
+JOB: Final = b"\x0f"
 
 KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE, SEGMENTS, DELETED_ROWS, FAILURE)
 """The kinds whose keys begin with the number of a space: all that is deleted with the space."""
@@ -90,6 +91,11 @@ def chunk_of(key: bytes) -> tuple[int, int]:
     """The generation and the chunk of a key made by `deleted_rows_key`."""
     _, generation, chunk = _SPACE_AND_CHUNK.unpack(key[1:])
     return generation, chunk
+
+
+def job_key(number: int) -> bytes:
+    """The key of the record of an embedding job."""
+    return JOB + _LABEL.pack(number)
 
 
 def space_prefix(kind: bytes, space: int) -> bytes:

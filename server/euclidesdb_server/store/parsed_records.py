@@ -16,6 +16,7 @@ import numpy as np
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.columns_files import unpack_columns
+from euclidesdb_server.store.job_records import unpack_job
 from euclidesdb_server.store.label_set import LabelSet
 from euclidesdb_server.store.reader import FLOAT32, unpack, unpack_failure, unpack_item
 from euclidesdb_server.store.repair import Repair, checksum_of
@@ -97,6 +98,7 @@ class ParsedRecords:
             keys.DROPPED_SPACE: self._parse_dropped_space,
             keys.COLUMNS: self._parse_columns,
             keys.FAILURE: self._parse_failure,
+            keys.JOB: self._parse_job,
         }
         report = self.report
         for key, value in records:
@@ -175,6 +177,9 @@ class ParsedRecords:
             raise CorruptRecord(f"a failure in space {number}, which does not exist")
         unpack_failure(value, number, label)
         self.failures[number].add(label)
+
+    def _parse_job(self, key: bytes, value: bytes) -> None:
+        unpack_job(key, value)
 
     def _parse_segments(self, key: bytes, value: bytes) -> None:
         number = keys.space_of(key)

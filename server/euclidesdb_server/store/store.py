@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import msgpack
 
@@ -22,7 +22,9 @@ from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageErro
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.column_writes import ColumnsWrite, put_columns
 from euclidesdb_server.store.columns_files import ColumnsRecord, put_columns_record, read_columns
+from euclidesdb_server.store.format_version import FORMAT_VERSION, check_version
 from euclidesdb_server.store.item_writes import ItemWrite, delete_item, put_item
+from euclidesdb_server.store.job_records import JobRecord, JobTable, put_job
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
@@ -41,21 +43,12 @@ from euclidesdb_server.store.upgrade import name_current_labels
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION: Final = 2
-
-
-def check_version(folder: Path, version: object) -> None:
-    """Raise DataFolderError unless this server reads the format of a store."""
-    if version not in range(1, FORMAT_VERSION + 1):
-        raise DataFolderError(
-            f"{folder} has format {version}, but this server reads format {FORMAT_VERSION}"
-        )
-
 
 class FeatureStore(StoreReader):
     """The open store. Close it after its last use; closing it again does nothing.
 
     space_table: its spaces. space_data: what is stored of each as a whole. labels: of its writes.
+    jobs: the embedding jobs.
     """
 
     def __init__(
@@ -91,6 +84,7 @@ class FeatureStore(StoreReader):
             raise
         self._closed = False
         self.space_data = SpaceData(self._leveldb)
+        self.jobs = JobTable(self._leveldb)
 
     def spaces(self) -> list[SpaceRecord]:
         """Every space that is not dropped, in order of creation."""
@@ -114,10 +108,16 @@ class FeatureStore(StoreReader):
         with self.snapshot() as reader:
             yield from reader.rows(space, dim, after=after, up_to=up_to)
 
-    def write(self, *writes: ItemWrite, columns: ColumnsWrite | None = None) -> None:
+    def write(
+        self,
+        *writes: ItemWrite,
+        columns: ColumnsWrite | None = None,
+        job: JobRecord | None = None,
+    ) -> None:
         """Write items with their vectors, predictions and payloads, and new items by columns.
 
-        All of them or none. No id may occur twice.
+        job: that has made the writes, as it is after them. All of them or none. No id may occur
+        twice.
         """
         batch = self._leveldb.batch()
         unrecorded = [*self._unrecorded.items()]
@@ -129,8 +129,11 @@ class FeatureStore(StoreReader):
         if columns is not None:
             put_columns(batch, columns)
             ids += columns.columns.ids
+        if job is not None:
+            put_job(batch, job)
         others = f" and {len(ids) - 1} others" if len(ids) > 1 else ""
-        self._leveldb.write(batch, f"writing item {ids[0]!r}{others}")
+        doing = f"writing item {ids[0]!r}{others}" if ids else "writing the progress of a job"
+        self._leveldb.write(batch, doing)
         for key, _ in unrecorded:
             self._unrecorded.pop(key, None)
 

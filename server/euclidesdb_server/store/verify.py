@@ -15,10 +15,10 @@ import msgpack
 import msgspec
 
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.format_version import FORMAT_VERSION
 from euclidesdb_server.store.parsed_records import ParsedRecords, StoreReport
 from euclidesdb_server.store.reader import ItemRecord, unpack_item
 from euclidesdb_server.store.repair import ItemChange
-from euclidesdb_server.store.store import FORMAT_VERSION
 
 
 def check_store(
