@@ -8,6 +8,8 @@
 #   make coverage     the tests with branch coverage, which must not fall below the floor
 #   make lint         format, lint, spelling, types, import rules, generated stubs
 #   make proof        the long tests: kills, power cuts, full disks, damage (an hour or so)
+#   make attack       hostile clients, and what they cost a well-behaved one (some 20 minutes, quiet)
+#   make soak         everything at once with kills and backups (SECONDS=300)
 #   make bench        measurements, each next to its limit or target (growth to 200,000 rows only:
 #                     benchmarks/growth.py alone goes to a million)
 #   make docs         the documentation site, in build/docs
@@ -33,7 +35,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 \
   --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-text test test-fast coverage lint proof bench docs docker-test clean
+.PHONY: demo demo-text test test-fast coverage lint proof attack soak bench docs docker-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/euclidesdb demo
@@ -61,15 +63,26 @@ lint: $(VENV)/.dev
 proof: $(VENV)/.dev
 	$(BIN)/python -m pytest -m long --long
 
+attack: $(VENV)/.dev
+	$(BIN)/python -m pytest -m long --long -s tests/proofs/test_attacks.py
+
+SECONDS ?= 300
+
+soak: $(VENV)/.dev
+	SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m long --long -s tests/proofs/test_soak.py
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/storage.py
 	$(BIN)/python benchmarks/calls.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/handlers.py
 	$(BIN)/python benchmarks/restart.py
+	$(BIN)/python benchmarks/backup.py
 	$(BIN)/python benchmarks/growth.py --rows 200000 --rate 0
 	$(BIN)/python benchmarks/model_path.py
 	$(BIN)/python benchmarks/embedding.py
+	$(BIN)/python benchmarks/sizing.py
+	$(BIN)/python benchmarks/engines.py --rows 20000
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -n -b html -c docs . build/docs

@@ -119,6 +119,7 @@ def main() -> None:
                 server.queries,
                 None,  # type: ignore[arg-type]  # no call is about models
                 jobs=server.jobs,
+                backups=None,
                 may_change_models=False,
             )
             descriptor = pb.DESCRIPTOR.services_by_name["FeatureDatabase"]

@@ -1,13 +1,15 @@
 """The client program of docker/test.sh, run in a second container.
 
 `fill` adds items to an empty server and searches it; `search` only searches. Both print the search
-results, so that two runs can be compared byte by byte.
+results, so that two runs can be compared byte by byte. The API key is in EUCLIDESDB_API_KEY; with
+any other key, and with none, the server must refuse calls.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import warnings
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -19,6 +21,7 @@ COUNT = 20
 
 def main(task: str, address: str) -> None:
     """Add the items if `task` is `fill`, then search. Raises if a result is wrong."""
+    _check_refusals(address)
     images = {f"image-{number}": _image(number) for number in range(COUNT)}
     with euclidesdb.Client(address) as client:
         if task == "fill":
@@ -30,6 +33,18 @@ def main(task: str, address: str) -> None:
         itself = [item[0] == name and item[2] == {"name": name} for item in neighbors]
         if itself != [True, False, False, False, False] or neighbors[0][1] > 1e-3:
             raise RuntimeError(f"wrong 5 nearest neighbors of {name}: {neighbors}")
+
+
+def _check_refusals(address: str) -> None:
+    warnings.simplefilter("ignore", euclidesdb.UnencryptedKeyWarning)  # on a network of our own
+    wrong = f"euclidesdb_{'0' * 8}_{'A' * 43}"
+    for key in ("", wrong):
+        with euclidesdb.Client(address, api_key=key) as client:
+            try:
+                client.models()
+            except euclidesdb.Unauthenticated:
+                continue
+        raise RuntimeError(f"the server answers a call with the key {key!r}")
 
 
 def _nearest(client: euclidesdb.Client, image: Image.Image) -> list[tuple[str, float, object]]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image and tests it: it serves, keeps its data when its container is replaced, stops
+# Builds the image and tests it: it makes an API key, serves those who have it, keeps its data when its container is replaced, stops
 # gracefully, and contains no build tools. Requires bash and docker; runs from any folder. Also tests
 # compose.yaml if Compose, v1 or v2, is installed.
 #
@@ -30,6 +30,8 @@ main() {
     start
     [ "$(docker exec "$name" id -u)" != 0 ] || fail "the server runs as root"
     docker port "$name" 50000
+    key=$(printed_key "$name")
+    [ -n "$key" ] || fail "no API key was printed at the first start"
     results=$(run_client fill)
     echo "20 images added; each is its own nearest neighbor"
 
@@ -39,6 +41,7 @@ main() {
     step "A new container on the same volume: search"
     docker rm "$name" >/dev/null
     start
+    [ -z "$(printed_key "$name")" ] || fail "the second start has made a key again"
     [ "$(run_client search)" = "$results" ] || fail "the results changed with the container"
     echo "the same results"
     stop
@@ -89,9 +92,14 @@ wait_until_healthy() {
     echo "healthy"
 }
 
+printed_key() {
+    docker logs "$1" 2>&1 | grep -oE 'euclidesdb_[0-9a-f]{8}_[A-Za-z0-9_-]{43}' || true
+}
+
 # Runs the client in a separate container, like a client on another machine.
 run_client() {
-    docker run --rm --interactive --network "$name" --entrypoint python "$image" \
+    EUCLIDESDB_API_KEY=$key docker run --rm --interactive --network "$name" \
+        --env EUCLIDESDB_API_KEY --entrypoint python "$image" \
         - "$1" "$name:50000" <"$here/client_check.py"
 }
 

@@ -12,10 +12,12 @@ TESTS = Path(__file__).parent
 
 SLOW = (
     # These start servers, workers or other processes, which takes seconds each.
+    "backup",
     "builder",
     "client/test_searches_without_models.py",
     "client/typing",
     "commands",
+    "contract",
     "database/test_database_searches.py",
     "database/test_database_writes.py",
     "database/test_default_models.py",
@@ -43,6 +45,7 @@ SLOW = (
     "project/test_examples.py",
     "project/test_wheel.py",
     "rpc/test_add_item_stream.py",
+    "rpc/test_backup_call.py",
     "rpc/test_abandoned_searches.py",
     "rpc/test_departed_callers.py",
     "rpc/test_embedding_jobs.py",
@@ -52,6 +55,7 @@ SLOW = (
     "rpc/test_http2_stream_attacks.py",
     "rpc/test_item_transfers.py",
     "rpc/test_legacy_service.py",
+    "rpc/test_lost_replies.py",
     "rpc/test_model_changes.py",
     "rpc/test_model_outages.py",
     "rpc/test_model_versions.py",
@@ -75,6 +79,8 @@ SLOW = (
     "engines/test_trials.py",
     "index/test_single_searches.py",
     "proofs",
+    "store/test_checkpoint.py",
+    "store/test_formats.py",
     "worker/test_exported_programs.py",
     "worker/test_input_classes.py",
 )

@@ -13,11 +13,15 @@ It needs grpcio, protobuf and numpy, and imports no model, index or image librar
 from importlib import metadata as _metadata
 
 from euclidesdb._answers import Answer
-from euclidesdb._client import Client
+from euclidesdb._backup import BackedUpModel, Backup, BackupFile, BackupInfo
+from euclidesdb._client import AsyncClient, Client
+from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
     AddsInterrupted,
+    BackupInProgress,
     Cancelled,
     ClientClosed,
+    ConnectionFailed,
     CorruptRecord,
     DataLoss,
     DeadlineExceeded,
@@ -37,8 +41,10 @@ from euclidesdb._errors import (
     Refused,
     ReplyTooLarge,
     ResourceExhausted,
+    RoleRequired,
     ServerError,
     ShuttingDown,
+    Unauthenticated,
     Unavailable,
     UndecodableInput,
     UnknownItem,
@@ -47,11 +53,14 @@ from euclidesdb._errors import (
     VersionMismatch,
     WriteInDoubt,
 )
-from euclidesdb._export import Export
-from euclidesdb._item_calls import Items, Removal
+from euclidesdb._export import AsyncExport, Export
+from euclidesdb._field_warnings import UnknownFieldWarning
+from euclidesdb._item_sets import Items, Removal
 from euclidesdb._job_calls import Job
+from euclidesdb._lists import Answers, ItemList
 from euclidesdb._neighbors import (
     FusedNeighbor,
+    FusedNeighbors,
     LabelProbability,
     Neighbor,
     Neighbors,
@@ -59,7 +68,14 @@ from euclidesdb._neighbors import (
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
 from euclidesdb._states import EmbeddingFailure, ItemState
-from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
+from euclidesdb._summary_types import (
+    CountsByField,
+    NumbersByField,
+    NumberSummary,
+    Page,
+    Summary,
+    ValueCounts,
+)
 from euclidesdb._transfers import Imported
 from euclidesdb._types import (
     Added,
@@ -80,10 +96,20 @@ __all__ = [
     "Added",
     "AddsInterrupted",
     "Answer",
+    "Answers",
+    "AsyncClient",
+    "AsyncExport",
+    "BackedUpModel",
+    "Backup",
+    "BackupFile",
+    "BackupInProgress",
+    "BackupInfo",
     "Cancelled",
     "Client",
     "ClientClosed",
+    "ConnectionFailed",
     "CorruptRecord",
+    "CountsByField",
     "DataLoss",
     "DeadlineExceeded",
     "DimensionMismatch",
@@ -98,11 +124,13 @@ __all__ = [
     "Export",
     "Failed",
     "FusedNeighbor",
+    "FusedNeighbors",
     "GroupBy",
     "Imported",
     "IndexInfo",
     "InvalidRequest",
     "Item",
+    "ItemList",
     "ItemState",
     "Items",
     "Job",
@@ -119,6 +147,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "NumberSummary",
+    "NumbersByField",
     "Overloaded",
     "Page",
     "Refused",
@@ -126,11 +155,15 @@ __all__ = [
     "ReplyTooLarge",
     "ResourceExhausted",
     "Results",
+    "RoleRequired",
     "ServerError",
     "ShuttingDown",
     "Summary",
+    "Unauthenticated",
     "Unavailable",
     "UndecodableInput",
+    "UnencryptedKeyWarning",
+    "UnknownFieldWarning",
     "UnknownItem",
     "UnknownJob",
     "UnknownModel",

@@ -1,22 +1,19 @@
 """Adding items by one stream: an outcome for each, in order, while others are being sent.
 
-gRPC's thread reads the items and sends them; the caller's reads the outcomes. An item is asked for
-only when fewer than `max_in_flight` have no outcome yet that the caller has taken.
+One thread or task reads the items and sends them; the caller's reads the outcomes. An item is asked
+for only when fewer than `max_in_flight` have no outcome yet that the caller has taken.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Final
-
-import grpc
 
 from euclidesdb import _replies as replies
 from euclidesdb._batches import messages
-from euclidesdb._connection import Connection, StartedStream
+from euclidesdb._connection import Connection, Queue, Stream
 from euclidesdb._errors import AddsInterrupted, EuclidesDBError, Refused, ServerError
 from euclidesdb._states import failures_of
 from euclidesdb._translation import name_file, refusal_error
@@ -37,7 +34,7 @@ class _Sent:
 
 
 class AddStream:
-    """One `add_stream`. `outcomes` is for one thread."""
+    """One `add_stream`."""
 
     def __init__(
         self,
@@ -50,79 +47,83 @@ class AddStream:
     ) -> None:
         self._connection = connection
         self._timeout = timeout
-        self._free = threading.Semaphore(max_in_flight)
+        self._free = connection.permits(max_in_flight)
         self._include_vectors = include_vectors
         self._include_predictions = include_predictions
-        self._taken: SimpleQueue[_Sent | Refused | None] = SimpleQueue()
+        self._taken: Queue[_Sent | Refused | None] = connection.queue()
         """Of the items, in order; None once there are no more, or the call is over."""
         self._failure: Exception | None = None  # of the caller's iterable
         self._stopped = False
         self._all_sent = False
         self._done = 0
 
-    def outcomes(self, items: Iterable[NewItem]) -> Iterator[Added | Refused]:
+    async def outcomes(
+        self, items: AsyncGenerator[NewItem, None]
+    ) -> AsyncGenerator[Added | Refused, None]:
         """As `Client.add_stream`."""
-        connection = self._connection
-        call = connection.start_stream(
-            connection.stub.AddItemStream, self._requests(items), self._timeout
-        )
-        call.add_done_callback(lambda _: self._taken.put(None))
+        call = self._connection.stream("AddItemStream", self._requests(items), self._timeout)
+        call.on_end(lambda: self._taken.put(None))
         answered = 0
         try:
-            while (taken := self._taken.get()) is not None:
+            while (taken := await self._taken.get()) is not None:
                 if isinstance(taken, Refused):
                     yield taken
                 else:
-                    yield self._outcome(call, taken, answered)
+                    yield await self._outcome(call, taken, answered)
                     answered += 1
                 self._done += 1
                 self._free.release()
             if self._failure is not None:
                 raise self._failure
-            self._check_end(call)
+            await self._check_end(call)
         finally:
             self._stopped = True
             self._free.release()
-            call.cancel()
+            await call.close()
 
-    def _requests(self, items: Iterable[NewItem]) -> Iterator[pb.AddItemRequest]:
-        """In gRPC's thread."""
+    async def _requests(
+        self, items: AsyncGenerator[NewItem, None]
+    ) -> AsyncGenerator[pb.AddItemRequest, None]:
+        """In the thread or task that sends them."""
         try:
-            for position, message, file in messages(self._permitted(items), self._taken.put):
-                message.include_vectors = self._include_vectors
-                message.include_predictions = self._include_predictions
-                self._taken.put(_Sent(position, message.id, file))
-                yield message
+            permitted = self._permitted(items)
+            async with aclosing(messages(self._connection, permitted, self._taken.put)) as made:
+                async for position, message, file in made:
+                    message.include_vectors = self._include_vectors
+                    message.include_predictions = self._include_predictions
+                    self._taken.put(_Sent(position, message.id, file))
+                    yield message
             self._all_sent = not self._stopped
         except Exception as error:  # whatever the caller's iterable raises
             self._failure = error
         finally:
             self._taken.put(None)
 
-    def _permitted(self, items: Iterable[NewItem]) -> Iterator[NewItem]:
-        iterator = iter(items)
-        while True:
-            self._free.acquire()
-            if self._stopped:
-                return
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-            yield item
+    async def _permitted(
+        self, items: AsyncGenerator[NewItem, None]
+    ) -> AsyncGenerator[NewItem, None]:
+        async with aclosing(items):
+            while True:
+                await self._free.acquire()
+                if self._stopped:
+                    return
+                try:
+                    item = await anext(items)
+                except StopAsyncIteration:
+                    return
+                yield item
 
-    def _outcome(self, call: StartedStream, sent: _Sent, answered: int) -> Added | Refused:
+    async def _outcome(self, call: Stream, sent: _Sent, answered: int) -> Added | Refused:
         try:
-            reply: pb.AddItemStreamReply = next(call)
-        except grpc.RpcError as error:
-            failure = self._connection.failure(error)
-            raise self._interrupted(failure, sent) from failure
-        except StopIteration:
-            failure = _out_of_step("it ended early")
-            raise self._interrupted(failure, sent) from failure
+            reply: pb.AddItemStreamReply | None = await call.read()
+        except EuclidesDBError as failure:
+            raise await self._interrupted(failure, sent) from failure
+        if reply is None:
+            ended = _out_of_step("it ended early")
+            raise await self._interrupted(ended, sent) from ended
         if reply.position != answered:
-            failure = _out_of_step(f"outcome {answered} is of item {reply.position}")
-            raise self._interrupted(failure, sent) from failure
+            odd = _out_of_step(f"outcome {answered} is of item {reply.position}")
+            raise await self._interrupted(odd, sent) from odd
         if reply.WhichOneof("outcome") == "refused":
             refusal = name_file(reply.refused, sent.file)
             return Refused(sent.position, sent.id, refusal_error(refusal))
@@ -134,24 +135,23 @@ class AddStream:
             failures_of(added.failures),
         )
 
-    def _check_end(self, call: StartedStream) -> None:
+    async def _check_end(self, call: Stream) -> None:
         """Raise what has ended the call, if that was not the end of the items."""
         try:
-            next(call)
-        except StopIteration:
-            if self._all_sent:
-                return
-            failure: EuclidesDBError = _out_of_step("it ended early")
-            raise self._interrupted(failure) from failure
-        except grpc.RpcError as error:
-            failure = self._connection.failure(error)
-            raise self._interrupted(failure) from failure
+            reply = await call.read()
+        except EuclidesDBError as failure:
+            raise await self._interrupted(failure) from failure
+        if reply is None and not self._all_sent:
+            ended = _out_of_step("it ended early")
+            raise await self._interrupted(ended) from ended
 
-    def _interrupted(self, error: EuclidesDBError, sent: _Sent | None = None) -> AddsInterrupted:
+    async def _interrupted(
+        self, error: EuclidesDBError, sent: _Sent | None = None
+    ) -> AddsInterrupted:
         """The error to raise when `sent`, and what was sent after it, has no outcome."""
         unknown = [] if sent is None else [(sent.position, sent.id)]
         while not self._taken.empty():
-            taken = self._taken.get()
+            taken = await self._taken.get()
             if isinstance(taken, _Sent):
                 unknown.append((taken.position, taken.id))
         return AddsInterrupted(

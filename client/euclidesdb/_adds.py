@@ -2,16 +2,16 @@
 
 While the server works on some calls, the next one is prepared. Items with the same id are added in
 the order given: the server keeps the order within a call, and a call waits for those in flight
-that hold one of its ids. No call is repeated, and no other begun once a call has failed or the
-server does not know whether an item is on disk; items whose fate is unknown at the end are named.
+that hold one of its ids. No other call is begun once one has failed, or the server does not know
+whether an item is on disk; items whose fate is unknown at the end are named.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import Final, TypeAlias
 
 from euclidesdb._batches import Batch
 from euclidesdb._connection import Connection, StartedCall
@@ -49,7 +49,7 @@ class BulkAdd:
     def __init__(
         self,
         connection: Connection,
-        method: Any,
+        method: str,
         timeout: float | None,
         report: Report = lambda *_: None,
         *,
@@ -81,46 +81,47 @@ class BulkAdd:
         self._done += 1
         self._refused.append(refused)
 
-    def run(self, batches: Iterable[Batch]) -> tuple[Refused, ...]:
-        """Send all of `batches`; returns the refused items by position.
+    async def run(self, batches: AsyncGenerator[Batch, None]) -> tuple[Refused, ...]:
+        """Send all of `batches`, and close them; returns the refused items by position.
 
         Raises the error itself if nothing was written, otherwise AddsInterrupted from it.
         No item whose write is in doubt is among those returned.
         """
         try:
-            for batch in batches:
-                self._send(batch)
+            async with aclosing(batches):
+                async for batch in batches:
+                    await self._send(batch)
             while self._in_flight:
-                self._finish_oldest()
+                await self._finish_oldest()
             self._report(self._done, len(self._refused) + len(self._failed))
         except Exception as error:
-            self._finish_all()
+            await self._finish_all()
             if not (self._answered or self._unknown):
                 raise
             raise self._interrupted(error) from error
-        finally:  # calls remain if the caller is interrupted (Ctrl-C)
+        finally:  # calls remain if the caller is interrupted: by Ctrl-C, or its task is cancelled
             for _, _, started in self._in_flight:
                 started.cancel()
         return self._refused_by_position()
 
-    def _send(self, batch: Batch) -> None:
+    async def _send(self, batch: Batch) -> None:
         ids = frozenset(batch.ids)
         while len(self._in_flight) == self._max_in_flight or not all(
             ids.isdisjoint(others) for _, others, _ in self._in_flight
         ):
-            self._finish_oldest()
+            await self._finish_oldest()
         started = self._connection.start(self._method, batch.request, self._timeout)
         self._in_flight.append((batch, ids, started))
         self._sent = batch.positions[-1] + 1
 
-    def _finish_oldest(self) -> None:
+    async def _finish_oldest(self) -> None:
         """Wait for the oldest call. If it fails, its items are not on disk, or unknown.
 
         Raises its error, or the WriteInDoubt of the first of its items that is in doubt.
         """
         batch, _, started = self._in_flight.popleft()
         try:
-            reply: _Reply = self._connection.finish(started)
+            reply: _Reply = await self._connection.finish(started)
             not_added = _not_added(reply, batch)
             self._failed += _failed(reply, batch)
         except EuclidesDBError as error:
@@ -141,10 +142,10 @@ class BulkAdd:
         self._done += len(batch.ids)
         self._report(self._done, len(self._refused) + len(self._failed))
 
-    def _finish_all(self) -> None:
+    async def _finish_all(self) -> None:
         while self._in_flight:
             with suppress(EuclidesDBError):  # recorded; the first error is the one to report
-                self._finish_oldest()
+                await self._finish_oldest()
 
     def _interrupted(self, error: Exception) -> AddsInterrupted:
         resume_at = min(self._failed_at, default=self._sent)

@@ -11,15 +11,18 @@ import numpy as np
 
 from euclidesdb._errors import EuclidesDBError, ServerError, reason_of
 from euclidesdb._neighbors import Neighbors
+from euclidesdb._printing import cell
 from euclidesdb._replies import parsed_attributes
+from euclidesdb._result_tables import neighbor_columns
 from euclidesdb._search_options import detail_columns, returns_attributes, returns_details
 from euclidesdb._searches import QueryBatch
+from euclidesdb._tables import Column, Tabular
 from euclidesdb._translation import name_file, refusal_error
 from euclidesdb._types import HoldsArrays, Vector
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
-class Answer(Mapping[str, Neighbors]):
+class Answer(Mapping[str, Neighbors], Tabular):
     """The answer to one query: `Neighbors` by model name, as `find_similar` returns them.
 
     If the query was refused, by the server or by the client (its image cannot be read), looking
@@ -83,7 +86,17 @@ class Answer(Mapping[str, Neighbors]):
         return len(self._models)
 
     def __repr__(self) -> str:
-        return f"Answer(models={list(self)!r}, error={self.error!r})"
+        if self.error is not None:
+            return f"refused: {cell(str(self.error))}"
+        return "\n\n".join(map(repr, self.values())) or "no model was searched"
+
+    def _repr_html_(self) -> str:
+        from euclidesdb._notebook import answers_html  # noqa: PLC0415  in notebooks alone
+
+        return answers_html([self])
+
+    def _table(self) -> list[Column]:
+        return neighbor_columns([*self.values()])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

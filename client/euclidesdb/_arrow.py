@@ -6,9 +6,9 @@ import importlib
 from typing import Any
 
 
-def pyarrow(part: str = "") -> Any:
+def pyarrow(part: str = "", purpose: str = "exports and Arrow files") -> Any:
     """The module `pyarrow`, or one in it. Raises ImportError that says what to install."""
-    return optional("pyarrow" + (f".{part}" if part else ""), "pyarrow", "exports and Arrow files")
+    return optional("pyarrow" + (f".{part}" if part else ""), "pyarrow", purpose)
 
 
 def optional(module: str, package: str, purpose: str) -> Any:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -11,9 +20,12 @@ import numpy.typing as npt
 
 from euclidesdb import _arrays as arrays
 from euclidesdb import _checks as checks
+from euclidesdb._checks import ItemId
+from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused
 from euclidesdb._images import file_name
 from euclidesdb._payloads import KINDS
+from euclidesdb._request_keys import new_request_key
 from euclidesdb._types import ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -22,6 +34,7 @@ ITEMS_PER_CALL: Final = 128
 VECTORS_PER_CALL: Final = 4096
 
 Refuse: TypeAlias = Callable[[Refused], None]
+NewItems: TypeAlias = Iterable[NewItem] | AsyncIterable[NewItem]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,13 @@ class Batch:
     files: Mapping[int, str] = field(default_factory=dict)
 
 
+async def item_request(connection: Connection, item: NewItem) -> pb.AddItemRequest:
+    """As `add_request`, without blocking an event loop."""
+    if item.image is None or isinstance(item.image, bytes):
+        return add_request(item)
+    return await connection.offload(add_request, item)  # reads a file, or encodes pixels
+
+
 def add_request(item: NewItem) -> pb.AddItemRequest:
     """The message for one item.
 
@@ -46,7 +66,9 @@ def add_request(item: NewItem) -> pb.AddItemRequest:
     """
     raw = {kind: getattr(item, kind) for kind in KINDS}
     request = pb.AddItemRequest(
-        id=checks.text("id", item.id), models=checks.names("models", item.models)
+        id=checks.item_id("id", item.id),
+        models=checks.names("models", item.models),
+        request_key=new_request_key(),
     )
     if any(value is not None for value in raw.values()):
         kind, value = checks.exactly_one(raw)
@@ -80,8 +102,6 @@ def _check_content(request: pb.AddItemRequest) -> None:
     The server checks this too, but its messages use the protocol's terms.
     """
     kind = request.payload.WhichOneof("content")
-    if kind and not request.models:
-        raise ValueError(f"the {kind} needs models to embed it: models is empty")
     if not kind and request.models:
         raise ValueError(
             f"nothing to embed with models {[*request.models]}: image, text and tensor are None"
@@ -92,25 +112,31 @@ def _check_content(request: pb.AddItemRequest) -> None:
         )
 
 
-def item_batches(items: Iterable[NewItem], bytes_per_call: int, refuse: Refuse) -> Iterator[Batch]:
-    """`items` in batches; those that cannot be sent are passed to `refuse` and left out.
+async def item_batches(
+    connection: Connection,
+    items: AsyncGenerator[NewItem, None],
+    bytes_per_call: int,
+    refuse: Refuse,
+) -> AsyncGenerator[Batch, None]:
+    """`items` in batches; closes them. Those that cannot be sent are passed to `refuse`.
 
     If iterating `items` raises, the items before that are yielded first.
     """
     request, positions, files, size = pb.AddItemsRequest(), list[int](), dict[int, str](), 0
     failure: Exception | None = None
     try:
-        for position, message, file in messages(items, refuse):
-            message_bytes = message.ByteSize()
-            full = len(positions) == ITEMS_PER_CALL or size + message_bytes > bytes_per_call
-            if positions and full:
-                yield _item_batch(request, positions, files)
-                request, positions, files, size = pb.AddItemsRequest(), [], {}, 0
-            if file:
-                files[len(positions)] = file
-            request.items.append(message)
-            positions.append(position)
-            size += message_bytes
+        async with aclosing(messages(connection, items, refuse)) as made:
+            async for position, message, file in made:
+                message_bytes = message.ByteSize()
+                full = len(positions) == ITEMS_PER_CALL or size + message_bytes > bytes_per_call
+                if positions and full:
+                    yield _item_batch(request, positions, files)
+                    request, positions, files, size = pb.AddItemsRequest(), [], {}, 0
+                if file:
+                    files[len(positions)] = file
+                request.items.append(message)
+                positions.append(position)
+                size += message_bytes
     except Exception as error:  # whatever the caller's iterable raises
         failure = error
     if positions:
@@ -125,19 +151,22 @@ def _item_batch(
     return Batch(request, positions, [item.id for item in request.items], files)
 
 
-def messages(
-    items: Iterable[NewItem], refuse: Refuse
-) -> Iterator[tuple[int, pb.AddItemRequest, str]]:
+async def messages(
+    connection: Connection, items: AsyncGenerator[NewItem, None], refuse: Refuse
+) -> AsyncGenerator[tuple[int, pb.AddItemRequest, str], None]:
     """The position of each item, its message, and the name of the file of its image."""
-    for position, item in enumerate(checks.items("items", items, "NewItem")):
-        if not isinstance(item, NewItem):
-            raise TypeError(f"item {position} must be a NewItem, not {checks.shown(item)}")
-        try:
-            message = add_request(item)
-        except Exception as error:  # a broken image raises its library's own errors
-            refuse(Refused(position, item.id, error))
-        else:
-            yield position, message, file_name(item.image)
+    position = -1
+    async with aclosing(items):
+        async for item in items:
+            position += 1
+            if not isinstance(item, NewItem):
+                raise TypeError(f"item {position} must be a NewItem, not {checks.shown(item)}")
+            try:
+                message = await item_request(connection, item)
+            except Exception as error:  # a broken image raises its library's own errors
+                refuse(Refused(position, checks.shown_id(item.id), error))
+            else:
+                yield position, message, file_name(item.image)
 
 
 class VectorColumns:
@@ -145,7 +174,7 @@ class VectorColumns:
 
     def __init__(
         self,
-        ids: Iterable[str],
+        ids: Iterable[ItemId],
         vectors: npt.ArrayLike,
         *,
         model: str,
@@ -155,7 +184,7 @@ class VectorColumns:
     ) -> None:
         self._model = checks.text("model", model)
         self._fingerprint = "" if fingerprint is None else checks.text("fingerprint", fingerprint)
-        self._ids = checks.names("ids", ids)
+        self._ids = checks.item_ids("ids", ids)
         self._attributes = [
             checks.attributes_json(f"attributes[{row}]", value)
             for row, value in enumerate(attributes or ())
@@ -176,7 +205,7 @@ class VectorColumns:
                     f"{count}"
                 )
 
-    def batches(self, bytes_per_call: int) -> Iterator[Batch]:
+    async def batches(self, bytes_per_call: int) -> AsyncGenerator[Batch, None]:
         """The rows in batches; a memory-mapped array is read one batch at a time."""
         for start, stop in self._ranges(bytes_per_call):
             rows = slice(start, stop)
@@ -186,6 +215,7 @@ class VectorColumns:
                 ids=self._ids[rows],
                 attributes_json=self._attributes[rows],
                 metadata=self._metadata[rows],
+                request_key=new_request_key(),
             )
             arrays.write_floats(request.vectors, self._vectors[rows])
             yield Batch(request, range(start, stop), self._ids[rows])

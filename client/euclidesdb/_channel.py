@@ -1,18 +1,24 @@
-"""The gRPC channel of a `Client`: what is retried, which of gRPC's limits are lifted, the proxy."""
+"""The gRPC channels of clients: where to, what is retried, which of gRPC's limits are lifted."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import grpc
 
+from euclidesdb._checks import int32 as integer
 from euclidesdb._checks import text
+from euclidesdb._credentials import Credentials
 from euclidesdb._proxy import Proxy, is_local, proxy_of
 
+SERVICE: Final = "euclidesdb.v1.FeatureDatabase"
+ADDRESS_VARIABLE: Final = "EUCLIDESDB_ADDRESS"
+DEFAULT_ADDRESS: Final = "127.0.0.1:50000"
 DEFAULT_PORT: Final = 50000
 """The server's default port."""
 
@@ -24,9 +30,15 @@ _SCHEME = re.compile("(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 # A host's name or address, and a port.
 _HOST = re.compile(r"(\[[^\[\]/]+\]|[^\[\]:/\s]+)(?::([0-9]{1,5}))?")
 
-# Only calls that change nothing are retried. If the reply to an add or a remove is lost, it is
-# unknown whether it was applied; sending it again could undo what another writer did in between.
+# Calls that change nothing are retried, and those whose requests have a key, by which the server
+# knows what it has applied already. If the reply to any other write is lost, sending it again could
+# undo what another writer did in between.
 _RETRIED = (
+    "AddItem",
+    "AddItems",
+    "AddVectors",
+    "UpdateItem",
+    "RemoveItem",
     "GetItem",
     "GetItems",
     "CountItems",
@@ -37,50 +49,86 @@ _RETRIED = (
     "FindSimilarBatch",
     "ListModels",
 )
-# At most 4 attempts within about 2 s (pauses of 0.2, 0.6 and 1.2 s). That bridges a restart, and
-# still reports soon a server that is stopping or a quarantined model, which are UNAVAILABLE, too.
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [
-                {"service": "euclidesdb.v1.FeatureDatabase", "method": method}
-                for method in _RETRIED
-            ],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.2s",
-                "maxBackoff": "1.2s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
+# Pauses of 0.2, 0.6 and 1.2 s, each 20 % longer or shorter at random. With the default of 3, that
+# bridges a restart of about 2 s, and still reports soon a server that is stopping or a quarantined
+# model, which are UNAVAILABLE, too.
+DEFAULT_RETRIES: Final = 3
+MAX_RETRIES: Final = 4
+"""gRPC makes at most 5 attempts, whatever it is told."""
+_BACKOFF: Final = {"initialBackoff": "0.2s", "maxBackoff": "1.2s", "backoffMultiplier": 3}
+
 _CHANNEL_OPTIONS: Final = (
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    ("grpc.enable_retries", 1),
     # gRPC does not retry a request larger than this buffer; its default of 256 KiB is less than a
     # photo.
     ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
     # The server has its own limit; a second one here could only disagree with it.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
+    # A server or a network that went without a word is noticed while calls wait for replies.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
     # Reconnect within a second of a server's restart, not within gRPC's default of two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 
 
-def open_channel(target: str) -> tuple[grpc.Channel, Proxy | None]:
-    """A channel to `target` that connects when first used, and the proxy that it goes through.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a client connects, and how.
 
-    Raises ValueError, TypeError.
+    given: as the caller wrote it. address: with a port. retries: how often a call that may be
+    repeated is. proxy: that gRPC goes through.
     """
-    to = address(target)
-    if is_local(to):
-        options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0))
-        return grpc.insecure_channel(to, options=options), None
-    return grpc.insecure_channel(to, options=_CHANNEL_OPTIONS), proxy_of(to)
+
+    given: str
+    address: str
+    retries: int
+    proxy: Proxy | None
+    credentials: Credentials
+
+    @classmethod
+    def of(cls, given: str | None, retries: int, credentials: Credentials) -> Self:
+        """The target that a caller names, or else the environment. Raises ValueError, TypeError."""
+        if given is None:
+            given = os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+        to = address(given)
+        if not 0 <= integer("retries", retries) <= MAX_RETRIES:
+            raise ValueError(f"retries must be from 0 to {MAX_RETRIES}, not {retries}")
+        proxy = None if is_local(to) else proxy_of(to)
+        return cls(given, to, retries, proxy, credentials)
+
+    def options(self) -> list[tuple[str, object]]:
+        """Of a channel."""
+        options: list[tuple[str, object]] = [
+            *_CHANNEL_OPTIONS,
+            ("grpc.enable_retries", int(self.retries > 0)),
+        ]
+        if self.retries:
+            options.append(("grpc.service_config", json.dumps(_service_config(self.retries))))
+        if is_local(self.address):
+            options.append(("grpc.enable_http_proxy", 0))
+        return options
+
+
+def blocking_channel(target: Target) -> grpc.Channel:
+    """A channel that connects when it is first used."""
+    return target.credentials.channel(target.address, target.options())
+
+
+def awaited_channel(target: Target) -> grpc.aio.Channel:
+    """A channel for the running event loop, which connects when it is first used."""
+    return target.credentials.awaited_channel(target.address, target.options())
+
+
+def _service_config(retries: int) -> object:
+    names = [{"service": SERVICE, "method": method} for method in _RETRIED]
+    policy = {
+        "maxAttempts": retries + 1,
+        **_BACKOFF,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return {"methodConfig": [{"name": names, "retryPolicy": policy}]}
 
 
 def address(target: str) -> str:

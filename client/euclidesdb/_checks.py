@@ -10,12 +10,18 @@ import json
 import math
 import operator
 import reprlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Union
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from uuid import UUID
+
 T = TypeVar("T")
+ItemId: TypeAlias = Union[str, int, "UUID"]
+"""The id of an item; it is stored, and returned, as a string."""
 
 _CONTAINERS = (dict, list, tuple)
 
@@ -42,6 +48,43 @@ def text(name: str, value: str) -> str:
         part = ascii(value[max(0, error.start - 20) : error.end + 20])  # it may be a whole book
         raise ValueError(f"{name} must be valid Unicode, which {part} is not") from error
     return value
+
+
+def item_id(name: str, value: ItemId) -> str:
+    """The id of an item as it is stored: that of an int or a UUID is its text."""
+    if isinstance(value, str):
+        return text(name, value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_):
+        return str(int(value))
+    if _is_uuid(value):
+        return str(value)
+    raise TypeError(f"{name} must be a str, an int or a uuid.UUID, not {shown(value)}")
+
+
+def item_ids(name: str, values: Iterable[ItemId]) -> list[str]:
+    """The ids of items as they are stored; a single one is refused."""
+    if isinstance(values, str) or _is_uuid(values):
+        raise TypeError(f"{name} must be a sequence of ids: [{values!r}], not {values!r}")
+    checked: list[Any] = list(items(name, values, "ids"))
+    try:
+        "".join(checked).encode()  # as in `names`
+    except (TypeError, UnicodeEncodeError):
+        return [item_id(f"{name}[{position}]", value) for position, value in enumerate(checked)]
+    return checked
+
+
+def _is_uuid(value: object) -> bool:
+    # To import `uuid` takes milliseconds; who has a UUID has imported it.
+    module = sys.modules.get("uuid")
+    return module is not None and isinstance(value, module.UUID)
+
+
+def shown_id(value: object) -> str:
+    """An id for a message or an outcome, whatever it is."""
+    try:
+        return item_id("id", value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return value if isinstance(value, str) else repr(value)
 
 
 def names(name: str, values: Iterable[str]) -> list[str]:

@@ -1,19 +1,23 @@
-"""Calls over one channel: each has a timeout, and raises errors of the client's own tree."""
+"""Connection: calls of one server, as operations make them; each raises the client's own errors.
+
+There are two: `BlockingConnection`, whose coroutines block and never suspend, and
+`AwaitedConnection`, which needs a running event loop.
+"""
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar, cast
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 
-from euclidesdb._channel import open_channel
+from euclidesdb._channel import Target
 from euclidesdb._errors import ClientClosed, EuclidesDBError
 from euclidesdb._translation import translated
-from euclidesdb_protos.v1 import database_pb2_grpc as pb_grpc
 
-_Reply = TypeVar("_Reply")
+T = TypeVar("T")
 
 BULK_TIMEOUT_FACTOR: Final = 10.0
 """A bulk call does the work of many; its default timeout is this many times the client's."""
@@ -22,42 +26,61 @@ MAX_TIMEOUT: Final = 1e9
 
 
 class StartedCall(Protocol):
-    """The methods of grpc.Future that are used."""
+    """A call in flight; `Connection.finish` waits for its reply."""
 
-    def result(self) -> Any: ...
-    def cancel(self) -> bool: ...
-
-
-class StartedStream(Protocol):
-    """The methods of a call that streams its replies that are used."""
-
-    def __next__(self) -> Any: ...
-    def cancel(self) -> bool: ...
-    def add_done_callback(self, callback: Callable[[Any], object], /) -> None: ...
+    def cancel(self) -> bool:
+        """Give the call up."""
 
 
-class Connection:
-    """The channel to one server, and whether it has been closed. Threads may share it.
+class Stream(Protocol):
+    """A call that streams its replies. Close it."""
+
+    async def read(self) -> Any:
+        """The next reply; None: there are no more. Raises EuclidesDBError."""
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when the call ends, for whatever reason."""
+
+    async def close(self) -> None:
+        """End the call, and what sends its requests."""
+
+
+class Queue(Protocol[T]):
+    """Values from what sends a stream's requests to what reads its replies."""
+
+    def put(self, value: T) -> None: ...
+    def empty(self) -> bool: ...
+    async def get(self) -> T: ...
+
+
+class Permits(Protocol):
+    """A semaphore."""
+
+    async def acquire(self) -> object: ...
+    def release(self) -> None: ...
+
+
+class Connection(ABC):
+    """A connection to one server, which opens when it is first used, and whether it is closed.
 
     timeout: seconds that a call may take unless it has its own timeout; None: no limit.
     """
 
-    def __init__(self, target: str, timeout: float | None) -> None:
+    def __init__(self, target: Target, timeout: float | None) -> None:
         self.target = target
         self.timeout = _seconds(timeout)
+        self._metadata = target.credentials.metadata
         self._closed = False
-        self._channel, self._proxy = open_channel(target)
-        self.stub: Any = cast("Any", pb_grpc.FeatureDatabaseStub)(self._channel)
 
-    def close(self) -> None:
-        """End the calls in progress and the connection. May be called again."""
-        self._closed = True
-        self._channel.close()
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed
 
     def check_open(self) -> None:
         """Raise ClientClosed if `close` has been called."""
         if self._closed:
-            raise _not_sent()
+            raise ClientClosed("this client is closed; open another", reason="client_closed")
 
     def call_timeout(self, timeout: float | None) -> float | None:
         """The seconds that a call may take; None: no limit. timeout: None: the client's."""
@@ -69,66 +92,68 @@ class Connection:
             return _seconds(timeout)
         return None if self.timeout is None else _seconds(BULK_TIMEOUT_FACTOR * self.timeout)
 
-    def call(
-        self,
-        method: Callable[..., _Reply],
-        request: object,
-        timeout: float | None,
-        *,
-        file: str = "",
-    ) -> _Reply:
-        """Make one call of at most `timeout` seconds, retries included.
+    def stream_timeout(self, timeout: float | None) -> float | None:
+        """As `call_timeout`, for a stream, which has no limit by default."""
+        return None if timeout is None else _seconds(timeout)
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End the calls in progress and the connection. May be called again."""
+
+    @abstractmethod
+    async def call(
+        self, method: str, request: Any, timeout: float | None, *, file: str = ""
+    ) -> Any:
+        """Make one call of at most `timeout` seconds, retries included; returns the reply.
 
         file: the name of the image file in the request, for errors about what it contains.
         """
-        self.check_open()
-        try:
-            return method(request, timeout=timeout)
-        except grpc.RpcError as error:
-            raise translated(error, closed=self._closed, proxy=self._proxy, file=file) from error
-        except ValueError as error:
-            raise self._closed_meanwhile(error) from error
 
-    def start(self, method: Any, request: object, timeout: float | None) -> StartedCall:
+    @abstractmethod
+    def start(self, method: str, request: Any, timeout: float | None) -> StartedCall:
         """Begin a call of at most `timeout` seconds; `finish` waits for its reply."""
-        self.check_open()
-        try:
-            started: StartedCall = method.future(request, timeout=timeout)
-        except ValueError as error:
-            raise self._closed_meanwhile(error) from error
-        return started
 
-    def start_stream(self, method: Any, requests: object, timeout: float | None) -> StartedStream:
-        """Begin a call that streams its replies; see `failure` for what it raises.
-
-        requests: an iterator of them if it streams these, too; otherwise the request.
-        """
-        self.check_open()
-        try:
-            started: StartedStream = method(requests, timeout=timeout)
-        except ValueError as error:
-            raise self._closed_meanwhile(error) from error
-        return started
-
-    def failure(self, error: grpc.RpcError) -> EuclidesDBError:
-        """The client's own error for one that a call raised."""
-        return translated(error, closed=self._closed, proxy=self._proxy)
-
-    def finish(self, started: StartedCall) -> Any:
+    @abstractmethod
+    async def finish(self, started: StartedCall) -> Any:
         """Wait for the reply to a call that `start` began."""
-        try:
-            return started.result()
-        except grpc.RpcError as error:
-            raise self.failure(error) from error
 
-    def _closed_meanwhile(self, error: ValueError) -> Exception:
-        """The error to raise for a ValueError of gRPC."""
-        # gRPC raises it for a channel that another thread has just closed
-        return _not_sent() if self._closed else error
+    @abstractmethod
+    def stream(self, method: str, requests: Any, timeout: float | None) -> Stream:
+        """Begin a call that streams its replies.
 
+        requests: an asynchronous generator of them if it streams these, too; else the request.
+        """
 
-def _not_sent() -> ClientClosed:
-    return ClientClosed("this client is closed; open another", reason="client_closed")
+    @abstractmethod
+    def queue(self) -> Queue[Any]:
+        """A queue between the requests of a stream and its replies."""
+
+    @abstractmethod
+    def permits(self, count: int) -> Permits:
+        """A semaphore between the requests of a stream and its replies."""
+
+    @abstractmethod
+    async def offload(self, function: Callable[..., T], *arguments: Any) -> T:
+        """The result of a function that blocks: reads or writes a file, encodes an image."""
+
+    @abstractmethod
+    async def pause(self, seconds: float) -> None:
+        """Wait so long."""
+
+    @abstractmethod
+    def blocking_read(self, stream: Stream) -> Callable[[], Any]:
+        """`stream.read` for a function that is offloaded."""
+
+    @abstractmethod
+    def each(self, values: Any, name: str, kind: str) -> AsyncGenerator[Any, None]:
+        """What an iterable, or for an `AsyncClient` also an asynchronous one, yields.
+
+        name: of the argument; kind: what the values should be. Raises TypeError at once.
+        """
+
+    def _error(self, error: grpc.RpcError, file: str = "") -> EuclidesDBError:
+        """The client's own error for one that a call raised."""
+        return translated(error, closed=self._closed, target=self.target, file=file)
 
 
 def _seconds(timeout: float | None) -> float | None:

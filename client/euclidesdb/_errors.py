@@ -13,12 +13,16 @@
     │   └── UnknownJob
     ├── ResourceExhausted
     │   ├── Overloaded           a model's queue is full
+    │   │   └── BackupInProgress another backup is running
     │   ├── DiskFull
     │   └── MessageTooLarge      the request exceeds the server's size limit
-    ├── Unavailable              no server answers at the address
+    ├── Unavailable              not available now, may be later
+    │   ├── ConnectionFailed     no server answers at the address, or the connection broke
     │   ├── ModelUnavailable     loading, restarting or quarantined
     │   └── ShuttingDown
+    ├── Unauthenticated          the server wants an API key, or does not accept this one
     ├── NotAllowed               the server's configuration forbids the call
+    │   └── RoleRequired         the API key's role does not permit the call
     ├── ModelFailed              the model raised, crashed, hung or returned invalid outputs
     │   └── EmbeddingFailed      so did a model on an item that is stored all the same
     ├── DeadlineExceeded         the timeout passed; a write may or may not have been applied
@@ -50,9 +54,16 @@ class EuclidesDBError(Exception):
         the name of the gRPC status ("unavailable").
     """
 
+    __module__ = "euclidesdb"  # where users find it, not where it is written
+
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__ == __name__:
+            cls.__module__ = EuclidesDBError.__module__
 
 
 class InvalidRequest(EuclidesDBError):
@@ -106,6 +117,10 @@ class Overloaded(ResourceExhausted):
     """A model's queue is full; try again later."""
 
 
+class BackupInProgress(Overloaded):
+    """Another backup of the server is running; only one does at a time."""
+
+
 class DiskFull(ResourceExhausted):
     """The server has no disk space for writes; reads still work."""
 
@@ -118,6 +133,13 @@ class Unavailable(EuclidesDBError):
     """The server, or a part of it that the request needs, is unavailable now but may return."""
 
 
+class ConnectionFailed(Unavailable):
+    """No server answers at the address, or the connection broke; the message says what to check.
+
+    If it broke during a write, that may or may not have been applied.
+    """
+
+
 class ModelUnavailable(Unavailable):
     """The model is loading, restarting or quarantined."""
 
@@ -128,6 +150,14 @@ class ShuttingDown(Unavailable):
 
 class NotAllowed(EuclidesDBError):
     """The server's configuration forbids the call."""
+
+
+class RoleRequired(NotAllowed):
+    """The API key has a role that does not permit the call; the message names both roles."""
+
+
+class Unauthenticated(EuclidesDBError):
+    """The server answers calls with an API key alone, or does not accept the one that it got."""
 
 
 class ModelFailed(EuclidesDBError):

@@ -45,6 +45,6 @@ def _write(message: pb.Example, example: Any) -> None:
     if name == "vector":
         arrays.write_vector(message.vector, value)
     elif name == "id":
-        message.id = checks.text("id", value)
+        message.id = checks.item_id("id", value)
     else:
         KINDS[name].write(message.payload, value)

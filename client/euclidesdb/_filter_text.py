@@ -11,6 +11,8 @@
     added >= date("2024-05-01")         a date, or a time: "2024-05-01T10:30+02:00"
     field("unit price") < 3             a name that Python cannot have
 
+True, False and None may be written as true, false and null.
+
 A text is parsed, never run: it becomes a syntax tree, of which a few kinds of nodes are known.
 """
 
@@ -30,6 +32,28 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 MAX_CHARACTERS: Final = 100_000
 SHOWN: Final = 40
 """Characters of the text on each side of an error."""
+
+_WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None}
+"""Values in the spelling of JSON, which count as such."""
+# what people write in other languages, outside of quotes
+_FOREIGN: Final = re.compile(
+    r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|==|!=|<=|>=|<>|&&|\|\||!|=|"""
+    r"""\b(?:AND|OR|NOT|IN|IS|LIKE|BETWEEN)\b"""
+)
+_WRITE: Final = {
+    "=": "==",
+    "<>": "!=",
+    "&&": "and",
+    "||": "or",
+    "!": "not",
+    "AND": "and",
+    "OR": "or",
+    "NOT": "not",
+    "IN": "in",
+    "IS": "is",
+    "LIKE": "startswith(field, 'sh')",
+    "BETWEEN": "1 <= field <= 2",
+}
 
 T = TypeVar("T")
 
@@ -74,7 +98,7 @@ def parsed(text: str) -> pb.Filter:
     except SyntaxError as error:
         if "digits" in error.msg:  # it names a function of Python's, and no column
             raise ValueError("a number in the filter has too many digits") from None
-        raise _pointing(text, error.lineno, error.offset, error.msg) from None
+        raise _foreign(text) or _pointing(text, error.lineno, error.offset, error.msg) from None
     except (RecursionError, MemoryError):
         raise messages.too_deep() from None
 
@@ -113,12 +137,14 @@ class _Expression:
             found = self._membership(left, right)
             return found if kind is ast.In else messages.negated(found)
         if isinstance(operator, ast.Is | ast.IsNot):
-            if not isinstance(right, ast.Constant) or right.value is not None:
+            if not _is_null(right):
                 raise self._error(right, "is and is not are for None; write == or !=")
             kind = ast.Eq if isinstance(operator, ast.Is) else ast.NotEq
         if _is_field(left) and _is_field(right):
             raise self._error(
-                right, "a field is compared with a value, and a text has quotes: 'red'"
+                right,
+                "a field is compared with a value, not with another field, and a text has quotes: "
+                "'red'",
             )
         if not _is_field(left):
             if not _is_field(right):
@@ -149,6 +175,8 @@ class _Expression:
             case ast.Call(ast.Name("field"), [ast.Constant(str(name))], []):
                 self._made(node, messages.field, name)
                 return name
+            case ast.Name(("true" | "false" | "null") as word):
+                raise self._error(node, f'{word} is a value; an attribute is field("{word}")')
             case ast.Name("id"):
                 raise self._error(
                     node, 'write id() for the id of the item, field("id") for an attribute'
@@ -179,6 +207,8 @@ class _Expression:
         match node:
             case ast.Constant(value):
                 return value
+            case ast.Name(word) if word in _WORDS:
+                return _WORDS[word]
             case ast.UnaryOp(
                 ast.USub() | ast.UAdd() as sign, ast.Constant(int() | float() as number)
             ):
@@ -225,15 +255,35 @@ class _Expression:
 
 def _is_field(node: ast.expr) -> bool:
     match node:
-        case ast.Name() | ast.Attribute():
+        case ast.Name(name):
+            return name not in _WORDS
+        case ast.Attribute():
             return True
         case ast.Call(ast.Name(name)):
             return name in _FIELD_CALLS
     return False
 
 
+def _is_null(node: ast.expr) -> bool:
+    match node:
+        case ast.Constant(None) | ast.Name("null"):
+            return True
+    return False
+
+
 def _instead(node: ast.expr) -> str | None:
     return _INSTEAD.get(type(node.op)) if isinstance(node, ast.BinOp | ast.UnaryOp) else None
+
+
+def _foreign(text: str) -> ValueError | None:
+    """The error for a text with the operators of another language; None if it has none."""
+    for line, part in enumerate(_lines(text), 1):
+        for found in _FOREIGN.finditer(part):
+            instead = _WRITE.get(found[0])
+            if instead is not None:
+                message = f"write {instead}, not {found[0]}"
+                return _pointing(text, line, found.start() + 1, message)
+    return None
 
 
 def _lines(text: str) -> Sequence[str]:

@@ -1,207 +1,161 @@
-"""Stored items: many of them got or removed, in calls of bounded size, and changes of one."""
+"""`ItemCalls`: the operations that get, change and remove stored items."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from euclidesdb import _checks as checks
+from euclidesdb import _many_items as many_items
 from euclidesdb import _replies as replies
+from euclidesdb._checks import ItemId
 from euclidesdb._connection import Connection
-from euclidesdb._errors import Refused, ReplyTooLarge, ServerError, WriteInDoubt
-from euclidesdb._filters import filter_message
+from euclidesdb._item_sets import Items, Removal
+from euclidesdb._operation import operation
 from euclidesdb._query_types import Filter
-from euclidesdb._translation import refusal_error
+from euclidesdb._request_keys import new_request_key
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
 
-ITEMS_PER_GET: Final = 1024
-PAYLOADS_PER_GET: Final = 64
-"""A call whose reply would be too large nevertheless is split."""
-ITEMS_PER_REMOVE: Final = 10_000
 
+class ItemCalls:
+    """A part of both clients, which have the connection."""
 
-class Items(Mapping[str, Item]):
-    """The items that `get_many` has found, by id, in the order in which they were asked for.
+    _connection: Connection
 
-    missing: the ids that are not stored. refused: those that could not be read; looking one up
-    raises the error that `get` would have raised.
+    @operation
+    async def get(
+        self,
+        id: ItemId,  # noqa: A002  the API's name for it
+        *,
+        include_vectors: bool = False,
+        include_predictions: bool = False,
+        include_payload: bool = False,
+        include_states: bool = False,
+        timeout: float | None = None,
+    ) -> Item:
+        """Return a stored item. Raises UnknownItem, CorruptRecord.
 
-    Items compare by identity, as each `Item` does.
-    """
-
-    __slots__ = ("_found", "missing", "refused")
-
-    def __init__(
-        self, found: Mapping[str, Item], missing: tuple[str, ...], refused: tuple[Refused, ...]
-    ) -> None:
-        self._found = found
-        self.missing = missing
-        self.refused = refused
-
-    def __getitem__(self, id: str) -> Item:  # noqa: A002  the API's name for it
-        if id not in self._found:
-            for refused in self.refused:
-                if refused.id == id:
-                    raise refused.error
-        return self._found[id]
-
-    def __contains__(self, id: object) -> bool:  # noqa: A002  as above
-        return id in self._found  # Mapping's own looks the id up, which may raise
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-    def __repr__(self) -> str:
-        return f"Items({len(self)} found, {len(self.missing)} missing, {len(self.refused)} refused)"
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """What `remove_many` did, or would do.
-
-    removed: the number of items removed. missing: the ids that were not stored. refused: the items
-    that are still there, each with the error that `remove` would have raised.
-    """
-
-    removed: int
-    missing: tuple[str, ...] = ()
-    refused: tuple[Refused, ...] = ()
-
-
-def update_request(
-    item_id: str,
-    attributes: Mapping[str, Any] | None,
-    merge: Mapping[str, Any] | None,
-    remove: Sequence[str],
-    metadata: bytes | None,
-) -> pb.UpdateItemRequest:
-    """The message for a change of an item. Raises TypeError or ValueError if there is none."""
-    request = pb.UpdateItemRequest(
-        id=checks.text("id", item_id), remove_attributes=checks.names("remove", remove)
-    )
-    if attributes is not None and (merge is not None or request.remove_attributes):
-        raise ValueError(
-            "give attributes, which replaces all, or merge and remove, which change some, not both"
+        include_states: also its state in each model: whether there are features, and if not, why.
+        """
+        request = pb.GetItemRequest(
+            id=checks.item_id("id", id),
+            include_vectors=checks.flag("include_vectors", include_vectors),
+            include_predictions=checks.flag("include_predictions", include_predictions),
+            include_payload=checks.flag("include_payload", include_payload),
+            include_states=checks.flag("include_states", include_states),
         )
-    if attributes is not None:
-        name = f"attributes of {item_id!r}"
-        request.attributes_json = checks.attributes_json(name, attributes)
-    if merge is not None:
-        request.merge_json = checks.attributes_json(f"merge of {item_id!r}", merge)
-    if metadata is not None:
-        request.metadata = checks.opaque(f"metadata of {item_id!r}", metadata)
-    elif attributes is None and merge is None and not request.remove_attributes:
-        raise ValueError("nothing to change: give attributes, merge, remove or metadata")
-    return request
-
-
-def get_many(
-    connection: Connection, ids: Iterable[str], include: Mapping[str, bool], timeout: float | None
-) -> Items:
-    """The items with these ids. include: the flags of the request. timeout: of each call."""
-    places = _places(ids)
-    include = {name: checks.flag(name, value) for name, value in include.items()}
-    limit = PAYLOADS_PER_GET if include["include_payload"] else ITEMS_PER_GET
-    waiting = [*_parts([*places], limit)][::-1]
-    found, missing, refused = dict[str, Item](), list[str](), list[Refused]()
-    while waiting:
-        part = waiting.pop()
-        request = pb.GetItemsRequest(ids=part, **include)
-        try:
-            reply: pb.GetItemsReply = connection.call(connection.stub.GetItems, request, timeout)
-        except ReplyTooLarge as error:
-            if len(part) == 1:
-                refused.append(Refused(places[part[0]], part[0], error))
-            else:
-                waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
-            continue
-        refusals = _refused(reply, part, places)
-        absent = {part[position] for position in reply.missing}
-        others = absent | {each.id for each in refusals}
-        stored = [item_id for item_id in part if item_id not in others]
-        if len(stored) != len(reply.items):
-            raise ServerError(f"the reply has {len(reply.items)} items for {len(stored)} ids")
-        items = [replies.item(item, with_states=include["include_states"]) for item in reply.items]
-        found.update(zip(stored, items, strict=True))
-        missing += [item_id for item_id in part if item_id in absent]
-        refused += refusals
-    return Items(found, tuple(missing), tuple(refused))
-
-
-def remove_many(
-    connection: Connection, ids: Iterable[str], *, dry_run: bool, timeout: float | None
-) -> Removal:
-    """Remove the items with these ids. timeout: of each call. Raises WriteInDoubt."""
-    places = _places(ids)
-    dry_run = checks.flag("dry_run", dry_run)
-    removed, missing, refused = 0, list[str](), list[Refused]()
-    for part in _parts([*places], ITEMS_PER_REMOVE):
-        request = pb.RemoveItemsRequest(ids=part, dry_run=dry_run)
-        reply: pb.RemoveItemsReply = connection.call(connection.stub.RemoveItems, request, timeout)
-        refusals = _refused(reply, part, places)
-        for each in refusals:
-            if isinstance(each.error, WriteInDoubt):
-                raise each.error
-        removed += reply.removed
-        missing += [part[position] for position in reply.missing]
-        refused += refusals
-    return Removal(removed, tuple(missing), tuple(refused))
-
-
-def remove_matching(
-    connection: Connection, condition: Filter, *, dry_run: bool, timeout: float | None
-) -> Removal:
-    """Remove the items that match a filter. timeout: of the call. Raises WriteInDoubt."""
-    if not condition:
-        raise ValueError(
-            "the filter is empty, and would remove every item; if that is what you want, give "
-            "{'$id': {'$exists': True}}"
+        connection = self._connection
+        reply: pb.GetItemReply = await connection.call(
+            "GetItem", request, connection.call_timeout(timeout)
         )
-    request = pb.RemoveItemsRequest(
-        filter=filter_message(condition), dry_run=checks.flag("dry_run", dry_run)
-    )
-    reply: pb.RemoveItemsReply = connection.call(connection.stub.RemoveItems, request, timeout)
-    return Removal(reply.removed)
+        return replies.item(reply.item, with_states=include_states)
 
+    @operation
+    async def get_many(
+        self,
+        ids: Iterable[ItemId],
+        *,
+        include_vectors: bool = False,
+        include_predictions: bool = False,
+        include_payload: bool = False,
+        include_states: bool = False,
+        timeout: float | None = None,
+    ) -> Items:
+        """Return many stored items, by id, in the order of `ids`; an id given twice counts once.
 
-def exists(connection: Connection, item_id: str, timeout: float | None) -> bool:
-    """Whether an item is stored. Raises the error of one that cannot be read."""
-    part = [checks.text("id", item_id)]
-    request = pb.GetItemsRequest(ids=part)
-    reply: pb.GetItemsReply = connection.call(connection.stub.GetItems, request, timeout)
-    for refused in _refused(reply, part, {item_id: 0}):
-        raise refused.error
-    return not reply.missing
+        Ids that are not stored are left out, and listed in `missing`. An item that cannot be read
+        (CorruptRecord, or ReplyTooLarge for one that is too large alone) is listed in `refused`.
 
+        timeout: seconds for each call of at most 1,024 items, or 64 with their payload; None: ten
+            times the client's. The items of one call are of one moment.
+        """
+        include = {
+            "include_vectors": include_vectors,
+            "include_predictions": include_predictions,
+            "include_payload": include_payload,
+            "include_states": include_states,
+        }
+        connection = self._connection
+        return await many_items.get_many(connection, ids, include, connection.bulk_timeout(timeout))
 
-def _places(ids: Iterable[str]) -> dict[str, int]:
-    """Each id once, in order, with the first of its positions."""
-    places: dict[str, int] = {}
-    for position, item_id in enumerate(checks.names("ids", ids)):
-        places.setdefault(item_id, position)
-    return places
+    @operation
+    async def exists(self, id: ItemId, *, timeout: float | None = None) -> bool:  # noqa: A002  as above
+        """Whether an item is stored. Raises CorruptRecord if its record cannot be read."""
+        connection = self._connection
+        return await many_items.exists(connection, id, connection.call_timeout(timeout))
 
+    @operation
+    async def update(
+        self,
+        id: ItemId,  # noqa: A002  the API's name for it
+        *,
+        attributes: Mapping[str, Any] | None = None,
+        merge: Mapping[str, Any] | None = None,
+        remove: Sequence[str] = (),
+        metadata: bytes | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Change the attributes or the metadata of a stored item; returns its attributes then.
 
-def _parts(ids: Sequence[str], limit: int) -> Iterator[Sequence[str]]:
-    return (ids[start : start + limit] for start in range(0, len(ids), limit))
+        Its vectors and its image, text or tensor stay, and no model is run. When this returns, the
+        change is on disk.
 
+        attributes: replaces all attributes. Instead of it, or not at all:
+        remove: names of attributes to remove, in nested objects with dots ("size.width"); those
+            that the item does not have are ignored.
+        merge: attributes to set after that. Nested mappings are merged in turn, and None removes an
+            attribute (RFC 7396). Of two merges at once, both survive.
+        metadata: replaces the stored bytes.
 
-def _refused(
-    reply: pb.GetItemsReply | pb.RemoveItemsReply, part: Sequence[str], places: Mapping[str, int]
-) -> list[Refused]:
-    """The refusals in a reply. Raises ServerError if it does not match the ids of its call."""
-    positions = [*reply.missing, *(refusal.position for refusal in reply.refused)]
-    if odd := [position for position in positions if not 0 <= position < len(part)]:
-        raise ServerError(f"the reply names item {odd[0]} of {len(part)}")
-    return [
-        Refused(places[part[each.position]], part[each.position], refusal_error(each))
-        for each in reply.refused
-    ]
+        After Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied.
+        Raises UnknownItem, CorruptRecord, DiskFull, WriteInDoubt; InvalidRequest if the attributes
+        would be too large.
+        """
+        request = many_items.update_request(id, attributes, merge, remove, metadata)
+        connection = self._connection
+        reply: pb.UpdateItemReply = await connection.call(
+            "UpdateItem", request, connection.call_timeout(timeout)
+        )
+        return dict(replies.parsed_attributes(reply.attributes_json))
+
+    @operation
+    async def remove(self, id: ItemId, *, timeout: float | None = None) -> None:  # noqa: A002  as above
+        """Remove an item from the database and from all later search results. Raises UnknownItem.
+
+        After Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied; if
+        it is called again then, UnknownItem means that it was.
+        """
+        request = pb.RemoveItemRequest(id=checks.item_id("id", id), request_key=new_request_key())
+        connection = self._connection
+        await connection.call("RemoveItem", request, connection.call_timeout(timeout))
+
+    @operation
+    async def remove_many(
+        self,
+        ids: Iterable[ItemId] | None = None,
+        *,
+        filter: Filter | None = None,  # noqa: A002  the API's name for it
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> Removal:
+        """Remove many items, each as `remove` would: those with some ids, or that match a filter.
+
+        ids: an id given twice counts once. filter: one that is written meanwhile is removed if it
+        matches then. Give one of both.
+        dry_run: remove nothing, and return what would be removed.
+        timeout: seconds for each call of at most 10,000 items; None: ten times the client's.
+
+        Never retried. If a call fails as a whole, or the removal of an item is in doubt
+        (WriteInDoubt), some items are removed, and others are not: repeat it, and those that were
+        removed are among the missing.
+        """
+        connection = self._connection
+        seconds = connection.bulk_timeout(timeout)
+        if ids is not None and filter is None:
+            return await many_items.remove_many(connection, ids, dry_run=dry_run, timeout=seconds)
+        if ids is None and filter is not None:
+            return await many_items.remove_matching(
+                connection, filter, dry_run=dry_run, timeout=seconds
+            )
+        raise ValueError("give either ids or filter")

@@ -62,7 +62,8 @@ class JsonlSource:
                 yield _row(found, self._named)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 item_id = found.get("id") if isinstance(found, dict) else None
-                why = f"line {number} is not an item: {type(error).__name__}: {error}"
+                kind = "it has no" if isinstance(error, KeyError) else f"{type(error).__name__}:"
+                why = f"line {number} is not an item: {kind} {error}"
                 yield BadRow(item_id if isinstance(item_id, str) else "", ValueError(why))
 
     def count(self) -> None:

@@ -1,18 +1,28 @@
-"""The methods of `Client` that ask for items by what they are."""
+"""The operations that ask for items by what they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb._connection import Connection
 from euclidesdb._errors import ReplyTooLarge
+from euclidesdb._field_warnings import warned
 from euclidesdb._filters import filter_message
+from euclidesdb._lists import ItemList
+from euclidesdb._operation import iteration, operation
 from euclidesdb._query_types import Filter
 from euclidesdb._states import set_state
-from euclidesdb._summary_types import NumberSummary, Page, Summary, ValueCounts
+from euclidesdb._summary_types import (
+    CountsByField,
+    NumbersByField,
+    NumberSummary,
+    Page,
+    Summary,
+    ValueCounts,
+)
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -20,11 +30,12 @@ PAGE_SIZE = 1000
 
 
 class ItemQueries:
-    """Base of `Client`, which has the connection."""
+    """A part of both clients, which have the connection."""
 
     _connection: Connection
 
-    def count(
+    @operation
+    async def count(
         self,
         filter: Filter | None = None,  # noqa: A002  the API's name for it
         *,
@@ -36,16 +47,10 @@ class ItemQueries:
 
         state, model: as in `page`.
         """
-        request = pb.CountItemsRequest()
-        _set_filter(request, filter)
-        set_state(request, state, model)
-        connection = self._connection
-        reply: pb.CountItemsReply = connection.call(
-            connection.stub.CountItems, request, connection.call_timeout(timeout)
-        )
-        return reply.count
+        return await counted(self._connection, filter, timeout, state=state, model=model)
 
-    def page(
+    @operation
+    async def page(
         self,
         filter: Filter | None = None,  # noqa: A002  the API's name for it
         *,
@@ -76,26 +81,22 @@ class ItemQueries:
         else is written meanwhile, unless what they are ordered by changes.
         Raises ValueError, InvalidRequest, ReplyTooLarge.
         """
-        request = pb.ListItemsRequest(
-            page_size=checks.int32("page_size", page_size),
-            page_token="" if page is None else checks.text("page", page),
-            include_vectors=checks.flag("include_vectors", include_vectors),
-            include_predictions=checks.flag("include_predictions", include_predictions),
-            include_payload=checks.flag("include_payload", include_payload),
-            include_states=checks.flag("include_states", include_states),
+        request = _page_request(
+            filter,
+            order_by,
+            descending=descending,
+            include_vectors=include_vectors,
+            include_predictions=include_predictions,
+            include_payload=include_payload,
+            include_states=include_states,
         )
-        _set_filter(request, filter)
         set_state(request, state, model)
-        request.order.descending = checks.flag("descending", descending)
-        if order_by is not None:
-            request.order.field.name = checks.text("order_by", order_by)
+        request.page_size = checks.int32("page_size", page_size)
+        request.page_token = "" if page is None else checks.text("page", page)
         connection = self._connection
-        reply: pb.ListItemsReply = connection.call(
-            connection.stub.ListItems, request, connection.call_timeout(timeout)
-        )
-        items = (replies.item(item, with_states=include_states) for item in reply.items)
-        return Page(tuple(items), reply.next_page_token or None)
+        return await _page(connection, request, connection.call_timeout(timeout))
 
+    @iteration
     def items(
         self,
         filter: Filter | None = None,  # noqa: A002  the API's name for it
@@ -110,7 +111,7 @@ class ItemQueries:
         include_states: bool = False,
         page_size: int = PAGE_SIZE,
         timeout: float | None = None,
-    ) -> Iterator[Item]:
+    ) -> AsyncGenerator[Item, None]:
         """Yield the items that match a filter, or all, however many they are.
 
         They are fetched a page at a time; the arguments are those of `page`. A page whose items
@@ -119,34 +120,22 @@ class ItemQueries:
             for item in db.items({"price": {"$lt": 10}}, order_by="price"):
                 print(item.id, item.attributes)
         """
-        token: str | None = None
-        while True:
-            try:
-                found = self.page(
-                    filter,
-                    order_by=order_by,
-                    descending=descending,
-                    state=state,
-                    model=model,
-                    page_size=page_size,
-                    page=token,
-                    include_vectors=include_vectors,
-                    include_predictions=include_predictions,
-                    include_payload=include_payload,
-                    include_states=include_states,
-                    timeout=timeout,
-                )
-            except ReplyTooLarge:
-                if page_size == 1:
-                    raise
-                page_size = max(1, page_size // 2)
-                continue
-            yield from found.items
-            token = found.next_page
-            if token is None:
-                return
+        request = _page_request(
+            filter,
+            order_by,
+            descending=descending,
+            include_vectors=include_vectors,
+            include_predictions=include_predictions,
+            include_payload=include_payload,
+            include_states=include_states,
+        )
+        set_state(request, state, model)
+        request.page_size = checks.int32("page_size", page_size)
+        connection = self._connection
+        return _all_items(connection, request, connection.call_timeout(timeout))
 
-    def sample(
+    @operation
+    async def sample(
         self,
         count: int,
         filter: Filter | None = None,  # noqa: A002  the API's name for it
@@ -157,7 +146,7 @@ class ItemQueries:
         include_predictions: bool = False,
         include_payload: bool = False,
         timeout: float | None = None,
-    ) -> tuple[Item, ...]:
+    ) -> ItemList:
         """Draw `count` items at random from those that match a filter, or from all.
 
         seed: the same seed draws the same of the same items; None: others each time.
@@ -176,12 +165,13 @@ class ItemQueries:
         if stratify_by is not None:
             request.stratify_by.name = checks.text("stratify_by", stratify_by)
         connection = self._connection
-        reply: pb.SampleItemsReply = connection.call(
-            connection.stub.SampleItems, request, connection.call_timeout(timeout)
+        reply: pb.SampleItemsReply = await connection.call(
+            "SampleItems", request, connection.call_timeout(timeout)
         )
-        return tuple(map(replies.item, reply.items))
+        return ItemList(map(replies.item, warned(reply).items))
 
-    def summarize(
+    @operation
+    async def summarize(
         self,
         filter: Filter | None = None,  # noqa: A002  the API's name for it
         *,
@@ -208,14 +198,82 @@ class ItemQueries:
         )
         _set_filter(request, filter)
         connection = self._connection
-        reply: pb.SummarizeItemsReply = connection.call(
-            connection.stub.SummarizeItems, request, connection.call_timeout(timeout)
+        reply: pb.SummarizeItemsReply = await connection.call(
+            "SummarizeItems", request, connection.call_timeout(timeout)
         )
         return Summary(
-            reply.count,
-            dict(zip(counted, map(_value_counts, reply.counts), strict=True)),
-            dict(zip(summarized, map(_number_summary, reply.summaries), strict=True)),
+            warned(reply).count,
+            CountsByField(zip(counted, map(_value_counts, reply.counts), strict=True)),
+            NumbersByField(zip(summarized, map(_number_summary, reply.summaries), strict=True)),
         )
+
+
+def _page_request(
+    filter: Filter | None,  # noqa: A002  as above
+    order_by: str | None,
+    *,
+    descending: bool,
+    include_vectors: bool,
+    include_predictions: bool,
+    include_payload: bool,
+    include_states: bool,
+) -> pb.ListItemsRequest:
+    """A request without the size of a page, and for the first one."""
+    request = pb.ListItemsRequest(
+        include_vectors=checks.flag("include_vectors", include_vectors),
+        include_predictions=checks.flag("include_predictions", include_predictions),
+        include_payload=checks.flag("include_payload", include_payload),
+        include_states=checks.flag("include_states", include_states),
+    )
+    _set_filter(request, filter)
+    request.order.descending = checks.flag("descending", descending)
+    if order_by is not None:
+        request.order.field.name = checks.text("order_by", order_by)
+    return request
+
+
+async def _page(
+    connection: Connection, request: pb.ListItemsRequest, timeout: float | None
+) -> Page:
+    reply: pb.ListItemsReply = await connection.call("ListItems", request, timeout)
+    items = (replies.item(item, with_states=request.include_states) for item in warned(reply).items)
+    return Page(tuple(items), reply.next_page_token or None)
+
+
+async def _all_items(
+    connection: Connection, request: pb.ListItemsRequest, timeout: float | None
+) -> AsyncGenerator[Item, None]:
+    while True:
+        try:
+            found = await _page(connection, request, timeout)
+        except ReplyTooLarge:
+            if request.page_size == 1:
+                raise
+            request.page_size = max(1, request.page_size // 2)
+            continue
+        for item in found:
+            yield item
+        if found.next_page is None:
+            return
+        request.page_token = found.next_page
+
+
+async def counted(
+    connection: Connection,
+    filter: Filter | None,  # noqa: A002  as above
+    timeout: float | None,
+    *,
+    state: str | None = None,
+    model: str | None = None,
+) -> int:
+    """As `Client.count`."""
+    request = pb.CountItemsRequest()
+    _set_filter(request, filter)
+    set_state(request, state, model)
+    reply: pb.CountItemsReply = await connection.call(
+        "CountItems", request, connection.call_timeout(timeout)
+    )
+    return warned(reply).count
 
 
 def _set_filter(request: Any, filter: Filter | None) -> None:  # noqa: A002  as above

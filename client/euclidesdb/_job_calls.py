@@ -1,4 +1,4 @@
-"""The methods of `Client` that start embedding jobs, and tell of them."""
+"""`JobCalls`: the operations that start embedding jobs, and tell of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from euclidesdb import _checks as checks
 from euclidesdb._connection import Connection
 from euclidesdb._errors import DeadlineExceeded
 from euclidesdb._filters import filter_message
+from euclidesdb._operation import operation
 from euclidesdb._query_types import Filter
 from euclidesdb._states import EPOCH, state_number
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -66,11 +67,12 @@ class Job:
 
 
 class JobCalls:
-    """Base of `Client`, which has the connection."""
+    """A part of both clients, which have the connection."""
 
     _connection: Connection
 
-    def embed(
+    @operation
+    async def embed(
         self,
         model: str,
         filter: Filter | None = None,  # noqa: A002  the API's name for it
@@ -99,50 +101,57 @@ class JobCalls:
         if filter is not None:
             request.filter.CopyFrom(filter_message(filter))
         connection = self._connection
-        reply: pb.StartEmbeddingReply = connection.call(
-            connection.stub.StartEmbedding, request, connection.call_timeout(timeout)
+        reply: pb.StartEmbeddingReply = await connection.call(
+            "StartEmbedding", request, connection.call_timeout(timeout)
         )
         return _job(reply.job)
 
-    def job(self, id: str, *, timeout: float | None = None) -> Job:  # noqa: A002  as above
+    @operation
+    async def job(self, id: str, *, timeout: float | None = None) -> Job:  # noqa: A002  as above
         """A job as it is now. Raises UnknownJob: also for one that was over long ago."""
-        request = pb.GetJobRequest(id=checks.text("id", id))
-        connection = self._connection
-        reply: pb.GetJobReply = connection.call(
-            connection.stub.GetJob, request, connection.call_timeout(timeout)
-        )
-        return _job(reply.job)
+        return await _found(self._connection, checks.text("id", id), timeout)
 
-    def jobs(self, *, timeout: float | None = None) -> tuple[Job, ...]:
+    @operation
+    async def jobs(self, *, timeout: float | None = None) -> tuple[Job, ...]:
         """All jobs that are not over and the latest of the others, the newest first."""
         connection = self._connection
-        reply: pb.ListJobsReply = connection.call(
-            connection.stub.ListJobs, pb.ListJobsRequest(), connection.call_timeout(timeout)
+        reply: pb.ListJobsReply = await connection.call(
+            "ListJobs", pb.ListJobsRequest(), connection.call_timeout(timeout)
         )
         return tuple(map(_job, reply.jobs))
 
-    def cancel_job(self, id: str, *, timeout: float | None = None) -> Job:  # noqa: A002  as above
+    @operation
+    async def cancel_job(self, id: str, *, timeout: float | None = None) -> Job:  # noqa: A002  as above
         """End a job; what it has made stays. Returns it as it is then. Raises UnknownJob."""
         request = pb.CancelJobRequest(id=checks.text("id", id))
         connection = self._connection
-        reply: pb.CancelJobReply = connection.call(
-            connection.stub.CancelJob, request, connection.call_timeout(timeout)
+        reply: pb.CancelJobReply = await connection.call(
+            "CancelJob", request, connection.call_timeout(timeout)
         )
         return _job(reply.job)
 
-    def wait_for_job(self, id: str, *, timeout: float | None = None) -> Job:  # noqa: A002  as above
+    @operation
+    async def wait_for_job(self, id: str, *, timeout: float | None = None) -> Job:  # noqa: A002  as above
         """Wait until a job is over, and return it. timeout: in seconds; None: for ever.
 
         Raises UnknownJob; DeadlineExceeded if it is not over in time, and then it goes on.
         """
+        connection, job_id = self._connection, checks.text("id", id)
         end = None if timeout is None else time.monotonic() + timeout
-        while not (job := self.job(id)).is_over:
+        while not (job := await _found(connection, job_id, None)).is_over:
             if end is not None and time.monotonic() >= end:
                 raise DeadlineExceeded(
                     f"job {id} is not over after {timeout} s: it goes on", "deadline_exceeded"
                 )
-            time.sleep(POLL_INTERVAL)
+            await connection.pause(POLL_INTERVAL)
         return job
+
+
+async def _found(connection: Connection, job_id: str, timeout: float | None) -> Job:
+    reply: pb.GetJobReply = await connection.call(
+        "GetJob", pb.GetJobRequest(id=job_id), connection.call_timeout(timeout)
+    )
+    return _job(reply.job)
 
 
 def _job(message: pb.Job) -> Job:

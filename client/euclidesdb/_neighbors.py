@@ -8,7 +8,9 @@ from typing import Any, Final, SupportsIndex, TypeAlias, overload
 
 import numpy.typing as npt
 
-from euclidesdb._printing import SHOWN_ROWS, short, table
+from euclidesdb._printing import SHOWN_ROWS, cell, listed, short
+from euclidesdb._result_tables import fused_columns, neighbor_columns
+from euclidesdb._tables import Column, Tabular, TabularTuple
 from euclidesdb._types import HoldsArrays, Vector
 
 Payload: TypeAlias = bytes | str | npt.NDArray[Any]
@@ -62,8 +64,24 @@ class FusedNeighbor:
     metadata: bytes | None = None
 
 
+class FusedNeighbors(TabularTuple[FusedNeighbor]):
+    """One ranking of the results in several models' spaces, the best first."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        rows = []
+        for rank, each in enumerate(self[:SHOWN_ROWS], 1):
+            attributes = [] if each.attributes is None else [short(each.attributes)]
+            rows.append([f"{rank}", f"{each.score:.4f}", cell(each.id), *attributes])
+        return listed(f"{len(self)} items by the ranks of all models:", rows, len(self))
+
+    def _table(self) -> list[Column]:
+        return fused_columns(self)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Neighbors(HoldsArrays):
+class Neighbors(HoldsArrays, Tabular):
     """The result of a search in one model's space, nearest first: a sequence of `Neighbor`s.
 
     `neighbors[0]` is the nearest one, `neighbors[:5]` are the nearest five (as `Neighbors`),
@@ -93,20 +111,26 @@ class Neighbors(HoldsArrays):
 
     def __repr__(self) -> str:
         """A table of the nearest ones."""
-        lines = [f"{len(self)} neighbors in {self.model!r} ({self.metric}), nearest first:"]
+        head = f"{len(self)} neighbors in {self.model!r} ({cell(self.metric)}), nearest first:"
         rows = []
         for rank, each in enumerate(self[:SHOWN_ROWS], 1):
-            row = [f"{rank}", f"{each.distance:.4f}", each.id]
-            if self.labels is not None and each.labels:
-                row.append(each.labels[0].label)
+            row = [f"{rank}", f"{each.distance:.4f}", cell(each.id)]
+            if self.labels is not None:
+                row.append(cell(each.labels[0].label) if each.labels else "")
+            if self.groups is not None:
+                row.append("" if each.group is None else cell(str(each.group)))
             if self.attributes is not None:
                 row.append(short(each.attributes))
             rows.append(row)
-        width = max(map(len, rows), default=0)
-        lines += (f"  {line}" for line in table([*row, *[""] * (width - len(row))] for row in rows))
-        if len(self) > SHOWN_ROWS:
-            lines.append(f"  and {len(self) - SHOWN_ROWS:,} more")
-        return "\n".join(lines)
+        return listed(head, rows, len(self))
+
+    def _repr_html_(self) -> str:
+        from euclidesdb._notebook import neighbors_html  # noqa: PLC0415  in notebooks alone
+
+        return neighbors_html([self])
+
+    def _table(self) -> list[Column]:
+        return neighbor_columns([self])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -146,11 +170,24 @@ class Neighbors(HoldsArrays):
 _COLUMNS: Final = [each.name for each in fields(Neighbors)][3:]
 
 
-class Results(dict[str, Neighbors]):
+class Results(dict[str, Neighbors], Tabular):
     """The results of a search by model name, in the order of the models.
 
     fused: one ranking of all of them, the best first, by reciprocal rank fusion; None unless
         requested.
     """
 
-    fused: tuple[FusedNeighbor, ...] | None = None
+    fused: FusedNeighbors | None = None
+
+    def __repr__(self) -> str:
+        parts = [repr(neighbors) for neighbors in self.values()]
+        parts += [] if self.fused is None else [repr(self.fused)]
+        return "\n\n".join(parts) or "no model was searched"
+
+    def _repr_html_(self) -> str:
+        from euclidesdb._notebook import neighbors_html  # noqa: PLC0415  in notebooks alone
+
+        return neighbors_html([*self.values()], self.fused or ())
+
+    def _table(self) -> list[Column]:
+        return neighbor_columns([*self.values()])

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
+from euclidesdb._checks import ItemId
 from euclidesdb._images import Image
 from euclidesdb._types import ModelVector
 
@@ -29,7 +30,7 @@ class Example:
     image: Image | None = None
     text: str | None = None
     tensor: npt.ArrayLike | None = None
-    id: str | None = None
+    id: ItemId | None = None
     vector: npt.ArrayLike | ModelVector | None = None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from euclidesdb import _arrays as arrays
 from euclidesdb import _payloads as payloads
-from euclidesdb._neighbors import FusedNeighbor, Neighbors, Results
+from euclidesdb._neighbors import FusedNeighbor, FusedNeighbors, Neighbors, Results
 from euclidesdb._search_options import detail_columns, returns_attributes
 from euclidesdb._states import states_of
 from euclidesdb._types import Embedding, IndexInfo, Item, ModelInfo
@@ -55,7 +55,7 @@ def results(reply: pb.FindSimilarReply, request: pb.FindSimilarRequest) -> Resul
     found = Results((answer.model, neighbors(answer, request)) for answer in reply.answers)
     if request.options.fuse:
         with_attributes = returns_attributes(request)
-        found.fused = tuple(
+        found.fused = FusedNeighbors(
             FusedNeighbor(
                 each.id,
                 each.score,

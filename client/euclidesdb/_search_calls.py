@@ -1,4 +1,4 @@
-"""`SearchCalls`: the methods of `Client` that find similar items."""
+"""`SearchCalls`: the operations that find similar items."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb import _searches as searches
 from euclidesdb._answers import Answer, answers_of
+from euclidesdb._checks import ItemId
 from euclidesdb._connection import Connection
+from euclidesdb._field_warnings import warned
 from euclidesdb._images import Image, file_name
+from euclidesdb._lists import Answers
 from euclidesdb._neighbors import Results
+from euclidesdb._operation import operation
 from euclidesdb._query_types import Diversity, Examples, Filter, GroupBy
 from euclidesdb._search_options import write_options
 from euclidesdb._types import ModelVector
@@ -20,17 +24,18 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 
 
 class SearchCalls:
-    """A part of `Client`, which has the connection."""
+    """A part of both clients, which have the connection."""
 
     _connection: Connection
 
-    def find_similar(
+    @operation
+    async def find_similar(
         self,
         *,
         image: Image | None = None,
         text: str | None = None,
         tensor: npt.ArrayLike | None = None,
-        id: str | None = None,  # noqa: A002  the API's name for it
+        id: ItemId | None = None,  # noqa: A002  the API's name for it
         vector: npt.ArrayLike | ModelVector | None = None,
         examples: Examples | None = None,
         fingerprint: str | None = None,
@@ -114,25 +119,26 @@ class SearchCalls:
             "vector": vector,
             "examples": examples,
         }
-        searches.write_query(request.query, arguments, fingerprint)
+        connection = self._connection
+        await connection.offload(searches.write_query, request.query, arguments, fingerprint)
         given = request.query.WhichOneof("kind")
         request.models.extend(searches.named_models(model, models, given))
-        connection = self._connection
-        reply: pb.FindSimilarReply = connection.call(
-            connection.stub.FindSimilar,
+        reply: pb.FindSimilarReply = await connection.call(
+            "FindSimilar",
             request,
             connection.call_timeout(timeout),
             file=file_name(image),
         )
-        return replies.results(reply, request)
+        return replies.results(warned(reply), request)
 
-    def find_similar_many(
+    @operation
+    async def find_similar_many(
         self,
         *,
         images: Iterable[Image] | None = None,
         texts: Iterable[str] | None = None,
         tensors: Iterable[npt.ArrayLike] | None = None,
-        ids: Iterable[str] | None = None,
+        ids: Iterable[ItemId] | None = None,
         vectors: npt.ArrayLike | None = None,
         examples: Iterable[Examples] | None = None,
         fingerprint: str | None = None,
@@ -154,7 +160,7 @@ class SearchCalls:
         top_labels: int = 0,
         attribute_names: Iterable[str] | None = None,
         timeout: float | None = None,
-    ) -> tuple[Answer, ...]:
+    ) -> Answers:
         """Answer many queries at once, each as `find_similar` would, in the order given.
 
         Give exactly one of `images`, `texts`, `tensors`, `ids`, `vectors` and `examples`. The other
@@ -206,9 +212,10 @@ class SearchCalls:
         connection = self._connection
         seconds = connection.bulk_timeout(timeout)
         answers: list[Answer] = []
-        for batch in searches.batches(conditions, given, queries, fingerprint):
+        batches = searches.batches(conditions, given, queries, fingerprint)
+        while (batch := await connection.offload(next, batches, None)) is not None:
             reply = pb.FindSimilarBatchReply()
             if batch.queries > len(batch.unsent):
-                reply = connection.call(connection.stub.FindSimilarBatch, batch.request, seconds)
-            answers.extend(answers_of(reply, batch))
-        return tuple(answers)
+                reply = await connection.call("FindSimilarBatch", batch.request, seconds)
+            answers.extend(answers_of(warned(reply), batch))
+        return Answers(answers)

@@ -56,7 +56,7 @@ def write_query(query: pb.Query, arguments: Mapping[str, Any], fingerprint: str 
     if name == "vector":
         arrays.write_vector(query.vector, value, fingerprint)
     elif name == "id":
-        query.id = checks.text("id", value)
+        query.id = checks.item_id("id", value)
     elif name == "examples":
         write_examples(query.examples, value)
     else:
@@ -97,7 +97,7 @@ def batches(
     if name == "vectors":
         return _by_vector(conditions, queries, fingerprint, min(QUERIES_PER_CALL, limit))
     if name == "ids":
-        return _by_id(conditions, checks.names("ids", queries), min(QUERIES_PER_CALL, limit))
+        return _by_id(conditions, checks.item_ids("ids", queries), min(QUERIES_PER_CALL, limit))
     kind = KINDS_BY_PLURAL[name]
     if kind.is_single(queries):
         raise TypeError(

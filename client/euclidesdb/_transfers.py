@@ -1,23 +1,26 @@
-"""The methods of `Client` that export items and import them."""
+"""`Transfers`: the operations that export items and import them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from euclidesdb import _checks as checks
 from euclidesdb._adds import BulkAdd
 from euclidesdb._batches import Batch, Refuse
 from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused, UnknownModel, VersionMismatch
-from euclidesdb._export import Export
+from euclidesdb._export import ExportBase, exporting
 from euclidesdb._filters import filter_message
 from euclidesdb._item_files import check_format, complete_file, open_source
+from euclidesdb._item_queries import counted
 from euclidesdb._item_rows import BadRow, RowSource, VectorColumn, imported_item, named_columns
+from euclidesdb._model_calls import listed_models
+from euclidesdb._operation import operation
 from euclidesdb._progress import Progress, reporting
 from euclidesdb._query_types import Filter
 from euclidesdb._types import ModelInfo
@@ -35,15 +38,11 @@ class Imported:
 
 
 class Transfers:
-    """Base of `Client`, which has the connection."""
+    """A part of both clients, which have the connection."""
 
     _connection: Connection
 
-    if TYPE_CHECKING:
-
-        def count(self, filter: Filter | None = None, *, timeout: float | None = None) -> int: ...  # noqa: A002
-        def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]: ...
-
+    @exporting
     def export(
         self,
         filter: Filter | None = None,  # noqa: A002  the API's name for it
@@ -53,7 +52,7 @@ class Transfers:
         include_predictions: bool = True,
         include_payloads: bool = False,
         timeout: float | None = None,
-    ) -> Export:
+    ) -> ExportBase:
         """All that is stored of the items that match a filter, or of all items; needs pyarrow.
 
         The items are those of one moment, in the order in which they were first added.
@@ -72,19 +71,18 @@ class Transfers:
 
         Raises ImportError, ValueError; when it is read, UnknownModel, CorruptRecord, Unavailable.
         """
-        request = pb.ExportItemsRequest(
-            models=() if models is None else checks.names("models", models),
-            include_vectors=checks.flag("include_vectors", include_vectors),
-            include_predictions=checks.flag("include_predictions", include_predictions),
-            include_payloads=checks.flag("include_payloads", include_payloads),
+        request = _export_request(
+            filter,
+            models,
+            include_vectors=include_vectors,
+            include_predictions=include_predictions,
+            include_payloads=include_payloads,
         )
-        if filter is not None:
-            request.filter.CopyFrom(filter_message(filter))
         connection = self._connection
-        seconds = None if timeout is None else connection.call_timeout(timeout)
-        return Export(connection, request, seconds)
+        return ExportBase(connection, request, connection.stream_timeout(timeout))
 
-    def export_file(
+    @operation
+    async def export_file(
         self,
         path: str | os.PathLike[str],
         filter: Filter | None = None,  # noqa: A002  the API's name for it
@@ -107,28 +105,30 @@ class Transfers:
         """
         target = Path(path)
         check_format(target)
-        export = self.export(
+        request = _export_request(
             filter,
-            models=models,
+            models,
             include_vectors=include_vectors,
             include_predictions=include_predictions,
             include_payloads=include_payloads,
-            timeout=timeout,
         )
-        expected = range(self.count(filter)) if progress is True else None
+        connection = self._connection
+        export = ExportBase(connection, request, connection.stream_timeout(timeout))
+        expected = None
+        if progress is True:
+            expected = range(await counted(connection, filter, None))
         done = 0
-        with (
-            reporting(progress, expected) as report,
-            export.reader() as reader,
-            complete_file(target, reader.schema) as file,
-        ):
-            for batch in reader:
-                file.write(batch)
-                done += batch.num_rows
-                report(done, 0)
+        with reporting(progress, expected) as report:
+            async with export.open() as batches:
+                with complete_file(target, batches.reader.schema) as file:
+                    while (batch := await connection.offload(batches.read)) is not None:
+                        await connection.offload(file.write, batch)
+                        done += batch.num_rows
+                        report(done, 0)
         return done
 
-    def import_file(
+    @operation
+    async def import_file(
         self,
         path: str | os.PathLike[str],
         *,
@@ -164,31 +164,54 @@ class Transfers:
         columns = named_columns(vectors)
         connection = self._connection
         seconds = connection.bulk_timeout(timeout)
-        with closing(open_source(source_path, columns)) as source:
-            count = source.count()
+        source = await connection.offload(open_source, source_path, columns)
+        with closing(source):
+            count = await connection.offload(source.count)
             items = None if count is None else range(count)
-            wants = _Wanted(wanted, columns, self.models)
+            wants = _Wanted(wanted, columns, await listed_models(connection, None))
             with reporting(progress, items) as report:
-                adds = BulkAdd(
-                    connection, connection.stub.ImportItems, seconds, report, max_in_flight=1
-                )
+                adds = BulkAdd(connection, "ImportItems", seconds, report, max_in_flight=1)
                 batches = _Batches(source, wants, size, adds.refuse)
-                refused = adds.run(batches)
+                refused = await adds.run(_read(connection, iter(batches)))
         return Imported(batches.count - len(refused), refused)
+
+
+def _export_request(
+    filter: Filter | None,  # noqa: A002  the API's name for it
+    models: Sequence[str] | None,
+    *,
+    include_vectors: bool,
+    include_predictions: bool,
+    include_payloads: bool,
+) -> pb.ExportItemsRequest:
+    request = pb.ExportItemsRequest(
+        models=() if models is None else checks.names("models", models),
+        include_vectors=checks.flag("include_vectors", include_vectors),
+        include_predictions=checks.flag("include_predictions", include_predictions),
+        include_payloads=checks.flag("include_payloads", include_payloads),
+    )
+    if filter is not None:
+        request.filter.CopyFrom(filter_message(filter))
+    return request
+
+
+async def _read(connection: Connection, batches: Iterator[Batch]) -> AsyncGenerator[Batch, None]:
+    while (batch := await connection.offload(next, batches, None)) is not None:
+        yield batch
 
 
 class _Wanted:
     """Which columns of vectors are imported.
 
-    models: the names of those that are; None: all. named: imported always. server_models: asks the
-    server for its models, once.
+    models: the names of those that are; None: all. named: imported always. server_models: those of
+    the server.
     """
 
     def __init__(
         self,
         models: set[str] | None,
         named: Mapping[str, VectorColumn],
-        server_models: Callable[[], tuple[ModelInfo, ...]],
+        server_models: tuple[ModelInfo, ...],
     ) -> None:
         self._models = models
         self._named = {*named.values()}
@@ -206,7 +229,7 @@ class _Wanted:
         return known
 
     def _check(self, column: VectorColumn) -> None:
-        found = self._server_models()
+        found = self._server_models
         if column.model not in {model.name for model in found}:
             raise UnknownModel(
                 f"the server has no model {column.model!r}, of which there are vectors in the file",

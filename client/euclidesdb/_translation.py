@@ -7,11 +7,14 @@ a single item or query that a bulk call refuses (`refusal_error`).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
+from euclidesdb._channel import Target
+from euclidesdb._connection_failures import connection_failed
 from euclidesdb._errors import (
+    BackupInProgress,
     Cancelled,
     CorruptRecord,
     DataLoss,
@@ -29,8 +32,10 @@ from euclidesdb._errors import (
     Overloaded,
     ReplyTooLarge,
     ResourceExhausted,
+    RoleRequired,
     ServerError,
     ShuttingDown,
+    Unauthenticated,
     Unavailable,
     UndecodableInput,
     UnknownItem,
@@ -55,11 +60,14 @@ BY_REASON: Final[dict[str, type[EuclidesDBError]]] = {
     "unknown_item": UnknownItem,
     "unknown_job": UnknownJob,
     "overloaded": Overloaded,
+    "backup_in_progress": BackupInProgress,
     "deadline_exceeded": DeadlineExceeded,
     "unavailable": Unavailable,
     "model_unavailable": ModelUnavailable,
     "shutting_down": ShuttingDown,
+    "unauthenticated": Unauthenticated,
     "not_allowed": NotAllowed,
+    "role_required": RoleRequired,
     "model_failed": ModelFailed,
     "storage_error": ServerError,
     "disk_full": DiskFull,
@@ -77,7 +85,7 @@ BY_STATUS: Final[dict[grpc.StatusCode, type[EuclidesDBError]]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
-    grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.DATA_LOSS: DataLoss,
     # sent by a server that stops, although gRPC means UNAVAILABLE; for our own, see `translated`
@@ -85,28 +93,29 @@ BY_STATUS: Final[dict[grpc.StatusCode, type[EuclidesDBError]]] = {
 }
 
 
-_OF_CONNECTIONS: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _OF_CONTENTS: Final = ("undecodable_input", "model_failed")
 """The reasons that blame what an item contains."""
 _STATUS_OF_CODE: Final = {status.value[0]: status for status in grpc.StatusCode}
 
 
 def translated(
-    error: grpc.RpcError, *, closed: bool, proxy: object | None = None, file: str = ""
+    error: grpc.RpcError, *, closed: bool, target: Target, file: str = ""
 ) -> EuclidesDBError:
     """The client's error for one of gRPC.
 
-    closed: whether the client has been closed, which cancels its calls. proxy: describes the proxy
-    that the call went through. file: the name of the image file that was sent, if there was one.
+    closed: whether the client has been closed, which cancels its calls. target: where it connects.
+    file: the name of the image file that was sent, if there was one.
     """
     status = error.code()
     if status is grpc.StatusCode.CANCELLED and closed:
         return Cancelled("the client was closed during the call", "cancelled")
-    trailing = error.trailing_metadata() or ()
-    reasons = [str(entry.value) for entry in trailing if entry.key == REASON_KEY]
+    trailing: Any = error.trailing_metadata() or ()
+    reasons = [str(value) for key, value in trailing if key == REASON_KEY]
     reason, message = reasons[0] if reasons else "", error.details() or ""
-    if proxy is not None and not reason and status in _OF_CONNECTIONS:
-        message = f"{message} ({proxy})"
+    if not reason and status is grpc.StatusCode.UNAVAILABLE:
+        return connection_failed(message, target)
+    if target.proxy is not None and not reason and status is grpc.StatusCode.DEADLINE_EXCEEDED:
+        message = f"{message} ({target.proxy})"
     return _error_of(status, reason, _with_file(message, reason, file))
 
 

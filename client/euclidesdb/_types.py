@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from euclidesdb._checks import ItemId
 from euclidesdb._images import Image
 from euclidesdb._printing import dataclass_text
 from euclidesdb._states import EmbeddingFailure, ItemState
@@ -65,7 +66,7 @@ class NewItem:
     At most one of `image`, `text` and `tensor`.
     """
 
-    id: str
+    id: ItemId
     image: Image | None = None
     models: Sequence[str] = ()
     vectors: Mapping[str, npt.ArrayLike | ModelVector] | None = None
@@ -123,6 +124,11 @@ class Item(HoldsArrays):
     text: str | None = None
     tensor: npt.NDArray[Any] | None = None
     states: tuple[ItemState, ...] | None = None
+
+    def _repr_html_(self) -> str:
+        from euclidesdb._notebook import items_html  # noqa: PLC0415  in notebooks alone
+
+        return items_html("", [self])
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -10,12 +10,14 @@ import functools
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from euclidesdb_server.access import Certificates, KeyRing
 from euclidesdb_server.columns import ItemTable
+from euclidesdb_server.config.access import TlsConfig
 from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
 from euclidesdb_server.database import (
     Embedder,
@@ -31,6 +33,7 @@ from euclidesdb_server.database import (
     VersionDrops,
     superseded_serving,
 )
+from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ShuttingDown, StartupError
@@ -41,6 +44,7 @@ from euclidesdb_server.inference import (
     ModelRegistry,
     configured_folders,
 )
+from euclidesdb_server.rpc.access import access_of, check_access
 from euclidesdb_server.rpc.listening import listen_address, reserve_address
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.rpc.v1_filters import stored_filter
@@ -52,6 +56,7 @@ from euclidesdb_server.store import (
     migrate,
 )
 from euclidesdb_server.store.layout import COLUMNS_FOLDER, SEGMENTS_FOLDER, STORE_FOLDER
+from euclidesdb_server.system.file_watch import FileWatch
 from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop
 
@@ -79,6 +84,7 @@ class Server:
         """
         address_from = config.where("server", "address")
         address = listen_address(config.server.address, address_from)
+        check_access(config)
         engines = Engines(config.server.search_engine, config.engines, config.file)
 
         def check_stop() -> None:
@@ -87,6 +93,9 @@ class Server:
 
         with ExitStack() as opened:
             opened.enter_context(reserve_address(address, address_from))
+            watch = opened.enter_context(FileWatch())
+            access = access_of(config.auth, _keys(config, watch))
+            certificates = _certificates(config, watch)
             folder = config.database.db_path
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB
@@ -102,8 +111,9 @@ class Server:
             )
             opened.callback(table.close)
             check_stop()
-            models_from = config.where("models", "dir_path")
-            registry = ModelRegistry(config.models, engines, check_stop, where=models_from)
+            registry = ModelRegistry(
+                config.models, engines, check_stop, where=config.where("models", "dir_path")
+            )
             opened.callback(registry.close)
             registry.wait_until_tried(stop_wanted)
             _report_problems(registry, config.models, strict=strict)
@@ -143,16 +153,15 @@ class Server:
                 registry, models, compactor, opener.of_model, self.drops
             )
             self._lifecycle.serve_when_ready()
-            fields = ModelFields(models)
-            self.queries = ItemQueries(table, fields, limits=config.server)
+            self.queries = ItemQueries(table, ModelFields(models), limits=config.server)
             self.jobs = EmbeddingJobs(
                 self._store,
                 models,
                 table,
                 self.database.job_steps,
-                functools.partial(stored_filter, resolver=fields),
+                functools.partial(stored_filter, resolver=self.queries.fields),
             )
-            opened.callback(self.jobs.close)
+            opened.enter_context(closing(self.jobs))
             rpc = RpcServer(
                 self.database,
                 self.queries,
@@ -160,6 +169,11 @@ class Server:
                 config.server,
                 stop_wanted.set,
                 jobs=self.jobs,
+                backups=Backups(
+                    self._store, models, registry, config.models.dir_path, config.search_settings()
+                ),
+                access=access,
+                certificates=certificates,
                 where=address_from,
             )
             opened.callback(rpc.close)
@@ -218,6 +232,19 @@ class _SpaceOpener:
         )
         self.compactor.consider(space)
         return space
+
+
+def _keys(config: Config, watch: FileWatch) -> KeyRing | None:
+    """The API keys, if the configuration has them; read again when they change."""
+    file = config.auth.keys_file
+    return None if file is None else KeyRing(file, config.where("auth", "keys_file"), watch)
+
+
+def _certificates(config: Config, watch: FileWatch) -> Certificates | None:
+    """What the server proves itself with, if connections are to be encrypted."""
+    if config.tls == TlsConfig():
+        return None
+    return Certificates(config.tls, config.where, watch)
 
 
 def _servings(

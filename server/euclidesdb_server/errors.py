@@ -12,11 +12,14 @@
     │   ├── UnknownItem
     │   └── UnknownJob
     ├── Overloaded               a model's queue is full
+    │   └── BackupInProgress     another backup is running
     ├── DeadlineExceeded         the caller's deadline passed
     ├── Unavailable
     │   ├── ModelUnavailable     loading, restarting or quarantined
     │   └── ShuttingDown
+    ├── Unauthenticated          the call has no API key, or one that is not accepted
     ├── NotAllowed
+    │   └── RoleRequired         the API key's role does not permit the call
     ├── ModelFailed              the model raised, crashed, hung or returned a wrong shape
     ├── StorageError
     │   ├── DiskFull
@@ -110,6 +113,12 @@ class Overloaded(DatabaseError):
     reason = "overloaded"
 
 
+class BackupInProgress(Overloaded):
+    """Another backup of the server is running, or its caller has not ended the call yet."""
+
+    reason = "backup_in_progress"
+
+
 class DeadlineExceeded(DatabaseError):
     """The caller's deadline passed, or the caller cancelled, before the answer was ready."""
 
@@ -134,10 +143,22 @@ class ShuttingDown(Unavailable):
     reason = "shutting_down"
 
 
+class Unauthenticated(DatabaseError):
+    """The call has no API key and needs one, or its key is not accepted."""
+
+    reason = "unauthenticated"
+
+
 class NotAllowed(DatabaseError):
     """The configuration forbids the call."""
 
     reason = "not_allowed"
+
+
+class RoleRequired(NotAllowed):
+    """The caller has a role that does not permit the call."""
+
+    reason = "role_required"
 
 
 class FailureReason(Enum):

@@ -248,7 +248,7 @@ def test_a_call_that_fails_tells_what_is_on_disk_and_what_is_unknown(db, server)
     with pytest.raises(euclidesdb.AddsInterrupted, match=r"gone.*first 256 items") as raised:
         db.add_many(map(new_item, numbered(1000)))
     stopped = raised.value
-    assert type(stopped.__cause__) is euclidesdb.Unavailable
+    assert type(stopped.__cause__) is euclidesdb.ConnectionFailed
     assert stopped.reason == "unavailable"
     assert [each.id for each in stopped.refused] == ["00001"]
     assert stopped.unknown == tuple((number, f"{number:05}") for number in range(256, 384))

@@ -357,3 +357,30 @@ def test_a_refused_query_names_the_file_of_its_image_and_its_reason(db, server, 
         found[2]["m"]
     assert str(raised.value) == f"not an image (image {str(photo)!r})"
     assert raised.value.reason == "undecodable_input"
+
+
+def test_answers_are_one_table_and_print_with_what_was_refused(db, server):
+    answer = pb.BatchAnswer(
+        model="m",
+        counts=[2, 0, 1],
+        ids=["x", "y", "z"],
+        distances=[0, 1, 2],
+        refused=[UNKNOWN],
+    )
+    server.script("FindSimilarBatch", pb.FindSimilarBatchReply(answers=[answer]))
+    answers = db.find_similar_many(ids=["a", "b", "c"], model="m")
+    table = answers.to_arrow()
+    assert table.column("query").to_pylist() == [0, 0, 2]
+    assert table.column("id").to_pylist() == ["x", "y", "z"]
+    assert [*answers.errors] == [1]
+    assert answers[0].to_pandas()["rank"].tolist() == [1, 2]
+    assert repr(answers).splitlines() == [
+        "3 answers:",
+        "  0  m        x (0.0000), y (1.0000)",
+        "  1  refused  no item 'b'",
+        "  2  m        z (2.0000)",
+    ]
+    assert repr(answers[1]) == "refused: no item 'b'"
+    html = answers._repr_html_()
+    assert "query 1: refused" in html
+    assert "&#x27;b&#x27;" in html

@@ -1,4 +1,4 @@
-"""Reads are repeated when the server is unavailable; writes never are."""
+"""Reads and writes with a key are repeated when the server is unavailable; nothing else is."""
 
 import threading
 
@@ -43,23 +43,55 @@ def test_a_read_is_given_up_after_four_attempts(db, server):
 @pytest.mark.parametrize(
     ("method", "call"),
     [
-        ("AddItem", lambda db: db.add("a", vectors={"m": [1]})),
-        ("UpdateItem", lambda db: db.update("a", metadata=b"")),
-        ("RemoveItem", lambda db: db.remove("a")),
         ("RemoveItems", lambda db: db.remove_many(["a"])),
-        ("AddItems", lambda db: db.add_many([euclidesdb.NewItem("a", vectors={"m": [1]})])),
-        ("AddVectors", lambda db: db.add_vectors(["a"], [[1]], model="m")),
         ("LoadModel", lambda db: db.load_model("m")),
         ("UnloadModel", lambda db: db.unload_model("m")),
         ("DropModelVersion", lambda db: db.drop_model_version("m@f")),
     ],
 )
-def test_a_write_is_never_repeated(db, server, method, call):
+def test_a_change_without_a_key_is_never_repeated(db, server, method, call):
     server.script(method, UNAVAILABLE, None)
-    with pytest.raises((euclidesdb.Unavailable, euclidesdb.AddsInterrupted)) as raised:
+    with pytest.raises(euclidesdb.Unavailable) as raised:
         call(db)
     assert raised.value.reason == "unavailable"
     assert server.calls(method) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("AddItem", lambda db: db.add("a", vectors={"m": [1]})),
+        ("UpdateItem", lambda db: db.update("a", metadata=b"")),
+        ("RemoveItem", lambda db: db.remove("a")),
+        ("AddItems", lambda db: db.add_many([euclidesdb.NewItem("a", vectors={"m": [1]})])),
+        ("AddVectors", lambda db: db.add_vectors(["a"], [[1]], model="m")),
+    ],
+)
+def test_a_write_is_repeated_with_the_same_key_and_the_next_one_has_another(
+    db, server, method, call
+):
+    server.script(method, UNAVAILABLE, None)
+    call(db)
+    call(db)
+    sent = [getattr(each, "items", [each])[0] for each in server.requests[method]]
+    first, again, next_call = (request.request_key for request in sent)
+    assert (first, len(first)) == (again, 16)
+    assert next_call != first
+
+
+def test_the_caller_chooses_how_often(server):
+    server.script("GetItem", UNAVAILABLE)
+    for retries, attempts in ((0, 1), (1, 2)):
+        server.requests.clear()
+        db = euclidesdb.Client(server.target, retries=retries)
+        with db, pytest.raises(euclidesdb.Unavailable):
+            db.get("a")
+        assert server.calls("GetItem") == attempts
+    for wrong in (-1, 5):
+        with pytest.raises(ValueError, match=f"retries must be from 0 to 4, not {wrong}"):
+            euclidesdb.Client(server.target, retries=wrong)
+    with pytest.raises(TypeError, match="retries must be an integer"):
+        euclidesdb.Client(server.target, retries="3")
 
 
 @pytest.mark.parametrize(

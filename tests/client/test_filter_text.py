@@ -74,11 +74,19 @@ def test_a_text_means_what_a_dict_means(text, given_dict):
 # text, what the message says, and the column that it points at
 REFUSED = [
     ("price <", "invalid syntax", 8),
-    ("price = 3", "invalid syntax", 7),
     ("(price < 3", "'(' was never closed", 1),
     ("price < 3)", "unmatched ')'", 10),
     ("x == 08", "leading zeros", 6),
     ("class == 1", "invalid syntax", 1),
+    ("price = 10", "write ==, not =", 7),
+    ("name == 'a=b' && x == 1", "write and, not &&", 15),
+    ("x == 1 || y == 2", "write or, not ||", 8),
+    ("!(x == 1)", "write not, not !", 1),
+    ("x <> 1", "write !=, not <>", 3),
+    ("x == 1 AND y == 2", "write and, not AND", 8),
+    ("name LIKE 'sh%'", "write startswith(field, 'sh'), not LIKE", 6),
+    ("price < cost", "not with another field", 9),
+    ("exists(true)", 'true is a value; an attribute is field("true")', 8),
     ("color == red", "a text has quotes: 'red'", 10),
     ("color != size.red", "a text has quotes: 'red'", 10),
     ("x in (a, 1)", "a text has quotes: 'red'", 7),
@@ -201,3 +209,15 @@ PIECES = st.sampled_from(
 def test_any_text_is_a_filter_or_a_value_error(text):
     with contextlib.suppress(ValueError):
         assert filter_message(text).WhichOneof("kind")
+
+
+def test_the_words_of_json_are_values():
+    for text, same in (
+        ("sold == true", "sold == True"),
+        ("sold != false", "sold != False"),
+        ("sold == null", "sold == None"),
+        ("sold is not null", "sold is not None"),
+        ("x in (true, 1)", "x in (True, 1)"),
+        ('field("true") == true', 'field("true") == True'),
+    ):
+        assert filter_message(text) == filter_message(same)

@@ -12,13 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from euclidesdb_server.columns import attribute_columns, merging
+from euclidesdb_server.columns import attribute_columns, merging, rest_values
 from euclidesdb_server.columns.block import Block, BlockFilter, BlockRows
 from euclidesdb_server.columns.merging import merged
 from euclidesdb_server.columns.ordering import Key, Ordering
 from euclidesdb_server.columns.summaries import number_summary, value_counts, value_groups
 from euclidesdb_server.columns.table_view import Selection, TableView
-from euclidesdb_server.values.filters import Attribute, Field, ItemId
+from euclidesdb_server.values.filters import (
+    AnyOf,
+    Attribute,
+    Comparison,
+    Field,
+    ItemId,
+    Not,
+    Operator,
+)
 from tests.support import filter_trees
 from tests.support.filtering import PlainItem, matches, value_of
 
@@ -72,8 +80,9 @@ def test_a_block_matches_what_plain_python_matches(items, cuts, condition):
     assert [row for block in rest for row in block.matching(BlockFilter(condition))] == wanted
 
 
-@pytest.mark.parametrize("columns", [0, 1])
-def test_attributes_without_columns_are_found_all_the_same(columns, monkeypatch):
+@pytest.mark.parametrize(("columns", "few_paths"), [(0, 0), (0, 8), (1, 8)])
+def test_attributes_without_columns_are_found_all_the_same(columns, few_paths, monkeypatch):
+    monkeypatch.setattr(rest_values, "FEW_PATHS", few_paths)
     monkeypatch.setattr(attribute_columns, "MAX_COLUMNS", columns)
     monkeypatch.setattr(merging, "MAX_COLUMNS", columns)
 
@@ -89,6 +98,26 @@ def test_attributes_without_columns_are_found_all_the_same(columns, monkeypatch)
         ]
 
     check()
+
+
+def test_many_rare_attributes_are_read_in_one_pass(monkeypatch):
+    items = [PlainItem(f"{n}", {f"rare{n}": n % 7, f"seldom{n % 50}": "x"}) for n in range(300)]
+    block = block_of(items)
+    assert not [name for name in block.batch.schema.names if name.startswith("@")]
+    read: list[str] = []
+    decode = rest_values._decode
+
+    def counted(text: str) -> Any:
+        read.append(text)
+        return decode(text)
+
+    monkeypatch.setattr(rest_values, "_decode", counted)
+    condition = AnyOf(
+        tuple(Comparison(Attribute(f"rare{n}"), Operator.EQUAL, 3) for n in range(300))
+    )
+    found = block.matching(BlockFilter(Not(condition)))
+    assert found.tolist() == [n % 7 != 3 for n in range(300)]
+    assert len(read) == len(items)
 
 
 def test_columns_are_dropped_when_blocks_with_others_are_merged(monkeypatch):

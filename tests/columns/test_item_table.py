@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,18 +67,21 @@ class Items:
         item_id: str,
         attributes: dict[str, Any],
         found: Embedding | None = None,
+        *,
+        ready_made: bool = False,
     ) -> None:
         before = self.store.item(item_id)
         kept = before or ItemRecord()
+        ready_made_in = frozenset([SPACE]) if ready_made else kept.ready_made
         embeddings = {} if found is None else {SPACE: found}
         with self.store.labels.allocate() as (label,):
             labels = {**kept.labels, **dict.fromkeys(embeddings, label)}
-            after = ItemRecord(json.dumps(attributes), b"", labels).with_labels(
-                current=label, first=kept.first_label or label
-            )
+            after = ItemRecord(
+                json.dumps(attributes), b"", labels, ready_made=ready_made_in
+            ).with_labels(current=label, first=kept.first_label or label)
             write = ItemWrite(item_id, label, before, after, embeddings, None)
             self.store.write(write)
-            self.table.publish([write])
+            self.table.publish(self.table.prepare([write]))
 
     def write_columns(self, ids: list[str], attributes: list[dict[str, Any]] | None) -> None:
         texts = None if attributes is None else [*map(json.dumps, attributes)]
@@ -378,6 +382,49 @@ def test_predictions_that_cannot_be_read_do_not_keep_an_update_out(items, caplog
     items.write("a", {"n": 2})
     assert attribute_of(items.view().select(None, no_stop), "n") == {"a": 2}
     assert "left out of filters" in caplog.text
+
+
+def test_predictions_that_were_imported_with_a_ready_made_vector_are_columns(items):
+    items.write("a", {}, embedding(1, 2, predictions=vector(0.1, 0.9)), ready_made=True)
+    sure = Comparison(Prediction(SPACE, Value.CONFIDENCE), Operator.GREATER, 0.8)
+    assert ids_of(items.view().select(sure, no_stop)) == ["a"]
+    items.write("a", {"n": 1})
+    assert ids_of(items.view().select(sure, no_stop)) == ["a"]
+    shutil.rmtree(items.folder / "columns", ignore_errors=True)
+    again = reopened(items)
+    try:
+        assert ids_of(again.view().select(sure, no_stop)) == ["a"]
+    finally:
+        again.close()
+
+
+class Locked(threading.Thread):
+    """Holds the lock under which writes are published until it is told to let go."""
+
+    def __init__(self, table: ItemTable) -> None:
+        super().__init__()
+        self.held, self.done = threading.Event(), threading.Event()
+        self._table = table
+
+    def run(self) -> None:
+        with self._table.publishing:
+            self.held.set()
+            self.done.wait(60)
+
+
+def test_what_an_update_keeps_is_read_while_others_are_published(items):
+    items.write("a", {"n": 1}, embedding(1, 2, predictions=vector(0.1, 0.9)))
+    record = items.store.item("a")
+    other = Locked(items.table)
+    other.start()
+    other.held.wait()
+    try:
+        write = ItemWrite("a", record.current_label + 1, record, record, {}, None)
+        (row,) = items.table.prepare([write])
+    finally:
+        other.done.set()
+        other.join()
+    assert row.predictions[SPACE].tolist() == vector(0.1, 0.9).tolist()
 
 
 def test_predictions_are_columns(items):

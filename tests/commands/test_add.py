@@ -114,6 +114,8 @@ def test_json_lines_are_added_and_wrong_ones_listed(command, db, tmp_path):
     reasons = {each["id"].removeprefix(f"{tmp_path}/"): each for each in report["errors"]}
     assert [*reasons] == [f"rows.jsonl:{line}" for line in (3, 4, 5, 6, 7)] + ["json-4", "5"]
     assert "NaN is not JSON" in reasons["rows.jsonl:5"]["message"]
+    assert "column 2" in reasons["rows.jsonl:3"]["message"]
+    assert "column 'id': the id must be" in reasons["rows.jsonl:7"]["message"]
     assert reasons["json-4"]["reason"] == "undecodable_input"
     assert "is a URL" in reasons["5"]["message"]
     assert db.get("json-1").attributes == {"tags": ["x"], "size": {"w": 1.5}}

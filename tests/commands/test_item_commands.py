@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -160,14 +161,23 @@ def test_summarize_counts_and_summarizes(command):
 
 def test_models_lists_the_models(command):
     heads, *rows = command("models").out.splitlines()
-    assert heads.split()[:4] == ["model", "state", "input", "feature_dim"]
-    assert [row.split()[:4] for row in rows] == [
-        ["digits", "ready", "image", "64"],
-        ["given", "ready", "vector", "3"],
-        ["words", "ready", "text", "6"],
+    assert heads.split()[:5] == ["model", "state", "items", "input", "dim"]
+    assert [(cells[:2], cells[3:5]) for cells in map(str.split, rows)] == [
+        (["digits", "ready"], ["image", "64"]),
+        (["given", "ready"], ["vector", "3"]),
+        (["words", "ready"], ["text", "6"]),
     ]
     first, *_ = objects(command("models", "--json"))
     assert (first["name"], first["state"], first["labels"][3]) == ("digits", "ready", "3")
+
+
+def test_models_fit_into_a_terminal_of_80_columns(command, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
+    for name in ("models", "stats"):
+        lines = command(name).out.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert any("digits  ready" in line for line in lines)
 
 
 def test_stats_is_an_overview(command, db):
@@ -183,3 +193,69 @@ def test_models_are_changed_by_commands(command):
     assert ran.code == 1
     assert "'missing'" in ran.err
     assert command("model", "reload", "given").out.startswith("model 'given' is ready")
+
+
+def test_a_misspelled_field_is_pointed_out_once(command):
+    ran = command("count", "--where", "prise < 3")
+    assert (ran.code, ran.out) == (0, "0\n")
+    assert ran.err == "euclidesdb: no item has an attribute 'prise'; did you mean 'price'?\n"
+    listed = command("list", "--order-by", "prise", "--limit", "2", "--json")
+    assert listed.err.count("did you mean 'price'") == 1
+    assert all(isinstance(each, dict) for each in objects(listed))
+
+
+def test_list_shows_predictions(command, db):
+    ran = command("list", "--show", "digits.label, digits.confidence,price", "--limit", "5")
+    heads, *rows = [line.split() for line in ran.out.splitlines()]
+    assert heads == ["id", "models", "digits.label", "digits.confidence", "price"]
+    assert len(rows) == 5
+    shown = [each["show"] for each in objects(command("list", "--show", "digits.label", "--json"))]
+    labels = [each["digits.label"] for each in shown if each["digits.label"] is not None]
+    for label in {*labels}:
+        assert db.count({"digits.label": label}) == labels.count(label)
+    measures = "digits.confidence,digits.margin,digits.entropy,digits.top_labels"
+    first, *_ = objects(command("list", "--show", measures, "--json"))
+    confidence = first["show"]["digits.confidence"]
+    assert db.count({"$id": first["id"], "digits.confidence": {"$gt": confidence - 1e-5}}) == 1
+    assert len(first["show"]["digits.top_labels"]) == 5
+    assert "predictions" not in first
+    assert command("list", "--show", "price,,").code == 2
+
+
+def test_update_changes_all_that_match(command, db):
+    ids = [f"update-{number}" for number in range(5)]
+    db.add_vectors(ids, [[1, 2, 3]] * 5, model="given", attributes=[{"u": n} for n in range(5)])
+    where = ("--where", "u >= 2", "--set", "u=1", "--set", "done=true")
+    dry_run = command("update", *where, "--dry-run")
+    assert (dry_run.code, dry_run.out) == (0, "3 items would be updated\n")
+    refused = command("update", *where)
+    assert refused.code == 2
+    assert "3 items would be updated; say --yes to update without asking" in refused.err
+    assert objects(command("update", *where, "--yes", "--json")) == [
+        {"updated": 3, "errors": [], "dry_run": False}
+    ]
+    assert db.count("u == 1 and done == true") == 3
+    several = command("update", "update-0", "missing", "--set", "u=7")
+    assert (several.code, several.out) == (1, "1 item updated\n")
+    assert "there is no item 'missing'" in several.err
+    assert command("update", "--set", "u=7").code == 2
+    assert command("update", "a", "--where", "u == 1", "--set", "u=7").code == 2
+    db.remove_many(ids)
+
+
+def test_an_update_that_stops_says_how_to_go_on(command, db, monkeypatch):
+    ids = [f"stop-{number}" for number in range(3)]
+    db.add_vectors(ids, [[1, 2, 3]] * 3, model="given", attributes=[{"s": 1}] * 3)
+    update, calls = euclidesdb.Client.update, []
+
+    def interrupted(client, item_id, **change):
+        calls.append(item_id)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return update(client, item_id, **change)
+
+    monkeypatch.setattr(euclidesdb.Client, "update", interrupted)
+    ran = command("update", "--where", "s == 1", "--set", "t=1", "--yes")
+    assert (ran.code, ran.out) == (130, "1 item updated\n")
+    assert "to go on, run the same command" in ran.err
+    db.remove_many(ids)

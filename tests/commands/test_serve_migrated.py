@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-
 import grpc
-import plyvel
 import pytest
 
 import euclidesdb
 from euclidesdb_protos.legacy import euclidesproto_pb2 as pb
 from euclidesdb_protos.legacy import euclidesproto_pb2_grpc
+from tests.support.euclidesdb_data import write_euclidesdb
 from tests.support.images import noise
 from tests.support.servers import start_server
 
@@ -18,15 +16,13 @@ from tests.support.servers import start_server
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, tiny_models):
     data = tmp_path_factory.mktemp("euclidesdb")
-    database = plyvel.DB(str(data), create_if_missing=True)
-    metadata = pb.EuclidesDBMetadata(database_version=1)
-    database.put(b"__euclidesdb_metadata", metadata.SerializeToString())
+    items = []
     for number in range(-2, 3):
         item = pb.ItemData(item_id=number, metadata=b"kept")
         item.vectors.add(model="tiny", features=[float(number)] * 12, predictions=[1, 0, 0])
         item.vectors.add(model="gone", features=[float(number), 1.0])
-        database.put(struct.pack("=i", number), item.SerializeToString())
-    database.close()
+        items.append(item)
+    write_euclidesdb(data, *items)
     with start_server(data, tiny_models) as server, euclidesdb.Client(server.address) as client:
         yield server, client
 

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from euclidesdb_server.columns.prediction_columns import probabilities
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.requests import (
     AddRequest,
@@ -33,6 +32,7 @@ from euclidesdb_server.values.filters import (
     PredictionValue,
 )
 from euclidesdb_server.values.payload import Payload
+from euclidesdb_server.values.predicted import probabilities
 from tests.support.assembled import CALL, Database, no_models, sample_image
 
 

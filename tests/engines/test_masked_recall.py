@@ -17,6 +17,7 @@ from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.engines.exact_disk import ExactDiskEngine
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
 from euclidesdb_server.engines.scan import search_matrix
+from euclidesdb_server.index import filtered_search
 from euclidesdb_server.values.row_mask import RowMask
 
 ROWS, DIM, CLUSTERS, K = 20_000, 32, 100, 10
@@ -113,3 +114,48 @@ def test_recall_under_a_mask_is_that_of_all_rows(engine, data, subtests):
     for kind, share in itertools.product(KINDS, SHARES):
         with subtests.test(kind, share=share):
             assert recall(segment, data, engine.metric, kind, share) >= 0.95 * unmasked
+
+
+GRAPHS = ("HNSW32", "HNSW32, inner product", "HNSW32_SQ8")
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_finds_the_nearest_that_match_a_filter(name, data, subtests, monkeypatch):
+    monkeypatch.setattr(filtered_search, "EXACT_ROWS", 0)  # else all would be compared
+    engine = ENGINES[name]
+    segment = engine.build(data.rows)
+    for kind, share in itertools.product(KINDS, (0.9, 0.5, 0.2, 0.05)):
+        with subtests.test(kind, share=share):
+            allowed, truth = data.mask(kind, share), data.truth(engine.metric, kind, share)
+            ((found, rows),) = filtered_search.search_segments(
+                [segment], data.queries, K, [allowed]
+            )
+            assert found.shape == truth.shape
+            assert allowed.allows(rows).all()
+            assert (np.diff(found, axis=1) >= 0).all()
+            assert (found <= truth[:, -1:]).mean() >= 0.99
+            alone = filtered_search.search_segments([segment], data.queries[:1], K, [allowed])
+            assert alone[0][1].tolist() == rows[:1].tolist()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_few_rows_that_match_a_filter_are_compared_one_by_one(name, data):
+    engine = ENGINES[name]
+    segment = engine.build(data.rows)
+    for share in (0.5, 0.0001):
+        allowed = data.mask("far from a query", share)
+        ((found, _),) = filtered_search.search_segments([segment], data.queries, K, [allowed])
+        assert (found == data.truth(engine.metric, "far from a query", share)).all()
+
+
+def test_several_segments_share_what_a_filtered_search_costs(data, monkeypatch):
+    monkeypatch.setattr(filtered_search, "EXACT_ROWS", ROWS // 4)
+    engine = ENGINES["HNSW32"]
+    parts = [data.rows[start : start + ROWS // 4] for start in range(0, ROWS, ROWS // 4)]
+    segments = [engine.build(part) for part in parts]
+    masks = [RowMask(np.arange(len(part)) % 2 == 0) for part in parts]
+    answers = filtered_search.search_segments(segments, data.queries, K, [None, *masks[1:]])
+    near = np.sort(np.concatenate([found for found, _ in answers], axis=1), axis=1)[:, :K]
+    allowed = np.concatenate([np.ones(ROWS // 4, bool), *[mask.as_bool() for mask in masks[1:]]])
+    truth, _ = search_matrix(data.queries, data.rows, K, RowMask(allowed), engine.metric)
+    assert (near <= truth[:, -1:]).mean() >= 0.99

@@ -132,6 +132,18 @@ def test_an_index_describes_itself(place):
     assert place.space.status().description == "all rows"
 
 
+def test_deleted_rows_do_not_count_as_unindexed(place):
+    for number in range(5):
+        place.add(f"{number}", number, 0)
+    place.remove("1")
+    place.add("2", 7, 0)
+    assert place.space.status().unindexed_rows == 4
+    with place.compacting():
+        pass
+    place.remove("3")
+    assert place.space.status().unindexed_rows == 0
+
+
 def test_rows_without_a_segment_wait_in_memory_and_are_searched(place):
     for number in range(5):
         place.add(f"{number}", number, 0)

@@ -36,7 +36,9 @@ class FaultyServer:
         self.database = cast(Any, FaultyDatabase())  # the services use only its calls
         config = ServerConfig(address="127.0.0.1:0", shutdown_grace=0)
         parts = (self.database, self.database, self.database)
-        self._server = RpcServer(*parts, config, lambda: None, jobs=self.database)
+        self._server = RpcServer(
+            *parts, config, lambda: None, jobs=self.database, backups=self.database
+        )
         self.address = self._server.address
 
     def __enter__(self) -> FaultyServer:

@@ -243,3 +243,41 @@ def test_a_restart_finds_the_same(tmp_path: Path):
             assert [(item.id, json.dumps(item.attributes)) for item in db.items()] == [
                 ("one", '{"n": 3}')
             ]
+
+
+def test_an_attribute_that_no_item_has_is_named_with_a_similar_one(db):
+    expected = "no item has an attribute 'prise'; did you mean 'price'?"
+    calls = [
+        lambda: db.count("prise < 10"),
+        lambda: db.count("not prise < 10"),
+        lambda: db.page({"$or": [{"color": "red"}, {"prise": 5}]}),
+        lambda: db.page(order_by="prise"),
+        lambda: db.sample(3, stratify_by="prise"),
+        lambda: db.summarize(count_by=["color", "prise"]),
+        lambda: db.summarize(numbers=["prise"]),
+        lambda: db.remove_many(filter="prise == 3", dry_run=True),
+        lambda: db.find_similar(id="000", filter="prise < 10"),
+        lambda: db.find_similar_many(ids=["000"], group_by="prise"),
+    ]
+    for call in calls:
+        with pytest.warns(euclidesdb.UnknownFieldWarning) as caught:
+            call()
+        assert [str(each.message) for each in caught] == [expected]
+        assert caught[0].filename == __file__
+
+
+def test_names_of_predictions_and_of_nested_attributes_are_suggested(db):
+    for given, meant in (("tinny.label", "tiny.label"), ("size.with", "size.width")):
+        with pytest.warns(euclidesdb.UnknownFieldWarning, match=f"did you mean '{meant}'"):
+            db.count({given: "7"})
+    with pytest.warns(euclidesdb.UnknownFieldWarning, match="'entirely_other'$"):
+        db.count({"entirely_other": 1})
+    db.count("exists(size) and size.width < 3 and id() == '000' and tiny.label == '1'")
+
+
+def test_a_rare_attribute_is_known(db):
+    db.update("000", merge={"rare": {"name": 1}})
+    assert db.count("rare.name == 1") == 1
+    with pytest.warns(euclidesdb.UnknownFieldWarning, match="'rare.nam'"):
+        db.count("rare.nam == 1")
+    db.update("000", merge={"rare": None})

@@ -106,13 +106,14 @@ def second(second_address: str) -> Iterator[euclidesdb.Client]:
 
 def stored(db: euclidesdb.Client) -> dict[str, bytes]:
     """Each item as GetItems returns it, byte for byte, in the order in which it was added."""
-    stub = db._connection.stub
     ids = [item.id for item in db.items()]
     request = pb.GetItemsRequest(
         ids=ids, include_vectors=True, include_predictions=True, include_payload=True
     )
     found = {}
-    for item in stub.GetItems(request).items:
+    with Stubs(db.target) as stubs:
+        items = stubs.v1.GetItems(request).items
+    for item in items:
         embeddings = sorted(item.embeddings, key=lambda each: each.model)
         del item.embeddings[:]
         item.embeddings.extend(embeddings)

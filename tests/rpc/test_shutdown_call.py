@@ -42,6 +42,7 @@ def started(tmp_path):
         server = start_server(
             tmp_path / "data", tmp_path / "models", stop_wanted=stop_wanted,
             server={"address": address, "allow_remote_shutdown": allow},
+            auth={"allow_anonymous": True},
         )  # fmt: skip
         servers.append(server)
         port = server.address.rpartition(":")[2]

@@ -84,7 +84,7 @@ def test_an_import_that_is_killed_leaves_whole_items_and_can_be_repeated(tmp_pat
     numbers = np.random.default_rng(0).normal(size=(count, DIM)).astype(np.float32)
     np.savez(tmp_path / "items.npz", ids=np.arange(count), v=numbers)
     with served(tmp_path, 1) as client:
-        target = client._connection.target
+        target = client.target
         program = (
             f"import euclidesdb; euclidesdb.Client({target!r}).import_file("
             f"{str(tmp_path / 'items.npz')!r}, vectors={{'v': 'given'}}, bytes_per_call=20_000)"

@@ -281,3 +281,10 @@ def test_a_filter_that_cannot_be_read_is_refused_for_its_reason(message, reason)
     with pytest.raises(InvalidRequest, match=reason) as refused:
         filter_tree(message, Models())
     assert len(str(refused.value)) < 300
+
+
+def test_a_version_that_was_dropped_is_not_an_attribute():
+    with pytest.raises(UnknownModel, match=r"digits@0f3a"):
+        filter_tree(compare(name("digits@0f3a.label"), string_value="a"), Models())
+    kept = filter_tree(compare(name("user@host.label"), string_value="a"), Models())
+    assert kept == Comparison(Attribute("user@host.label"), Operator.EQUAL, "a")

@@ -44,7 +44,8 @@ def test_the_kind_bytes_of_format_2_never_change():
         "DROPPED_SPACE": "0c",
         "COLUMNS": "0d",
         "FAILURE": "0e",
-        "JOB": "0f",
+        "REQUESTS": "0f",
+        "JOB": "10",
     }
 
 

@@ -22,10 +22,10 @@ from euclidesdb_server.store import FeatureStore, ModelVersion, migrate, migrati
 from euclidesdb_server.store.records import RecordScan
 from euclidesdb_server.store.verify import check_store
 from euclidesdb_server.values.stop import CheckStop
+from tests.support.euclidesdb_data import write_euclidesdb
 from tests.support.leveldb_logs import newest_log
 from tests.support.stores import stored_rows
 
-METADATA_KEY = b"__euclidesdb_metadata"
 VERSIONS = {"resnet": ModelVersion("now", 3)}
 
 
@@ -38,16 +38,6 @@ def item(item_id: int, **features: list[float]) -> pb.ItemData:
             for model, values in features.items()
         ],
     )
-
-
-def write_euclidesdb(folder: Path, *items: pb.ItemData, version: int = 1) -> None:
-    """A database as EuclidesDB's databasemanager.cpp writes it."""
-    database = plyvel.DB(str(folder), create_if_missing=True, compression="snappy")
-    metadata = pb.EuclidesDBMetadata(database_version=version)
-    database.put(METADATA_KEY, metadata.SerializeToString())
-    for each in items:
-        database.put(struct.pack("=i", each.item_id), each.SerializeToString())
-    database.close()
 
 
 def contents(folder: Path) -> dict[str, str]:

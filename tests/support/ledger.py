@@ -106,6 +106,18 @@ class Ledger:
         self.base, self.steps = dict(found), {}
         return lost
 
+    def check_moment(self, found: Mapping[str, Version], after: int) -> None:
+        """Compare what was there at one moment, which came after the time `after` on the clock.
+
+        AssertionError unless it is a prefix of history that has all that was acknowledged by then.
+        The writes are over; the ledger stays as it is.
+        """
+        left = {owner: self._possibly_left(owner, found) for owner in self.steps}
+        self._check_order(left)
+        for owner, steps in self.steps.items():
+            for step in steps[left[owner][-1] :]:
+                assert step.ended > after, f"{step} was acknowledged before, and is missing"
+
     def _possibly_left(self, owner: str, found: Mapping[str, Version]) -> range:
         """How many of a thread's first operations may be there; those after them are missing.
 

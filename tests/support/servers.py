@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from euclidesdb_server.app import Server
+from euclidesdb_server.config.access import AuthConfig, TlsConfig
 from euclidesdb_server.config.server import (
     Config,
     DatabaseConfig,
@@ -27,6 +28,8 @@ def start_server(
     models_config: Mapping[str, Any] | None = None,
     database: Mapping[str, Any] | None = None,
     index: Mapping[str, Any] | None = None,
+    auth: Mapping[str, Any] | None = None,
+    tls: Mapping[str, Any] | None = None,
     strict: bool = False,
     stop_wanted: threading.Event | None = None,
 ) -> Server:
@@ -45,6 +48,8 @@ def start_server(
             }
         ),
         index=IndexConfig(**(index or {})),
+        auth=AuthConfig(**(auth or {})),
+        tls=TlsConfig(**(tls or {})),
         engines=engines or {},
     )
     return Server(config, stop_wanted or threading.Event(), strict=strict)

@@ -126,7 +126,7 @@ class Vector(_message.Message):
     def __init__(self, values: _Optional[_Union[Array, _Mapping]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class AddItemRequest(_message.Message):
-    __slots__ = ("id", "payload", "vectors", "models", "attributes_json", "metadata", "include_vectors", "include_predictions")
+    __slots__ = ("id", "payload", "vectors", "models", "attributes_json", "metadata", "include_vectors", "include_predictions", "request_key")
     class VectorsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -142,6 +142,7 @@ class AddItemRequest(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
     payload: Payload
     vectors: _containers.MessageMap[str, Vector]
@@ -150,7 +151,8 @@ class AddItemRequest(_message.Message):
     metadata: bytes
     include_vectors: bool
     include_predictions: bool
-    def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., vectors: _Optional[_Mapping[str, Vector]] = ..., models: _Optional[_Iterable[str]] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ...) -> None: ...
+    request_key: bytes
+    def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., vectors: _Optional[_Mapping[str, Vector]] = ..., models: _Optional[_Iterable[str]] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class AddItemReply(_message.Message):
     __slots__ = ("embeddings", "failures")
@@ -225,20 +227,22 @@ class AddItemsReply(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[AddItemReply, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
 
 class AddVectorsRequest(_message.Message):
-    __slots__ = ("model", "fingerprint", "ids", "vectors", "attributes_json", "metadata")
+    __slots__ = ("model", "fingerprint", "ids", "vectors", "attributes_json", "metadata", "request_key")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     model: str
     fingerprint: str
     ids: _containers.RepeatedScalarFieldContainer[str]
     vectors: Array
     attributes_json: _containers.RepeatedScalarFieldContainer[str]
     metadata: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., vectors: _Optional[_Union[Array, _Mapping]] = ..., attributes_json: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    request_key: bytes
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., vectors: _Optional[_Union[Array, _Mapping]] = ..., attributes_json: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Iterable[bytes]] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class AddVectorsReply(_message.Message):
     __slots__ = ("refused",)
@@ -283,10 +287,12 @@ class Item(_message.Message):
     def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., states: _Optional[_Iterable[_Union[ItemState, _Mapping]]] = ...) -> None: ...
 
 class RemoveItemRequest(_message.Message):
-    __slots__ = ("id",)
+    __slots__ = ("id", "request_key")
     ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
-    def __init__(self, id: _Optional[str] = ...) -> None: ...
+    request_key: bytes
+    def __init__(self, id: _Optional[str] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class RemoveItemReply(_message.Message):
     __slots__ = ()
@@ -327,18 +333,20 @@ class GetItemsReply(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., missing: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
 
 class UpdateItemRequest(_message.Message):
-    __slots__ = ("id", "attributes_json", "merge_json", "remove_attributes", "metadata")
+    __slots__ = ("id", "attributes_json", "merge_json", "remove_attributes", "metadata", "request_key")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
     MERGE_JSON_FIELD_NUMBER: _ClassVar[int]
     REMOVE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
     attributes_json: str
     merge_json: str
     remove_attributes: _containers.RepeatedScalarFieldContainer[str]
     metadata: bytes
-    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., merge_json: _Optional[str] = ..., remove_attributes: _Optional[_Iterable[str]] = ..., metadata: _Optional[bytes] = ...) -> None: ...
+    request_key: bytes
+    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., merge_json: _Optional[str] = ..., remove_attributes: _Optional[_Iterable[str]] = ..., metadata: _Optional[bytes] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class UpdateItemReply(_message.Message):
     __slots__ = ("attributes_json",)
@@ -451,6 +459,14 @@ class Filters(_message.Message):
     filters: _containers.RepeatedCompositeFieldContainer[Filter]
     def __init__(self, filters: _Optional[_Iterable[_Union[Filter, _Mapping]]] = ...) -> None: ...
 
+class UnknownField(_message.Message):
+    __slots__ = ("name", "similar")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIMILAR_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    similar: str
+    def __init__(self, name: _Optional[str] = ..., similar: _Optional[str] = ...) -> None: ...
+
 class CountItemsRequest(_message.Message):
     __slots__ = ("filter", "only")
     FILTER_FIELD_NUMBER: _ClassVar[int]
@@ -468,10 +484,12 @@ class StateFilter(_message.Message):
     def __init__(self, state: _Optional[_Union[EmbeddingState, str]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class CountItemsReply(_message.Message):
-    __slots__ = ("count",)
+    __slots__ = ("count", "unknown_fields")
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     count: int
-    def __init__(self, count: _Optional[int] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, count: _Optional[int] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class Order(_message.Message):
     __slots__ = ("field", "descending")
@@ -504,14 +522,16 @@ class ListItemsRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., order: _Optional[_Union[Order, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ..., only: _Optional[_Union[StateFilter, _Mapping]] = ..., include_states: _Optional[bool] = ...) -> None: ...
 
 class ListItemsReply(_message.Message):
-    __slots__ = ("items", "next_page_token", "refused")
+    __slots__ = ("items", "next_page_token", "refused", "unknown_fields")
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[Item]
     next_page_token: str
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class SampleItemsRequest(_message.Message):
     __slots__ = ("filter", "count", "seed", "stratify_by", "include_vectors", "include_predictions", "include_payload", "only", "include_states")
@@ -536,12 +556,14 @@ class SampleItemsRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., stratify_by: _Optional[_Union[Field, _Mapping]] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ..., only: _Optional[_Union[StateFilter, _Mapping]] = ..., include_states: _Optional[bool] = ...) -> None: ...
 
 class SampleItemsReply(_message.Message):
-    __slots__ = ("items", "refused")
+    __slots__ = ("items", "refused", "unknown_fields")
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[Item]
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class SummarizeItemsRequest(_message.Message):
     __slots__ = ("filter", "count_by", "max_values", "numbers")
@@ -556,14 +578,16 @@ class SummarizeItemsRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., count_by: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., max_values: _Optional[int] = ..., numbers: _Optional[_Iterable[_Union[Field, _Mapping]]] = ...) -> None: ...
 
 class SummarizeItemsReply(_message.Message):
-    __slots__ = ("count", "counts", "summaries")
+    __slots__ = ("count", "counts", "summaries", "unknown_fields")
     COUNT_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     SUMMARIES_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     count: int
     counts: _containers.RepeatedCompositeFieldContainer[ValueCounts]
     summaries: _containers.RepeatedCompositeFieldContainer[NumberSummary]
-    def __init__(self, count: _Optional[int] = ..., counts: _Optional[_Iterable[_Union[ValueCounts, _Mapping]]] = ..., summaries: _Optional[_Iterable[_Union[NumberSummary, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, count: _Optional[int] = ..., counts: _Optional[_Iterable[_Union[ValueCounts, _Mapping]]] = ..., summaries: _Optional[_Iterable[_Union[NumberSummary, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class ValueCounts(_message.Message):
     __slots__ = ("values", "counts", "other", "missing")
@@ -745,14 +769,16 @@ class RemoveItemsRequest(_message.Message):
     def __init__(self, ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class RemoveItemsReply(_message.Message):
-    __slots__ = ("removed", "missing", "refused")
+    __slots__ = ("removed", "missing", "refused", "unknown_fields")
     REMOVED_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     removed: int
     missing: _containers.RepeatedScalarFieldContainer[int]
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, removed: _Optional[int] = ..., missing: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, removed: _Optional[int] = ..., missing: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class Query(_message.Message):
     __slots__ = ("payload", "vector", "id", "examples")
@@ -881,12 +907,14 @@ class FindSimilarRequest(_message.Message):
     def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ..., max_distance: _Optional[float] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
 
 class FindSimilarReply(_message.Message):
-    __slots__ = ("answers", "fused")
+    __slots__ = ("answers", "fused", "unknown_fields")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     FUSED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedCompositeFieldContainer[ModelAnswer]
     fused: _containers.RepeatedCompositeFieldContainer[FusedNeighbor]
-    def __init__(self, answers: _Optional[_Iterable[_Union[ModelAnswer, _Mapping]]] = ..., fused: _Optional[_Iterable[_Union[FusedNeighbor, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, answers: _Optional[_Iterable[_Union[ModelAnswer, _Mapping]]] = ..., fused: _Optional[_Iterable[_Union[FusedNeighbor, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class ModelAnswer(_message.Message):
     __slots__ = ("model", "fingerprint", "metric", "neighbors")
@@ -945,10 +973,12 @@ class FindSimilarBatchRequest(_message.Message):
     def __init__(self, queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ..., vectors: _Optional[_Union[VectorQueries, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., include_self: _Optional[bool] = ..., include_attributes: _Optional[bool] = ..., include_metadata: _Optional[bool] = ..., max_distance: _Optional[float] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
 
 class FindSimilarBatchReply(_message.Message):
-    __slots__ = ("answers",)
+    __slots__ = ("answers", "unknown_fields")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELDS_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedCompositeFieldContainer[BatchAnswer]
-    def __init__(self, answers: _Optional[_Iterable[_Union[BatchAnswer, _Mapping]]] = ...) -> None: ...
+    unknown_fields: _containers.RepeatedCompositeFieldContainer[UnknownField]
+    def __init__(self, answers: _Optional[_Iterable[_Union[BatchAnswer, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class BatchAnswer(_message.Message):
     __slots__ = ("model", "fingerprint", "metric", "counts", "ids", "distances", "attributes_json", "metadata", "refused", "details")
@@ -1073,5 +1103,92 @@ class DropModelVersionRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class DropModelVersionReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class BackupRequest(_message.Message):
+    __slots__ = ("known", "begin", "replies")
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_FIELD_NUMBER: _ClassVar[int]
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    known: _containers.RepeatedCompositeFieldContainer[KnownFile]
+    begin: bool
+    replies: int
+    def __init__(self, known: _Optional[_Iterable[_Union[KnownFile, _Mapping]]] = ..., begin: _Optional[bool] = ..., replies: _Optional[int] = ...) -> None: ...
+
+class KnownFile(_message.Message):
+    __slots__ = ("sha256", "size")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    sha256: bytes
+    size: int
+    def __init__(self, sha256: _Optional[bytes] = ..., size: _Optional[int] = ...) -> None: ...
+
+class BackupReply(_message.Message):
+    __slots__ = ("start", "file", "data", "end", "done")
+    START_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    start: BackupStart
+    file: BackupFile
+    data: bytes
+    end: BackupFileEnd
+    done: BackupDone
+    def __init__(self, start: _Optional[_Union[BackupStart, _Mapping]] = ..., file: _Optional[_Union[BackupFile, _Mapping]] = ..., data: _Optional[bytes] = ..., end: _Optional[_Union[BackupFileEnd, _Mapping]] = ..., done: _Optional[_Union[BackupDone, _Mapping]] = ...) -> None: ...
+
+class BackupStart(_message.Message):
+    __slots__ = ("created", "files", "bytes", "models", "search", "warnings", "held_seconds")
+    class SearchEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    HELD_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    created: _timestamp_pb2.Timestamp
+    files: int
+    bytes: int
+    models: _containers.RepeatedCompositeFieldContainer[BackupModel]
+    search: _containers.ScalarMap[str, str]
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    held_seconds: float
+    def __init__(self, created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., files: _Optional[int] = ..., bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[BackupModel, _Mapping]]] = ..., search: _Optional[_Mapping[str, str]] = ..., warnings: _Optional[_Iterable[str]] = ..., held_seconds: _Optional[float] = ...) -> None: ...
+
+class BackupModel(_message.Message):
+    __slots__ = ("name", "folder", "fingerprint")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FOLDER_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    folder: str
+    fingerprint: str
+    def __init__(self, name: _Optional[str] = ..., folder: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+
+class BackupFile(_message.Message):
+    __slots__ = ("path", "size", "sha256")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    size: int
+    sha256: bytes
+    def __init__(self, path: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+
+class BackupFileEnd(_message.Message):
+    __slots__ = ("sha256",)
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    sha256: bytes
+    def __init__(self, sha256: _Optional[bytes] = ...) -> None: ...
+
+class BackupDone(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -128,6 +128,11 @@ class FeatureDatabaseStub:
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobReply.FromString,
                 _registered_method=True)
+        self.Backup = channel.stream_stream(
+                '/euclidesdb.v1.FeatureDatabase/Backup',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.BackupRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.BackupReply.FromString,
+                _registered_method=True)
         self.RemoveItem = channel.unary_unary(
                 '/euclidesdb.v1.FeatureDatabase/RemoveItem',
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.RemoveItemRequest.SerializeToString,
@@ -312,6 +317,16 @@ class FeatureDatabaseServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request_iterator, context):
+        """Streams the files of a backup: the data folder and the models folders as they are at one
+        moment, without those whose contents the caller has. Only one backup runs at a time: a second
+        call fails with RESOURCE_EXHAUSTED (`backup_in_progress`). docs/backup.md explains how
+        `euclidesdb backup` keeps the files.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveItem(self, request, context):
         """Removes an item from the database and from all later search results.
         """
@@ -458,6 +473,11 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobReply.SerializeToString,
+            ),
+            'Backup': grpc.stream_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.BackupRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.BackupReply.SerializeToString,
             ),
             'RemoveItem': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveItem,
@@ -985,6 +1005,33 @@ class FeatureDatabase:
             '/euclidesdb.v1.FeatureDatabase/CancelJob',
             euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/Backup',
+            euclidesdb__protos_dot_v1_dot_database__pb2.BackupRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.BackupReply.FromString,
             options,
             channel_credentials,
             insecure,

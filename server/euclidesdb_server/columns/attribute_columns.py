@@ -14,8 +14,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from euclidesdb_server.columns.field_values import FieldValues
-
 MAX_COLUMNS: Final = 1024
 """Paths that have columns in one block. The values of further ones are kept as text."""
 LEAST_SHARE: Final = 1 / 32
@@ -154,13 +152,13 @@ def _simple_columns(objects: Sequence[Mapping[str, Any]]) -> dict[str, dict[str,
     for key, count in counts.most_common(MAX_COLUMNS):
         if count < len(objects) * LEAST_SHARE or "." in key or not _may_be_column(key):
             continue
-        made = _arrays_of_one_type([each.get(key) for each in objects])
+        made = arrays_of_one_type([each.get(key) for each in objects])
         if made is not None:
             arrays[key] = made
     return arrays
 
 
-def _arrays_of_one_type(values: Sequence[Any]) -> dict[str, pa.Array] | None:
+def arrays_of_one_type(values: Sequence[Any]) -> dict[str, pa.Array] | None:
     """The arrays of values that are all ints, floats, strings or booleans, or missing."""
     types = {*map(type, values)} - {type(None)}
     kind = _SIMPLE_TYPES.get(types.pop()) if len(types) == 1 else None
@@ -184,20 +182,6 @@ def _arrays_of_one_type(values: Sequence[Any]) -> dict[str, pa.Array] | None:
 
 def _may_be_column(path: str) -> bool:
     return len(path) <= MAX_PATH and _is_text(path)
-
-
-def values_in_rest(rest: pa.StringArray, path: str) -> FieldValues:
-    """The values of a path among those that are kept as text."""
-    searched = json.dumps(path)
-    rows = pc.indices_nonzero(pc.match_substring(rest, searched)).to_pylist()
-    if not rows:
-        return FieldValues()
-    column = AttributeArrays(len(rest))
-    for row in rows:
-        for name, value in json.loads(rest[row].as_py()):
-            if name == path:
-                column.put(row, value)
-    return FieldValues(**column.arrays())
 
 
 def rest_text(values: Iterable[PathValue]) -> str:

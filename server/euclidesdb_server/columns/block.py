@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,15 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cachetools import LRUCache
 
-from euclidesdb_server.columns.attribute_columns import (
-    TYPES,
-    attribute_columns,
-    values_in_rest,
-)
+from euclidesdb_server.columns.attribute_columns import TYPES, attribute_columns
 from euclidesdb_server.columns.class_filters import by_class
 from euclidesdb_server.columns.evaluation import RowFilter
-from euclidesdb_server.columns.field_values import FieldValues
-from euclidesdb_server.columns.prediction_columns import Predicted
+from euclidesdb_server.columns.field_values import FieldValues, SparseValues
+from euclidesdb_server.columns.rest_values import rest_values
 from euclidesdb_server.values.arrays import Labels
 from euclidesdb_server.values.filters import (
     Attribute,
@@ -32,6 +29,7 @@ from euclidesdb_server.values.filters import (
     Prediction,
     PredictionValue,
 )
+from euclidesdb_server.values.predicted import Predicted
 from euclidesdb_server.values.status import EmbeddingState
 from euclidesdb_server.values.stop import CheckStop, never_stop
 
@@ -127,10 +125,23 @@ class Block:
             case Prediction():
                 return self._predicted(field)
             case Attribute(path):
-                arrays = self._arrays(self._paths.get(path, {}))
-                if REST not in self.batch.schema.names:
-                    return FieldValues(**arrays)
-                return _combined(arrays, values_in_rest(self.batch.column(REST), path))
+                columns = self._of_columns(path)
+                rest = self._of_rest([field], never_stop).get(field)
+                return columns if rest is None else _combined(columns, rest.in_all(len(self)))
+
+    def attribute_names(self) -> Iterable[str]:
+        """The paths of the attributes that have columns."""
+        return self._paths
+
+    def has_attribute(self, path: str) -> bool:
+        """Whether a row has an attribute; deleted ones count, too."""
+        if path in self._paths:
+            return True
+        if REST not in self.batch.schema.names:
+            return False
+        # a text with such a name in it, although perhaps in a value
+        name = json.dumps(path)
+        return bool(pc.any(pc.match_substring(self.batch.column(REST), name)).as_py())
 
     def matching(self, condition: BlockFilter, check: CheckStop = never_stop) -> Mask:
         """The rows that match a filter; deleted ones, too. Those of the last filters are kept."""
@@ -138,7 +149,8 @@ class Block:
             bits = self._masks.get(condition.key)
         if bits is not None:
             return np.unpackbits(bits, count=len(self)).view(np.bool_)
-        mask = condition.prepared.matching(self, check)
+        sparse = self._of_rest(condition.prepared.fields, check)
+        mask = condition.prepared.matching(_WithoutRest(self), check, sparse)
         with self._lock:
             self._masks[condition.key] = np.packbits(mask)
         return mask
@@ -175,8 +187,21 @@ class Block:
         row = int(np.searchsorted(self.labels, label))
         return row if row < len(self.labels) and self.labels[row] == label else None
 
-    def _arrays(self, names: Mapping[str, str]) -> dict[str, pa.Array]:
-        return {kind: self.batch.column(name) for kind, name in names.items()}
+    def values_in_columns(self, field: Field) -> FieldValues:
+        """As `values`, without those that are kept as text."""
+        return self._of_columns(field.path) if isinstance(field, Attribute) else self.values(field)
+
+    def _of_columns(self, path: str) -> FieldValues:
+        names = self._paths.get(path, {})
+        return FieldValues(**{kind: self.batch.column(name) for kind, name in names.items()})
+
+    def _of_rest(self, fields: Iterable[Field], check: CheckStop) -> dict[Field, SparseValues]:
+        """The values that are kept as text."""
+        paths = [field.path for field in fields if isinstance(field, Attribute)]
+        if not paths or REST not in self.batch.schema.names:
+            return {}
+        found = rest_values(self.batch.column(REST), paths, check)
+        return {Attribute(path): values for path, values in found.items()}
 
     def _predicted(self, field: Prediction) -> FieldValues:
         if field.value is PredictionValue.STATE:
@@ -214,13 +239,26 @@ def _states(block: Block, field: Prediction) -> pa.StringArray:
     return _STATES.take(pa.array(places))
 
 
-def _combined(arrays: Mapping[str, pa.Array], rest: FieldValues) -> FieldValues:
+class _WithoutRest:
+    """The columns of a block, as `Columns`."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+
+    def __len__(self) -> int:
+        return len(self._block)
+
+    def values(self, field: Field) -> FieldValues:
+        return self._block.values_in_columns(field)
+
+
+def _combined(columns: FieldValues, rest: FieldValues) -> FieldValues:
     """Values from columns and from the rest; no row has both."""
-    combined = dict(arrays)
+    combined = {}
     for kind in TYPES:
-        array = getattr(rest, kind)
-        if array is not None:
-            combined[kind] = pc.coalesce(combined[kind], array) if kind in combined else array
+        arrays = [array for each in (columns, rest) if (array := getattr(each, kind)) is not None]
+        if arrays:
+            combined[kind] = pc.coalesce(*arrays) if len(arrays) > 1 else arrays[0]
     return FieldValues(**combined)
 
 

@@ -8,10 +8,11 @@ conditions of an `All` or `AnyOf` are combined one by one, so their number costs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import reduce
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from euclidesdb_server.columns.field_values import Columns, FieldValues
+from euclidesdb_server.columns.field_values import Columns, FieldValues, SparseValues
 from euclidesdb_server.columns.iso_times import times_in
 from euclidesdb_server.columns.value_tests import ValueTest, comparison, one_of, prefix
 from euclidesdb_server.values.filters import (
@@ -39,6 +40,7 @@ from euclidesdb_server.values.stop import CheckStop, never_stop
 
 KEPT_FIELDS: Final = 32
 """Fields whose values are kept while a filter is evaluated."""
+NOTHING: Final[Mapping[Field, SparseValues]] = MappingProxyType({})
 
 
 class _Operation(Enum):
@@ -71,13 +73,20 @@ class RowFilter:
 
     def __init__(self, filter: Filter) -> None:  # noqa: A002  as above
         self._steps = [*_postfix(filter)]
+        self.fields = {step.field for step in self._steps if isinstance(step, _Test)}
 
-    def matching(self, columns: Columns, check: CheckStop = never_stop) -> npt.NDArray[np.bool_]:
+    def matching(
+        self,
+        columns: Columns,
+        check: CheckStop = never_stop,
+        sparse: Mapping[Field, SparseValues] = NOTHING,
+    ) -> npt.NDArray[np.bool_]:
         """Whether each row meets the filter: bool, shape (rows,).
 
-        check: called for each condition; raises to end it.
+        check: called for each condition; raises to end it. sparse: values that `columns` lacks, in
+        other rows than those in which it has any of the field.
         """
-        rows = _Rows(columns)
+        rows = _Rows(columns, sparse)
         masks: list[pa.BooleanArray] = []
         for step in self._steps:
             check()
@@ -136,10 +145,11 @@ def _joined(
 class _Rows:
     """The rows that meet single conditions. Keeps the values of each field that it has read."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, sparse: Mapping[Field, SparseValues]) -> None:
         self._columns = columns
+        self._sparse = sparse
         self._values: dict[Field, FieldValues] = {}
-        self._times: dict[tuple[Field, bool], pa.Int64Array] = {}
+        self._times: dict[tuple[Field, bool, bool], pa.Int64Array] = {}
 
     def all_or_none(self, matched: bool) -> pa.BooleanArray:
         return pa.repeat(matched, len(self._columns))
@@ -153,16 +163,27 @@ class _Rows:
                 self._values.clear()
                 self._times.clear()
             values = self._values[field] = self._columns.values(field)
-        if condition.test is None:
-            found = _existing(values)
-        elif condition.of_elements:
-            found = self._with_elements(field, values, condition.test)
-        else:
-            found = self._with_values(field, values, condition.test)
+        found = self._found(condition, values)
+        sparse = self._sparse.get(field)
+        if sparse is not None and (few := self._found(condition, sparse.values, sparse=True)):
+            rows = np.zeros(len(self._columns), np.bool_)
+            passed = reduce(pc.or_, few).to_numpy(zero_copy_only=False)
+            rows[sparse.rows[passed]] = True
+            found.append(pa.array(rows))
         return reduce(pc.or_, found) if found else self.all_or_none(False)
 
+    def _found(
+        self, condition: _Test, values: FieldValues, *, sparse: bool = False
+    ) -> list[pa.BooleanArray]:
+        if condition.test is None:
+            return _existing(values)
+        key = condition.field, condition.of_elements, sparse
+        if condition.of_elements:
+            return self._with_elements(key, values, condition.test)
+        return self._with_values(key, values, condition.test)
+
     def _with_values(
-        self, field: Field, values: FieldValues, test: ValueTest
+        self, key: tuple[Field, bool, bool], values: FieldValues, test: ValueTest
     ) -> list[pa.BooleanArray]:
         found = [
             _without_nulls(passes(array))
@@ -175,14 +196,14 @@ class _Rows:
             if passes is not None and array is not None
         ]
         if test.times is not None and values.strings is not None:
-            times = self._times.get((field, False))
+            times = self._times.get(key)
             if times is None:
-                times = self._times[field, False] = times_in(values.strings)
+                times = self._times[key] = times_in(values.strings)
             found.append(_without_nulls(test.times(times)))
         return found
 
     def _with_elements(
-        self, field: Field, values: FieldValues, test: ValueTest
+        self, key: tuple[Field, bool, bool], values: FieldValues, test: ValueTest
     ) -> list[pa.BooleanArray]:
         found = [
             _with_element(lists, passes(_elements(lists)))
@@ -195,9 +216,9 @@ class _Rows:
             if passes is not None and lists is not None
         ]
         if test.times is not None and (lists := values.lists_of_strings) is not None:
-            times = self._times.get((field, True))
+            times = self._times.get(key)
             if times is None:
-                times = self._times[field, True] = times_in(_elements(lists))
+                times = self._times[key] = times_in(_elements(lists))
             found.append(_with_element(lists, test.times(times)))
         return found
 

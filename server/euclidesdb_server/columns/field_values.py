@@ -33,13 +33,29 @@ class FieldValues:
     lists_of_bools: pa.ListArray | None = None
     others: pa.BooleanArray | None = None
 
-    def take(self, rows: npt.NDArray[np.int64]) -> FieldValues:
-        """The values of some rows."""
-        places = pa.array(rows)
+    def take(self, rows: npt.NDArray[np.int64] | pa.Array) -> FieldValues:
+        """The values of some rows; none for null."""
+        places = rows if isinstance(rows, pa.Array) else pa.array(rows)
         arrays = ((each.name, getattr(self, each.name)) for each in fields(self))
         return FieldValues(
             **{name: array.take(places) for name, array in arrays if array is not None}
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SparseValues:
+    """The values of a field that few rows have. rows: those, ascending; values: of each of them."""
+
+    rows: npt.NDArray[np.int64]
+    values: FieldValues
+
+    def in_all(self, count: int) -> FieldValues:
+        """The values in `count` rows."""
+        places = np.zeros(count, np.int64)
+        missing = np.ones(count, np.bool_)
+        places[self.rows] = np.arange(len(self.rows))
+        missing[self.rows] = False
+        return self.values.take(pa.array(places, mask=missing))
 
 
 class Columns(Protocol):

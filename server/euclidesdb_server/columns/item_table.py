@@ -20,7 +20,7 @@ from euclidesdb_server.columns.block_writer import BlockWriter, are_mergeable
 from euclidesdb_server.columns.live_blocks import LiveBlock, LiveBlocks
 from euclidesdb_server.columns.loading import loaded_blocks
 from euclidesdb_server.columns.merging import merged
-from euclidesdb_server.columns.pending_rows import PendingRows, written_row
+from euclidesdb_server.columns.pending_rows import PendingRow, PendingRows, written_rows
 from euclidesdb_server.columns.table_view import TableView
 from euclidesdb_server.errors import ShuttingDown, StorageError
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemRecord, ItemWrite
@@ -79,16 +79,20 @@ class ItemTable:
         self._thread = threading.Thread(target=self._run, name="columns", daemon=True)
         self._thread.start()
 
-    def publish(self, writes: Sequence[ItemWrite], added: ColumnsWrite | None = None) -> None:
+    def prepare(self, writes: Sequence[ItemWrite]) -> list[PendingRow]:
+        """What `publish` takes. It may read from the store, so it is called without `publishing`,
+        and before the items can be written again.
+        """
+        return written_rows(writes, self._store)
+
+    def publish(self, rows: Sequence[PendingRow], added: ColumnsWrite | None = None) -> None:
         """Items have been written; they are in the next view. They are not written again yet.
 
         What they were stays until they are in a block, so no view is without them.
         """
-        rows = [written_row(write, self._store) for write in writes]
         with self._lock:
-            for write, row in zip(writes, rows, strict=True):
-                before = write.before
-                self._pending.put(row, replaces=None if before is None else before.current_label)
+            for row in rows:
+                self._pending.put(row)
                 self._note_touched(row.added)
             if added is not None:
                 self._pending.put_columns(added)

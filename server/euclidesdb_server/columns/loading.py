@@ -13,12 +13,13 @@ from euclidesdb_server.columns.block import Block
 from euclidesdb_server.columns.block_files import BlockFiles
 from euclidesdb_server.columns.live_blocks import LiveBlock, newest
 from euclidesdb_server.columns.merging import merged
-from euclidesdb_server.columns.pending_rows import PendingRows, stored_row
+from euclidesdb_server.columns.pending_rows import PendingRows, stored_rows
 from euclidesdb_server.errors import CorruptRecord, ShuttingDown, StorageError
 from euclidesdb_server.store import (
     ColumnsFile,
     ColumnsRecord,
     FeatureStore,
+    ItemRecord,
     labeled_items,
     labels_up_to,
 )
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 READ_ROWS: Final = 1 << 12
 READ_BYTES: Final = 16 << 20
 """What is read from the store at a time."""
+PREDICTIONS_AT_A_TIME: Final = 256
 FILE_ROWS: Final = 1 << 17
 FILE_BYTES: Final = 64 << 20
 """What was read from the store and is written to a file, so that it need not be in memory."""
@@ -142,16 +144,19 @@ def _read(store: FeatureStore, after: int, up_to: int, stop: threading.Event) ->
 
 def _read_items(store: FeatureStore, labels: Mapping[str, int]) -> Iterator[Block]:
     """Blocks of some items. labels: by id, the label that the row stands for."""
-    pending = PendingRows()
+    pending, found = PendingRows(), list[tuple[int, str, ItemRecord]]()
     with store.snapshot() as reader:
         for item_id, label in labels.items():
             try:
                 record = reader.item(item_id)
                 # else it has been written again, or removed: then it is published
                 if record is not None and record.current_label == label:
-                    pending.put(stored_row(label, item_id, record, reader))
+                    found.append((label, item_id, record))
             except CorruptRecord as error:
                 log.error("an item is left out of lists and filters: %s", error)
+        for start in range(0, len(found), PREDICTIONS_AT_A_TIME):
+            for row in stored_rows(found[start : start + PREDICTIONS_AT_A_TIME], reader):
+                pending.put(row)
             if pending.bytes >= READ_BYTES:
                 yield pending.block()
                 pending = PendingRows()

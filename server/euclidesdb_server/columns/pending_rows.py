@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from euclidesdb_server.columns.block import Block, BlockRows
-from euclidesdb_server.columns.prediction_columns import Predicted, predicted
 from euclidesdb_server.errors import StorageError
 from euclidesdb_server.store import ColumnsWrite, ItemRecord, ItemWrite, StoreReader
+from euclidesdb_server.store.bulk_reads import BulkReads
+from euclidesdb_server.store.keys import PREDICTIONS
+from euclidesdb_server.store.reader import FLOAT32
 from euclidesdb_server.values.arrays import Labels, Vector, as_labels
+from euclidesdb_server.values.predicted import Predicted, predicted
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +27,8 @@ class PendingRow:
     """An item as its last write left it.
 
     label: of that write. added: of the item's first write. vectors: the label of its vector in
-    each space. predictions: by space. failed: the spaces whose model failed on it.
+    each space. predictions: by space. replaces: the label of the item's write before, if that is
+    not known to be gone. failed: the spaces whose model failed on it.
     """
 
     label: int
@@ -33,46 +37,78 @@ class PendingRow:
     attributes_json: str
     vectors: Mapping[int, int]
     predictions: Mapping[int, Vector]
+    replaces: int | None = None
     failed: Collection[int] = ()
 
 
-def written_row(write: ItemWrite, reader: StoreReader) -> PendingRow:
-    """What a write leaves. To be called before the item can be written again."""
-    known = {
-        space: embedding.predictions
-        for space, embedding in write.embeddings.items()
-        if embedding.predictions is not None and space not in write.after.ready_made
-    }
-    kept = write.after.labels.keys() - write.embeddings.keys() - write.after.ready_made
-    for space in kept:
-        predictions = _stored_predictions(reader, space, write.after.labels[space])
-        if predictions is not None:
-            known[space] = predictions
-    return _row(write.label, write.item_id, write.after, known)
+def written_rows(writes: Sequence[ItemWrite], reader: StoreReader) -> list[PendingRow]:
+    """What writes leave. To be called before the items can be written again."""
+    kept = [
+        {
+            space: label
+            for space, label in write.after.labels.items()
+            if space not in write.embeddings
+        }
+        for write in writes
+    ]
+    stored = _stored_predictions(reader, kept)
+    rows = []
+    for write, predictions in zip(writes, stored, strict=True):
+        for space, embedding in write.embeddings.items():
+            if embedding.predictions is not None:
+                predictions[space] = embedding.predictions
+        before = write.before
+        replaces = None if before is None else before.current_label
+        rows.append(_row(write.label, write.item_id, write.after, predictions, replaces))
+    return rows
 
 
-def stored_row(label: int, item_id: str, record: ItemRecord, reader: StoreReader) -> PendingRow:
-    """An item as the store has it. label: of the write that the row stands for."""
-    predictions = {
-        space: found
-        for space, vector in record.labels.items()
-        if space not in record.ready_made
-        and (found := _stored_predictions(reader, space, vector)) is not None
-    }
-    return _row(label, item_id, record, predictions)
+def stored_rows(
+    items: Sequence[tuple[int, str, ItemRecord]], reader: StoreReader
+) -> Iterator[PendingRow]:
+    """Items as the store has them: the label of the write that each row stands for, id, record."""
+    stored = _stored_predictions(reader, [record.labels for _, _, record in items])
+    for (label, item_id, record), predictions in zip(items, stored, strict=True):
+        yield _row(label, item_id, record, predictions, None)
 
 
-def _stored_predictions(reader: StoreReader, space: int, label: int) -> Vector | None:
-    """None also if they cannot be read: the item is there all the same."""
+def _stored_predictions(
+    reader: StoreReader, labels: Sequence[Mapping[int, int]]
+) -> list[dict[int, Vector]]:
+    """The predictions of each of some items. labels: of its vectors, by space.
+
+    Those that cannot be read are left out: the items are there all the same.
+    """
+    found: list[dict[int, Vector]] = [{} for _ in labels]
+    for space in {space for each in labels for space in each}:
+        places = [place for place, each in enumerate(labels) if space in each]
+        wanted = [labels[place][space] for place in places]
+        try:
+            values = BulkReads(reader).rows(PREDICTIONS, space, wanted)
+        except StorageError:
+            values = [_one(reader, space, label) for label in wanted]
+        for place, label, value in zip(places, wanted, values, strict=True):
+            if value is not None and len(value) % FLOAT32.itemsize == 0:
+                found[place][space] = np.frombuffer(value, FLOAT32)
+            elif value is not None:
+                log.error("predictions of label %d are left out of filters", label)
+    return found
+
+
+def _one(reader: StoreReader, space: int, label: int) -> bytes | None:
     try:
-        return reader.predictions(space, label)
+        return BulkReads(reader).rows(PREDICTIONS, space, [label])[0]
     except StorageError as error:
         log.error("predictions are left out of filters: %s", error)
         return None
 
 
 def _row(
-    label: int, item_id: str, record: ItemRecord, predictions: Mapping[int, Vector]
+    label: int,
+    item_id: str,
+    record: ItemRecord,
+    predictions: Mapping[int, Vector],
+    replaces: int | None,
 ) -> PendingRow:
     return PendingRow(
         label,
@@ -81,6 +117,7 @@ def _row(
         record.attributes_json,
         record.labels,
         predictions,
+        replaces,
         record.failed.keys(),
     )
 
@@ -112,11 +149,11 @@ class PendingRows:
     def __len__(self) -> int:
         return self.count
 
-    def put(self, row: PendingRow, *, replaces: int | None = None) -> None:
-        """An item was written. replaces: the label of its write before."""
+    def put(self, row: PendingRow) -> None:
+        """An item was written."""
         self.rows.append(row)
-        if replaces is not None:
-            self.replaced.add(replaces)
+        if row.replaces is not None:
+            self.replaced.add(row.replaces)
         self.count += 1
         self.bytes += len(row.attributes_json)
         self.bytes += sum(values.nbytes for values in row.predictions.values())

@@ -35,6 +35,18 @@ class TableView:
             parts.append((block, np.flatnonzero(block.matching(prepared, check) & mask)))
         return Selection(parts)
 
+    def is_empty(self) -> bool:
+        """Whether there are no items."""
+        return not any(mask.any() for _, mask in self.blocks)
+
+    def has_attribute(self, path: str) -> bool:
+        """Whether an item has an attribute. It may have been removed a moment ago."""
+        return any(block.has_attribute(path) for block, _ in self.blocks)
+
+    def attribute_names(self) -> set[str]:
+        """The names of attributes, but for those that few items have."""
+        return {path for block, _ in self.blocks for path in block.attribute_names()}
+
 
 @dataclass(frozen=True)
 class Selection:

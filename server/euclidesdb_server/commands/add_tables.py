@@ -106,7 +106,9 @@ class Rows:
         id_name = self._columns.id or "id"
         item_id = row[id_name]
         if isinstance(item_id, bool) or not isinstance(item_id, str | int) or item_id == "":
-            raise RowError(f"the id must be a text or an integer, not {item_id!r:.100}")
+            raise RowError(
+                f"column {id_name!r}: the id must be a text or an integer, not {item_id!r:.100}"
+            )
         given = {
             kind: row[column]
             for kind, column in self._payloads.items()
@@ -124,9 +126,10 @@ class Rows:
 
     def _value(self, kind: str, value: Any) -> Any:
         """A text; or the path of an image, or its bytes."""
+        place = f"column {self._payloads[kind]!r}"
         if kind == "text":
             if not isinstance(value, str):
-                raise RowError(f"the text must be a string, not {value!r:.100}")
+                raise RowError(f"{place}: the text must be a string, not {value!r:.100}")
             return value
         if isinstance(value, Mapping):  # as the data sets of Hugging Face have it
             value = value.get("bytes") or value.get("path")
@@ -134,7 +137,7 @@ class Rows:
             return self._path.parent / value if "://" not in value else value
         if isinstance(value, bytes):
             return value
-        raise RowError(f"the image must be a path, not {value!r:.100}")
+        raise RowError(f"{place}: the image must be a path, not {value!r:.100}")
 
 
 def _plain(value: Any) -> Any:
@@ -194,6 +197,9 @@ def _json_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row | str]]:
                 continue
             try:
                 row = json.loads(line, parse_constant=_refuse_constant)
+            except json.JSONDecodeError as error:
+                yield number, f"not valid JSON: {error.msg} at column {error.colno}"
+                continue
             except (ValueError, RecursionError) as error:
                 yield number, f"not valid JSON: {error}"
                 continue

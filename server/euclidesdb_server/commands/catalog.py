@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "serve": Listed("run the server", "server:serve", "server"),
     "add": Listed("add images, texts, or the rows of a table", "add:add"),
     "get": Listed("show items", "get:get"),
-    "update": Listed("change the attributes of an item", "update:update"),
+    "update": Listed("change the attributes of items", "update:update"),
     "remove": Listed("remove items, by id or by a filter", "remove:remove"),
     "count": Listed("count items", "listing:count"),
     "list": Listed("list items", "listing:list_items"),
@@ -39,9 +39,14 @@ COMMANDS: Final = {
     "models": Listed("list the models of a running server", "models:models"),
     "stats": Listed("an overview of a running server", "stats:stats"),
     "model": Listed("check, compare, export, load, drop models", "model:model", "server"),
+    "key": Listed("make, list and revoke the API keys of a server", "key:key", "server"),
     "verify": Listed(
         "check all data in a folder that no server is using", "server:verify", "server"
     ),
+    "backup": Listed("back up a running server", "backup:backup"),
+    "backups": Listed("list the backups in a place", "backup:backups"),
+    "verify-backup": Listed("compare backups with their checksums", "backup:verify_backup"),
+    "restore": Listed("restore a backup", "backup:restore"),
     "demo": Listed("add, search and remove real handwritten digits", "server:demo", "demo"),
     "demo-text": Listed("search real sentences by meaning", "server:demo_text", "export"),
     "completion": Listed("print the script that completes commands", "completion:completion"),

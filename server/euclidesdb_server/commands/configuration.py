@@ -25,6 +25,7 @@ def configuration(
     address: str | None = None,
     data: Path | None = None,
     models: Path | None = None,
+    allow_anonymous: bool = False,
 ) -> Config:
     """The configuration in `file`, or the default one, with the values given here.
 
@@ -40,7 +41,9 @@ def configuration(
     else:
         folder = _data_in_home() if data is None else data
         settings = config.default_config(models=shipped_models(), names=SHIPPED_MODELS, data=folder)
-    return config.override(settings, address=address, data=data, models=models)
+    return config.override(
+        settings, address=address, data=data, models=models, allow_anonymous=allow_anonymous
+    )
 
 
 def _data_in_home() -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
+
+from euclidesdb._thumbnails import fitted
 
 PAPER: Final = "#f7f6f2"
 TILE: Final = "#ffffff"
@@ -28,8 +27,6 @@ LINE: Final = 20
 TEXT_LINE: Final = 18
 HEADER: Final = 88
 HEADING: Final = 40
-PIXELATED: Final = 3
-"""An image that is enlarged by this factor or more shows its pixels; others are smoothed."""
 LAST_LATIN: Final = 0x24F
 """The last letter of Unicode's Latin blocks."""
 
@@ -89,7 +86,7 @@ def _draw_tile(
     draw.rectangle(box, TILE, tile.color, frame)
     space = SIZE - 2 * frame
     if isinstance(tile.content, bytes):
-        image = _fitted(tile.content, space)
+        image = fitted(tile.content, space)
         if image is None:
             _write_middle(draw, left, top, "not an image that Pillow reads")
         else:
@@ -120,39 +117,6 @@ def _lines(tile: Tile) -> list[tuple[str, str, int]]:
         (tile.more, FAINT, 14),
     ]
     return [line for line in lines if line[0]]
-
-
-def _fitted(data: bytes, space: int) -> Image.Image | None:
-    """An image in RGB that fits into a square; None if it cannot be read."""
-    try:
-        with warnings.catch_warnings():
-            # images of more than 89 million pixels are not drawn
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(data)) as opened:
-                opened.draft("RGB", (2 * space, 2 * space))
-                image = ImageOps.exif_transpose(opened)
-                image.load()
-        image = _in_color(image)
-        scale = min(space / image.width, space / image.height)
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        sharp = scale >= PIXELATED
-        method = Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
-        return image.resize(size, method)
-    except Exception:  # whatever Pillow raises for odd files
-        return None
-
-
-def _in_color(image: Image.Image) -> Image.Image:
-    """An image in RGB; transparent parts show the tile, deep samples are scaled."""
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, np.float64)
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        scaled = (values - low) * (255 / (high - low or 1))
-        return Image.fromarray(np.nan_to_num(scaled).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, TILE)
-        return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
 
 
 def _write(

@@ -10,14 +10,19 @@ if TYPE_CHECKING:
     import euclidesdb
 
 
-def item_object(item: euclidesdb.Item) -> dict[str, Any]:
-    """The fields of an item, without what was not requested. Documented in docs/commands.md."""
+def item_object(item: euclidesdb.Item, *, outputs: bool = True) -> dict[str, Any]:
+    """The fields of an item, without what was not requested. Documented in docs/commands.md.
+
+    outputs: also the vectors and predictions.
+    """
     fields: dict[str, Any] = {
         "id": item.id,
         "attributes": item.attributes,
         "metadata": item.metadata,
         "models": list(item.models),
     }
+    if not outputs:
+        return fields
     arrays = {
         name: {
             each.model: values

@@ -19,7 +19,6 @@ from euclidesdb_server.commands.parameters import (
     where_option,
 )
 from euclidesdb_server.commands.printing import (
-    attribute,
     print_json,
     print_table,
     printable,
@@ -28,6 +27,7 @@ from euclidesdb_server.commands.printing import (
 
 if TYPE_CHECKING:
     import euclidesdb
+    from euclidesdb_server.commands.shown_fields import ShownFields
 
 ROWS = 1000
 """Printed at a time: the widths of a table's columns are those of its first rows."""
@@ -68,11 +68,13 @@ def count(
     help="At most so many items; 0: all.",
 )
 @click.option(
+    "--show",
     "--attribute",
-    "names",
+    "show",
     multiple=True,
-    metavar="NAME",
-    help="A column of the table; may be repeated (default: all attributes).",
+    metavar="FIELD,...",
+    help="The columns of the table: attributes, or digits.label, digits.confidence, ... "
+    "(default: all attributes).",
 )
 @address_option
 @json_option
@@ -84,13 +86,19 @@ def list_items(
     order_by: str | None,
     descending: bool,
     limit: int,
-    names: Sequence[str],
+    show: Sequence[str],
     address: str,
     as_json: bool,
 ) -> int:
     """List items: a table, or with --json an object on each line."""
+    from euclidesdb_server.commands.shown_fields import (  # noqa: PLC0415  it needs NumPy
+        ShownFields,
+        field_names,
+    )
+
     with connected(address) as client:
-        page_size = min(ROWS, limit + 1) if limit else ROWS
+        names = field_names(show)
+        fields = ShownFields(names, client.models() if names else ())
         items = client.items(
             where,
             order_by=order_by,
@@ -98,14 +106,16 @@ def list_items(
             state=state,
             model=model,
             include_states=state == "failed",
-            page_size=page_size,
+            page_size=min(ROWS, limit + 1) if limit else ROWS,
+            include_predictions=fields.of_predictions,
         )
         wanted = islice(items, limit or None)
         if as_json:
             for item in wanted:
-                print_json(item_object(item))
+                shown_object = {"show": fields.values(item)} if names else {}
+                print_json({**item_object(item, outputs=False), **shown_object})
         else:
-            _print_items(wanted, names, with_failures=state == "failed")
+            _print_items(wanted, fields, with_failures=state == "failed")
         sys.stdout.flush()
         if limit and next(items, None) is not None:
             print(f"these are the first {limit:,}; --limit 0 lists all", file=sys.stderr)
@@ -113,21 +123,21 @@ def list_items(
 
 
 def _print_items(
-    items: Iterator[euclidesdb.Item], names: Sequence[str], *, with_failures: bool
+    items: Iterator[euclidesdb.Item], fields: ShownFields, *, with_failures: bool
 ) -> None:
     while part := [*islice(items, ROWS)]:
-        if not names:
-            names = [*dict.fromkeys(name for item in part for name in item.attributes)]
+        if not fields.names:
+            fields = fields.of_attributes(part)
         rows = [
             [
                 printable(item.id),
                 ", ".join(map(printable, item.models)),
                 *[_failures(item)] * with_failures,
-                *(shown(attribute(item.attributes, name)) for name in names),
+                *map(shown, fields.values(item).values()),
             ]
             for item in part
         ]
-        heads = ["id", "models", *["failures"] * with_failures, *map(printable, names)]
+        heads = ["id", "models", *["failures"] * with_failures, *map(printable, fields.names)]
         print_table(heads, rows, fitted=True)
 
 

@@ -8,7 +8,12 @@ from typing import Literal
 
 import click
 
-from euclidesdb_server.commands.parameters import address_option, complete_files, path
+from euclidesdb_server.commands.parameters import (
+    address_option,
+    complete_files,
+    json_option,
+    path,
+)
 
 
 @click.group()
@@ -20,11 +25,12 @@ def model() -> None:
 @click.argument("folder", type=path, shell_complete=complete_files)
 @click.option("--device", help="cpu, cuda:0, ... (default: that in model.conf).")
 @click.option("--threads", type=int, default=0, help="Default: those in model.conf, or all cores.")
-def check(*, folder: Path, device: str | None, threads: int) -> int:
+@json_option
+def check(*, folder: Path, device: str | None, threads: int, as_json: bool) -> int:
     """Load a model folder as the server does, and measure its speed."""
     from euclidesdb_server.commands.model_check import run  # noqa: PLC0415  needs the server
 
-    return run(folder=folder, device=device, threads=threads)
+    return run(folder=folder, device=device, threads=threads, as_json=as_json)
 
 
 @model.command()
@@ -45,11 +51,12 @@ def check(*, folder: Path, device: str | None, threads: int) -> int:
     show_default=True,
     help="Relative to a vector's largest value.",
 )
-def compare(*, first: Path, second: Path, items: Path, tolerance: float) -> int:
+@json_option
+def compare(*, first: Path, second: Path, items: Path, tolerance: float, as_json: bool) -> int:
     """Compare the vectors of two model folders."""
     from euclidesdb_server.commands.model_compare import run  # noqa: PLC0415  needs the server
 
-    return run(first=first, second=second, items=items, tolerance=tolerance)
+    return run(first=first, second=second, items=items, tolerance=tolerance, as_json=as_json)
 
 
 @model.command()
@@ -104,15 +111,16 @@ def export(
 def _change(action: str, takes: str, does: str) -> None:
     """Declare a command that changes the models of a running server."""
 
-    def change(name: str, address: str) -> int:
+    def change(name: str, address: str, as_json: bool) -> int:
         from euclidesdb_server.commands.model_serving import run  # noqa: PLC0415  when it runs
 
-        return run(action, name, address)
+        return run(action, name, address, as_json=as_json)
 
     argument: Callable[[Callable[..., int]], Callable[..., int]] = click.argument(
         "name", metavar=takes
     )
-    model.command(action, help=f"On a running server, {does}.")(address_option(argument(change)))
+    options = address_option(json_option(argument(change)))
+    model.command(action, help=f"On a running server, {does}.")(options)
 
 
 for _each in (

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from euclidesdb_server.commands.printing import print_json
 from euclidesdb_server.commands.programs import load_folder, program_folder
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.worker.program import Program
@@ -17,7 +18,7 @@ SECONDS: Final = 1.0
 """The least duration of each measurement; a forward pass may take longer."""
 
 
-def run(*, folder: Path, device: str | None, threads: int) -> int:
+def run(*, folder: Path, device: str | None, threads: int, as_json: bool = False) -> int:
     """Load the folder as a worker does and describe it; return 1 if it is refused.
 
     device: None: that in model.conf. threads: 0: those in model.conf, or all cores.
@@ -30,6 +31,25 @@ def run(*, folder: Path, device: str | None, threads: int) -> int:
         print(f"euclidesdb: {error}", file=sys.stderr)
         return 1
     conf = model.conf
+    if as_json:
+        print_json(
+            {
+                "model": conf.name,
+                "input": conf.input,
+                "feature_dim": conf.feature_dim,
+                "prediction_dim": conf.prediction_dim,
+                "fingerprint": model.fingerprint,
+                "device": str(program.device),
+                "threads": threads,
+                "precision": conf.precision,
+                "warning": program.warning or None,
+                "items_per_second": {
+                    str(size): _items_per_second(program, size)
+                    for size in _batch_sizes(conf.max_batch_size)
+                },
+            }
+        )
+        return 0
     print(f"model           {conf.name}")
     print(f"input           {conf.input}")
     print(f"feature_dim     {conf.feature_dim}")

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from euclidesdb_server.commands.printing import print_json
 from euclidesdb_server.commands.programs import item_bytes, load_folder, program_folder
 from euclidesdb_server.errors import ModelLoadError
 from euclidesdb_server.worker.inputs import Undecodable
@@ -23,7 +24,7 @@ from euclidesdb_server.worker.program import Program
 BATCH_SIZE: Final = 32
 
 
-def run(*, first: Path, second: Path, items: Path, tolerance: float) -> int:
+def run(*, first: Path, second: Path, items: Path, tolerance: float, as_json: bool = False) -> int:
     """Compare; return 0 if every vector is the same within the tolerance, else 1."""
     try:
         folders = [program_folder(path) for path in (first, second)]
@@ -45,6 +46,11 @@ def run(*, first: Path, second: Path, items: Path, tolerance: float) -> int:
     except (ModelLoadError, OSError) as error:
         print(f"euclidesdb: {error}", file=sys.stderr)
         return 1
+    if as_json:
+        same = largest <= tolerance
+        fields = {"items": count, "largest_difference": largest, "item": largest_at, "same": same}
+        print_json({**fields, "fingerprint": folders[0].fingerprint})
+        return 0 if same else 1
     print(f"{count:,} items; the largest difference is {largest:.2g} of the vector's largest value")
     print(f"(item {largest_at})")
     if largest > tolerance:

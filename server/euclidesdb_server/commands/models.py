@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import euclidesdb
 
 HEADS = (
-    "model", "state", "input", "feature_dim", "items", "disk", "engine", "metric", "recall",
-    "index", "remark",
+    "model", "state", "items", "input", "dim", "metric", "engine", "disk", "recall", "index",
 )  # fmt: skip
+"""The first ones are those that a narrow terminal shows."""
 
 
 @click.command()
@@ -35,23 +35,25 @@ def models(*, address: str, as_json: bool) -> int:
         for model in found:
             print_json(asdict(model))
     else:
-        right = ("feature_dim", "items", "disk")
-        print_table(HEADS, map(_row, found), right=right, max_cell=1000)
+        right = ("dim", "items", "disk")
+        print_table(HEADS, map(_row, found), right=right, max_cell=1000, fitted=True)
+        for model in found:
+            remark = model.reason or ("imported from EuclidesDB" if model.adopted else "")
+            if remark:
+                print(f"{printable(model.name)}: {printable(remark)}")
     return 0 if any(model.state == "ready" for model in found) else 1
 
 
 def _row(model: euclidesdb.ModelInfo) -> list[str]:
-    remark = model.reason or ("imported from EuclidesDB" if model.adopted else "")
     return [
         printable(model.name),
         model.state,
+        f"{model.items:,}",
         model.input,
         str(model.feature_dim),
-        str(model.items),
-        disk(model.disk_bytes),
-        model.engine,
         model.metric,
+        model.engine,
+        disk(model.disk_bytes),
         recall(model.index),
         printable(index_state(model.index)),
-        printable(remark),
     ]

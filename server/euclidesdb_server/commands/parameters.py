@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,21 +79,84 @@ def complete_models(
 
     address = ctx.params.get("address") or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
     try:
-        with euclidesdb.Client(address, timeout=1) as client:
+        with euclidesdb.Client(address, timeout=1, **client_options(ctx)) as client:
             names = [model.name for model in client.models()]
-    except (euclidesdb.EuclidesDBError, ValueError):
+    except (click.ClickException, euclidesdb.EuclidesDBError, OSError, ValueError):
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-address_option: Final = click.option(
-    "--address",
-    envvar=ADDRESS_VARIABLE,
-    default=DEFAULT_ADDRESS,
-    show_default=True,
-    show_envvar=True,
-    help="The server: host, host:port or unix:path.",
-)
+def client_options(ctx: click.Context) -> dict[str, Any]:
+    """The keywords for a `Client` that the options of a command stand for: TLS and the API key.
+
+    Raises ClickException.
+    """
+    given: dict[str, Any] = dict(ctx.meta.get(_OPTIONS, {}))
+    file: Path | None = given.pop("api_key_file", None)
+    if file is not None:
+        try:
+            given["api_key"] = file.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"--api-key-file: cannot read {file}: {error}") from error
+    return given
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value is not None and param.name is not None:
+        ctx.meta.setdefault(_OPTIONS, {})[_KEYWORDS[param.name]] = value
+
+
+_OPTIONS: Final = "euclidesdb.client_options"
+_KEYWORDS: Final = {
+    "tls": "tls",
+    "tls_ca": "ca",
+    "tls_cert": "cert",
+    "tls_key": "key",
+    "api_key_file": "api_key_file",
+}
+
+
+def address_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--address` and how to connect: an API key is taken from a file or from the environment.
+
+    Never from the command line, which all users of the machine can see.
+    """
+    files = {
+        "--tls-ca": "PEM file of the authorities that the server's certificate must come from.",
+        "--tls-cert": "PEM file of this client's certificate.",
+        "--tls-key": "PEM file of that certificate's private key.",
+        "--api-key-file": "File of the API key (or set the variable EUCLIDESDB_API_KEY).",
+    }
+    for name, text in reversed(files.items()):
+        variable = "EUCLIDESDB" + name[1:].replace("-", "_").upper()
+        command = click.option(
+            name,
+            type=path,
+            envvar=variable,
+            expose_value=False,
+            callback=_keep,
+            shell_complete=complete_files,
+            help=text,
+        )(command)
+    command = click.option(
+        "--tls",
+        is_flag=True,
+        default=None,
+        envvar="EUCLIDESDB_TLS",
+        expose_value=False,
+        callback=_keep,
+        help="Encrypt the connection; implied by the options --tls-....",
+    )(command)
+    return click.option(
+        "--address",
+        envvar=ADDRESS_VARIABLE,
+        default=DEFAULT_ADDRESS,
+        show_default=True,
+        show_envvar=True,
+        help="The server: host, host:port or unix:path.",
+    )(command)
+
+
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 state_option: Final = click.option(
     "--state",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from euclidesdb_server.commands.confirmation import confirm
 from euclidesdb_server.commands.connection import connected
 from euclidesdb_server.commands.parameters import address_option, json_option, where_option
 from euclidesdb_server.commands.printing import counted, print_json, printable
@@ -34,19 +35,10 @@ def remove(
             removal = client.remove_many(ids, dry_run=dry_run)
         else:
             if not (dry_run or yes):
-                _confirm(client.remove_many(filter=where, dry_run=True).removed)
+                confirm(client.remove_many(filter=where, dry_run=True).removed, "remove", "removed")
             removal = client.remove_many(filter=where, dry_run=dry_run)
     _report(removal, dry_run=dry_run, as_json=as_json)
     return 1 if removal.missing or removal.refused else 0
-
-
-def _confirm(count: int) -> None:
-    """Ask whether so many items are to be removed. Raises ClickException if not."""
-    if not sys.stdin.isatty():
-        message = f"{counted(count)} would be removed; say --yes to remove without asking"
-        raise click.UsageError(message, click.get_current_context())
-    if not click.confirm(f"Remove {counted(count)}?", err=True):
-        raise click.ClickException("nothing was removed")
 
 
 def _report(removal: euclidesdb.Removal, *, dry_run: bool, as_json: bool) -> None:

@@ -36,6 +36,7 @@ def run(
     data: Path | None,
     models: Path | None,
     strict: bool,
+    allow_anonymous: bool,
 ) -> int:
     """Serve; return 0 after a graceful stop, also during the start, 1 if it cannot start."""
     stop_wanted, reload_wanted = threading.Event(), threading.Event()
@@ -59,7 +60,9 @@ def run(
         from euclidesdb_server.app import Server  # noqa: PLC0415
 
     try:
-        settings = configuration(config, address=address, data=data, models=models)
+        settings = configuration(
+            config, address=address, data=data, models=models, allow_anonymous=allow_anonymous
+        )
         log_file_from = settings.where("server", "log_file_path")
         _configure_logging(settings.server.log_file_path, log_file_from)
         server = Server(settings, stop_wanted, strict=strict)

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import click
 
-from euclidesdb_server.commands.parameters import DEFAULT_ADDRESS, complete_files, path
+from euclidesdb_server.commands.parameters import (
+    DEFAULT_ADDRESS,
+    complete_files,
+    json_option,
+    path,
+)
 
 _config = click.option(
     "-c", "--config", type=path, shell_complete=complete_files, help="A configuration file."
@@ -29,6 +34,11 @@ _data = click.option(
     shell_complete=complete_files,
     help="The models folder (default: the shipped models).",
 )
+@click.option(
+    "--allow-anonymous",
+    is_flag=True,
+    help="Answer calls without an API key, also from other machines.",
+)
 @click.option("--strict", is_flag=True, help="Exit if a model cannot be served.")
 def serve(
     *,
@@ -37,11 +47,19 @@ def serve(
     data: Path | None,
     models: Path | None,
     strict: bool,
+    allow_anonymous: bool,
 ) -> int:
     """Run the server until SIGTERM or Ctrl-C."""
     from euclidesdb_server.commands.serve import run  # noqa: PLC0415  needs the server
 
-    return run(config=config, address=address, data=data, models=models, strict=strict)
+    return run(
+        config=config,
+        address=address,
+        data=data,
+        models=models,
+        strict=strict,
+        allow_anonymous=allow_anonymous,
+    )
 
 
 @click.command()
@@ -52,11 +70,12 @@ def serve(
     is_flag=True,
     help="Set aside what cannot be read and repair the rest; the old store is kept.",
 )
-def verify(*, config: Path | None, data: Path | None, repair: bool) -> int:
+@json_option
+def verify(*, config: Path | None, data: Path | None, repair: bool, as_json: bool) -> int:
     """Check all data in a folder that no server is using."""
     from euclidesdb_server.commands.verify import run  # noqa: PLC0415  needs the server
 
-    return run(config=config, data=data, repair=repair)
+    return run(config=config, data=data, repair=repair, as_json=as_json)
 
 
 @click.command()

@@ -48,5 +48,6 @@ def stats(*, address: str, as_json: bool) -> int:
         ],
         right=("items", "disk"),
         max_cell=1000,
+        fitted=True,
     )
     return 0

@@ -17,6 +17,8 @@ from euclidesdb_server.commands.printing import counted, print_json, printable
 if TYPE_CHECKING:
     import euclidesdb
 
+GO_ON = "to go on, run the same command: what is stored already is not written again"
+
 _model_option = click.option(
     "--model",
     "models",
@@ -53,7 +55,11 @@ def export_items(
 
     The items are those of one moment. `euclidesdb import` reads the file.
     """
-    with connected(address) as client, _files(target):
+    with (
+        _interruptible(f"nothing was written to {target}"),
+        connected(address) as client,
+        _files(target),
+    ):
         count = client.export_file(
             target,
             where,
@@ -90,15 +96,25 @@ def import_items(
     as_json: bool,
 ) -> int:
     """Store the items of a file as they were exported; no model is run."""
-    with connected(address) as client, _files(file):
+    with _interruptible(GO_ON), connected(address) as client, _files(file):
         imported = client.import_file(
             file,
             models=models or None,
             vectors=dict(columns),
             progress=sys.stderr.isatty(),
         )
-    _report(imported, as_json=as_json)
+    _report(imported, file, as_json=as_json)
     return 1 if imported.refused else 0
+
+
+@contextmanager
+def _interruptible(message: str) -> Iterator[None]:
+    """Say what an interruption by Ctrl-C means."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstopped; {printable(message)}", file=sys.stderr)
+        raise
 
 
 @contextmanager
@@ -111,7 +127,7 @@ def _files(file: Path) -> Iterator[None]:
         raise click.ClickException(f"{file}: {reason}") from error
 
 
-def _report(imported: euclidesdb.Imported, *, as_json: bool) -> None:
+def _report(imported: euclidesdb.Imported, file: Path, *, as_json: bool) -> None:
     if as_json:
         errors = [
             {
@@ -127,5 +143,5 @@ def _report(imported: euclidesdb.Imported, *, as_json: bool) -> None:
     print(f"{counted(imported.items)} imported")
     sys.stdout.flush()
     for each in imported.refused:
-        message = printable(f"item {each.position} ({each.id}): {each.error}")
+        message = printable(f"{file}: item {each.position} ({each.id}): {each.error}")
         print(f"euclidesdb: {message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`euclidesdb update`: change the attributes of an item, without running a model."""
+"""`euclidesdb update`: change the attributes of items, without running a model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from euclidesdb_server.commands.parameters import (
     assignment,
     json_object,
     json_option,
+    where_option,
 )
-from euclidesdb_server.commands.printing import json_text, print_json, printable
 
 
 @click.command()
-@click.argument("item_id", metavar="ID")
+@click.argument("ids", nargs=-1, metavar="[ID...]")
+@where_option
 @click.option(
     "--set",
     "assignments",
@@ -43,11 +44,16 @@ from euclidesdb_server.commands.printing import json_text, print_json, printable
     metavar="KEY",
     help="Remove an attribute, with dots one in a nested object. May be repeated.",
 )
+@click.option("--dry-run", is_flag=True, help="Change nothing; count the items.")
+@click.option("--yes", is_flag=True, help="With --where, change without asking.")
 @address_option
 @json_option
 def update(
     *,
-    item_id: str,
+    ids: Sequence[str],
+    where: str | None,
+    dry_run: bool,
+    yes: bool,
     assignments: Sequence[tuple[str, Any]],
     merge: dict[str, Any] | None,
     replace: dict[str, Any] | None,
@@ -55,21 +61,26 @@ def update(
     address: str,
     as_json: bool,
 ) -> int:
-    """Change the attributes of an item; prints what they are then. Its vectors stay."""
+    """Change the attributes of items: of some ids, or with --where of all that match a filter.
+
+    Prints the attributes of a single item as they are then. Vectors stay.
+    """
+    from euclidesdb_server.commands.updating import Updating  # noqa: PLC0415  needs the client
+
     changes = bool(assignments or merge is not None or remove)
     if changes == (replace is not None):
         raise click.UsageError(
             "give --set, --merge and --remove as needed, or --replace alone",
             click.get_current_context(),
         )
-    merged = _merged(merge, assignments)
+    if bool(ids) == (where is not None):
+        raise click.UsageError("give either ids or --where", click.get_current_context())
+    change = {"attributes": replace, "merge": _merged(merge, assignments), "remove": remove}
     with connected(address) as client:
-        attributes = client.update(item_id, attributes=replace, merge=merged, remove=remove)
-    if as_json:
-        print_json({"id": item_id, "attributes": attributes})
-    else:
-        print(f"{printable(item_id)}  {json_text(attributes)}")
-    return 0
+        updating = Updating(client, change, as_json=as_json)
+        if where is None:
+            return updating.named(ids, dry_run=dry_run)
+        return updating.matching(where, dry_run=dry_run, ask=not yes)
 
 
 def _merged(

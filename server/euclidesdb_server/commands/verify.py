@@ -12,12 +12,13 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from euclidesdb_server.commands.configuration import configuration
+from euclidesdb_server.commands.printing import print_json
 from euclidesdb_server.errors import DataFolderError, StartupError, StorageError, disk_error
 from euclidesdb_server.index.verify import StoredSpace, check_segments, read_spaces
 from euclidesdb_server.store.format_version import FORMAT_VERSION, check_version
@@ -34,14 +35,29 @@ COPY: Final = "copy"
 """In the backup folder: a copy of a store that cannot be opened, while it is repaired."""
 
 
-def run(*, config: Path | None, data: Path | None, repair: bool) -> int:
-    """Verify; returns 0 if there is no problem or it has been repaired, otherwise 1."""
+def run(*, config: Path | None, data: Path | None, repair: bool, as_json: bool = False) -> int:
+    """Verify; returns 0 if there is no problem or it has been repaired, otherwise 1.
+
+    as_json: print an object, and everything else on standard error.
+    """
+    if not as_json:
+        return _run({}, config=config, data=data, repair=repair)
+    result: dict[str, Any] = {}
+    with redirect_stdout(sys.stderr):
+        code = _run(result, config=config, data=data, repair=repair)
+    if result:
+        print_json({**result, "healthy": not result["problems"]})
+    return code
+
+
+def _run(result: dict[str, Any], *, config: Path | None, data: Path | None, repair: bool) -> int:
+    """result: receives what is printed as JSON."""
     give_large_blocks_back()
     try:
         database = configuration(config, data=data).database
         if not database.db_path.is_dir():
             raise DataFolderError(f"there is no data folder {database.db_path}")
-        return _verify(database.db_path, repair=repair)
+        return _verify(database.db_path, result, repair=repair)
     except OSError as error:
         print(f"euclidesdb: {disk_error(error, 'verifying')}", file=sys.stderr)
     except (StartupError, StorageError) as error:
@@ -49,7 +65,7 @@ def run(*, config: Path | None, data: Path | None, repair: bool) -> int:
     return 1
 
 
-def _verify(folder: Path, *, repair: bool) -> int:
+def _verify(folder: Path, result: dict[str, Any], *, repair: bool) -> int:
     store = folder / STORE_FOLDER
     if repair:
         _finish_earlier_repair(store)
@@ -57,12 +73,12 @@ def _verify(folder: Path, *, repair: bool) -> int:
     findings: list[str] = []
     records = _open_store(store, findings, backup if repair else None)
     if records is None:
-        _report(folder, StoreReport(), findings)
+        _report(folder, StoreReport(), findings, result)
         return 1
     with closing(records):
         report = _check_store(records, read_spaces(folder / SEGMENTS_FOLDER), findings)
         store_is_damaged = bool(findings)
-        unusable = _report(folder, report, findings)
+        unusable = _report(folder, report, findings, result)
         if not repair:
             return 1 if findings else 0
         if store_is_damaged:
@@ -73,6 +89,7 @@ def _verify(folder: Path, *, repair: bool) -> int:
             _write_repaired(records, report.repair, store.with_name(REPAIRED), backup)
     if store_is_damaged:
         _exchange(store, backup)
+        result["backup"] = str(backup)
         print(
             "the store has been repaired; the old one, and the records that could not be kept, "
             f"are in {backup}"
@@ -137,13 +154,22 @@ def _stored_spaces(report: StoreReport) -> dict[int, StoredSpace]:
     }
 
 
-def _report(folder: Path, report: StoreReport, findings: list[str]) -> list[Path]:
+def _report(
+    folder: Path, report: StoreReport, findings: list[str], result: dict[str, Any]
+) -> list[Path]:
     """Check the segments and print all findings; returns the segments that cannot be used."""
     segments = [*check_segments(folder / SEGMENTS_FOLDER, _stored_spaces(report))]
     findings += [f"{path}: {reason}" for path, reason in segments]
     for finding in findings:
         print(finding)
     vectors = sum(map(len, report.live_labels.values()))
+    result |= {
+        "items": report.items,
+        "vectors": vectors,
+        "spaces": len(report.live_labels),
+        "problems": findings,
+        "backup": None,
+    }
     print(
         f"{report.items:,} items with {vectors:,} vectors in {len(report.live_labels)} spaces: "
         + (f"{len(findings)} problems" if findings else "all is well")

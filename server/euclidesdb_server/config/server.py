@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
+from euclidesdb_server.config.access import AuthConfig, TlsConfig
 from euclidesdb_server.config.ini import parse_section, read_ini
 from euclidesdb_server.config.paths import given_address, resolved
 from euclidesdb_server.errors import ConfigError
@@ -48,9 +49,14 @@ class ServerConfig:
     """The number of calls served concurrently. Those that wait for a model need no thread."""
     max_calls: Annotated[int, Ge(1)] = 10_000
     """The number of calls that may be served or wait for a model at a time."""
+    max_calls_per_client: Annotated[int, Ge(1)] = 5000
+    """As `max_calls`, of one client: those with the same API key, or without one from the same
+    address."""
     max_streams: Annotated[int, Ge(1)] = 1000
     """The number of streaming calls that may be open at a time, idle ones included; they do not
     count as `max_calls`."""
+    max_streams_per_client: Annotated[int, Ge(1)] = 500
+    """As `max_streams`, of one client."""
     max_connections: Annotated[int, Ge(1)] = 10_000
     """The number of connections, with nghttp2; fewer if the limit of open files demands it."""
     max_message_bytes: Annotated[int, Ge(1024), Le((1 << 31) - 1)] = 64 * MIB
@@ -72,6 +78,9 @@ class ServerConfig:
     vectors, predictions and payloads to an add or a get."""
     allow_model_changes: bool | None = None
     """Whether calls may load, unload and drop models; None: only on a loopback address."""
+    allow_backups: bool | None = None
+    """Whether calls may back the server up, with the programs of its models; None: on a loopback
+    address, and with API keys."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
     """Seconds that calls in progress have to finish when the server stops."""
 
@@ -88,6 +97,8 @@ class ModelsConfig:
     worker_threads: Annotated[int, Ge(0)] = 0
     """Threads of a forward pass that takes more than 2 ms; 0: the number of cores divided by that
     of workers, at least 1."""
+    confine_workers: bool = True
+    """False: workers keep sockets, and so the network; for a GPU that is shared by a service."""
     cache_mib: Annotated[int, Ge(0)] = 64
     """Memory for recent model outputs, so that repeated payloads are not run again; 0: no cache."""
     start_timeout: Annotated[float, Gt(0)] = 120.0
@@ -147,9 +158,18 @@ class Config:
     database: DatabaseConfig
     server: ServerConfig = field(default_factory=ServerConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
     engines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     file: Path | None = None
     options: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def search_settings(self) -> dict[str, str]:
+        """What decides on how searches are answered, by "[section] key", as text."""
+        found = {"[server] search_engine": self.server.search_engine}
+        for name, section in self.engines.items():
+            found |= {f"[{name}] {key}": value for key, value in section.items()}
+        return found
 
     def where(self, section: str, key: str) -> str:
         """Where a value comes from, for messages: an option, or the file, the section and key."""
@@ -164,6 +184,8 @@ SECTIONS: dict[str, type[Any]] = {
     "models": ModelsConfig,
     "database": DatabaseConfig,
     "index": IndexConfig,
+    "auth": AuthConfig,
+    "tls": TlsConfig,
 }
 
 
@@ -203,7 +225,12 @@ def default_config(*, models: Path, names: str, data: Path) -> Config:
 
 
 def override(
-    config: Config, *, address: str | None, data: Path | None, models: Path | None
+    config: Config,
+    *,
+    address: str | None,
+    data: Path | None,
+    models: Path | None,
+    allow_anonymous: bool = False,
 ) -> Config:
     """`config` with the values given on the command line. Raises ConfigError."""
     given = {
@@ -224,6 +251,9 @@ def override(
         config = dataclasses.replace(
             config, database=dataclasses.replace(config.database, db_path=resolved(data))
         )
+    if allow_anonymous:
+        auth = dataclasses.replace(config.auth, allow_anonymous=True)
+        config = dataclasses.replace(config, auth=auth)
     if models is not None:
         config = dataclasses.replace(
             config, models=dataclasses.replace(config.models, dir_path=resolved(models), names="")

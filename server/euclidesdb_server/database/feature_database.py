@@ -21,8 +21,9 @@ from euclidesdb_server.database.item_reads import Include, ItemReads
 from euclidesdb_server.database.item_removals import remove_many, remove_unchanged
 from euclidesdb_server.database.item_updates import check_update, updated
 from euclidesdb_server.database.leased import Leased
+from euclidesdb_server.database.model_choice import with_models
 from euclidesdb_server.database.model_table import ModelTable
-from euclidesdb_server.database.prepared_adds import PreparedAdd, written_item
+from euclidesdb_server.database.prepared_adds import PreparedAdd, digest_of, written_item
 from euclidesdb_server.database.publisher import Publisher
 from euclidesdb_server.database.reply_size import (
     GET_ADVICE,
@@ -50,6 +51,7 @@ from euclidesdb_server.database.validation import (
     check_columns,
     check_id,
     check_ids,
+    check_request_key,
     check_texts,
     check_vector,
     check_vectors,
@@ -117,9 +119,9 @@ class FeatureDatabase:
     ) -> list[Written | DatabaseError]:
         """Add items in order, as `add` would; an error in place of a request is its outcome.
 
-        Raises ReplyTooLarge, before any model is run, if the callers want more back than fits into
-        one reply.
+        Raises ReplyTooLarge, before any model is run, if callers want more than fits into a reply.
         """
+        requests = with_models(requests, self._models)
         names = {
             name: None
             for request in requests
@@ -143,17 +145,15 @@ class FeatureDatabase:
         """
         columns = request.columns
         check_columns(columns)
+        check_request_key(request.request_key)
         space = self._models.resolve(request.model).writable_space()
         errors = check_vectors(space.record, columns.vectors, request.fingerprint, self._models)
         errors |= check_texts(columns, self._limits)
         errors |= check_ids(columns.ids)
-        return self._writer.write_columns(space, columns, errors)
+        return self._writer.write_columns(space, columns, errors, request.request_key)
 
     def get(self, item_id: str, include: Include) -> Item:
-        """A stored item; its vectors, predictions, payload and states only if requested.
-
-        Raises InvalidRequest, UnknownItem, ReplyTooLarge.
-        """
+        """A stored item. Raises InvalidRequest, UnknownItem, ReplyTooLarge."""
         check_id(item_id)
         budget = ReplyBudget(self._limits.max_reply_bytes, GET_ADVICE)
         with self._store.snapshot() as reader:
@@ -184,15 +184,18 @@ class FeatureDatabase:
         """
         check_update(request, self._limits)
         change = partial(updated, request=request, limits=self._limits)
-        return self._writer.update(request.id, change).attributes_json
+        digest = digest_of(request.request_key, "update", request.id)
+        return self._writer.update(request.id, change, digest).attributes_json
 
-    def remove(self, item_id: str) -> None:
+    def remove(self, item_id: str, request_key: bytes = b"") -> None:
         """Remove an item. When this returns, it is in no answer, and stays so after any crash.
 
         Raises InvalidRequest, UnknownItem.
         """
         check_id(item_id)
-        for error in self._writer.remove([item_id]).values():
+        check_request_key(request_key)
+        digest = digest_of(request_key, "remove", item_id)
+        for error in self._writer.remove([item_id], request=digest).values():
             raise error
 
     def remove_many(self, ids: Sequence[str], *, dry_run: bool = False) -> Removal:
@@ -203,10 +206,7 @@ class FeatureDatabase:
         return remove_many(self._store, self._writer, ids, dry_run=dry_run)
 
     def remove_unchanged(self, labels: Mapping[str, int]) -> Removal:
-        """Remove items that have not been written since they were found.
-
-        labels: of the last write of each. Others are among the missing.
-        """
+        """Remove items whose last writes have these labels; others are among the missing."""
         return remove_unchanged(self._writer, labels)
 
     def lock_items(self, ids: Sequence[str]) -> AbstractContextManager[None]:

@@ -44,6 +44,12 @@ class ModelFields:
         labels = () if serving.model is None else serving.model.folder.conf.label_names()
         return Prediction(record.number, value, labels)
 
+    def names(self) -> list[str]:
+        """The predictions of the models served, as filters name them."""
+        return [
+            f"{model}.{value.value}" for model in self._models.models() for value in PredictionValue
+        ]
+
     def state(self, model: str, state: EmbeddingState) -> Filter:
         """The items in a state in a model, or in any model served now if that is "".
 

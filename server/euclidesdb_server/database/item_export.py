@@ -15,7 +15,7 @@ import numpy as np
 
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.columns.block import BlockFilter
-from euclidesdb_server.columns.pending_rows import PendingRows, stored_row
+from euclidesdb_server.columns.pending_rows import PendingRows, stored_rows
 from euclidesdb_server.columns.table_view import Selection
 from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.model_table import ModelTable
@@ -203,7 +203,8 @@ class ItemExport:
         if self._condition is None or record is None:
             return record is not None
         rows = PendingRows()
-        rows.put(stored_row(record.current_label, item_id, record, self._reader))
+        for row in stored_rows([(record.current_label, item_id, record)], self._reader):
+            rows.put(row)
         return bool(rows.block().matching(BlockFilter(self._condition))[0])
 
     def _payload(self, record: BulkRecord) -> Payload | None:

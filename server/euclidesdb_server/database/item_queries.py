@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -17,6 +17,7 @@ from euclidesdb_server.columns.summaries import (
     value_groups,
 )
 from euclidesdb_server.columns.table_view import Selection
+from euclidesdb_server.columns.unknown_fields import UnknownField, unknown_fields
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.fields import ModelFields
 from euclidesdb_server.database.page_tokens import page_start, page_token
@@ -66,6 +67,11 @@ class ItemQueries:
         """The items that match, as of now. Raises StorageError, DeadlineExceeded."""
         check = partial(check_waiting, call)
         return self._table.view(check).select(condition, check)
+
+    def unknown_fields(self, fields: Iterable[Field], call: Call) -> list[UnknownField]:
+        """The attributes among `fields` that no item has. Raises as `select`."""
+        view = self._table.view(partial(check_waiting, call))
+        return unknown_fields(view, fields, self.fields.names())
 
     def count(self, condition: Filter | None, call: Call) -> int:
         """How many items match. Raises as `select`."""

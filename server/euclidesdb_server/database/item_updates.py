@@ -9,7 +9,12 @@ import msgspec
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.json_merge import merged, without
 from euclidesdb_server.database.requests import UpdateRequest
-from euclidesdb_server.database.validation import check_attributes, check_id, check_metadata
+from euclidesdb_server.database.validation import (
+    check_attributes,
+    check_id,
+    check_metadata,
+    check_request_key,
+)
 from euclidesdb_server.errors import CorruptRecord, InvalidRequest
 from euclidesdb_server.store import ItemRecord
 
@@ -20,6 +25,7 @@ MAX_REMOVED: Final = 1000
 def check_update(request: UpdateRequest, limits: ServerConfig) -> None:
     """Raise InvalidRequest unless the request changes something, without contradiction."""
     check_id(request.id)
+    check_request_key(request.request_key)
     limit = limits.max_attributes_bytes
     replaces, merges = request.attributes_json is not None, request.merge_json is not None
     if replaces and (merges or request.remove_attributes):

@@ -1,12 +1,20 @@
-"""The choice of models for a search that names none."""
+"""The choice of models for a search, or for an item to add, that names none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from euclidesdb_server.database.model_table import ModelTable
-from euclidesdb_server.database.requests import Example, Examples, ModelVector, ModelVectors, Query
+from euclidesdb_server.database.requests import (
+    AddRequest,
+    Example,
+    Examples,
+    ModelVector,
+    ModelVectors,
+    Query,
+)
 from euclidesdb_server.database.search_work import SearchWork
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.validation import check_id
@@ -53,6 +61,40 @@ def chosen_models(
         elif isinstance(query, Examples):
             spaces |= _common_spaces(_ids(query), store, work)
     return models.servings_with(spaces)
+
+
+def with_models(
+    requests: Sequence[AddRequest | DatabaseError], models: ModelTable
+) -> Sequence[AddRequest | DatabaseError]:
+    """The requests; those with a payload that name no model get the only one that takes its kind.
+
+    If there are several, or none, the request becomes InvalidRequest, which names them.
+    """
+    if not any(_lacks_models(request) for request in requests):
+        return requests
+    return [_with_model(request, models) for request in requests]
+
+
+def _lacks_models(request: AddRequest | DatabaseError) -> bool:
+    return isinstance(request, AddRequest) and request.payload is not None and not request.models
+
+
+def _with_model(
+    request: AddRequest | DatabaseError, models: ModelTable
+) -> AddRequest | DatabaseError:
+    if not isinstance(request, AddRequest) or request.payload is None or request.models:
+        return request
+    kind = request.payload.kind
+    served = models.models().items()
+    names = [name for name, model in served if model.folder.conf.input == kind]
+    if len(names) == 1:
+        return replace(request, models=tuple(names))
+    if not names:
+        return InvalidRequest(f"models is empty, and no model takes {kind}")
+    return InvalidRequest(
+        f"models is empty, and several models take {kind}: name one or more of "
+        f"{', '.join(sorted(names))}"
+    )
 
 
 def _common_spaces(ids: Iterable[str], store: FeatureStore, work: SearchWork) -> set[int]:

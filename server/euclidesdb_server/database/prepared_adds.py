@@ -12,6 +12,7 @@ from euclidesdb_server.database.results import ItemFailure, StoredEmbedding, Wri
 from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.errors import DatabaseError, ModelFailed
 from euclidesdb_server.index import ModelSpace
+from euclidesdb_server.store import request_digest
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.failure import Failure
 
@@ -53,7 +54,13 @@ class PreparedAdd(msgspec.Struct, frozen=True):
             frozenset(self.ready_made),
             frozenset(self.known),
             failures=failures,
+            request=digest_of(request.request_key, "add", request.id),
         )
+
+
+def digest_of(key: bytes, kind: str, item_id: str) -> bytes | None:
+    """What the writer remembers of a request; None if it has no key."""
+    return request_digest(key, kind, item_id) if key else None
 
 
 def failure_of(error: ModelFailed) -> Failure:

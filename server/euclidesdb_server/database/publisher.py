@@ -33,9 +33,10 @@ class Publisher:
             for number, label in {} if write.before is None else write.before.labels.items():
                 if write.after.labels.get(number) != label:
                     replaced[number].append(label)
+        prepared = self._table.prepare(writes)  # reads from the store: not under the lock
         with self._table.publishing:
             self._publish_rows(rows, replaced, added)
-            self._table.publish(writes, added)
+            self._table.publish(prepared, added)
         self._table.relieve()
 
     def remove(self, removed: Sequence[tuple[str, ItemRecord]]) -> None:

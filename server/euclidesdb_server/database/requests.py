@@ -74,7 +74,8 @@ class AddRequest:
 
     attributes_json, metadata: None keeps what is stored. include_vectors, include_predictions: what
     the caller wants back. all_or_nothing: nothing is stored if one of the models fails on the
-    payload; otherwise the item is, with that failure.
+    payload; otherwise the item is, with that failure. request_key: of this request and its
+    repetitions; b"": it has none.
     """
 
     id: str
@@ -86,18 +87,21 @@ class AddRequest:
     include_vectors: bool = False
     include_predictions: bool = False
     all_or_nothing: bool = False
+    request_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class AddVectorsRequest:
     """Many items with a ready-made vector of one model each.
 
-    fingerprint: of the version that made the vectors, if it is known.
+    fingerprint: of the version that made the vectors, if it is known. request_key: as that of an
+    AddRequest.
     """
 
     model: str
     columns: VectorColumns
     fingerprint: str | None = None
+    request_key: bytes = b""
 
 
 Example: TypeAlias = Payload | ModelVector | str
@@ -127,7 +131,7 @@ class UpdateRequest:
 
     attributes_json: replaces all attributes. remove_attributes: names of some to remove, in nested
     objects with dots; merge_json: changes to merge after that (RFC 7396). metadata: replaces the
-    stored bytes. None: no such change.
+    stored bytes. None: no such change. request_key: as of AddRequest.
     """
 
     id: str
@@ -135,6 +139,7 @@ class UpdateRequest:
     merge_json: str | None = None
     remove_attributes: tuple[str, ...] = ()
     metadata: bytes | None = None
+    request_key: bytes = b""
 
 
 class Conditions(msgspec.Struct, frozen=True):

@@ -88,7 +88,7 @@ class SpaceSearch(msgspec.Struct, frozen=True):
         found: list[Neighbors] = []
         count, dim = queries.vectors.shape
         filtered = self._filtered()
-        compared = self.space.rows_compared(k, exactly=exactly)
+        compared = self._compared(filtered, k, count)
         for block in self.work.blocks(count, compared, dim):
             snapshot = filtered or self.space.snapshot(int32_only=conditions.int32_ids)
             near, rows = snapshot.search(queries.vectors[block], k, exactly=exactly)
@@ -124,6 +124,16 @@ class SpaceSearch(msgspec.Struct, frozen=True):
         view, snapshot = self.table.view_with(self.work.check, self.space.snapshot)
         labels = view.select(condition, self.work.check).vector_labels(self.space.record.number)
         return snapshot.only(AllowedLabels(labels))
+
+    def _compared(self, filtered: SpaceSnapshot | None, k: int, queries: int) -> int:
+        """About how many rows each query is compared with; what a filter adds is counted."""
+        exactly = self.conditions.options.exact
+        compared = self.space.rows_compared(k, exactly=exactly)
+        if filtered is None or exactly:
+            return compared
+        with_filter = filtered.rows_compared(k)
+        self.work.add(queries, max(0, with_filter - compared))
+        return with_filter
 
     def _grouping(self) -> Grouping | None:
         group_by = self.conditions.options.group_by

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from euclidesdb_server.columns.prediction_columns import probabilities
 from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.values.predicted import probabilities
 
 
 class LabelProbability(msgspec.Struct, frozen=True):

@@ -47,6 +47,9 @@ _STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKETS: Final = re.compile(r"[\[\]{}]")
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 
+MIN_REQUEST_KEY: Final = 8
+MAX_REQUEST_KEY: Final = 64
+
 
 def check_id(item_id: str) -> None:
     """Raise InvalidRequest unless this can be the id of an item."""
@@ -72,9 +75,19 @@ def check_ids(ids: Sequence[str]) -> dict[int, DatabaseError]:
     return errors
 
 
+def check_request_key(key: bytes) -> None:
+    """Raise InvalidRequest for a key that others might use, too; none at all is allowed."""
+    if key and not MIN_REQUEST_KEY <= len(key) <= MAX_REQUEST_KEY:
+        raise InvalidRequest(
+            f"request_key must have {MIN_REQUEST_KEY} to {MAX_REQUEST_KEY} random bytes, not "
+            f"{len(key)}"
+        )
+
+
 def check_add(request: AddRequest, limits: ServerConfig) -> None:
     """Raise InvalidRequest unless the request adds something, without contradiction."""
     check_id(request.id)
+    check_request_key(request.request_key)
     if request.payload is not None and not request.models:
         raise InvalidRequest("models is empty: name at least one model to embed the payload with")
     if request.payload is None and request.models:

@@ -32,7 +32,8 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
     not made from the payload. known: the spaces whose vector was found in the store, made from
     the same payload. imported: its vectors were made elsewhere. payload_digest: of the payload that
     an imported item's vectors were made from, if that is not given; b"": of no known one. failures:
-    of the models that have no vector of it, because they failed on it.
+    of the models that have no vector of it, because they failed on it. request: the digest of the
+    request that adds it; one that has been applied is not applied again.
     """
 
     id: str
@@ -45,6 +46,7 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
     imported: bool = False
     payload_digest: bytes | None = None
     failures: Mapping[ModelSpace, Failure] = msgspec.field(default_factory=dict)
+    request: bytes | None = None
 
     @property
     def digest(self) -> bytes | None:

@@ -34,7 +34,13 @@ from euclidesdb_server.errors import (
     UnknownModel,
 )
 from euclidesdb_server.index import ModelSpace
-from euclidesdb_server.store import ColumnsWrite, FeatureStore, ItemRecord, ItemWrite
+from euclidesdb_server.store import (
+    ColumnsWrite,
+    FeatureStore,
+    ItemRecord,
+    ItemWrite,
+    request_digest,
+)
 from euclidesdb_server.values.vector_columns import VectorColumns
 
 
@@ -64,31 +70,46 @@ class Writer:
         return outcomes
 
     def write_columns(
-        self, space: ModelSpace, columns: VectorColumns, errors: Mapping[int, DatabaseError]
+        self,
+        space: ModelSpace,
+        columns: VectorColumns,
+        errors: Mapping[int, DatabaseError],
+        request_key: bytes = b"",
     ) -> list[DatabaseError | None]:
         """Write ready-made vectors, in order; as `write`, and several times faster for new items.
 
-        errors: by row, the rows that are not to be written.
+        errors: by row, the rows that are not to be written. A repeated request has them in the same
+        batches: each of them is remembered.
         """
         outcomes: list[DatabaseError | None] = [*map(errors.get, range(len(columns)))]
 
         def write(rows: Sequence[int]) -> None:
-            self._write_columns(space, columns.take(rows))
+            what = f"{rows[0]} {len(rows)} {columns.ids[rows[0]]}"
+            digest = request_digest(request_key, "vectors", what) if request_key else None
+            self._write_columns(space, columns.take(rows), digest)
 
         for rows in column_batches(columns, errors):
             self._attempt(write, rows, outcomes)
         return outcomes
 
-    def update(self, item_id: str, change: Callable[[ItemRecord], ItemRecord]) -> ItemRecord:
+    def update(
+        self,
+        item_id: str,
+        change: Callable[[ItemRecord], ItemRecord],
+        request: bytes | None = None,
+    ) -> ItemRecord:
         """Change the attributes or the metadata of an item; returns its record as it is then.
 
         change: the new record, from the stored one; may raise. An equal one is not written.
+        request: its digest; one that has been applied is not applied again.
 
         Raises UnknownItem, StorageError (WriteInDoubt: it may be changed or not), ShuttingDown.
         """
         with self._locks.of([item_id]):
             self._doubts.recover()
             before = self._store.item(item_id)
+            if request in self._store.requests:
+                return before or ItemRecord()  # another caller may have removed it since
             if before is None:
                 raise UnknownItem(f"no item {item_id!r}")
             after = change(before)
@@ -100,7 +121,7 @@ class Writer:
                     (label,) = labels
                     after = after.with_labels(current=label, first=before.first_label or label)
                     writes.append(ItemWrite(item_id, label, before, after))
-                    self._store.write(*writes)
+                    self._store.write(*writes, requests=[] if request is None else [request])
                     self._publisher.publish(writes)
             except Exception:
                 self._doubts.note(InDoubt(labels, writes))
@@ -108,17 +129,21 @@ class Writer:
             return after
 
     def remove(
-        self, ids: Sequence[str], labels: Mapping[str, int] | None = None
+        self,
+        ids: Sequence[str],
+        labels: Mapping[str, int] | None = None,
+        request: bytes | None = None,
     ) -> dict[str, DatabaseError]:
         """Remove items from the store and from every space; why some were not, by id.
 
         ids: none of them twice. labels: of the last writes of the items; one that has been written
-        again is not removed. Errors: UnknownItem (it is not there, or no longer as it was),
-        StorageError (WriteInDoubt: it may be removed or not), ShuttingDown.
+        again is not removed. request: the digest of a request to remove a single item; one that has
+        been applied is not applied again. Errors: UnknownItem (it is not there, or no longer as it
+        was), StorageError (WriteInDoubt: it may be removed or not), ShuttingDown.
         """
         errors: dict[str, DatabaseError] = {}
         for start in range(0, len(ids), MAX_ITEMS):
-            self._try_to_remove(ids[start : start + MAX_ITEMS], labels, errors)
+            self._try_to_remove(ids[start : start + MAX_ITEMS], labels, errors, request)
         return errors
 
     def _try_to_remove(
@@ -126,10 +151,11 @@ class Writer:
         ids: Sequence[str],
         labels: Mapping[str, int] | None,
         errors: dict[str, DatabaseError],
+        request: bytes | None = None,
     ) -> None:
         """Remove items in one batch; adds the error of each that is not removed."""
         try:
-            missing = self._remove(ids, labels)
+            missing = self._remove(ids, labels, request)
         except (StorageError, ShuttingDown) as error:
             if isinstance(error, CorruptRecord) and len(ids) > 1:
                 # a record that cannot be read must not fail the others
@@ -140,10 +166,14 @@ class Writer:
         else:
             errors |= {item_id: UnknownItem(f"no item {item_id!r}") for item_id in missing}
 
-    def _remove(self, ids: Sequence[str], labels: Mapping[str, int] | None) -> list[str]:
+    def _remove(
+        self, ids: Sequence[str], labels: Mapping[str, int] | None, request: bytes | None
+    ) -> list[str]:
         """Remove items in one batch; returns those that are not stored, or not as they were."""
         with self._locks.of(ids):
             self._doubts.recover()
+            if request in self._store.requests:
+                return []
             removed = [
                 (item_id, record)
                 for item_id, record in zip(ids, self._store.items(ids), strict=True)
@@ -152,7 +182,7 @@ class Writer:
             ]
             if removed:
                 try:
-                    self._store.remove(*removed)
+                    self._store.remove(*removed, requests=[] if request is None else [request])
                 except StorageError:
                     self._doubts.note(InDoubt(removed=removed))
                     raise
@@ -196,6 +226,9 @@ class Writer:
         """Write items of different ids in one batch. Raises StorageError, ShuttingDown."""
         with self._locks.of(item.id for item in items):
             self._doubts.recover()
+            items = [item for item in items if item.request not in self._store.requests]
+            if not items:
+                return
             before = self._store.items([item.id for item in items])
             labels, writes = range(0), list[ItemWrite]()
             try:
@@ -204,7 +237,8 @@ class Writer:
                     check_not_dropped(spaces, self._store)
                     writes += self._changes(items, labels, before)
                     if writes:
-                        self._store.write(*writes)
+                        requests = [item.request for item in items if item.request is not None]
+                        self._store.write(*writes, requests=requests)
                         # It is on disk: what follows only makes it visible, and does not fail.
                         self._publisher.publish(writes)
             except Exception:
@@ -237,10 +271,14 @@ class Writer:
                 self._doubts.note(InDoubt(labels, writes))
                 raise
 
-    def _write_columns(self, space: ModelSpace, columns: VectorColumns) -> None:
+    def _write_columns(
+        self, space: ModelSpace, columns: VectorColumns, request: bytes | None
+    ) -> None:
         """As `_write`: new items by columns, those that replace others one by one."""
         with self._locks.of(columns.ids):
             self._doubts.recover()
+            if request in self._store.requests:
+                return
             before = self._store.items(columns.ids)
             old = [row for row, record in enumerate(before) if record is not None]
             new = [row for row, record in enumerate(before) if record is None] if old else []
@@ -260,7 +298,8 @@ class Writer:
                             space.record.number, [labels[row] for row in new], columns.take(new)
                         )
                     if writes or added is not None:
-                        self._store.write(*writes, columns=added)
+                        requests = [] if request is None else [request]
+                        self._store.write(*writes, columns=added, requests=requests)
                         self._publisher.publish(writes, added)
             except Exception:
                 self._doubts.note(InDoubt(labels, writes, added))

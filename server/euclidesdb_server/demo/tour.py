@@ -86,7 +86,7 @@ def _tour(server: ServerProcess, output: Path, items: int) -> None:
     added = split.added[:items]
     took = server.start()
     try:
-        with euclidesdb.Client(server.address) as database:
+        with euclidesdb.Client(server.address, tls=False, api_key="") as database:
             info = _served_model(database)
             report(
                 "server",
@@ -100,7 +100,7 @@ def _tour(server: ServerProcess, output: Path, items: int) -> None:
             _remove(database, removed)
         server.kill()
         took = server.start()
-        with euclidesdb.Client(server.address) as database:
+        with euclidesdb.Client(server.address, tls=False, api_key="") as database:
             _verify_items(database, added, removed, took)
             after = _search(database, split.held_out)
             _verify_answers(before.answers, after.answers, removed)

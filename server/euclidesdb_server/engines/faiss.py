@@ -55,6 +55,7 @@ from euclidesdb_server.engines.faiss_index import (
 )
 from euclidesdb_server.engines.reranking import CandidateRequest, RerankedSearch
 from euclidesdb_server.engines.scan import MatrixScan
+from euclidesdb_server.engines.seeded_graph import seeded_graph
 from euclidesdb_server.engines.vectors import keep_vectors, load_vectors
 from euclidesdb_server.errors import ConfigError, CorruptRecord
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
@@ -120,6 +121,7 @@ class FaissSegment:
         )
         self._find_rows = RowSearch(index)
         self._takes_parameters = not self._takes_mask and takes_parameters(index, None)
+        self._seeded = seeded_graph(index, self._scan)
 
     @property
     def vectors(self) -> Matrix:
@@ -136,6 +138,12 @@ class FaissSegment:
         """As `protocol.single_candidates`."""
         reranked = RerankedSearch(self, self._scan, self._rerank)
         return None if self.exact else reranked.single_candidates(query, k, allowed)
+
+    def search_filtered(
+        self, queries: Matrix, k: int, allowed: RowMask, effort: float
+    ) -> tuple[Distances, Rows] | None:
+        """As `protocol.search_filtered`."""
+        return None if self._seeded is None else self._seeded.search(queries, k, allowed, effort)
 
     def search_exactly(
         self, queries: Matrix, k: int, allowed: RowMask | None

@@ -14,7 +14,8 @@ from euclidesdb_server.values.row_mask import RowMask
 class Segment(Protocol):
     """An immutable index of rows 0..n-1. Searched from many threads at once.
 
-    It may also have `single_candidates` and `rows_compared`: see the functions of these names.
+    It may also have `single_candidates`, `search_filtered` and `rows_compared`: see the functions
+    of these names.
     """
 
     @property
@@ -111,6 +112,22 @@ def single_candidates(
     """
     find = getattr(segment, "single_candidates", None)
     return None if find is None else find(query, k, allowed)
+
+
+def search_filtered(
+    segment: Segment, queries: Matrix, k: int, allowed: RowMask, effort: float
+) -> tuple[Distances, Rows] | None:
+    """As `Segment.search`, where the allowed rows match a filter.
+
+    Those may be alike and far from the query, where an approximate index finds less. They are many:
+    else they would be compared one by one.
+
+    k: at most the number of allowed rows. effort: above 0, at most 1; the share of the time of a
+    search that this segment should take. None if the segment has no such method, or does not find k
+    rows for every query.
+    """
+    search = getattr(segment, "search_filtered", None)
+    return None if search is None else search(queries, k, allowed, effort)
 
 
 def rows_compared(segment: Segment, k: int) -> int | None:

@@ -39,6 +39,10 @@ _MAX_PAIRS_WITHOUT_BOUNDS = 1024
 # Up to this many rows are measured in the time that it takes to bound them for one query.
 _MAX_ROWS_WITHOUT_BOUNDS = 256
 
+# If a larger share of the rows is allowed, bounding all of them for one query takes less time than
+# copying these: 60,000 of 200,000 rows of 128 take 16 ms, all 12 ms.
+_SHARE_TO_COPY = 4
+
 
 class MatrixScan:
     """The rows of a matrix and the metric by which they are searched. Thread-safe."""
@@ -53,7 +57,7 @@ class MatrixScan:
         available = len(self.vectors) if allowed is None else allowed.count
         if (
             self._squares is None
-            and available * 2 > len(self.vectors)
+            and available * _SHARE_TO_COPY > len(self.vectors)
             and needs_squares(self.metric, self.vectors.shape[1])
         ):
             # saves half the time of a single query, and takes the memory of one dimension
@@ -80,7 +84,7 @@ def search_matrix(
     available = len(rows) if allowed is None else allowed.count
     if (
         len(queries) == 1
-        and available > max(_MAX_ROWS_WITHOUT_BOUNDS, len(rows) // 2)
+        and available > max(_MAX_ROWS_WITHOUT_BOUNDS, len(rows) // _SHARE_TO_COPY)
         and rows.flags.aligned
     ):
         found = _search_single(queries, rows, k, allowed, metric, squares=squares, within=within)

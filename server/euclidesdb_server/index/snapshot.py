@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import numpy as np
 
 from euclidesdb_server.engines.distances import normalized
 from euclidesdb_server.index.allowed_labels import AllowedLabels
+from euclidesdb_server.index.filtered_search import EXACT_ROWS
 from euclidesdb_server.index.view import View
 from euclidesdb_server.values.arrays import Distances, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
-
-FILTERED_FACTOR: Final = 64
-FILTERED_ROWS: Final = 1024
-"""How many times more rows an index is searched for with a filter, and how many at most."""
-FILTERED_CANDIDATES: Final = 200
-"""About how many candidates, of those that match and others, are enough for each neighbor."""
 
 
 class SpaceSnapshot:
@@ -52,22 +46,12 @@ class SpaceSnapshot:
         if not len(queries):
             return np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
         queries = self.prepared(queries)
-        near, rows = self._view.search(queries, self._searched(k, exactly), exactly=exactly)
-        near, rows = near[:, :k], rows[:, :k]
+        near, rows = self._view.search(
+            queries, k, exactly=exactly, filtered=self._allowed is not None
+        )
         if self._sample is not None and not exactly:
             self._sample(self._view, queries, k, near)
         return near, rows
-
-    def _searched(self, k: int, exactly: bool) -> int:
-        """How many rows the space is searched for: more than k among those that match a filter.
-
-        These are often alike and far from the query, where an approximate index finds less.
-        """
-        if self._allowed is None or exactly or self._view.exact:
-            return k
-        # if few match, an index that cannot take the filter is searched more widely for that alone
-        factor = min(FILTERED_FACTOR, max(1, round(FILTERED_CANDIDATES * self._view.share())))
-        return max(k, min(factor * k, FILTERED_ROWS))
 
     def only(self, labels: AllowedLabels) -> SpaceSnapshot:
         """Those of the rows that have one of some labels."""
@@ -92,4 +76,12 @@ class SpaceSnapshot:
 
     def rows_compared(self, k: int, *, exactly: bool = False) -> int:
         """About how many rows a search for the k nearest compares with each query."""
-        return self._view.count() if exactly else self._view.rows_compared(k)
+        if exactly:
+            return self._view.count()
+        compared = self._view.rows_compared(k)
+        # if few rows match, all are compared
+        return (
+            compared
+            if self._allowed is None
+            else max(compared, min(self._view.count(), EXACT_ROWS))
+        )

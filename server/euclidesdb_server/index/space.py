@@ -192,14 +192,13 @@ class ModelSpace:
         view = self._rows.view()
         built = [segment for segment in view.segments if segment.built]
         indexed = sum(len(segment) for segment in built)
-        held = len(view.unindexed.vectors) + sum(len(segment) for segment in view.segments)
         recall, samples = self._recall.reading(view.version)
         largest = max(built or view.segments, key=len, default=None)
         return IndexStatus(
             description=NOT_BUILT if largest is None else largest.segment.description,
             segments=len(view.segments),
             indexed_rows=indexed,
-            unindexed_rows=held - indexed,
+            unindexed_rows=view.unindexed_count(),
             building=self.rewriter.running,
             verifying=self.rewriter.verifying,
             failure=self.failure,

@@ -15,6 +15,7 @@ from euclidesdb_server.engines.distances import distances_to, rows_at
 from euclidesdb_server.engines.protocol import single_candidates
 from euclidesdb_server.engines.scan import search_matrix
 from euclidesdb_server.index.allowed_labels import AllowedLabels
+from euclidesdb_server.index.filtered_search import search_segments
 from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.search_cost import estimated_comparisons, estimated_single_comparisons
 from euclidesdb_server.index.unindexed_rows import UnindexedView
@@ -90,10 +91,13 @@ class View:
             count += _allowed(allowed, len(segment))
         return count
 
-    def share(self) -> float:
-        """The share of all rows that a search may return."""
-        rows = self.starts[-1] + len(self.unindexed.vectors)
-        return self.count() / rows if rows else 1.0
+    def unindexed_count(self) -> int:
+        """How many rows that a search may return are in no index."""
+        count = _allowed(self.unindexed.allowed, len(self.unindexed.vectors))
+        for segment, allowed in zip(self.segments, self.allowed, strict=True):
+            if not segment.built:
+                count += _allowed(allowed, len(segment))
+        return count
 
     def int32_only(self) -> View:
         """The rows whose item id is the decimal form of an int32."""
@@ -118,19 +122,22 @@ class View:
             _compared_singly={},
         )
 
-    def search(self, queries: Matrix, k: int, *, exactly: bool = False) -> tuple[Distances, Rows]:
+    def search(
+        self, queries: Matrix, k: int, *, exactly: bool = False, filtered: bool = False
+    ) -> tuple[Distances, Rows]:
         """The rows nearest to each query, nearest first; at equal distance the older first.
 
         queries: shape (q, dim), scaled to unit length where the metric normalizes. exactly:
-        compare with every row, whatever the engine is.
+        compare with every row, whatever the engine is. filtered: search as for rows that match a
+        filter.
         """
-        if len(queries) == 1 and len(self.segments) > 1 and not exactly:
+        if len(queries) == 1 and len(self.segments) > 1 and not (exactly or filtered):
             single = self._search_single(queries, k)
             if not len(self.unindexed.vectors):
                 return single
             near, rows = [single[0]], [single[1]]
         else:
-            near, rows = self._search_segments(queries, k, exactly)
+            near, rows = self._search_segments(queries, k, exactly=exactly, filtered=filtered)
         if len(self.unindexed.vectors):
             if len(near) > 1:
                 merged = _merged(near, rows, k)
@@ -151,16 +158,24 @@ class View:
         return _merged(near, rows, k)
 
     def _search_segments(
-        self, queries: Matrix, k: int, exactly: bool
+        self, queries: Matrix, k: int, *, exactly: bool, filtered: bool
     ) -> tuple[list[Distances], list[Rows]]:
         """The answers of each segment."""
-        near: list[Distances] = []
-        rows: list[Rows] = []
-        for segment, allowed, start in zip(self.segments, self.allowed, self.starts, strict=False):
-            search = segment.segment.search_exactly if exactly else segment.segment.search
-            found = search(queries, k, allowed)
-            near.append(found[0])
-            rows.append(found[1] + start if start else found[1])
+        segments = [segment.segment for segment in self.segments]
+        if filtered and not exactly:
+            answers = search_segments(segments, queries, k, self.allowed)
+        else:
+            answers = [
+                segment.search_exactly(queries, k, allowed)
+                if exactly
+                else segment.search(queries, k, allowed)
+                for segment, allowed in zip(segments, self.allowed, strict=True)
+            ]
+        near = [found[0] for found in answers]
+        rows = [
+            found[1] + start if start else found[1]
+            for found, start in zip(answers, self.starts, strict=False)
+        ]
         return near, rows
 
     def _search_single(self, query: Matrix, k: int) -> tuple[Distances, Rows]:

@@ -105,11 +105,13 @@ class WorkerProcess:
         threads: int,
         max_image_pixels: int,
         start_timeout: float,
+        confine: bool = True,
         shared_workers: SharedWorkers | None = None,
     ) -> None:
         """Start a worker and wait until it is ready, or `give_up` becomes true.
 
-        shared_workers: run the models whose conf names a `worker`.
+        confine: as [models] confine_workers. shared_workers: run the models whose conf names a
+        `worker`.
 
         Raises ModelLoadError with the worker's reason (LoadInterrupted or WorkerDied if that is
         what happened), or OSError.
@@ -132,7 +134,7 @@ class WorkerProcess:
             load = load_message(
                 folder, device=device, threads=threads, max_image_pixels=max_image_pixels
             )
-            self._load(load, give_up, start_timeout)
+            self._load({**load, "confine": confine}, give_up, start_timeout)
         except _Rejected as rejected:
             self.release()  # the process itself is healthy, and may serve other models
             raise rejected.error from None

@@ -56,6 +56,7 @@ class WorkerStarts:
                 device,
                 threads=folder.conf.threads or self._threads,
                 max_image_pixels=self._config.max_image_pixels,
+                confine=self._config.confine_workers,
                 start_timeout=self._config.start_timeout,
                 shared_workers=self._shared_workers,
             )

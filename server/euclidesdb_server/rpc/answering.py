@@ -17,6 +17,7 @@ from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import InvalidRequest, Overloaded, ShuttingDown
 from euclidesdb_server.rpc.answers import Pause, StreamAnswer, UnaryAnswer, parsed, serialized
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.caller import Caller
 from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.reply_stream import ReplyStream
 from euclidesdb_server.rpc.request_stream import RequestStream
@@ -38,6 +39,8 @@ class Answerer:
         self._max_calls = config.max_calls
         self._max_bytes = config.max_bytes_in_flight
         self._max_streams = config.max_streams
+        self._max_calls_per_client = config.max_calls_per_client
+        self._max_streams_per_client = config.max_streams_per_client
         self._calls = self._streams = self._bytes = self._unread = 0
         threads = {
             Lane.CALLS: config.threads,
@@ -65,7 +68,14 @@ class Answerer:
             raise Overloaded(
                 f"{self._streams:,} streams are open: [server] max_streams permits no more"
             )
+        caller = call.caller
+        if caller.streams >= self._max_streams_per_client:
+            raise Overloaded(
+                f"{caller.streams:,} streams of the client {caller.name} are open: [server] "
+                "max_streams_per_client permits no more"
+            )
         self._streams += 1
+        caller.streams += 1
         pool = self._pools[method.lane]
         answer = StreamAnswer(method, requests, replies, call)
         try:
@@ -76,6 +86,7 @@ class Answerer:
                     await replies.room()
         finally:
             self._streams -= 1
+            caller.streams -= 1
             _give_up(pool, answer)
 
     def begin(
@@ -90,12 +101,12 @@ class Answerer:
                 )
             return self._in_threads(method, data, call)
         if len(data) <= QUICK_BYTES:
-            self._admit(len(data))
+            self._admit(len(data), call.caller)
             try:
                 if method.is_quick(request := parsed(method, data)):
                     return serialized(method.handle(request, call))
             finally:
-                self._leave(len(data))
+                self._leave(len(data), call.caller)
         return self._admitted_in_threads(method, data, call)
 
     def close(self) -> None:
@@ -135,19 +146,26 @@ class Answerer:
         """Count bytes no more."""
         self._bytes -= size
 
-    def _admit(self, size: int) -> None:
+    def _admit(self, size: int, caller: Caller) -> None:
         """Count a request of `size` bytes until `_leave`. Raises Overloaded."""
         if self._calls >= self._max_calls:
             raise Overloaded(
                 f"{self._calls:,} calls are being answered: [server] max_calls permits no more"
             )
+        if caller.calls >= self._max_calls_per_client:
+            raise Overloaded(
+                f"{caller.calls:,} calls of the client {caller.name} are being answered: [server] "
+                "max_calls_per_client permits no more"
+            )
         if self._bytes and self._bytes + size > self._max_bytes:
             raise self._too_many_bytes(size)
         self._calls += 1
+        caller.calls += 1
         self._bytes += size
 
-    def _leave(self, size: int) -> None:
+    def _leave(self, size: int, caller: Caller) -> None:
         self._calls -= 1
+        caller.calls -= 1
         self._bytes -= size
 
     def _too_many_bytes(self, size: int) -> Overloaded:
@@ -158,11 +176,11 @@ class Answerer:
 
     async def _admitted_in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
         size = len(data)
-        self._admit(size)
+        self._admit(size, call.caller)
         try:
             return await self._in_threads(method, data, call)
         finally:
-            self._leave(size)
+            self._leave(size, call.caller)
 
     async def _in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
         pool = self._pools[method.lane]

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from euclidesdb_server.rpc.caller import UNKNOWN, Caller
+
 FOREVER: Final = 365 * 86400.0
 """Seconds. A deadline that is farther away counts as none."""
 
@@ -14,8 +16,9 @@ FOREVER: Final = 365 * 86400.0
 class RpcCall:
     """The `Call` of a remote caller. Thread-safe."""
 
-    def __init__(self, time_remaining: float | None) -> None:
+    def __init__(self, time_remaining: float | None, caller: Caller | None = None) -> None:
         """time_remaining: seconds until the caller's deadline; None: it has none."""
+        self.caller = caller or Caller(UNKNOWN)
         has_deadline = time_remaining is not None and time_remaining < FOREVER
         self._deadline = time.monotonic() + (time_remaining or 0.0) if has_deadline else None
         self._lock = threading.Lock()

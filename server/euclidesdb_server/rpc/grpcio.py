@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
 
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.errors import ConfigError, InvalidRequest
+from euclidesdb_server.errors import ConfigError, DatabaseError, InvalidRequest
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.caller import Caller, host_of
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall
@@ -32,6 +35,8 @@ PING_INTERVAL_MS: Final = 5000
 KEEPALIVE_MS: Final = 60_000
 KEEPALIVE_TIMEOUT_MS: Final = 20_000
 """A connection on which nothing arrives is pinged; without an answer, its calls are over."""
+HANDSHAKE_TIMEOUT_MS: Final = 10_000
+"""A client that connects must have begun by then, with TLS and HTTP/2."""
 
 STREAM_END_SECONDS: Final = 0.5
 """When the server stops, streams past their grace period have this to send their status."""
@@ -48,9 +53,17 @@ class GrpcioListener:
     """
 
     def __init__(
-        self, methods: Iterable[Method], config: ServerConfig, *, where: str = WHERE
+        self,
+        methods: Iterable[Method],
+        config: ServerConfig,
+        access: Access | None = None,
+        certificates: Certificates | None = None,
+        *,
+        where: str = WHERE,
     ) -> None:
-        """Start listening. where: as in `RpcServer`. Raises ConfigError."""
+        """Start listening. access, certificates, where: as in `listen`. Raises ConfigError."""
+        self._access = access or Access()
+        self._certificates = certificates
         self._where = where
         self._grace = config.shutdown_grace
         self._message_timeout = config.message_timeout
@@ -78,6 +91,7 @@ class GrpcioListener:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
             ]
         )
         self._server.add_generic_rpc_handlers(
@@ -88,7 +102,11 @@ class GrpcioListener:
         return address
 
     async def _serve(self, method: Method, context: Context) -> bytes:
-        call = RpcCall(context.time_remaining())
+        try:
+            caller = self._caller(method, context)
+        except DatabaseError as error:  # before its message is read
+            await _abort(context, Failure.of(error))
+        call = RpcCall(context.time_remaining(), caller)
         try:
             with ending_with_the_call():
                 data = await self._message(context)
@@ -97,14 +115,26 @@ class GrpcioListener:
             failure = Failure.of_call(error, method.path)
         finally:
             call.end()
-        await _abort(context, failure)
-        raise AssertionError("abort raises")
+        return await _abort(context, failure)
 
     async def _serve_stream(self, method: Method, context: Context) -> None:
-        call = GrpcioStreamCall(self._answerer, method, context, self._message_timeout)
+        try:
+            caller = self._caller(method, context)
+        except DatabaseError as error:
+            await _abort(context, Failure.of(error))
+        call = GrpcioStreamCall(self._answerer, method, context, caller, self._message_timeout)
         failure = await call.serve(self._streams)
         if failure is not None:
             await _abort(context, failure)
+
+    def _caller(self, method: Method, context: Context) -> Caller:
+        """Who makes a call. Raises Unauthenticated, RoleRequired."""
+        authorization = None
+        for name, value in context.invocation_metadata() or ():
+            if name == "authorization":
+                authorization = value.encode() if isinstance(value, str) else value
+                break
+        return self._access.admit(method.path, authorization, host_of(context.peer()))
 
     async def _stop(self) -> None:
         if not self._streams:
@@ -131,12 +161,38 @@ class GrpcioListener:
         address = listen_address(address, self._where)
         check_address(address, self._where)  # again: models have been loaded since the start
         try:
-            port = self._server.add_insecure_port(address)
+            if self._certificates is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, _credentials(self._certificates))
         except RuntimeError as error:
             raise ConfigError(f"{self._where}: cannot listen on {address!r}: {error}") from error
         if address.startswith("unix:"):
             return address
         return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Those of the present certificate, which gRPC asks for at each handshake."""
+    given = certificates.identity
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(given.key, given.cert)], root_certificates=given.client_ca
+        )
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal given
+        if certificates.identity is given:
+            return None
+        given = certificates.identity
+        return configuration()
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(),
+        changed,  # type: ignore[arg-type]  # None: as before
+        require_client_authentication=given.client_ca is not None,
+    )
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -173,7 +229,8 @@ def _handler(
     return handle
 
 
-async def _abort(context: Context, failure: Failure) -> None:
+async def _abort(context: Context, failure: Failure) -> NoReturn:
     """End a call; raises gRPC's own error for that."""
     with ending_with_the_call():
         await context.abort(failure.code, failure.details, failure.trailing_metadata)
+    raise AssertionError("abort raises")

@@ -19,6 +19,7 @@ from euclidesdb_server.errors import Overloaded, ShuttingDown
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.answers import parsed
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.caller import Caller
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.framing import PREFIX_BYTES
 from euclidesdb_server.rpc.methods import Method
@@ -38,8 +39,14 @@ class GrpcioStreamCall:
     """One call. For the event loop's thread."""
 
     def __init__(
-        self, answerer: Answerer, method: Method, context: Context, message_timeout: float
+        self,
+        answerer: Answerer,
+        method: Method,
+        context: Context,
+        caller: Caller,
+        message_timeout: float,
     ) -> None:
+        self._caller = caller
         self._answerer = answerer
         self._method = method
         self._context = context
@@ -55,7 +62,7 @@ class GrpcioStreamCall:
 
         answering: has the task that answers it; to cancel that is to end the call with UNAVAILABLE.
         """
-        call = RpcCall(self._context.time_remaining())
+        call = RpcCall(self._context.time_remaining(), self._caller)
         answer = asyncio.create_task(
             self._answerer.answer_stream(self._method, self._requests, self._replies, call)
         )

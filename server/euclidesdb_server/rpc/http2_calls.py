@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import grpc
 
-from euclidesdb_server.errors import InvalidRequest, Overloaded, ShuttingDown
+from euclidesdb_server.errors import DatabaseError, InvalidRequest, Overloaded, ShuttingDown
 from euclidesdb_server.rpc.answering import CONTROL_BYTES
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.caller import Caller
 from euclidesdb_server.rpc.framing import MessageReader, inflated, prefix_of, seconds_of
 from euclidesdb_server.rpc.http2_bodies import Headers, Reply, StreamedReply
 from euclidesdb_server.rpc.http2_connection import Connection
@@ -78,18 +79,29 @@ class ConnectionCalls:
         content_type = values.get(b"content-type", b"")
         if content_type != GRPC_TYPE and _CONTENT_TYPE.fullmatch(content_type) is None:
             return self._connection.respond(stream, _NOT_GRPC)
-        if self._connection.refusal:
-            return self._refuse(stream, Failure.of(Overloaded(self._connection.refusal)))
         method = self._server.methods.get(values.get(b":path", b""))
         if method is None:
             return self._refuse(stream, Failure(grpc.StatusCode.UNIMPLEMENTED, "Method not found!"))
-        if self._server.stopping:
-            return self._refuse(stream, Failure.of(ShuttingDown("the server is stopping")))
-        return self._begin_call(stream, method, values)
+        try:
+            caller = self._admitted(method, values)
+        except DatabaseError as error:
+            return self._refuse(stream, Failure.of(error))
+        return self._begin_call(stream, method, values, caller)
 
-    def _begin_call(self, stream: int, method: Method, values: dict[bytes, bytes]) -> None:
+    def _admitted(self, method: Method, values: dict[bytes, bytes]) -> Caller:
+        """Who makes a call. Raises Overloaded, ShuttingDown, Unauthenticated, RoleRequired."""
+        if self._connection.refusal:
+            raise Overloaded(self._connection.refusal)
+        if self._server.stopping:
+            raise ShuttingDown("the server is stopping")
+        authorization = values.get(b"authorization")
+        return self._server.access.admit(method.path, authorization, self._connection.host)
+
+    def _begin_call(
+        self, stream: int, method: Method, values: dict[bytes, bytes], caller: Caller
+    ) -> None:
         timeout = values.get(b"grpc-timeout")
-        call = RpcCall(None if timeout is None else seconds_of(timeout))
+        call = RpcCall(None if timeout is None else seconds_of(timeout), caller)
         encoding = values.get(b"grpc-encoding", b"identity").decode("latin-1")
         if not method.is_unary:
             route = (self._connection, stream)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final, Protocol, cast
 
 from euclidesdb_server.rpc import nghttp2
+from euclidesdb_server.rpc.caller import UNKNOWN, host_of_address
 from euclidesdb_server.rpc.http2_bodies import Headers, Reply, StreamedReply
 from euclidesdb_server.rpc.nghttp2_callbacks import Streams
 from euclidesdb_server.rpc.nghttp2_library import Http2Error
@@ -56,13 +57,15 @@ class Connection(asyncio.Protocol):
         """calls: makes those of this connection. connections: has this one while it is there.
 
         timeout: seconds for a client to begin, and to take MIN_READ_BYTES of replies. refusal: why
-        its calls are to be refused, and the connection is closed soon; usually empty.
+        its calls are to be refused, and the connection is closed soon; usually empty. host: where
+        the client is, once the connection is made.
         """
         self._calls = calls(self)
         self._connections = connections
         connections.add(self)  # at once: a loop may accept hundreds before it makes the first one
         self._timeout = timeout
         self.refusal = refusal
+        self.host = UNKNOWN
         self._transport: asyncio.Transport | None = None
         self._session: nghttp2.Session | None = None
         self._received = 0
@@ -75,14 +78,19 @@ class Connection(asyncio.Protocol):
         self._written = self._written_before = 0  # bytes in all, now and then
         self._lost = asyncio.Event()
 
+    def is_turned_away(self) -> bool:
+        """Whether there are so many connections that this one is closed without a reason."""
+        return bool(self.refusal) and len(self._connections) > REFUSED_AT_ONCE
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_BYTES)
+        self.host = host_of_address(transport.get_extra_info("peername"))
         find_silent_loss(transport.get_extra_info("socket"))
         self._session = nghttp2.Session(self._calls)
         if self.refusal:
-            if len(self._connections) > REFUSED_AT_ONCE:
+            if self.is_turned_away():
                 self._abort()
                 return
             asyncio.get_running_loop().call_later(REFUSAL_SECONDS, self._abort)

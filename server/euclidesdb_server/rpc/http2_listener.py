@@ -15,7 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.http2_server import Http2Calls
@@ -39,9 +41,15 @@ class Http2Listener:
     """As `GrpcioListener`."""
 
     def __init__(
-        self, methods: Iterable[Method], config: ServerConfig, *, where: str = WHERE
+        self,
+        methods: Iterable[Method],
+        config: ServerConfig,
+        access: Access | None = None,
+        certificates: Certificates | None = None,
+        *,
+        where: str = WHERE,
     ) -> None:
-        """Start listening. where: as in `RpcServer`.
+        """Start listening. access, certificates, where: as in `listen`.
 
         Raises Nghttp2Unavailable, and ConfigError if it cannot listen at the address.
         """
@@ -52,7 +60,7 @@ class Http2Listener:
         with ExitStack() as opened:
             answerer = Answerer(config)
             opened.callback(answerer.close)
-            self._calls = Http2Calls(methods, answerer, config)
+            self._calls = Http2Calls(methods, answerer, config, access or Access(), certificates)
             try:
                 sockets = [opened.enter_context(each) for each in _sockets(address)]
                 if address.startswith(UNIX):

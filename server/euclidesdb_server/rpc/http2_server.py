@@ -8,13 +8,16 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
 from euclidesdb_server.rpc.connection_limit import ConnectionLimit
 from euclidesdb_server.rpc.http2_calls import ConnectionCalls
 from euclidesdb_server.rpc.http2_connection import Connection
 from euclidesdb_server.rpc.http2_shared import Shared
 from euclidesdb_server.rpc.methods import Method
+from euclidesdb_server.rpc.tls import Handshakes, TlsConnection
 
 STOP_INTERVAL: Final = 0.005
 """Seconds between looks whether all calls have been answered, when the server stops."""
@@ -23,19 +26,31 @@ STOP_INTERVAL: Final = 0.005
 class Http2Calls(Shared):
     """The calls of one server. All but the construction happens on the event loop."""
 
-    def __init__(self, methods: Iterable[Method], answerer: Answerer, config: ServerConfig) -> None:
-        super().__init__(methods, answerer, config)
+    def __init__(
+        self,
+        methods: Iterable[Method],
+        answerer: Answerer,
+        config: ServerConfig,
+        access: Access,
+        certificates: Certificates | None,
+    ) -> None:
+        """certificates: None: connections are not encrypted."""
+        super().__init__(methods, answerer, config, access)
+        self._handshakes = None if certificates is None else Handshakes(certificates)
         self._connections: set[Connection] = set()
         self._refused: set[Connection] = set()
         self._limit = ConnectionLimit(config.max_connections)
 
-    def connection(self) -> Connection:
+    def connection(self) -> Connection | TlsConnection:
         """The protocol of one more connection."""
         refusal = self._limit.refusal(len(self._connections))
         group = self._refused if refusal else self._connections
-        return Connection(
+        connection = Connection(
             functools.partial(ConnectionCalls, self), group, self.message_timeout, refusal
         )
+        if self._handshakes is None:
+            return connection
+        return TlsConnection(connection, self._handshakes)
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls; return when the running ones have been answered, and the replies read.
@@ -43,6 +58,8 @@ class Http2Calls(Shared):
         What still runs `grace` seconds later is refused, too, and what is unread is lost.
         """
         self.stopping = True
+        if self._handshakes is not None:
+            self._handshakes.close()
         for connection in [*self._connections, *self._refused]:
             connection.go_away()
         until = time.monotonic() + grace

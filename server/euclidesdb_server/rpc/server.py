@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import EmbeddingJobs, FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.database.backups import Backups
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
 from euclidesdb_server.rpc.methods import methods_of
@@ -30,15 +33,21 @@ class RpcServer:
         stop: Callable[[], None],
         *,
         jobs: EmbeddingJobs,
+        backups: Backups,
+        access: Access | None = None,
+        certificates: Certificates | None = None,
         where: str = WHERE,
     ) -> None:
         """Start listening.
 
-        stop: called by a permitted `Shutdown` call. where: where the address comes from, as in
-        `Config.where`. Raises ConfigError.
+        stop: called by a permitted `Shutdown` call. access, certificates: as in `listen`.
+        where: where the address comes from, as in `Config.where`. Raises ConfigError.
         """
+        # from other machines, these calls need an admin's key or an explicit permission
         local = is_loopback(listen_address(config.address, where))
+        local = local or (access is not None and access.has_keys)
         permitted, changes = config.allow_remote_shutdown, config.allow_model_changes
+        may_back_up = local if config.allow_backups is None else config.allow_backups
         legacy = SimilarService(
             database,
             stop,
@@ -50,6 +59,7 @@ class RpcServer:
             queries,
             models,
             jobs=jobs,
+            backups=backups if may_back_up else None,
             may_change_models=local if changes is None else changes,
         )
         self._listener = listen(
@@ -58,6 +68,8 @@ class RpcServer:
                 *methods_of(database_pb2.DESCRIPTOR.services_by_name["FeatureDatabase"], v1),
             ],
             config,
+            access=access,
+            certificates=certificates,
             where=where,
         )
         self.address = self._listener.address

@@ -24,6 +24,7 @@ from euclidesdb_server.errors import (
     NotAllowed,
     NotFound,
     Overloaded,
+    Unauthenticated,
     Unavailable,
     VersionMismatch,
 )
@@ -46,6 +47,7 @@ STATUS_OF: Final[dict[type[DatabaseError], grpc.StatusCode]] = {
     DiskFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     CorruptRecord: grpc.StatusCode.DATA_LOSS,
 }

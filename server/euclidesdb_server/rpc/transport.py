@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig, Transport
 from euclidesdb_server.errors import ConfigError
+from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.grpcio import GrpcioListener
 from euclidesdb_server.rpc.http2_listener import Http2Listener
 from euclidesdb_server.rpc.listening import WHERE
@@ -20,16 +22,23 @@ log = logging.getLogger(__name__)
 
 
 def listen(
-    methods: Sequence[Method], config: ServerConfig, *, where: str = WHERE
+    methods: Sequence[Method],
+    config: ServerConfig,
+    *,
+    access: Access | None = None,
+    certificates: Certificates | None = None,
+    where: str = WHERE,
 ) -> GrpcioListener | Http2Listener:
-    """Start to serve methods, as the configuration says. where: as in `RpcServer`.
+    """Start to serve methods, as the configuration says.
 
-    Raises ConfigError.
+    access: None: every call is admitted. certificates: None: connections are not encrypted.
+    where: as in `RpcServer`. Raises ConfigError.
     """
+    access = access or Access()
     reason = "as configured"
     if config.transport is not Transport.GRPCIO:
         try:
-            listener = Http2Listener(methods, config, where=where)
+            listener = Http2Listener(methods, config, access, certificates, where=where)
         except Nghttp2Unavailable as error:
             if config.transport is Transport.NGHTTP2:
                 raise ConfigError(
@@ -40,4 +49,4 @@ def listen(
             log.info("transport: nghttp2")
             return listener
     log.info("transport: grpcio (%s)", reason)
-    return GrpcioListener(methods, config, where=where)
+    return GrpcioListener(methods, config, access, certificates, where=where)

@@ -14,19 +14,22 @@ from euclidesdb_server.database import (
     ModelLifecycle,
 )
 from euclidesdb_server.database.add_stream import add_stream
-from euclidesdb_server.database.requests import Call
+from euclidesdb_server.database.backups import Backups
+from euclidesdb_server.database.requests import Call, FindRequest
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
 from euclidesdb_server.rpc import v1_searches as searches
 from euclidesdb_server.rpc.request_stream import RequestStream
+from euclidesdb_server.rpc.v1_backup import backup_stream
 from euclidesdb_server.rpc.v1_jobs import JobCalls
 
 
 class FeatureDatabaseService(JobCalls):
     """Translates between messages and the database.
 
-    may_change_models: whether calls may load, unload and drop models.
+    backups: None: calls may not back up. may_change_models: whether calls may load, unload and drop
+    models.
     """
 
     def __init__(
@@ -36,11 +39,13 @@ class FeatureDatabaseService(JobCalls):
         models: ModelLifecycle,
         *,
         jobs: EmbeddingJobs,
+        backups: Backups | None,
         may_change_models: bool,
     ) -> None:
         super().__init__(database, queries, jobs)
         self._database = database
         self._models = models
+        self._backups = backups
         self._may_change_models = may_change_models
 
     def is_quick(self, request: Any) -> bool:
@@ -87,6 +92,16 @@ class FeatureDatabaseService(JobCalls):
         outcomes = self._database.add_vectors(requests.add_vectors_request(request))
         return replies.add_vectors_reply(outcomes)
 
+    def Backup(  # noqa: N802
+        self,
+        stream: RequestStream,
+        call: Call,  # noqa: ARG002
+    ) -> AsyncGenerator[pb.BackupReply, None]:
+        """See the proto."""
+        if self._backups is None:
+            raise NotAllowed("backups are not allowed here; see [server] allow_backups")
+        return backup_stream(self._backups, stream)
+
     def GetItem(self, request: pb.GetItemRequest, call: Call) -> pb.GetItemReply:  # noqa: ARG002, N802
         """See the proto."""
         item = self._database.get(request.id, requests.included(request))
@@ -126,7 +141,7 @@ class FeatureDatabaseService(JobCalls):
         call: Call,  # noqa: ARG002
     ) -> pb.RemoveItemReply:
         """See the proto."""
-        self._database.remove(request.id)
+        self._database.remove(request.id, request.request_key)
         return pb.RemoveItemReply()
 
     async def FindSimilar(  # noqa: N802
@@ -134,14 +149,23 @@ class FeatureDatabaseService(JobCalls):
     ) -> pb.FindSimilarReply:
         """See the proto."""
         find = searches.find_request(request, self._fields)
-        return replies.find_reply(await self._database.find_similar(find, call))
+        reply = replies.find_reply(await self._database.find_similar(find, call))
+        reply.unknown_fields.extend(self._unknown_in(find, call))
+        return reply
 
     async def FindSimilarBatch(  # noqa: N802
         self, request: pb.FindSimilarBatchRequest, call: Call
     ) -> pb.FindSimilarBatchReply:
         """See the proto."""
         find = searches.batch_find_request(request, self._fields)
-        return replies.batch_find_reply(await self._database.find_similar(find, call))
+        reply = replies.batch_find_reply(await self._database.find_similar(find, call))
+        reply.unknown_fields.extend(self._unknown_in(find, call))
+        return reply
+
+    def _unknown_in(self, find: FindRequest, call: Call) -> list[pb.UnknownField]:
+        group_by = find.conditions.options.group_by
+        field = None if group_by is None else group_by.field
+        return self.unknown_fields(find.conditions.filter, call, field)
 
     def ListModels(  # noqa: N802
         self,

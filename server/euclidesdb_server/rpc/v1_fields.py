@@ -137,6 +137,9 @@ class FieldReader:
         prediction = None
         if model and value is not None:
             prediction = self._resolver.prediction(model, value)
+            base, at, _ = model.rpartition("@")
+            if prediction is None and at and self._resolver.prediction(base, value) is not None:
+                raise self._resolver.refusal(model)  # a version that was dropped, or never was
         return Attribute(name) if prediction is None else prediction
 
     def _prediction(self, message: pb.PredictionField) -> Prediction:

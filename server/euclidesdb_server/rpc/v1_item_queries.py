@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.columns.ordering import Ordering
 from euclidesdb_server.columns.summaries import NumberSummary, ValueCounts
+from euclidesdb_server.columns.unknown_fields import fields_in
 from euclidesdb_server.database import FeatureDatabase, ItemQueries
 from euclidesdb_server.database.requests import (
     Call,
@@ -32,16 +33,21 @@ class ItemQueryCalls:
 
     def CountItems(self, request: pb.CountItemsRequest, call: Call) -> pb.CountItemsReply:  # noqa: N802
         """See the proto."""
-        return pb.CountItemsReply(count=self._queries.count(self._condition_of(request), call))
+        condition = self._condition_of(request)
+        return pb.CountItemsReply(
+            count=self._queries.count(condition, call),
+            unknown_fields=self.unknown_fields(condition, call),
+        )
 
     def ListItems(self, request: pb.ListItemsRequest, call: Call) -> pb.ListItemsReply:  # noqa: N802
         """See the proto."""
         order = request.order
         fields = FieldReader(self._fields)
         field = fields.read_scalar(order.field) if order.HasField("field") else None
+        condition = self._condition_of(request)
         page = self._queries.page(
             ListRequest(
-                self._condition_of(request),
+                condition,
                 Ordering(field, order.descending),
                 request.page_size,
                 request.page_token,
@@ -50,7 +56,13 @@ class ItemQueryCalls:
         )
         outcomes = self._items.get_many(page.ids, included(request), call)
         items, refused = replies.found_items(request, page.ids, outcomes)
-        return pb.ListItemsReply(items=items, next_page_token=page.next_token, refused=refused)
+        first = not request.page_token
+        return pb.ListItemsReply(
+            items=items,
+            next_page_token=page.next_token,
+            refused=refused,
+            unknown_fields=self.unknown_fields(condition, call, field) if first else (),
+        )
 
     def SampleItems(self, request: pb.SampleItemsRequest, call: Call) -> pb.SampleItemsReply:  # noqa: N802
         """See the proto."""
@@ -65,34 +77,52 @@ class ItemQueryCalls:
         ids = self._queries.sample(sample, call)
         outcomes = self._items.get_many(ids, included(request), call)
         items, refused = replies.found_items(request, ids, outcomes)
-        return pb.SampleItemsReply(items=items, refused=refused)
+        return pb.SampleItemsReply(
+            items=items,
+            refused=refused,
+            unknown_fields=self.unknown_fields(sample.condition, call, sample.stratify_by),
+        )
 
     def SummarizeItems(  # noqa: N802
         self, request: pb.SummarizeItemsRequest, call: Call
     ) -> pb.SummarizeItemsReply:
         """See the proto."""
-        summary = self._queries.summarize(
-            SummarizeRequest(
-                self.filter_of(request),
-                self._fields_of(request.count_by),
-                request.max_values,
-                self._fields_of(request.numbers),
-            ),
-            call,
+        wanted = SummarizeRequest(
+            self.filter_of(request),
+            self._fields_of(request.count_by),
+            request.max_values,
+            self._fields_of(request.numbers),
         )
+        summary = self._queries.summarize(wanted, call)
+        fields = (*wanted.count_by, *wanted.numbers)
         return pb.SummarizeItemsReply(
             count=summary.count,
             counts=map(_counts_message, summary.counts),
             summaries=map(_summary_message, summary.numbers),
+            unknown_fields=self.unknown_fields(wanted.condition, call, *fields),
         )
 
     def remove_matching(self, request: pb.RemoveItemsRequest, call: Call) -> pb.RemoveItemsReply:
         """Remove the items that match the filter of a request."""
         condition = self.filter_of(request)
+        unknown = self.unknown_fields(condition, call)  # before the last item with a field is gone
         if request.dry_run:
-            return pb.RemoveItemsReply(removed=self._queries.count(condition, call))
+            count = self._queries.count(condition, call)
+            return pb.RemoveItemsReply(removed=count, unknown_fields=unknown)
         removal = self._queries.remove(condition, self._items.remove_unchanged, call)
-        return replies.remove_items_reply(removal)
+        reply = replies.remove_items_reply(removal)
+        reply.unknown_fields.extend(unknown)
+        return reply
+
+    def unknown_fields(
+        self, condition: Filter | None, call: Call, *fields: Field | None
+    ) -> list[pb.UnknownField]:
+        """The attributes that a filter and other parts of a request name, and that no item has."""
+        named = [*fields_in(condition), *(field for field in fields if field is not None)]
+        if not named:
+            return []
+        unknown = self._queries.unknown_fields(named, call)
+        return [pb.UnknownField(name=each.name, similar=each.similar) for each in unknown]
 
     def filter_of(
         self,

@@ -43,6 +43,7 @@ def add_request(request: pb.AddItemRequest) -> AddRequest:
         metadata=request.metadata if request.HasField("metadata") else None,
         include_vectors=request.include_vectors,
         include_predictions=request.include_predictions,
+        request_key=request.request_key,
     )
 
 
@@ -80,7 +81,8 @@ def add_vectors_request(request: pb.AddVectorsRequest) -> AddVectorsRequest:
         list(request.attributes_json) or None,
         list(request.metadata) or None,
     )
-    return AddVectorsRequest(request.model, columns, request.fingerprint or None)
+    fingerprint = request.fingerprint or None
+    return AddVectorsRequest(request.model, columns, fingerprint, request.request_key)
 
 
 def imported_items(request: pb.ImportItemsRequest) -> list[ImportedItem | DatabaseError]:
@@ -141,6 +143,7 @@ def update_request(request: pb.UpdateItemRequest) -> UpdateRequest:
         request.merge_json if request.HasField("merge_json") else None,
         tuple(request.remove_attributes),
         request.metadata if request.HasField("metadata") else None,
+        request.request_key,
     )
 
 

@@ -29,6 +29,7 @@ from euclidesdb_server.store.job_records import (
 )
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader
+from euclidesdb_server.store.recent_requests import request_digest
 from euclidesdb_server.store.segment_records import Bits, SegmentRecord
 from euclidesdb_server.store.space_table import SpaceRecord
 from euclidesdb_server.store.store import FeatureStore
@@ -55,4 +56,5 @@ __all__ = [
     "labeled_items",
     "labels_up_to",
     "migrate",
+    "request_digest",
 ]

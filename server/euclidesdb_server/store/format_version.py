@@ -1,4 +1,4 @@
-"""The version of the store's format, which FORMAT.md describes."""
+"""The version of the format on disk (FORMAT.md)."""
 
 from __future__ import annotations
 

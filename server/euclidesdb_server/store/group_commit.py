@@ -14,7 +14,8 @@ Knows nothing of LevelDB's errors or of what follows from a failed write.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 GROUP_BYTES: Final = 1 << 20
@@ -47,6 +48,7 @@ class GroupCommit:
     def __init__(self, commit: Callable[[Sequence[PendingWrite]], Exception | None]) -> None:
         self._commit = commit
         self._mutex = threading.Lock()
+        self._committing = threading.Lock()
         self._waiting: list[PendingWrite] = []
         self._has_leader = False
 
@@ -66,6 +68,12 @@ class GroupCommit:
             self._lead(write, self._next_group())
         return write.error
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No group is written while this is open: writers wait. It waits for the one in flight."""
+        with self._committing:
+            yield
+
     def _next_group(self) -> list[PendingWrite]:
         """Take the first of the waiting batches from the queue, with those behind it."""
         with self._mutex:
@@ -78,7 +86,8 @@ class GroupCommit:
 
     def _lead(self, write: PendingWrite, group: Sequence[PendingWrite]) -> None:
         """Write a group, of which `write` is the leader's; then let the next thread lead."""
-        error = self._commit(group)
+        with self._committing:
+            error = self._commit(group)
         with self._mutex:
             self._has_leader = bool(self._waiting)
             if self._has_leader:

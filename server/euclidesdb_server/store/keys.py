@@ -23,7 +23,8 @@ DELETED_ROWS: Final = b"\x0b"
 DROPPED_SPACE: Final = b"\x0c"
 COLUMNS: Final = b"\x0d"
 FAILURE: Final = b"\x0e"
-JOB: Final = b"\x0f"
+REQUESTS: Final = b"\x0f"
+JOB: Final = b"\x10"
 
 KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE, SEGMENTS, DELETED_ROWS, FAILURE)
 """The kinds whose keys begin with the number of a space: all that is deleted with the space."""
@@ -106,6 +107,11 @@ def space_prefix(kind: bytes, space: int) -> bytes:
 def label_of(key: bytes) -> int:
     """The label of a key made by `row_key`."""
     return int(_LABEL.unpack(key[5:])[0])
+
+
+def requests_key(number: int) -> bytes:
+    """The key of a record of recent requests."""
+    return REQUESTS + _LABEL.pack(number)
 
 
 def pack_label(label: int) -> bytes:

@@ -7,3 +7,4 @@ from typing import Final
 STORE_FOLDER: Final = "leveldb"
 SEGMENTS_FOLDER: Final = "segments"
 COLUMNS_FOLDER: Final = "columns"
+CHECKPOINT_FOLDER: Final = "backup.checkpoint"

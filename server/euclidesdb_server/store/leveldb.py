@@ -113,6 +113,19 @@ class LevelDB:
         with self._lock, storage_errors("reading"):
             return Snapshot(self._lock, self._open_database().snapshot())
 
+    def snapshot_during(self, work: Callable[[], None]) -> Snapshot:
+        """The database as it is during `work`: nothing is written meanwhile. Close it.
+
+        Raises DiskFull or StorageError if a write has failed before, and what `work` raises.
+        """
+        self._ensure_open()
+        with self._group_commit.held(), self._lock:
+            if self._failure is not None:
+                raise self._writes_stopped()
+            work()
+            with storage_errors("reading"):
+                return Snapshot(self._lock, self._open_database().snapshot())
+
     def size_in_bytes(self, first: bytes, last: bytes) -> int:
         """About how many bytes the tables take for the keys from `first` to `last`."""
         self._ensure_open()
@@ -168,8 +181,9 @@ class LevelDB:
             if time.monotonic() < self._next_attempt:
                 raise self._writes_stopped()
             self._next_attempt = time.monotonic() + REOPEN_INTERVAL
-            if self._opened is not None:
-                self._check_room_to_reopen()
+            # or the database would be closed for nothing, and perhaps not be opened again
+            if self._opened is not None and not has_room_to_reopen(self._folder):
+                raise self._writes_stopped()
             failure = self._replace_database()
             if failure is not None:
                 self._failure = failure
@@ -252,18 +266,6 @@ class LevelDB:
         if self._opened is None:
             raise self._writes_stopped()
         return self._opened.database
-
-    def _check_room_to_reopen(self) -> None:
-        """Raise DiskFull or StorageError unless what opening writes can be written and synced.
-
-        Otherwise the database would be closed for nothing, and perhaps not be opened again.
-        """
-        try:
-            has_room = has_room_to_reopen(self._folder)
-        except OSError as error:
-            raise disk_error(error, "nothing can be written for now") from error
-        if not has_room:
-            raise self._writes_stopped()
 
     def _replace_database(self) -> StorageError | None:
         """Close the database and open it again; returns why it is open for reading only, if so."""

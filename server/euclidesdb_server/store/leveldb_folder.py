@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import plyvel
 
-from euclidesdb_server.errors import DataFolderError, DiskFull, StorageError
+from euclidesdb_server.errors import DataFolderError, DiskFull, StorageError, disk_error
 from euclidesdb_server.store.clean_shutdown import (
     clear_clean_shutdown,
     record_clean_shutdown,
@@ -56,6 +56,9 @@ OPTIONS: Final[Mapping[str, Any]] = {
 
 REPAIRED: Final = "leveldb.repaired"
 """The folder of a repaired store that is about to replace the old one (`euclidesdb verify`)."""
+
+RESTORING: Final = "restoring.tmp"
+"""What `euclidesdb restore` writes into before it renames it (`backup/restore.py`)."""
 
 REOPEN_SPARE_BYTES: Final = 4 << 20
 """Disk space that opening needs in addition to the table that it writes from the log."""
@@ -135,7 +138,8 @@ def open_leveldb(
 def has_room_to_reopen(folder: Path) -> bool:
     """Whether the disk has room for the tables that opening would write from the logs.
 
-    It is tried by writing a file of that size, and syncing it. Raises OSError if that fails.
+    It is tried by writing a file of that size, and syncing it. Raises DiskFull or StorageError if
+    that fails.
     """
     needed = REOPEN_SPARE_BYTES
     for log_file in folder.glob("*.log"):
@@ -148,8 +152,11 @@ def has_room_to_reopen(folder: Path) -> bool:
             has_room = all(file.write(block) == len(block) for _ in range(0, needed, len(block)))
             os.fsync(file.fileno())
             return has_room
+    except OSError as error:
+        raise disk_error(error, "nothing can be written for now") from error
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def sync_logs(folder: Path) -> None:
@@ -228,6 +235,10 @@ def _create(folder: Path) -> None:
     if folder.with_name(REPAIRED).exists():
         raise DataFolderError(
             f"a repair of {folder} was interrupted: finish it with `euclidesdb verify --repair`"
+        )
+    if folder.with_name(RESTORING).exists():
+        raise DataFolderError(
+            f"a restore into {folder.parent} was interrupted: finish it with `euclidesdb restore`"
         )
     unfinished = folder.with_name(folder.name + ".making")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -19,6 +19,7 @@ from euclidesdb_server.store.columns_files import unpack_columns
 from euclidesdb_server.store.job_records import unpack_job
 from euclidesdb_server.store.label_set import LabelSet
 from euclidesdb_server.store.reader import FLOAT32, unpack, unpack_failure, unpack_item
+from euclidesdb_server.store.recent_requests import unpack_requests
 from euclidesdb_server.store.repair import Repair, checksum_of
 from euclidesdb_server.store.segment_records import CHUNK_BYTES, SegmentRecord, unpack_segments
 
@@ -99,6 +100,7 @@ class ParsedRecords:
             keys.COLUMNS: self._parse_columns,
             keys.FAILURE: self._parse_failure,
             keys.JOB: self._parse_job,
+            keys.REQUESTS: self._parse_requests,
         }
         report = self.report
         for key, value in records:
@@ -196,6 +198,10 @@ class ParsedRecords:
 
     def _parse_columns(self, _: bytes, value: bytes) -> None:
         unpack_columns(value)
+
+    def _parse_requests(self, key: bytes, value: bytes) -> None:
+        keys.unpack_label(key[1:])
+        unpack_requests(value)
 
     def _parse_payload(self, key: bytes, value: bytes) -> None:
         unpack(value, "a payload", 2)

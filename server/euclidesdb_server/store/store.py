@@ -20,6 +20,7 @@ import msgpack
 
 from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageError, WriteInDoubt
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.checkpoint import Checkpoints
 from euclidesdb_server.store.column_writes import ColumnsWrite, put_columns
 from euclidesdb_server.store.columns_files import ColumnsRecord, put_columns_record, read_columns
 from euclidesdb_server.store.format_version import FORMAT_VERSION, check_version
@@ -29,6 +30,7 @@ from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader, unpack
+from euclidesdb_server.store.recent_requests import RecentRequests
 from euclidesdb_server.store.segment_records import (
     Bits,
     SegmentRecord,
@@ -48,6 +50,8 @@ class FeatureStore(StoreReader):
     """The open store. Close it after its last use; closing it again does nothing.
 
     space_table: its spaces. space_data: what is stored of each as a whole. labels: of its writes.
+    requests: those made lately.
+    checkpoints: of the data folder that it is in.
     jobs: the embedding jobs.
     """
 
@@ -76,6 +80,7 @@ class FeatureStore(StoreReader):
             if version < FORMAT_VERSION:
                 self._upgrade(folder, version)
             self.space_table = SpaceTable(self, self._put, self._put_in_time)
+            self.requests = RecentRequests(self)
         except StorageError as error:
             self._leveldb.close()
             raise DataFolderError(f"cannot read the data folder: {error}") from error
@@ -85,6 +90,7 @@ class FeatureStore(StoreReader):
         self._closed = False
         self.space_data = SpaceData(self._leveldb)
         self.jobs = JobTable(self._leveldb)
+        self.checkpoints = Checkpoints(self._leveldb, folder.parent)
 
     def spaces(self) -> list[SpaceRecord]:
         """Every space that is not dropped, in order of creation."""
@@ -113,11 +119,12 @@ class FeatureStore(StoreReader):
         *writes: ItemWrite,
         columns: ColumnsWrite | None = None,
         job: JobRecord | None = None,
+        requests: Sequence[bytes] = (),
     ) -> None:
         """Write items with their vectors, predictions and payloads, and new items by columns.
 
-        job: that has made the writes, as it is after them. All of them or none. No id may occur
-        twice.
+        All of them or none. No id may occur twice. requests: their digests, to be remembered. job:
+        that has made the writes, as it is after them.
         """
         batch = self._leveldb.batch()
         unrecorded = [*self._unrecorded.items()]
@@ -133,17 +140,19 @@ class FeatureStore(StoreReader):
             put_job(batch, job)
         others = f" and {len(ids) - 1} others" if len(ids) > 1 else ""
         doing = f"writing item {ids[0]!r}{others}" if ids else "writing the progress of a job"
-        self._leveldb.write(batch, doing)
+        with self.requests.written(batch, requests):
+            self._leveldb.write(batch, doing)
         for key, _ in unrecorded:
             self._unrecorded.pop(key, None)
 
-    def remove(self, *removed: tuple[str, ItemRecord]) -> None:
-        """Remove items, each given with its record, with all that is stored of them; atomically."""
+    def remove(self, *removed: tuple[str, ItemRecord], requests: Sequence[bytes] = ()) -> None:
+        """Remove items, each given with its record, with all that is stored of them; as `write`."""
         batch = self._leveldb.batch()
         for item_id, before in removed:
             delete_item(batch, item_id, before)
         others = f" and {len(removed) - 1} others" if len(removed) > 1 else ""
-        self._leveldb.write(batch, f"removing item {removed[0][0]!r}{others}")
+        with self.requests.written(batch, requests):
+            self._leveldb.write(batch, f"removing item {removed[0][0]!r}{others}")
 
     def segments(self, space: int) -> list[SegmentRecord]:
         """The segments that a space consists of, in the order of their labels."""
@@ -207,7 +216,7 @@ class FeatureStore(StoreReader):
         before_writing: called when reads show whether the failed write is on disk, and before
         anything else is written.
         """
-        self._leveldb.reopen(before_writing)
+        self._leveldb.reopen(lambda: (self.requests.load(), before_writing()))
 
     @contextmanager
     def snapshot(self) -> Iterator[StoreReader]:

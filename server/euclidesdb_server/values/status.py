@@ -44,7 +44,8 @@ class EmbeddingState(StrEnum):
 class IndexStatus:
     """The state of the live index of a space.
 
-    indexed_rows: rows with an index. unindexed_rows: the others, which are searched exactly.
+    indexed_rows: rows with an index, deleted ones included. unindexed_rows: the others, which are
+    searched exactly, without deleted ones.
     segments: how many a search asks. building: whether one is being written. verifying: whether
     vectors on disk are still being compared with their checksums. failure: why an index could not
     be built the last time, or "". recall: the share of the true nearest neighbors that sampled

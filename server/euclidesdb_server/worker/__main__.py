@@ -18,6 +18,7 @@ from euclidesdb_server.system.child_process import (
     end_only_with_the_parent,
     limit_memory,
 )
+from euclidesdb_server.system.confinement import confine
 from euclidesdb_server.system.long_lived import long_lived
 from euclidesdb_server.system.shortages import lacks_memory
 from euclidesdb_server.system.worker_protocol import receive_message, send_message, shut_down
@@ -51,6 +52,9 @@ def _serve(
     """Load a model, report it ready, and serve it until its connection closes."""
     limit_memory(load["conf"]["memory_limit_mib"])
     be_killed_first()
+    kept = confine() if load["confine"] else "[models] confine_workers = false: it is not confined"
+    if kept:
+        logging.warning("model %r: %s", load["conf"]["name"], kept)
     try:
         # only after the signals are handled: torch takes seconds to import
         with nullcontext() if "torch" in sys.modules else long_lived():
@@ -64,7 +68,9 @@ def _serve(
         failed = {"type": "failed", "reason": str(error) or repr(error)}
         send_message(connection, {**failed, "lacks_memory": lacks_memory(error)})
         return 1
-    send_message(connection, {"type": "ready", "warning": program.warning})
+    send_message(
+        connection, {"type": "ready", "warning": "; ".join(filter(None, (program.warning, kept)))}
+    )
     Pipeline(connection, program, decoded).run()
     return 0
 

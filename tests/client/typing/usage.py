@@ -3,9 +3,10 @@
 Never run: test_public_types.py has mypy check it against the installed package.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from io import BytesIO
 from typing import Any, assert_type
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -46,13 +47,17 @@ def reads(db: euclidesdb.Client) -> None:
     assert_type(items["a"], euclidesdb.Item)
     assert_type(items.missing, tuple[str, ...])
     assert_type(db.exists("a"), bool)
+    db.get_many([1, uuid4(), "a"])
+    assert_type(db.items("price < 10"), Iterator[euclidesdb.Item])
+    assert_type(db.export(models=["m"]), euclidesdb.Export)
+    assert_type(db.export_file("items.parquet"), int)
 
 
 def searches(db: euclidesdb.Client) -> None:
     found = db.find_similar(vector=euclidesdb.ModelVector([1.0], "f1"), model="m")
     assert_type(found, euclidesdb.Results)
     assert_type(found["m"], euclidesdb.Neighbors)
-    assert_type(found.fused, tuple[euclidesdb.FusedNeighbor, ...] | None)
+    assert_type(found.fused, euclidesdb.FusedNeighbors | None)
     examples = euclidesdb.Examples(
         [euclidesdb.Example(id="a"), euclidesdb.Example(image="a.png")],
         negative=[euclidesdb.Example(vector=[1.0])],
@@ -84,7 +89,7 @@ def searches(db: euclidesdb.Client) -> None:
         group_by=euclidesdb.GroupBy("brand", 2),
     )
     answers = db.find_similar_many(images=[b"", "a.png"], max_distance=0.5)
-    assert_type(answers, tuple[euclidesdb.Answer, ...])
+    assert_type(answers, euclidesdb.Answers)
     assert_type(answers[0]["m"], euclidesdb.Neighbors)
     assert_type(answers[0].error, Exception | None)
 
@@ -100,6 +105,31 @@ def models(db: euclidesdb.Client) -> None:
     db.drop_model_version("m@f")
 
 
+async def awaited(db: euclidesdb.AsyncClient) -> None:
+    written = await db.add(uuid4(), image="a.png", models=["m"], timeout=5)
+    assert_type(written, tuple[euclidesdb.Embedding, ...])
+
+    async def arriving() -> AsyncIterator[euclidesdb.NewItem]:
+        yield euclidesdb.NewItem(1, text="a text", models=["m"])
+
+    assert_type(await db.add_many(arriving()), tuple[euclidesdb.Refused | euclidesdb.Failed, ...])
+    assert_type(await db.add_many([]), tuple[euclidesdb.Refused | euclidesdb.Failed, ...])
+    stream = db.add_stream(arriving())
+    assert_type(stream, AsyncIterator[euclidesdb.Added | euclidesdb.Refused])
+    async for outcome in stream:
+        assert_type(outcome, euclidesdb.Added | euclidesdb.Refused)
+    assert_type(await db.get("a"), euclidesdb.Item)
+    assert_type(await db.find_similar(id="a"), euclidesdb.Results)
+    async for item in db.items(order_by="price"):
+        assert_type(item, euclidesdb.Item)
+    export = db.export()
+    assert_type(export, euclidesdb.AsyncExport)
+    async for batch in export:
+        print(batch)
+    async with euclidesdb.AsyncClient() as opened:
+        assert_type(opened, euclidesdb.AsyncClient)
+
+
 def errors() -> None:
     try:
         with euclidesdb.Client("localhost", timeout=None) as db:
@@ -112,8 +142,15 @@ def errors() -> None:
 
 
 def mistakes(db: euclidesdb.Client) -> None:
-    db.add(5)  # type: ignore[arg-type]
+    db.add(5.5)  # type: ignore[arg-type]
     db.add("a", image=5)  # type: ignore[arg-type]
     db.add("a", b"an image")  # type: ignore[call-arg]
     db.find_similar(photo=b"")  # type: ignore[call-arg]
     euclidesdb.Neighbor("a", 0.5).distance = 1.0  # type: ignore[misc]
+
+
+async def forgotten(db: euclidesdb.AsyncClient) -> None:
+    print(db.get("a").id)  # type: ignore[attr-defined]  # without await
+    await db.get(5.5)  # type: ignore[arg-type]
+    for item in db.items():  # type: ignore[attr-defined]  # without async
+        print(item)

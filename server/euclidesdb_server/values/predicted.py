@@ -1,4 +1,4 @@
-"""What models predict, as columns: the most probable classes, and how sure a model is."""
+"""What models predict: the most probable classes, and how sure a model is."""
 
 from __future__ import annotations
 

@@ -1,0 +1,60 @@
+"""A database of every earlier format, as its own server wrote it, opens and answers as it did."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import msgpack
+import pytest
+
+import euclidesdb
+from euclidesdb_server.errors import DataFolderError
+from euclidesdb_server.store import FeatureStore, keys
+from euclidesdb_server.store.format_version import FORMAT_VERSION
+from euclidesdb_server.store.leveldb import LevelDB
+from tests.store.formats.make import answers_of
+from tests.support.servers import start_server
+
+FORMATS = Path(__file__).with_name("formats")
+NAMES = ["euclidesdb", *(f"{version}" for version in range(1, FORMAT_VERSION + 1))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_database_of_every_format_opens_and_answers_as_before(tmp_path, name):
+    folder = shutil.copytree(FORMATS / name, tmp_path / name)
+    expected = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    for _ in range(2):  # as it was, and as this server has left it
+        with (
+            start_server(folder / "data", folder / "models", strict=True) as server,
+            euclidesdb.Client(server.address) as client,
+        ):
+            assert answers_of(client) == expected
+            assert client.count("exists(n)") == sum(
+                "n" in item["attributes"] for item in expected["items"].values()
+            )
+    database = LevelDB(folder / "data" / "leveldb", sync=True)
+    assert database.get(keys.DATABASE) == msgpack.packb([FORMAT_VERSION])
+    database.close()
+
+
+def test_a_format_is_kept_for_each_version():
+    kept = {path.name for path in FORMATS.iterdir() if (path / "answers.json").is_file()}
+    assert kept == {*NAMES}
+    assert sum(path.stat().st_size for path in FORMATS.rglob("*") if path.is_file()) < 200_000
+
+
+def test_a_newer_format_is_refused_by_name(tmp_path):
+    folder = shutil.copytree(FORMATS / f"{FORMAT_VERSION}", tmp_path / "newer") / "data" / "leveldb"
+    database = LevelDB(folder, sync=True)
+    batch = database.batch()
+    batch.put(keys.DATABASE, msgpack.packb([FORMAT_VERSION + 1]))
+    database.write(batch, "a newer server's format")
+    database.close()
+    with pytest.raises(
+        DataFolderError,
+        match=f"{folder} has format {FORMAT_VERSION + 1}, but this server reads format "
+        f"{FORMAT_VERSION}",
+    ):
+        FeatureStore(folder)
