@@ -73,8 +73,7 @@ class ItemQueries:
             field last.
         state: only items in this state in a model: "done" (it has features of the version in
             service), "failed" (that version failed on it), "superseded" (it has features of other
-            versions alone) or "missing". In a filter it is `digits.state`.
-        model: the model; None: any of those served now.
+            versions alone) or "missing". model: the model; None: any of those served now.
         page: `next_page` of the page before; everything else must stay the same.
 
         Items that are stored from the first page to the last are on exactly one of them, whatever

@@ -20,6 +20,7 @@ class FaultyDatabase:
     add = get = get_many = update = remove = remove_many = find_similar = _fail
     list_models = compact = load = unload = drop = _fail
     count = page = sample = summarize = _fail
+    start = cancel = all = _fail
 
     @property
     def fields(self) -> FaultyDatabase:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ SECONDS = 300.0
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     save_model(folder, "picky", module=Picky(), **MOODY_DIMS, max_wait_ms=0)
-    save_model(folder, "moody", module=Moody(), **MOODY_DIMS, max_wait_ms=0)
+    save_model(folder, "moody", module=Moody(), **MOODY_DIMS, max_wait_ms=0, inference_timeout=20)
     save_model(folder, "tiny")
     save_vector_space(folder)
     return folder
@@ -42,9 +43,9 @@ def server(request, tmp_path_factory, models):
 
 
 @contextmanager
-def opened(models: Path, data: Path) -> Iterator[euclidesdb.Client]:
+def opened(models: Path, data: Path, **options: Any) -> Iterator[euclidesdb.Client]:
     with (
-        start_server(data, models) as server,
+        start_server(data, models, **options) as server,
         euclidesdb.Client(server.address, timeout=SECONDS) as db,
     ):
         yield db
@@ -121,47 +122,37 @@ def test_an_item_that_kills_the_worker_does_not_stop_the_job(db):
     assert (item.id, failures["moody"].reason) == ("poison", "crashed")
 
 
-def test_what_a_version_cannot_decode_has_failed_on_it(db, models):
-    add(db, {"a": gray(3)})
-    save_model(models, "narrow", max_image_pixels=16)
-    db.load_model("narrow")
-    job = finished(db, db.embed("narrow"))
-    assert (job.done, job.failed) == (0, 1)
-    (item,) = db.items(state="failed", model="narrow", include_states=True)
-    assert {each.failure.reason for each in item.states if each.failure} == {"undecodable"}
-    db.unload_model("narrow")
+def test_what_a_version_cannot_decode_has_failed_on_it(models, tmp_path):
+    with opened(models, tmp_path) as db:
+        add(db, {"a": gray(3)})
+    with opened(models, tmp_path, models_config={"max_image_pixels": 16}) as db:
+        job = finished(db, db.embed("picky"))
+        assert (job.done, job.failed) == (0, 1)
+        (item,) = db.items(state="failed", model="picky", include_states=True)
+        reasons = [each.failure.reason for each in item.states if each.failure]
+        assert reasons == ["undecodable"]
 
 
-def test_a_job_waits_for_its_model_and_goes_on(db):
-    add(db, {f"{number}": gray(1 + number) for number in range(5)})
-    add(db, {"blocks": BLACK})  # Moody hangs on it
-    job = db.embed("moody", {"$id": {"$ne": "blocks"}})
-    finished(db, job)
-    db.update("0", attributes={"again": True})
-    db.unload_model("picky")
-    try:
-        with pytest.raises(euclidesdb.UnknownModel):
-            db.embed("picky")
-    finally:
-        db.load_model("picky")
-    job = db.embed("picky")
-    assert finished(db, job).done == 5
-
-
-def test_a_job_of_a_model_that_is_unloaded_waits_and_can_be_cancelled(db):
-    add(db, {"first": BLACK, "second": gray(3)})
-    job = db.embed("moody")  # its worker hangs, up to inference_timeout
-    db.unload_model("moody")
-    try:
+def test_a_job_waits_for_its_model_and_goes_on(models, tmp_path):
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "tiny").symlink_to(models / "tiny")
+    with opened(models, tmp_path / "data") as db:
+        add(db, {"hangs": BLACK, "good": gray(3)})
+        job, cancelled = db.embed("moody"), db.embed("moody", "startswith(id(), 'h')")
+    with opened(others, tmp_path / "data") as db:
         wait_for(lambda: db.job(job.id).state == "waiting", "the job waits", timeout=SECONDS)
-        assert "no model 'moody' is served" in db.job(job.id).message
-        assert db.embed("picky").id != job.id
-        cancelled = db.cancel_job(job.id)
-        assert (cancelled.state, cancelled.is_over) == ("cancelled", True)
-        assert db.cancel_job(job.id).finished == cancelled.finished
-    finally:
-        db.load_model("moody")
-    assert db.count(state="missing", model="moody") == 2
+        assert "no model 'moody'" in db.job(job.id).message
+        with pytest.raises(euclidesdb.UnknownModel):
+            db.embed("moody")
+        ended = db.cancel_job(cancelled.id)
+        assert (ended.state, ended.is_over) == ("cancelled", True)
+        assert db.cancel_job(cancelled.id).finished == ended.finished
+        db.remove("hangs")
+    with opened(models, tmp_path / "data") as db:
+        after = finished(db, job)
+        assert (after.state, after.done, after.message) == ("succeeded", 1, "")
+        assert db.job(cancelled.id).state == "cancelled"
 
 
 def test_a_job_that_is_cancelled_keeps_what_it_has_made(db):

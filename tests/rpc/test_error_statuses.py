@@ -27,6 +27,7 @@ PROMISED = {
     errors.NotFound: (STATUS.NOT_FOUND, "not_found"),
     errors.UnknownModel: (STATUS.NOT_FOUND, "unknown_model"),
     errors.UnknownItem: (STATUS.NOT_FOUND, "unknown_item"),
+    errors.UnknownJob: (STATUS.NOT_FOUND, "unknown_job"),
     errors.Overloaded: (STATUS.RESOURCE_EXHAUSTED, "overloaded"),
     errors.DeadlineExceeded: (STATUS.DEADLINE_EXCEEDED, "deadline_exceeded"),
     errors.Unavailable: (STATUS.UNAVAILABLE, "unavailable"),

@@ -247,7 +247,7 @@ FAILURE = msgpack.packb(["raised", "it is too dark", 1_700_000_000_000])
         (keys.row_key(keys.VECTOR, 3, 1), b"12345678", "space 3, which does not exist"),
         (keys.row_key(keys.FAILURE, 1, 5), FAILURE, "the failure of label 5 in space 1 belongs to"),
         (keys.row_key(keys.FAILURE, 3, 5), FAILURE, "a failure in space 3, which does not exist"),
-        (keys.row_key(keys.FAILURE, 1, 5), b"\x90", "should have 3 fields"),
+        (keys.row_key(keys.FAILURE, 1, 5), b"\x90", "the failure of label 5 in space 1: Expected"),
         (
             keys.item_key("a"),
             ItemRecord(labels={1: 1}, failed={2: 1}).packed(),

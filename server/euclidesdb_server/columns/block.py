@@ -20,6 +20,7 @@ from euclidesdb_server.columns.class_filters import by_class
 from euclidesdb_server.columns.evaluation import RowFilter
 from euclidesdb_server.columns.field_values import FieldValues, SparseValues
 from euclidesdb_server.columns.rest_values import rest_values
+from euclidesdb_server.columns.state_column import states
 from euclidesdb_server.values.arrays import Labels
 from euclidesdb_server.values.filters import (
     Attribute,
@@ -30,7 +31,6 @@ from euclidesdb_server.values.filters import (
     PredictionValue,
 )
 from euclidesdb_server.values.predicted import Predicted
-from euclidesdb_server.values.status import EmbeddingState
 from euclidesdb_server.values.stop import CheckStop, never_stop
 
 LABEL: Final = "label"
@@ -168,20 +168,6 @@ class Block:
         labels: Labels = self.batch.column(name).to_numpy()
         return labels
 
-    def has_vector(self, space: int) -> Mask:
-        """Whether each row has a vector in a space."""
-        labels = self.vector_labels(space)
-        return np.zeros(len(self), np.bool_) if labels is None else labels > 0
-
-    def has_failed(self, space: int) -> Mask:
-        """Whether the model of a space failed on each row."""
-        name = _space_column(space, "failed")
-        if name not in self.batch.schema.names:
-            return np.zeros(len(self), np.bool_)
-        # null in rows of a block that had no such column when it was merged
-        failed: Mask = pc.fill_null(self.batch.column(name), False).to_numpy(zero_copy_only=False)
-        return failed
-
     def row_of(self, label: int) -> int | None:
         """The row of a label; None if there is none."""
         row = int(np.searchsorted(self.labels, label))
@@ -205,7 +191,7 @@ class Block:
 
     def _predicted(self, field: Prediction) -> FieldValues:
         if field.value is PredictionValue.STATE:
-            return FieldValues(strings=_states(self, field))
+            return FieldValues(strings=states(self.batch, field))
         if field.value is PredictionValue.VECTOR:
             labels = self.vector_labels(field.space)
             if labels is None:
@@ -223,20 +209,6 @@ class Block:
 
 
 _CLASSES: Final = (PredictionValue.LABEL, PredictionValue.TOP_LABELS)
-
-
-_STATES: Final = pa.array([*map(str, EmbeddingState)], pa.string())
-
-
-def _states(block: Block, field: Prediction) -> pa.StringArray:
-    """The state of each row in a model."""
-    states = [*EmbeddingState]
-    places = np.full(len(block), states.index(EmbeddingState.MISSING), np.int32)
-    for other in field.others:
-        places[block.has_vector(other)] = states.index(EmbeddingState.SUPERSEDED)
-    places[block.has_failed(field.space)] = states.index(EmbeddingState.FAILED)
-    places[block.has_vector(field.space)] = states.index(EmbeddingState.DONE)
-    return _STATES.take(pa.array(places))
 
 
 class _WithoutRest:

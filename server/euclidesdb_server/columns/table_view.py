@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from euclidesdb_server.columns.block import Block, BlockFilter, Mask
 from euclidesdb_server.columns.field_values import FieldValues
+from euclidesdb_server.columns.state_column import has_failed, has_vector
 from euclidesdb_server.values.arrays import Labels
 from euclidesdb_server.values.filters import Field, Filter
 from euclidesdb_server.values.stop import CheckStop
@@ -96,7 +97,7 @@ class Selection:
     def any_in(self, space: int) -> bool:
         """Whether any of the items has a vector in a space, or its model has failed on one."""
         return any(
-            (block.has_vector(space)[rows] | block.has_failed(space)[rows]).any()
+            (has_vector(block.batch, space)[rows] | has_failed(block.batch, space)[rows]).any()
             for block, rows in self.parts
         )
 

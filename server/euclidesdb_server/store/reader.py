@@ -35,9 +35,8 @@ class ItemRecord(msgspec.Struct, frozen=True):
     if none is kept. payload_digest: `Payload.digest`, whether the payload is kept or not; b"" if
     the item never had one. ready_made: the spaces whose vector was not made from that payload.
     changed_label: of the last write that changed the record, if no other field names it.
-    added_label: of the write that added the item, if it is not the least that is named.
-    failed: of the write that recorded it, for each space whose model failed on the item; none of
-    these has a vector.
+    added_label: of the write that added the item, if it is not the least that is named. failed: of
+    the failure in each space whose model failed on the item, and which has no vector.
 
     `current_label` and `first_label` give the latter two whichever field names them.
     """
@@ -101,13 +100,10 @@ class ItemRecord(msgspec.Struct, frozen=True):
             self.payload_digest,
             sorted(self.ready_made),
         ]
-        if self.failed:
-            fields += [self.changed_label, self.added_label, dict(self.failed)]
-        elif self.added_label is not None:
-            fields += [self.changed_label, self.added_label]
-        elif self.changed_label is not None:
-            fields.append(self.changed_label)
-        return packed(fields)
+        rest = [self.changed_label, self.added_label, dict(self.failed) or None]
+        while rest and rest[-1] is None:
+            rest.pop()
+        return packed(fields + rest)
 
 
 def unpack_item(value: bytes, what: str) -> ItemRecord:
@@ -126,11 +122,10 @@ def unpack_item(value: bytes, what: str) -> ItemRecord:
 
 def unpack_failure(value: bytes, space: int, label: int) -> Failure:
     """The failure in a value. Raises CorruptRecord."""
-    what = f"the failure of label {label} in space {space}"
-    reason, message, time = unpack(value, what, 3)
-    if not (isinstance(reason, str) and isinstance(message, str) and isinstance(time, int)):
-        raise CorruptRecord(f"{what} has a field of the wrong type")
-    return Failure(reason, message, time)
+    try:
+        return Failure(*msgspec.msgpack.decode(value, type=tuple[str, str, int]))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CorruptRecord(f"the failure of label {label} in space {space}: {error}") from error
 
 
 def unpack(value: bytes, what: str, *lengths: int) -> list[Any]:
@@ -219,7 +214,7 @@ class StoreReader:
         return None if value is None else _floats(value, space, label)
 
     def item_failure(self, space: int, label: int) -> Failure | None:
-        """The failure recorded by the write of `label` in a space; None if there is none."""
+        """The failure of a label in a space; None if there is none."""
         value = self.value(keys.row_key(keys.FAILURE, space, label))
         return None if value is None else unpack_failure(value, space, label)
 

@@ -59,9 +59,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A job to start. states: of the items in the model; condition: a filter as the caller sent it,
-    b"": none.
-    """
+    """states: of the items in the model. condition: a filter as the caller sent it; b"": none."""
 
     model: str
     states: Sequence[EmbeddingState] = LACKING
@@ -93,7 +91,7 @@ class EmbeddingJobs:
         self._condition = threading.Condition()
         self._jobs = {record.number: Job(record) for record in store.jobs.all()}
         self._found: dict[int, deque[tuple[str, int]]] = {}
-        self._stale: set[int] = set()
+        self._in_doubt: set[int] = set()
         self._closed = threading.Event()
         self._current: Job | None = None
         self._thread = threading.Thread(target=self._run, name="embedding-jobs", daemon=True)
@@ -164,13 +162,6 @@ class EmbeddingJobs:
         job.call.end()
         return job.status
 
-    def wait_idle(self, timeout: float) -> bool:
-        """Wait until every job is over; False if `timeout` passed first."""
-        with self._condition:
-            return self._condition.wait_for(
-                lambda: all(job.is_over for job in self._jobs.values()), timeout
-            )
-
     def close(self) -> None:
         """Give up the step that runs; nothing of it is written."""
         self._closed.set()
@@ -219,7 +210,7 @@ class EmbeddingJobs:
             return True
         except DatabaseError as error:
             if isinstance(error, StorageError):
-                self._stale.add(job.record.number)
+                self._in_doubt.add(job.record.number)
             self._found.pop(job.record.number, None)
             if not (job.is_over or self._closed.is_set()) and job.waiting != str(error):
                 job.waiting = str(error)[:MAX_MESSAGE]
@@ -272,12 +263,12 @@ class EmbeddingJobs:
 
     def _refresh(self, job: Job) -> None:
         """After a write that may have failed: what is stored counts."""
-        if job.record.number not in self._stale:
+        if job.record.number not in self._in_doubt:
             return
         self._recover()
         with job.lock:
             job.record = self._store.jobs.get(job.record.number) or job.record
-        self._stale.discard(job.record.number)
+        self._in_doubt.discard(job.record.number)
         if job.is_over:
             raise JobOver
 

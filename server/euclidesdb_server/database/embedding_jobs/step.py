@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from euclidesdb_server.database.embedder import Embedder, EmbedTask
 from euclidesdb_server.database.embedding_jobs.job import Job
+from euclidesdb_server.database.embedding_jobs.job_call import JobCall
 from euclidesdb_server.database.embedding_jobs.progress import Progress
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.prepared_adds import failure_of
 from euclidesdb_server.database.serving import Serving
-from euclidesdb_server.database.steps import finish
+from euclidesdb_server.database.steps import Steps, Wait
 from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.database.writer import Writer
 from euclidesdb_server.errors import (
     CorruptRecord,
     DatabaseError,
+    DeadlineExceeded,
     FailureReason,
     ModelFailed,
     ModelUnavailable,
@@ -43,7 +46,11 @@ OTHER_INPUT: Final = "other_input"
 UNREADABLE: Final = "corrupt_record"
 """Why an item is skipped: docs/api.md describes the reasons."""
 
+POLL_INTERVAL: Final = 0.2
+"""Seconds between checks whether a job whose model works on its items has been ended."""
+
 Output: TypeAlias = Embedding | Failure
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -135,7 +142,7 @@ class JobSteps:
         return None
 
     def _run(self, job: Job, serving: Serving, work: _Work) -> None:
-        """Run the items, and write what comes of them; those that change meanwhile again."""
+        """Run the items, and write the outcomes; those that change meanwhile again."""
         space = serving.writable_space()
         failed = 0
         for attempt in range(1, ATTEMPTS + 1):
@@ -163,7 +170,7 @@ class JobSteps:
         """What the model makes of each payload. Raises what may pass."""
         tasks = [EmbedTask(payload, [serving]) for payload in payloads]
         outputs: list[Output] = []
-        for outcome in finish(self._embedder.embed_many(tasks, job.call)):
+        for outcome in _finished(self._embedder.embed_many(tasks, job.call), job.call):
             if isinstance(outcome, UndecodableInput):
                 outputs.append(Failure.now(FailureReason.UNDECODABLE.value, str(outcome)))
             elif isinstance(outcome, DatabaseError):
@@ -172,6 +179,21 @@ class JobSteps:
                 (output,) = outcome
                 outputs.append(failure_of(output) if isinstance(output, ModelFailed) else output)
         return outputs
+
+
+def _finished(steps: Steps[T], call: JobCall) -> T:
+    """The result of steps. Raises DeadlineExceeded soon after the call is ended."""
+    while True:
+        try:
+            awaited: Wait = steps.send(None)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        while not awaited.future.done():
+            if not call.is_active():  # a model that hangs must not keep the server from stopping
+                steps.close()
+                raise DeadlineExceeded("the job was ended")
+            wait([awaited.future], POLL_INTERVAL)
 
 
 def _item(space: ModelSpace, item_id: str, payload: Payload, output: Output) -> EmbeddedItem:
