@@ -7,11 +7,12 @@
 #   make test-fast    those that take less than a minute together
 #   make coverage     the tests with branch coverage, which must not fall below the floor
 #   make lint         format, lint, spelling, types, import rules, generated stubs
+#   make audit        looks for known vulnerabilities in the tested versions (needs pypi.org)
 #   make proof        the long tests: kills, power cuts, full disks, damage (an hour or so)
 #   make attack       hostile clients, and what they cost a well-behaved one (some 20 minutes, quiet)
 #   make soak         everything at once with kills and backups (SECONDS=300)
-#   make bench        measurements, each next to its limit or target (growth to 200,000 rows only:
-#                     benchmarks/growth.py alone goes to a million)
+#   make bench        measurements, each next to its limit or target, half an hour or more (growth to
+#                     200,000 rows only: benchmarks/growth.py alone goes to a million)
 #   make docs         the documentation site, in build/docs
 #   make docker-test  builds the image and runs it (needs docker)
 
@@ -35,7 +36,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 \
   --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-text test test-fast coverage lint proof attack soak bench docs docker-test clean
+.PHONY: demo demo-text test test-fast coverage lint audit proof attack soak bench docs docker-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/euclidesdb demo
@@ -60,6 +61,12 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
 
+# in an environment of its own: what is audited is the list, not what is installed
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip --disable-pip-version-check install --quiet pip-audit
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
 proof: $(VENV)/.dev
 	$(BIN)/python -m pytest -m long --long
 
@@ -76,6 +83,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/calls.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/handlers.py
+	$(BIN)/python benchmarks/items.py
 	$(BIN)/python benchmarks/restart.py
 	$(BIN)/python benchmarks/backup.py
 	$(BIN)/python benchmarks/growth.py --rows 200000 --rate 0

@@ -1,28 +1,36 @@
-"""Filters, lists, counts and searches with a filter over gRPC, over many items.
+"""What one does with many items, over gRPC, each next to its target.
 
-    python benchmarks/items.py [--rows 1000000] [--seconds 2]
+    python benchmarks/items.py [--rows 1000000] [--seconds 2] [--streamed 20000]
 
 Every item has a number, a color, and a vector of 128 dimensions in an HNSW32 index. A search with
-a filter is compared with one without, and its results with those of an exact search.
+a filter is compared with one without, and its results with those of an exact search. An export and
+an import are compared with a plain copy of the same bytes, and a stream of adds with as many in
+bulk calls. Processor time is that of the server and, apart, of the client.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 from served_vectors import SERVICE, SPACE, Floats, array, clustered, index_all, serving
 
 import euclidesdb
+from euclidesdb import NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server.demo.server_process import ServerProcess
 
 TOP_K = 10
 COLORS = ("red", "green", "blue", "yellow")
@@ -155,12 +163,15 @@ def measure_searches(calls: Calls, seconds: float) -> None:
         limit = 1.5 * plain + 50
         print(
             f"{f'search, {share:.2%} of the items match':50} {new:8.1f} ms, the filter again "
-            f"{known:6.1f} ms (limit {limit:.1f} ms), recall {recall(calls, queries, share):.3f}"
+            f"{known:6.1f} ms (limit {limit:.1f} ms), recall {recall(calls, queries, share):.3f} "
+            "(target 0.99)"
         )
+    found = recall(calls, queries, None)
+    print(f"{'search without a filter':50} recall {found:.3f}: that of the index")
 
 
-def recall(calls: Calls, queries: Floats, share: float) -> float:
-    """The share of the true neighbors that searches find."""
+def recall(calls: Calls, queries: Floats, share: float | None) -> float:
+    """The share of the true neighbors that searches find. share: as in `find`."""
     found = wanted = 0
     for query in queries[:50]:
         near = [
@@ -174,7 +185,79 @@ def recall(calls: Calls, queries: Floats, share: float) -> float:
         ]
         found += len(near[0] & near[1])
         wanted += len(near[1])
-    return found / max(1, wanted)
+    return found / wanted if wanted else 1.0
+
+
+class Usage:
+    """Seconds that something took: on the clock, and of the processors."""
+
+    wall = server = client = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.wall:.1f} s (processor: server {self.server:.1f}, client {self.client:.1f})"
+
+
+@contextmanager
+def used(server: psutil.Process) -> Iterator[Usage]:
+    """Measure what is done meanwhile, by the server and by this process."""
+    usage = Usage()
+    began, own, before = time.perf_counter(), time.process_time(), server.cpu_times()
+    yield usage
+    usage.wall = time.perf_counter() - began
+    usage.client = time.process_time() - own
+    after = server.cpu_times()
+    usage.server = after.user + after.system - before.user - before.system
+
+
+def copied(file: Path) -> float:
+    """How many seconds a plain copy of a file takes, with a sync."""
+    began = time.perf_counter()
+    with file.open("rb") as source, file.with_suffix(".copy").open("wb") as target:
+        while piece := source.read(1 << 20):
+            target.write(piece)
+        target.flush()
+        os.fsync(target.fileno())
+    return time.perf_counter() - began
+
+
+def measure_transfers(process: ServerProcess, server: psutil.Process, folder: Path) -> None:
+    """An export of all items, and an import of them into another server."""
+    with euclidesdb.Client(process.address, timeout=600) as db:
+        for suffix in (".arrow", ".parquet"):
+            file = folder / f"items{suffix}"
+            with used(server) as usage:
+                count = db.export_file(file)
+            size = file.stat().st_size
+            print(
+                f"{f'export to {suffix}, {size >> 20:,} MiB':50} {count / usage.wall:8,.0f} items/s"
+                f", {usage}; a plain copy takes {copied(file):.1f} s (target)"
+            )
+    with serving(folder / "other", "faiss") as other, euclidesdb.Client(other.address) as db:
+        with used(psutil.Process(other.pid)) as usage:
+            imported = db.import_file(folder / "items.arrow", timeout=600)
+        if imported.refused:
+            raise SystemExit(f"refused: {imported.refused[0]}")
+        print(f"{'import from .arrow':50} {imported.items / usage.wall:8,.0f} items/s, {usage}")
+
+
+def measure_streams(process: ServerProcess, server: psutil.Process, count: int) -> None:
+    """Items with ready-made vectors, in bulk calls and as a stream."""
+    vectors = clustered(count, 11)
+
+    def items(name: str) -> Iterator[NewItem]:
+        for row in range(count):
+            yield NewItem(f"{name}-{row}", vectors={SPACE: vectors[row]}, attributes={"row": row})
+
+    with euclidesdb.Client(process.address, timeout=600) as db:
+        with used(server) as bulk:
+            db.add_many(items("bulk"))
+        with used(server) as stream:
+            deque(db.add_stream(items("stream")), maxlen=0)
+    print(f"{f'add_many, {count:,} items':50} {count / bulk.wall:8,.0f} items/s, {bulk}")
+    print(
+        f"{f'add_stream, {count:,} items':50} {count / stream.wall:8,.0f} items/s, {stream}; "
+        f"{bulk.wall / stream.wall:.2f} of add_many (target 0.85)"
+    )
 
 
 def main() -> None:
@@ -182,6 +265,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--streamed", type=int, default=20_000)
     chosen = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as name,
@@ -195,6 +279,9 @@ def main() -> None:
         measure_queries(calls, chosen.seconds)
         index_all(process)
         measure_searches(calls, chosen.seconds)
+        server = psutil.Process(process.pid)
+        measure_transfers(process, server, Path(name))
+        measure_streams(process, server, chosen.streamed)
 
 
 if __name__ == "__main__":

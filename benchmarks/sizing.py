@@ -1,6 +1,6 @@
 """Disk and memory of real servers, next to the formulas of docs/sizing.md.
 
-    python benchmarks/sizing.py [--rows 20000] [--only disk memory workers]
+    python benchmarks/sizing.py [--rows 20000] [--only disk memory unindexed workers]
 
 Disk is the size of all files once everything is one segment and the server was started again.
 Memory is what the server has for itself (`private`: without the pages of mapped files, which the
@@ -125,9 +125,15 @@ def serving(folder: Path, engine: str, sections: str, models: str) -> Iterator[S
 
 def load(server: ServerProcess, case: Case, rows: int) -> None:
     """Add the rows, and have them built into one segment."""
+    add(server, case, 0, rows)
+    index_all(server)
+
+
+def add(server: ServerProcess, case: Case, first: int, last: int) -> None:
+    """Add the rows of these numbers."""
     with euclidesdb.Client(server.address, timeout=600) as db:
-        for start in range(0, rows, PER_CALL):
-            numbers = range(start, min(start + PER_CALL, rows))
+        for start in range(first, last, PER_CALL):
+            numbers = range(start, min(start + PER_CALL, last))
             refused = db.add_vectors(
                 list(map(id_of, numbers)),
                 clustered(len(numbers), start, dim=case.dim),
@@ -139,7 +145,6 @@ def load(server: ServerProcess, case: Case, rows: int) -> None:
             )
             if refused:
                 raise SystemExit(f"refused: {refused[0]}")
-    index_all(server)
 
 
 def size(folder: Path) -> int:
@@ -192,6 +197,25 @@ def search(server: ServerProcess, case: Case) -> None:
                 db.find_similar(vector=query, model=SPACE, filter={"price": {"$lt": price * 20}})
 
 
+def measure_unindexed(rows: int) -> None:
+    """The memory that rows take which are in no index yet."""
+    case = Case("exact", 64)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = folder / "models" / SPACE
+        model.mkdir(parents=True)
+        (model / "model.conf").write_text(MODEL.format(name=SPACE, dim=case.dim))
+        with serving(folder, "exact", "compact_rows = 100000000\n", "models") as server:
+            private = []
+            for start, stop in ((0, 2000), (2000, 2000 + rows)):
+                add(server, case, start, stop)
+                search(server, case)
+                found = memory_of(server.pid)
+                private.append(0 if found is None else found.private)
+    each = (private[1] - private[0]) / rows
+    row("rows without an index, 64 numbers", each, predicted("unindexed", case.item(rows)), "bytes")
+
+
 def measure_images(parts: list[str]) -> None:
     """Disk of images with their predictions, and the memory of the worker of their model."""
     split = split_digits()
@@ -232,7 +256,7 @@ def measure_images(parts: list[str]) -> None:
 def main() -> None:
     """Measure, and print the results as a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    kinds = ("disk", "memory", "workers")
+    kinds = ("disk", "memory", "unindexed", "workers")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--only", nargs="+", choices=kinds, default=list(kinds))
     chosen = parser.parse_args()
@@ -240,7 +264,10 @@ def main() -> None:
     if {"disk", "memory"} & set(chosen.only):
         for case in CASES:
             measure(case, chosen.rows, chosen.only)
-    measure_images(chosen.only)
+    if "unindexed" in chosen.only:
+        measure_unindexed(chosen.rows)
+    if {"disk", "workers"} & set(chosen.only):
+        measure_images(chosen.only)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,14 @@
 It needs grpcio, protobuf and numpy, and imports no model, index or image library.
 """
 
-from importlib import metadata as _metadata
-
 from euclidesdb._answers import Answer
-from euclidesdb._backup import BackedUpModel, Backup, BackupFile, BackupInfo
+from euclidesdb._backup import (
+    AsyncBackup,
+    AsyncBackupFile,
+    Backup,
+    BackupFile,
+)
+from euclidesdb._backup_info import BackedUpModel, BackupInfo
 from euclidesdb._client import AsyncClient, Client
 from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
@@ -68,6 +72,7 @@ from euclidesdb._neighbors import (
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
 from euclidesdb._states import EmbeddingFailure, ItemState
+from euclidesdb._stats_types import CallStats, Histogram, ModelStats, ServerStats
 from euclidesdb._summary_types import (
     CountsByField,
     NumbersByField,
@@ -87,16 +92,13 @@ from euclidesdb._types import (
     NewItem,
 )
 
-try:
-    __version__ = _metadata.version("euclidesdb")
-except _metadata.PackageNotFoundError:  # run from a checkout
-    __version__ = "0+unknown"
-
 __all__ = [
     "Added",
     "AddsInterrupted",
     "Answer",
     "Answers",
+    "AsyncBackup",
+    "AsyncBackupFile",
     "AsyncClient",
     "AsyncExport",
     "BackedUpModel",
@@ -104,6 +106,7 @@ __all__ = [
     "BackupFile",
     "BackupInProgress",
     "BackupInfo",
+    "CallStats",
     "Cancelled",
     "Client",
     "ClientClosed",
@@ -126,6 +129,7 @@ __all__ = [
     "FusedNeighbor",
     "FusedNeighbors",
     "GroupBy",
+    "Histogram",
     "Imported",
     "IndexInfo",
     "InvalidRequest",
@@ -139,6 +143,7 @@ __all__ = [
     "ModelFailed",
     "ModelInfo",
     "ModelRejected",
+    "ModelStats",
     "ModelUnavailable",
     "ModelVector",
     "Neighbor",
@@ -157,6 +162,7 @@ __all__ = [
     "Results",
     "RoleRequired",
     "ServerError",
+    "ServerStats",
     "ShuttingDown",
     "Summary",
     "Unauthenticated",
@@ -172,3 +178,14 @@ __all__ = [
     "WriteInDoubt",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import metadata  # noqa: PLC0415  takes a tenth of the time of importing this
+
+    try:
+        return metadata.version("euclidesdb")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return "0+unknown"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -22,6 +22,9 @@ from euclidesdb_protos.v1 import database_pb2_grpc as pb_grpc
 
 T = TypeVar("T")
 
+_processes: set[int] = set()
+"""The process that has used gRPC's asyncio."""
+
 
 class AwaitedConnection(Connection):
     """See `Connection`. Each event loop that uses it has a channel of its own."""
@@ -29,14 +32,14 @@ class AwaitedConnection(Connection):
     def __init__(self, target: Target, timeout: float | None) -> None:
         super().__init__(target, timeout)
         self._channels: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, tuple[int, grpc.aio.Channel, Any]
+            asyncio.AbstractEventLoop, tuple[grpc.aio.Channel, Any]
         ] = WeakKeyDictionary()
 
     async def close(self) -> None:
         """See Connection."""
         self._closed = True
-        for loop, (process, channel, _) in list(self._channels.items()):
-            if process != os.getpid() or loop.is_closed():
+        for loop, (channel, _) in list(self._channels.items()):
+            if _processes != {os.getpid()} or loop.is_closed():
                 continue
             if loop is asyncio.get_running_loop():
                 await channel.close()
@@ -81,6 +84,10 @@ class AwaitedConnection(Connection):
         """See Connection."""
         return asyncio.Semaphore(count)
 
+    def background(self, name: str, coroutine: Coroutine[Any, Any, None]) -> _Task:
+        """See Connection."""
+        return _Task(asyncio.get_running_loop().create_task(coroutine, name=name))
+
     async def offload(self, function: Callable[..., T], *arguments: Any) -> T:
         """See Connection."""
         return await asyncio.to_thread(function, *arguments)
@@ -119,13 +126,14 @@ class AwaitedConnection(Connection):
     def _method(self, name: str) -> Any:
         """A method of the stub. Raises ClientClosed."""
         self.check_open()
+        _check_not_forked()
         loop = asyncio.get_running_loop()
         opened = self._channels.get(loop)
-        if opened is None or opened[0] != os.getpid():
+        if opened is None:
             channel = awaited_channel(self.target)
             stub = cast("Any", pb_grpc.FeatureDatabaseStub)(channel)
-            opened = self._channels[loop] = (os.getpid(), channel, stub)
-        return getattr(opened[2], name)
+            opened = self._channels[loop] = (channel, stub)
+        return getattr(opened[1], name)
 
 
 class _AwaitedStream:
@@ -155,6 +163,17 @@ class _AwaitedStream:
             await asyncio.wait([self._feeder])
 
 
+class _Task:
+    """See Background."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    async def join(self, timeout: float | None) -> None:
+        """See Background."""
+        await asyncio.wait([self._task], timeout=timeout)
+
+
 class _AwaitedQueue:
     """See Queue."""
 
@@ -181,3 +200,18 @@ async def _each(values: AsyncIterable[Any] | Iterable[Any]) -> AsyncGenerator[An
     else:
         for value in values:
             yield value
+
+
+def _check_not_forked() -> None:
+    """Raise RuntimeError in a process that was forked from one that has used gRPC's asyncio.
+
+    gRPC has one thread for all event loops, which is not forked: calls would wait forever.
+    """
+    _processes.add(os.getpid())
+    if len(_processes) > 1:
+        _processes.remove(os.getpid())
+        raise RuntimeError(
+            "this process was forked from one that has used an AsyncClient, where gRPC cannot "
+            "serve asyncio: use a Client in it, or start it without fork "
+            '(multiprocessing.get_context("spawn"))'
+        )

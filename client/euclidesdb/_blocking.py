@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
@@ -87,6 +87,10 @@ class BlockingConnection(Connection):
         """See Connection."""
         return _BlockingPermits(count)
 
+    def background(self, name: str, coroutine: Coroutine[Any, Any, None]) -> _Thread:
+        """See Connection."""
+        return _Thread(name, coroutine)
+
     async def offload(self, function: Callable[..., T], *arguments: Any) -> T:
         """See Connection."""
         return function(*arguments)
@@ -151,6 +155,18 @@ class _BlockingStream:
     async def close(self) -> None:
         """See Stream."""
         self._call.cancel()
+
+
+class _Thread:
+    """See Background."""
+
+    def __init__(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._thread = threading.Thread(target=run, args=[coroutine], name=name, daemon=True)
+        self._thread.start()
+
+    async def join(self, timeout: float | None) -> None:
+        """See Background."""
+        self._thread.join(timeout)
 
 
 class _BlockingQueue:

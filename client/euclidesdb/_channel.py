@@ -48,13 +48,14 @@ _RETRIED = (
     "FindSimilar",
     "FindSimilarBatch",
     "ListModels",
+    "Stats",
 )
 # Pauses of 0.2, 0.6 and 1.2 s, each 20 % longer or shorter at random. With the default of 3, that
 # bridges a restart of about 2 s, and still reports soon a server that is stopping or a quarantined
 # model, which are UNAVAILABLE, too.
 DEFAULT_RETRIES: Final = 3
 MAX_RETRIES: Final = 4
-"""gRPC makes at most 5 attempts, whatever it is told."""
+"""gRPC makes at most 5 attempts, whatever its configuration says."""
 _BACKOFF: Final = {"initialBackoff": "0.2s", "maxBackoff": "1.2s", "backoffMultiplier": 3}
 
 _CHANNEL_OPTIONS: Final = (

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import operator
+import os
+import re
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +25,7 @@ T = TypeVar("T")
 ItemId: TypeAlias = Union[str, int, "UUID"]
 """The id of an item; it is stored, and returned, as a string."""
 
+_URL = re.compile("[A-Za-z][A-Za-z0-9+.-]+://|data:")
 _CONTAINERS = (dict, list, tuple)
 
 
@@ -85,6 +88,16 @@ def shown_id(value: object) -> str:
         return item_id("id", value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return value if isinstance(value, str) else repr(value)
+
+
+def local_path(name: str, path: str | os.PathLike[str]) -> str:
+    """A path of this machine. Raises ValueError for a URL, or if it is empty."""
+    given = os.fspath(path)
+    if not given:
+        raise ValueError(f"{name} must not be empty")
+    if _URL.match(given):
+        raise ValueError(f"{name} must be on this machine: {given[:100]!r} is a URL")
+    return given
 
 
 def names(name: str, values: Iterable[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """`Client` and `AsyncClient`: two ways to call the same operations.
 
 The operations are in `_add_calls`, `_item_calls`, `_item_queries`, `_search_calls`, `_model_calls`,
-`_job_calls` and `_transfers`; `_operation` says how one is added.
+`_job_calls`, `_transfers` and `_backup`; `_operation` says how one is added.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from euclidesdb._search_calls import SearchCalls
 from euclidesdb._transfers import Transfers
 
 
-class Operations(AddCalls, ItemCalls, ItemQueries, SearchCalls, ModelCalls, JobCalls, Transfers):
+class Operations(
+    AddCalls, ItemCalls, ItemQueries, SearchCalls, ModelCalls, JobCalls, Transfers, Backups
+):
     """All that both clients have."""
 
     _connection: Connection
@@ -57,7 +59,7 @@ class Operations(AddCalls, ItemCalls, ItemQueries, SearchCalls, ModelCalls, JobC
         await self._connection.close()
 
 
-class Client(Operations, Backups, Blocking):
+class Client(Operations, Blocking):
     """A connection to a EuclidesDB server. Threads may share it; close it, or use `with`.
 
     target: "host:port", "[::1]:port" or "unix:path"; the default port is 50000. None: what the
@@ -122,7 +124,8 @@ class AsyncClient(Operations, Awaited):
     images encoded in other threads; other iterables of items are iterated by the event loop.
 
     The arguments, errors and copies are those of `Client`. Each event loop that uses it opens a
-    connection of its own.
+    connection of its own. In a process that was forked from one that has used an AsyncClient, its
+    calls raise RuntimeError, as gRPC does not serve asyncio there.
     """
 
     def __init__(

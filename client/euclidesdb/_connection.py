@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
@@ -58,6 +58,13 @@ class Permits(Protocol):
 
     async def acquire(self) -> object: ...
     def release(self) -> None: ...
+
+
+class Background(Protocol):
+    """A coroutine that runs by the side of what has begun it."""
+
+    async def join(self, timeout: float | None) -> None:
+        """Wait until it has ended, for at most `timeout` seconds; None: no limit."""
 
 
 class Connection(ABC):
@@ -131,6 +138,10 @@ class Connection(ABC):
     @abstractmethod
     def permits(self, count: int) -> Permits:
         """A semaphore between the requests of a stream and its replies."""
+
+    @abstractmethod
+    def background(self, name: str, coroutine: Coroutine[Any, Any, None]) -> Background:
+        """Begin a coroutine in a thread or task of its own."""
 
     @abstractmethod
     async def offload(self, function: Callable[..., T], *arguments: Any) -> T:

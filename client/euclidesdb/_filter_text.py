@@ -38,7 +38,7 @@ _WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": N
 # what people write in other languages, outside of quotes
 _FOREIGN: Final = re.compile(
     r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|==|!=|<=|>=|<>|&&|\|\||!|=|"""
-    r"""\b(?:AND|OR|NOT|IN|IS|LIKE|BETWEEN)\b"""
+    r"""\b(?:AND|OR|NOT|IN|IS|LIKE)\b"""
 )
 _WRITE: Final = {
     "=": "==",
@@ -52,7 +52,6 @@ _WRITE: Final = {
     "IN": "in",
     "IS": "is",
     "LIKE": "startswith(field, 'sh')",
-    "BETWEEN": "1 <= field <= 2",
 }
 
 T = TypeVar("T")
@@ -279,9 +278,8 @@ def _foreign(text: str) -> ValueError | None:
     """The error for a text with the operators of another language; None if it has none."""
     for line, part in enumerate(_lines(text), 1):
         for found in _FOREIGN.finditer(part):
-            instead = _WRITE.get(found[0])
-            if instead is not None:
-                message = f"write {instead}, not {found[0]}"
+            if found[0] in _WRITE:
+                message = f"write {_WRITE[found[0]]}, not {found[0]}"
                 return _pointing(text, line, found.start() + 1, message)
     return None
 

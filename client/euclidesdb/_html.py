@@ -25,7 +25,7 @@ MAX_TILES: Final = 60
 MAX_ROWS: Final = 50
 MAX_CELLS: Final = 8
 """Attributes of one item."""
-CAPTION: Final = 17
+CAPTION: Final = 15
 """Characters of an id that fit below a tile."""
 LIST_END_BYTES: Final = 200
 END_BYTES: Final = 2000
@@ -133,6 +133,8 @@ class Document:
     def _tile(self, tile: Tile) -> str:
         caption = tile.caption
         if len(caption) > CAPTION:  # the end of a path says more than its beginning
+            caption = caption.rpartition("/")[2] or caption
+        if len(caption) > CAPTION:
             caption = f"…{caption[1 - CAPTION :]}"
         style = f"{_LINE};font-weight:600"
         title = shown(tile.caption, 120)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from euclidesdb import _checks as checks
+from euclidesdb._checks import ItemId
 from euclidesdb._errors import Refused
 from euclidesdb._printing import items_text
 from euclidesdb._result_tables import item_columns
@@ -30,7 +32,8 @@ class Items(Mapping[str, Item], Tabular):
         self.missing = missing
         self.refused = refused
 
-    def __getitem__(self, id: str) -> Item:  # noqa: A002  the API's name for it
+    def __getitem__(self, id: ItemId) -> Item:  # noqa: A002  the API's name for it
+        id = checks.shown_id(id)  # noqa: A001  the API's name for it
         if id not in self._found:
             for refused in self.refused:
                 if refused.id == id:
@@ -38,7 +41,8 @@ class Items(Mapping[str, Item], Tabular):
         return self._found[id]
 
     def __contains__(self, id: object) -> bool:  # noqa: A002  as above
-        return id in self._found  # Mapping's own looks the id up, which may raise
+        # Mapping's own looks the id up, which may raise
+        return checks.shown_id(id) in self._found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found)

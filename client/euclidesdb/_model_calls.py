@@ -6,6 +6,8 @@ from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb._connection import Connection
 from euclidesdb._operation import operation
+from euclidesdb._stats import server_stats
+from euclidesdb._stats_types import ServerStats
 from euclidesdb._types import ModelInfo
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -19,6 +21,17 @@ class ModelCalls:
     async def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """List the models served, those that could not be loaded and why, and former versions."""
         return await listed_models(self._connection, timeout)
+
+    @operation
+    async def stats(self, *, timeout: float | None = None) -> ServerStats:
+        """The numbers of the server: calls, models, disk and memory.
+
+        Counts and histograms begin at 0 when the server starts, those of a model when it is
+        loaded: two readings tell what happened in between.
+        """
+        connection = self._connection
+        seconds = connection.call_timeout(timeout)
+        return server_stats(await connection.call("Stats", pb.StatsRequest(), seconds))
 
     @operation
     async def load_model(self, folder: str, *, timeout: float | None = None) -> ModelInfo:

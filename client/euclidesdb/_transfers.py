@@ -103,7 +103,7 @@ class Transfers:
 
         The other arguments are those of `export`. Raises as it does, and OSError.
         """
-        target = Path(path)
+        target = Path(checks.local_path("path", path))
         check_format(target)
         request = _export_request(
             filter,
@@ -157,7 +157,7 @@ class Transfers:
         VersionMismatch if the server does not have a version whose vectors are in the file, and
         AddsInterrupted as `add_many` does.
         """
-        source_path = Path(path)
+        source_path = Path(checks.local_path("path", path))
         check_format(source_path)
         size = checks.positive("bytes_per_call", bytes_per_call)
         wanted = None if models is None else {*checks.names("models", models)}

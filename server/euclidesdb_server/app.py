@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Self
 from euclidesdb_server.access import Certificates, KeyRing
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.access import TlsConfig
-from euclidesdb_server.config.server import KIB, MIB, Config, ModelsConfig
+from euclidesdb_server.config.server import KIB, MIB, Config
 from euclidesdb_server.database import (
     Embedder,
     EmbeddingJobs,
@@ -36,16 +36,19 @@ from euclidesdb_server.database import (
 from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
-from euclidesdb_server.errors import ShuttingDown, StartupError
+from euclidesdb_server.errors import ShuttingDown
 from euclidesdb_server.index import Compactor, ModelSpace, RecallSampler, SegmentBuilder
 from euclidesdb_server.inference import (
-    EmbeddingCache,
     Model,
     ModelRegistry,
     configured_folders,
+    embedding_cache,
 )
+from euclidesdb_server.monitoring.collection import Collection
 from euclidesdb_server.rpc.access import access_of, check_access
+from euclidesdb_server.rpc.call_measures import CallObserver
 from euclidesdb_server.rpc.listening import listen_address, reserve_address
+from euclidesdb_server.rpc.observation import serve_metrics, tracing
 from euclidesdb_server.rpc.server import RpcServer
 from euclidesdb_server.rpc.v1_filters import stored_filter
 from euclidesdb_server.store import (
@@ -66,19 +69,25 @@ log = logging.getLogger(__name__)
 class Server:
     """A running server; it serves from construction until `close`.
 
-    address: what it listens on; with the actual port if the configuration says port 0. drops: the
-    versions that are being deleted. jobs: that run models over stored items.
+    address: what it listens on; with the actual port if the configuration says port 0.
+    metrics_address: likewise; None if no metrics are served. drops: the versions that are being
+    deleted. jobs: that run models over stored items.
     """
 
     def __init__(
-        self, config: Config, stop_wanted: threading.Event, *, strict: bool = False
+        self,
+        config: Config,
+        stop_wanted: threading.Event,
+        *,
+        strict: bool = False,
+        observers: Sequence[CallObserver] = (),
     ) -> None:
         """Start.
 
         stop_wanted: set by a permitted `Shutdown` call; the owner waits for it and closes the
         server. If it is set during the start, that ends within a second or two: ShuttingDown is
         raised, and the next start continues from the data folder.
-        strict: a model that cannot be served is an error.
+        strict: a model that cannot be served is an error. observers: what is to know of calls.
 
         Raises StartupError.
         """
@@ -100,12 +109,18 @@ class Server:
             store = folder / STORE_FOLDER
             write_buffer_bytes = config.database.write_buffer_kib * KIB
             if holds_euclidesdb(folder) and not store.exists():
-                versions = _versions(config, engines, check_stop)
-                migrate(folder, store, versions, check_stop, write_buffer_bytes=write_buffer_bytes)
-            self._store = FeatureStore(
-                store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
+                migrate(
+                    folder,
+                    store,
+                    _versions(config, engines, check_stop),
+                    check_stop,
+                    write_buffer_bytes=write_buffer_bytes,
+                )
+            self._store = opened.enter_context(
+                FeatureStore(
+                    store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
+                )
             )
-            opened.callback(self._store.close)
             table = ItemTable(
                 self._store, folder / COLUMNS_FOLDER, flush_rows=config.index.compact_rows
             )
@@ -116,17 +131,18 @@ class Server:
             )
             opened.callback(registry.close)
             registry.wait_until_tried(stop_wanted)
-            _report_problems(registry, config.models, strict=strict)
+            registry.report_problems(strict=strict)
             sampler = RecallSampler(config.index.recall_interval)
             opened.callback(sampler.close)
             segments = folder / SEGMENTS_FOLDER
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
+            builder = SegmentBuilder(config.index)
             opener = _SpaceOpener(
                 self._store,
                 engines,
                 segments,
-                SegmentBuilder(config.index),
+                builder,
                 config.index.build_threads,
                 sampler,
                 compactor,
@@ -135,11 +151,11 @@ class Server:
             sizes = SpaceSizes(self._store, segments)
             opened.callback(sizes.close)
             models = ModelTable(_servings(self._store, registry, opener), registry.broken, sizes)
-            cache_bytes = config.models.cache_mib * MIB
+            cache = embedding_cache(config.models.cache_mib * MIB)
             self.database = FeatureDatabase(
                 self._store,
                 models,
-                Embedder(models, EmbeddingCache(cache_bytes) if cache_bytes else None),
+                Embedder(models, cache),
                 compactor,
                 table,
                 limits=config.server,
@@ -154,21 +170,19 @@ class Server:
             )
             self._lifecycle.serve_when_ready()
             self.queries = ItemQueries(table, ModelFields(models), limits=config.server)
-            self.jobs = EmbeddingJobs(
-                self._store,
-                models,
-                table,
-                self.database.job_steps,
-                functools.partial(stored_filter, resolver=self.queries.fields),
+            self.jobs = opened.enter_context(
+                closing(_embedding_jobs(self._store, models, table, self.database, self.queries))
             )
-            opened.enter_context(closing(self.jobs))
+            numbers = Collection(folder, self._store, models, builder, table, cache=cache)
             rpc = RpcServer(
                 self.database,
                 self.queries,
                 self._lifecycle,
                 config.server,
-                stop_wanted.set,
+                stop=stop_wanted.set,
                 jobs=self.jobs,
+                stats=numbers.read,
+                observers=[*observers, *tracing(config, opened)],
                 backups=Backups(
                     self._store, models, registry, config.models.dir_path, config.search_settings()
                 ),
@@ -178,6 +192,7 @@ class Server:
             )
             opened.callback(rpc.close)
             self.address = rpc.address
+            self.metrics_address = serve_metrics(config, rpc.stats, opened)
             self._opened = opened.pop_all()
 
     def load_changed_models(self) -> None:
@@ -247,6 +262,17 @@ def _certificates(config: Config, watch: FileWatch) -> Certificates | None:
     return Certificates(config.tls, config.where, watch)
 
 
+def _embedding_jobs(
+    store: FeatureStore,
+    models: ModelTable,
+    table: ItemTable,
+    database: FeatureDatabase,
+    queries: ItemQueries,
+) -> EmbeddingJobs:
+    read_filter = functools.partial(stored_filter, resolver=queries.fields)
+    return EmbeddingJobs(store, models, table, database.job_steps, read_filter)
+
+
 def _servings(
     store: FeatureStore, registry: ModelRegistry, opener: _SpaceOpener
 ) -> Iterator[Serving]:
@@ -288,11 +314,3 @@ def _versions(config: Config, engines: Engines, check_stop: CheckStop) -> dict[s
         name: ModelVersion(folder.fingerprint, folder.conf.feature_dim)
         for name, folder in folders.items()
     }
-
-
-def _report_problems(registry: ModelRegistry, config: ModelsConfig, *, strict: bool) -> None:
-    problems = registry.problems()
-    if problems and strict:
-        raise StartupError("--strict: not every model can be served: " + "; ".join(problems))
-    if not registry.models:
-        log.warning("no model is served from %s", config.dir_path)

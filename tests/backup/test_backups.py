@@ -51,6 +51,8 @@ def test_files_that_did_not_change_are_stored_once(command, tmp_path):
     assert [each["id"] for each in listed] == [first["id"], again["id"]]
     ran = command("backups", tmp_path)
     assert [line.split()[0] for line in ran.out.splitlines()] == ["id", first["id"], again["id"]]
+    ran = command("verify-backup", tmp_path, "--json")
+    assert (json.loads(ran.out)["backups"], json.loads(ran.out)["problems"]) == (2, [])
     ran = command("verify-backup", tmp_path)
     assert (ran.code, ran.out.startswith("2 backups with ")) == (0, True)
     assert ran.out.endswith("all is well\n")

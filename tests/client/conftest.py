@@ -14,3 +14,10 @@ def server():
 def db(server):
     with euclidesdb.Client(server.target, timeout=20) as db:
         yield db
+
+
+@pytest.fixture
+def once(server):
+    """A client that repeats no call."""
+    with euclidesdb.Client(server.target, timeout=20, retries=0) as db:
+        yield db

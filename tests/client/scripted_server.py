@@ -44,6 +44,7 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
         self, port: int = 0, max_message_bytes: int = 64 << 20, address: str | None = None
     ) -> None:
         self.requests: dict[str, list[Any]] = defaultdict(list)
+        self.keys: dict[str, list[bytes]] = defaultdict(list)  # taken out of the requests
         self.seconds_left: dict[str, float] = {}  # of the last call's timeout
         self._scripts: dict[str, list[Any]] = {}
         self._lock = threading.Lock()
@@ -131,6 +132,10 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
         return self._answer("DropModelVersion", request, context) or pb.DropModelVersionReply()
 
     def _answer(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
+        for each in (request, *getattr(request, "items", ())):
+            if getattr(each, "request_key", b""):
+                self.keys[method].append(each.request_key)
+                each.ClearField("request_key")
         with self._lock:
             self.requests[method].append(request)
             self.seconds_left[method] = context.time_remaining()

@@ -53,8 +53,7 @@ async def no_other_tasks():
 
 def test_both_clients_have_the_same_methods_with_the_same_parameters():
     differing = {"__init__"}
-    # `backup` is for programs like `euclidesdb backup`, which use a thread of their own
-    assert public(euclidesdb.Client) - {"backup"} == public(euclidesdb.AsyncClient)
+    assert public(euclidesdb.Client) == public(euclidesdb.AsyncClient)
     for name in public(euclidesdb.AsyncClient) - {"target"}:
         methods = [getattr(kind, name) for kind in (euclidesdb.Client, euclidesdb.AsyncClient)]
         blocking, awaited = (inspect.signature(method).parameters for method in methods)

@@ -237,7 +237,7 @@ def test_an_item_too_large_for_the_server_is_refused_alone():
     assert type(refused.error) is euclidesdb.MessageTooLarge
 
 
-def test_a_call_that_fails_tells_what_is_on_disk_and_what_is_unknown(db, server):
+def test_a_call_that_fails_tells_what_is_on_disk_and_what_is_unknown(once, server):
     def step(request):
         ids = {item.id for item in request.items}
         if "00001" in ids:
@@ -246,7 +246,7 @@ def test_a_call_that_fails_tells_what_is_on_disk_and_what_is_unknown(db, server)
 
     server.script("AddItems", step)
     with pytest.raises(euclidesdb.AddsInterrupted, match=r"gone.*first 256 items") as raised:
-        db.add_many(map(new_item, numbered(1000)))
+        once.add_many(map(new_item, numbered(1000)))
     stopped = raised.value
     assert type(stopped.__cause__) is euclidesdb.ConnectionFailed
     assert stopped.reason == "unavailable"
@@ -256,7 +256,7 @@ def test_a_call_that_fails_tells_what_is_on_disk_and_what_is_unknown(db, server)
     assert server.calls("AddItems") <= 5  # those that were under way, none after
 
 
-def test_the_calls_under_way_when_one_fails_are_accounted_for(db, server):
+def test_the_calls_under_way_when_one_fails_are_accounted_for(once, server):
     together = threading.Barrier(3)
 
     def step(request):
@@ -265,13 +265,13 @@ def test_the_calls_under_way_when_one_fails_are_accounted_for(db, server):
 
     server.script("AddItems", step)
     with pytest.raises(euclidesdb.AddsInterrupted) as raised:
-        db.add_many(map(new_item, numbered(9)), bytes_per_call=ALONE)
+        once.add_many(map(new_item, numbered(9)), bytes_per_call=ALONE)
     assert raised.value.unknown == ((0, "00000"), (2, "00002"))
     assert raised.value.resume_at == 0
     assert server.calls("AddItems") == 3
 
 
-def test_continuing_after_an_interruption_adds_everything(db, server):
+def test_continuing_after_an_interruption_adds_everything(once, server):
     added = set()
     lock = threading.Lock()
     calls = itertools.count()
@@ -286,8 +286,8 @@ def test_continuing_after_an_interruption_adds_everything(db, server):
     server.script("AddItems", step)
     ids = numbered(1000)
     with pytest.raises(euclidesdb.AddsInterrupted) as raised:
-        db.add_many(map(new_item, ids))
-    assert db.add_many(map(new_item, ids[raised.value.resume_at :])) == ()
+        once.add_many(map(new_item, ids))
+    assert once.add_many(map(new_item, ids[raised.value.resume_at :])) == ()
     assert added == set(ids)
 
 

@@ -34,6 +34,7 @@ ANSWERS = [
     ("unknown_model", Status.NOT_FOUND, euclidesdb.UnknownModel),
     ("unknown_item", Status.NOT_FOUND, euclidesdb.UnknownItem),
     ("overloaded", Status.RESOURCE_EXHAUSTED, euclidesdb.Overloaded),
+    ("backup_in_progress", Status.RESOURCE_EXHAUSTED, euclidesdb.BackupInProgress),
     ("disk_full", Status.RESOURCE_EXHAUSTED, euclidesdb.DiskFull),
     ("unavailable", Status.UNAVAILABLE, euclidesdb.Unavailable),
     ("model_unavailable", Status.UNAVAILABLE, euclidesdb.ModelUnavailable),

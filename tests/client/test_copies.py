@@ -6,6 +6,7 @@ import inspect
 import multiprocessing
 import pickle
 import sys
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -47,9 +48,16 @@ RESULTS.fused = euclidesdb.FusedNeighbors([euclidesdb.FusedNeighbor("a", 0.5, {"
 ITEM = euclidesdb.Item("a", {"size": 40}, b"x", (EMBEDDING,), b"image", None, FLOATS)
 COUNTS = euclidesdb.ValueCounts((("red", 2), (True, 1)), 3, 4)
 NUMBERS = euclidesdb.NumberSummary(2, 1.0, 2.0, 1.5, 0.5, 1.5)
+MODEL = euclidesdb.BackedUpModel("m", "folder", "f")
 VALUES = [
     COUNTS,
     NUMBERS,
+    euclidesdb.CountsByField({"color": COUNTS}),
+    euclidesdb.NumbersByField({"price": NUMBERS}),
+    euclidesdb.FusedNeighbors(RESULTS.fused),
+    euclidesdb.ItemList([ITEM]),
+    MODEL,
+    euclidesdb.BackupInfo(datetime(2026, 1, 1, tzinfo=UTC), 3, 4, (MODEL,), {}, ("a",), 0.5),
     euclidesdb.Summary(
         7, euclidesdb.CountsByField(color=COUNTS), euclidesdb.NumbersByField(price=NUMBERS)
     ),
@@ -100,7 +108,8 @@ def content(value):
 
 def test_every_public_class_is_among_the_cases():
     covered = {type(case) for case in (*ERRORS, *VALUES)}
-    elsewhere = {"Answer", "AsyncClient", "AsyncExport", "Client", "Export"}
+    elsewhere = {"Answer", "Answers", "Client", "Export", "Backup", "BackupFile"}
+    elsewhere |= {f"Async{name}" for name in ("Client", "Export", "Backup", "BackupFile")}
     assert set(PUBLIC) - covered == {getattr(euclidesdb, name) for name in elsewhere}
     assert all(inspect.isclass(kind) for kind in PUBLIC)
 

@@ -398,8 +398,36 @@ def test_predictions_that_were_imported_with_a_ready_made_vector_are_columns(ite
         again.close()
 
 
+def values_by_vector(items: Items, labels: list[int]) -> dict[int, Any]:
+    """The ints of attribute n, by the labels of the vectors of their items."""
+    found: dict[int, Any] = {}
+    for places, values in items.view().values_of_vectors(
+        SPACE, np.array(labels, np.int64), Attribute("n")
+    ):
+        for place, value in zip(places.tolist(), values.ints.to_pylist(), strict=True):
+            assert labels[place] not in found
+            found[labels[place]] = value
+    return found
+
+
+def test_the_items_of_vectors_are_found_whatever_has_been_written_since(items):
+    for number, name in enumerate("abcd"):
+        items.write(name, {"n": number}, embedding(1, number))
+    a, b, c, d = (items.store.item(name).labels[SPACE] for name in "abcd")
+    assert values_by_vector(items, [d, a, 99, b, c]) == {a: 0, b: 1, c: 2, d: 3}
+    items.write("a", {"n": 10})
+    items.write("a", {"n": 20})  # before there is a block of the first
+    items.remove("b")
+    items.write("c", {"n": 30}, embedding(5, 5))
+    again = items.store.item("c").labels[SPACE]
+    assert values_by_vector(items, [a, b, c, d, again]) == {a: 20, d: 3, again: 30}
+    for number in range(3 * FLUSH_ROWS):
+        items.write(f"other {number}", {"n": -1})
+    assert values_by_vector(items, [again, a, d]) == {a: 20, d: 3, again: 30}
+
+
 class Locked(threading.Thread):
-    """Holds the lock under which writes are published until it is told to let go."""
+    """Holds the lock under which writes are published until it is released."""
 
     def __init__(self, table: ItemTable) -> None:
         super().__init__()

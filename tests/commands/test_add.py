@@ -57,13 +57,22 @@ def test_files_and_patterns_are_added_with_their_paths_as_ids(command, db, photo
     assert [*db.get_many(names)] == names
 
 
+def test_items_that_are_stored_already_are_counted_as_such(command, photos):
+    first = command("add", photos / "dogs", "--id-prefix", "again/")
+    assert first.out == "1 item added\n"
+    again = command("add", photos / "dogs", "--id-prefix", "again/", "--set", "new=1")
+    assert again.out == "0 items added, 1 stored already and brought up to date\n"
+    report = json.loads(command("add", photos / "dogs", "--id-prefix", "again/", "--json").out)
+    assert (report["added"], report["updated"], report["skipped"]) == (0, 1, 0)
+
+
 def test_existing_items_are_skipped(command, db, photos):
     where = ("--id-prefix", "skip/", "--json")
     (photos / "cats" / "2.png").rename(photos / "later.png")
     db.add("skip/dogs/1.png", vectors={"given": [1, 2, 3]})
     assert counts(command("add", photos, *where, "--skip-existing")) == (2, 1, 0)
     assert db.get("skip/dogs/1.png").models == ("given",)
-    assert counts(command("add", photos, *where)) == (3, 0, 0)
+    assert counts(command("add", photos, *where)) == (0, 0, 0)
     assert db.get("skip/dogs/1.png").models == ("digits", "given")
 
 
@@ -114,7 +123,7 @@ def test_json_lines_are_added_and_wrong_ones_listed(command, db, tmp_path):
     reasons = {each["id"].removeprefix(f"{tmp_path}/"): each for each in report["errors"]}
     assert [*reasons] == [f"rows.jsonl:{line}" for line in (3, 4, 5, 6, 7)] + ["json-4", "5"]
     assert "NaN is not JSON" in reasons["rows.jsonl:5"]["message"]
-    assert "column 2" in reasons["rows.jsonl:3"]["message"]
+    assert "at column 1" in reasons["rows.jsonl:3"]["message"]
     assert "column 'id': the id must be" in reasons["rows.jsonl:7"]["message"]
     assert reasons["json-4"]["reason"] == "undecodable_input"
     assert "is a URL" in reasons["5"]["message"]

@@ -108,7 +108,7 @@ def test_without_a_command_there_is_the_help(arguments, capsys):
 def test_without_a_server_it_says_what_to_check(arguments, capsys):
     assert main([*arguments, "--address", "127.0.0.1:1"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("euclidesdb: 127.0.0.1:1: no server answers. Is one running")
+    assert line.startswith("euclidesdb: no server answers at '127.0.0.1:1'. Check: the server runs")
     assert "EUCLIDESDB_ADDRESS" in line
 
 

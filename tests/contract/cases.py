@@ -53,6 +53,10 @@ class RefusesOne:
     reason: str
 
 
+def adds_alone(item: NewItem) -> Use:
+    return lambda db: db.add(item.id, image=item.image, models=item.models, vectors=item.vectors)
+
+
 def adds(item: NewItem) -> Use:
     return lambda db: db.add_many([NewItem("good", vectors=GIVEN), item])
 
@@ -117,13 +121,13 @@ ANSWERS = [
             lambda answers: [each["given"].ids for each in answers] == [("b",), ("a",)]),
     Answers("ListModels", lambda db: db.models(),
             lambda models: {"tiny", "given"} <= {model.name for model in models}),
+    Answers("Stats", lambda db: db.stats(), lambda stats: len(stats.models) >= 2),
     Answers("LoadModel", lambda db: db.load_model("tiny"), lambda info: info.state == "ready"),
     Answers("LoadModel", lambda db: db.reload_model("tiny"), lambda info: info.name == "tiny"),
 ]  # fmt: skip
 
 REFUSES = [
-    *(Refuses("AddItem", lambda db, item=item: db.add(
-        item.id, image=item.image, models=item.models, vectors=item.vectors), reason)
+    *(Refuses("AddItem", adds_alone(item), reason)
       for reason, item in BAD_ITEMS.items()),
     Refuses("AddItem", lambda db: db.add(TOO_LONG, vectors=GIVEN), "invalid_request"),
     Refuses("AddItem", lambda db: db.add("a", text="no model takes it"), "invalid_request"),
@@ -180,8 +184,3 @@ REFUSES_ONE = [
     RefusesOne("FindSimilarBatch", lambda db: db.find_similar_many(
         ids=["a", "nobody"], model="given"), "unknown_item"),
 ]  # fmt: skip
-
-ELSEWHERE = {
-    "Backup": "tests/rpc/test_backup_call.py",  # of `Client` alone
-}
-"""Calls whose cases need more than a table says: the module of their tests."""

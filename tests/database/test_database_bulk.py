@@ -156,7 +156,7 @@ def test_bulk_writes_are_cut_into_batches_and_lose_nothing(database, monkeypatch
 
 def test_the_columns_of_one_call_of_the_client_are_one_synced_write(database, monkeypatch):
     groups: list[int] = []
-    commits = database.store._leveldb._group_commit
+    commits = database.store._leveldb.group_commit
     commit = commits._commit
 
     def counted(group: list[object]) -> object:

@@ -122,6 +122,7 @@ GRAPHS = ("HNSW32", "HNSW32, inner product", "HNSW32_SQ8")
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_graph_finds_the_nearest_that_match_a_filter(name, data, subtests, monkeypatch):
     monkeypatch.setattr(filtered_search, "EXACT_ROWS", 0)  # else all would be compared
+    monkeypatch.setattr(filtered_search, "ROWS_PER_NEIGHBOR", 2)
     engine = ENGINES[name]
     segment = engine.build(data.rows)
     for kind, share in itertools.product(KINDS, (0.9, 0.5, 0.2, 0.05)):
@@ -150,6 +151,7 @@ def test_few_rows_that_match_a_filter_are_compared_one_by_one(name, data):
 
 def test_several_segments_share_what_a_filtered_search_costs(data, monkeypatch):
     monkeypatch.setattr(filtered_search, "EXACT_ROWS", ROWS // 4)
+    monkeypatch.setattr(filtered_search, "ROWS_PER_NEIGHBOR", 2)
     engine = ENGINES["HNSW32"]
     parts = [data.rows[start : start + ROWS // 4] for start in range(0, ROWS, ROWS // 4)]
     segments = [engine.build(part) for part in parts]

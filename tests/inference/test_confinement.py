@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from euclidesdb_server.inference.model_folder import read_model_folder
+from euclidesdb_server.inference.model_folder import ModelFolder, read_model_folder
 from euclidesdb_server.inference.worker_process import WorkerProcess
 from euclidesdb_server.system.child_process import environment
 from tests.support.models import save_model
@@ -68,6 +68,7 @@ def start(tmp_path, monkeypatch, **options):
     (native / "sitecustomize.py").write_text(HOSTILE)
     monkeypatch.setenv("PYTHONPATH", str(native), prepend=os.pathsep)
     folder = read_model_folder(save_model(tmp_path / "models"))
+    assert isinstance(folder, ModelFolder)
     made = functools.partial(
         WorkerProcess, folder, threads=1, max_image_pixels=10_000, start_timeout=100.0
     )

@@ -199,11 +199,13 @@ def test_the_sample_in_the_readme_runs(run_sample, capsys):
 
 
 def test_the_samples_of_the_client_run(run_sample, capsys):
-    single, stored_items, many, states, stream = code_blocks(CLIENT, "python")
+    single, asynchronous, stored_items, many, states, stream = code_blocks(CLIENT, "python")
     run_sample(single)
     neighbor, stored = capsys.readouterr().out.splitlines()
     assert neighbor == "sku-1 0.0"
     assert stored.startswith("{'brand': 'acme'} ")
+    run_sample(asynchronous)
+    assert "sku-1" in capsys.readouterr().out.splitlines()
     run_sample(stored_items)
     changed, exists, item, missing, dry_run, removed = capsys.readouterr().out.splitlines()
     assert (changed, exists, item) == ("{'brand': 'acme'}", "True", "sku-1 {'brand': 'acme'}")

@@ -115,7 +115,8 @@ def test_the_samples_of_both_clients_find_the_items(moved, capsys):
 
 
 def test_a_model_that_is_configured_later_takes_over_its_vectors(moved, old):
-    line = re.search(r"`(fingerprint = euclidesdb-512)`", PAGE)[1]
+    line = "fingerprint = euclidesdb-512"
+    assert f"`{line}`" in PAGE
     folder = old / "models" / "later"
     folder.mkdir()
     conf = blocks("ini")[1].replace("\nname = resnet18", f"\nname = later\n{line}")

@@ -95,10 +95,10 @@ def filled(tmp_path: Path, engine: str, buffer_kib: int):
     with server.start() as process, euclidesdb.Client(process.address(), timeout=30) as client:
         ledger = Ledger()
         items = [new_item(f"0-{index}", 1) for index in range(IDS_EACH)]
-        ledger.begins({item.id: 1 for item in items})
+        ledger.begins({str(item.id): 1 for item in items})
         assert not client.add_many(items)
         for item in items:
-            ledger.became(item.id, 1)
+            ledger.became(str(item.id), 1)
         # a segment being written would meet the fault before the call of a test does
         wait_for(partial(is_at_rest, client), "the first segment")
         yield server, process, client, ledger
@@ -172,7 +172,7 @@ def test_what_a_failed_sync_leaves_is_never_called_refused(filled):
     server, _, client, ledger = filled
     server.faults["sync_fails"] = 1
     items = [new_item(f"0-{index}", 2) for index in range(IDS_EACH)]
-    ledger.begins({item.id: 2 for item in items})
+    ledger.begins({str(item.id): 2 for item in items})
     with pytest.raises(euclidesdb.AddsInterrupted) as interrupted:
         client.add_many(items)
     assert interrupted.value.refused == ()
@@ -183,7 +183,7 @@ def test_what_a_failed_sync_leaves_is_never_called_refused(filled):
     check_stored(ledger, client)
     assert client.add_many(items[interrupted.value.resume_at :]) == ()
     for item in items:
-        ledger.became(item.id, 2)
+        ledger.became(str(item.id), 2)
     check_stored(ledger, client)
 
 

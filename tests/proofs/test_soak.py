@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -42,6 +43,7 @@ IMAGE_WRITERS = 2
 IMAGE_IDS = 30
 LIVES = (3.0, 20.0)
 """How long a server lives, in seconds, when there is time."""
+LOG_CHARACTERS = 20_000
 MIB = 1 << 20
 MAX_PRIVATE = 700 * MIB
 LOST = (euclidesdb.Unavailable, euclidesdb.Cancelled, euclidesdb.DeadlineExceeded)
@@ -69,13 +71,8 @@ recall_interval = 0.1
 
 
 def image_of(item_id: str, version: int) -> bytes:
-    """The image of one version of an item."""
-    return encoded(noise(hash_of(f"{item_id} {version}"), size=8))
-
-
-def hash_of(text: str) -> int:
-    """A number that is the same in every process."""
-    return int.from_bytes(text.encode(), "big") % (1 << 31)
+    """The image of one version of an item: another one for each."""
+    return encoded(noise(zlib.crc32(f"{item_id} {version}".encode()), size=8))
 
 
 class Load:
@@ -184,11 +181,11 @@ class ImageWriter(Load):
         self.done["images removed"] += 1
 
     def _became(self, item: euclidesdb.NewItem, what: str) -> None:
-        self._ledger.became(item.id, _version_of(item))
+        self._ledger.became(str(item.id), _version_of(item))
         self.done[what] += 1
 
     def _refused(self, item: euclidesdb.NewItem) -> None:
-        self._ledger.was_refused(item.id, _version_of(item))
+        self._ledger.was_refused(str(item.id), _version_of(item))
         self.done["images refused, as their worker was killed"] += 1
 
 
@@ -216,15 +213,16 @@ class Reader(Load):
             filter={"version": {"$gte": least}},
             include_attributes=True,
         )[MODEL]
-        assert all(each.attributes["version"] >= least for each in found)
+        assert all((each.attributes or {})["version"] >= least for each in found)
 
     def _image(self, client: euclidesdb.Client) -> None:
         image = encoded(noise(self.chance.randrange(1000), size=8))
         client.find_similar(image=image, model=IMAGES, top_k=5)
 
     def _list(self, client: euclidesdb.Client) -> None:
-        versions = [item.attributes["version"] for item in client.items(order_by="version")]
-        assert versions == sorted(versions)
+        for item in client.items(order_by="version"):  # in that order as it was when selected
+            assert item.attributes["id"] == item.id
+            assert item.attributes.keys() == {"id", "version"}
 
 
 class Chaos(Load):
@@ -293,7 +291,7 @@ def stored_image(client: euclidesdb.Client, item_id: str) -> Version:
         return None
     version: int = item.attributes["version"]
     assert item.attributes == {"id": item_id, "version": version}
-    assert item.payload == image_of(item_id, version), f"half of {item_id}"
+    assert item.image == image_of(item_id, version), f"half of {item_id}"
     return version
 
 
@@ -373,7 +371,12 @@ def soak(folder: Path, seconds: float, seed: int = 0) -> Counter[str]:
     end = time.monotonic() + seconds
     while True:
         left = end - time.monotonic()
-        live(folder, ledgers, done, chance, min(chance.uniform(*LIVES), max(2.0, left)))
+        try:
+            live(folder, ledgers, done, chance, min(chance.uniform(*LIVES), max(2.0, left)))
+        except BaseException:
+            report(done)
+            print((folder / "log").read_text()[-LOG_CHARACTERS:])
+            raise
         if time.monotonic() >= end:
             break
     with ServerProcess("-c", folder / "euclidesdb.conf", log=folder / "log") as process:

@@ -108,10 +108,10 @@ def add_lasting(ledger: Ledger, client: euclidesdb.Client, count: int) -> None:
     """Add new items, which no writer replaces or removes."""
     version = ledger.next_version()
     items = [new_item(f"lasting-{version}-{index}", version) for index in range(count)]
-    ledger.begins({item.id: version for item in items})
+    ledger.begins({str(item.id): version for item in items})
     assert client.add_many(items) == ()
     for item in items:
-        ledger.became(item.id, version)
+        ledger.became(str(item.id), version)
 
 
 class Writer:
@@ -160,7 +160,7 @@ class Writer:
         except euclidesdb.WriteInDoubt:
             return
         except euclidesdb.DiskFull:
-            self._ledger.was_refused(item.id, _version_of(item))
+            self._ledger.was_refused(str(item.id), _version_of(item))
         else:
             self._became(item)
 
@@ -174,7 +174,7 @@ class Writer:
             items,
             lambda: client.add_vectors(
                 [item.id for item in items],
-                np.stack([vector(item.id, _version_of(item)) for item in items]),
+                np.stack([vector(str(item.id), _version_of(item)) for item in items]),
                 model=MODEL,
                 attributes=[item.attributes or {} for item in items],
                 metadata=[item.metadata or b"" for item in items],
@@ -228,7 +228,7 @@ class Writer:
                 self._became(item)
 
     def _became(self, item: euclidesdb.NewItem) -> None:
-        self._ledger.became(item.id, _version_of(item))
+        self._ledger.became(str(item.id), _version_of(item))
 
 
 def _version_of(item: euclidesdb.NewItem) -> int:

@@ -18,7 +18,7 @@ class FaultyDatabase:
         raise self.fault
 
     add = get = get_many = update = remove = remove_many = find_similar = _fail
-    list_models = compact = load = unload = drop = _fail
+    list_models = readiness = stats = compact = load = reload = unload = drop = _fail
     count = page = sample = summarize = _fail
     start = cancel = all = _fail
 
@@ -38,7 +38,12 @@ class FaultyServer:
         config = ServerConfig(address="127.0.0.1:0", shutdown_grace=0)
         parts = (self.database, self.database, self.database)
         self._server = RpcServer(
-            *parts, config, lambda: None, jobs=self.database, backups=self.database
+            *parts,
+            config,
+            stop=lambda: None,
+            stats=self.database.stats,
+            jobs=self.database,
+            backups=self.database,
         )
         self.address = self._server.address
 

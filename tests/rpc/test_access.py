@@ -244,6 +244,57 @@ def test_one_client_cannot_take_all_calls_of_the_others(transport, keys):
         listener.close()
 
 
+def test_one_client_cannot_take_all_streams_of_the_others(transport, keys):
+    file, made = keys
+    config = ServerConfig(
+        address="127.0.0.1:0", transport=transport, max_streams_per_client=2, shutdown_grace=0
+    )
+
+    async def echo(requests, _):
+        async for request in requests:
+            yield request
+
+    method = Method(
+        READ, BytesValue.FromString, echo, Lane.CALLS, lambda _: False,
+        streams_requests=True, streams_replies=True,
+    )  # fmt: skip
+    listener = listen([method], config, access=Access(KeySet(read_keys(file))))
+    ends = threading.Event()
+
+    def requests():
+        yield BytesValue(value=b"x")
+        ends.wait(TIMEOUT)
+
+    try:
+        with grpc.insecure_channel(listener.address) as channel:
+            stub = channel.stream_stream(READ, BytesValue.SerializeToString, BytesValue.FromString)
+
+            def begin(key):
+                metadata = (("authorization", f"Bearer {key}"),)
+                return stub(requests(), metadata=metadata, timeout=TIMEOUT)
+
+            first = [begin(made[Role.READ]) for _ in range(2)]
+            assert [next(stream).value for stream in first] == [b"x", b"x"]
+            with pytest.raises(grpc.RpcError, match="max_streams_per_client permits no more"):
+                next(begin(made[Role.READ]))
+            assert next(begin(made[Role.ADMIN])).value == b"x"
+            ends.set()
+    finally:
+        ends.set()
+        listener.close()
+
+
+def test_too_many_items_in_a_call_are_refused(tmp_path, transport):
+    with serve(tmp_path, transport) as server, Stubs(server.address) as stubs:
+        for call, request in (
+            (stubs.v1.AddItems, pb.AddItemsRequest(items=[pb.AddItemRequest()] * 100_001)),
+            (stubs.v1.GetItems, pb.GetItemsRequest(ids=["x"] * 100_001)),
+        ):
+            status, reason, message = outcome(call, request)
+            assert (status, reason) == (STATUS.INVALID_ARGUMENT, "invalid_request")
+            assert "100,000" in message
+
+
 def config_of(tmp_path, text):
     file = tmp_path / "a.conf"
     file.write_text(f"{text}\n[models]\ndir_path = m\n[database]\ndb_path = d\n")

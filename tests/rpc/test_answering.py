@@ -14,6 +14,7 @@ from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.rpc.answering import CONTROL_BYTES, Answerer
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.call_measures import CallMeasures
 from euclidesdb_server.rpc.methods import Lane, Method
 
 REQUEST = v1.RemoveItemRequest(id="a")
@@ -27,7 +28,7 @@ def method(handle, lane=Lane.CALLS):
 
 @pytest.fixture
 def answerer():
-    made = Answerer(ServerConfig(threads=2, max_bytes_in_flight=1024))
+    made = Answerer(ServerConfig(threads=2, max_bytes_in_flight=1024), CallMeasures([]))
     yield made
     made.close()
 

@@ -12,12 +12,16 @@ import psutil
 import pytest
 from google.protobuf.wrappers_pb2 import BytesValue
 
+from euclidesdb_server.access import Certificates
+from euclidesdb_server.config.access import TlsConfig
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.rpc.http2_listener import Http2Listener
 from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.nghttp2 import RESETS_AT_ONCE
 from euclidesdb_server.rpc.nghttp2_callbacks import MAX_HEADER_BYTES
+from euclidesdb_server.system.file_watch import FileWatch
 from tests.support.http2_peer import Http2Peer
+from tests.support.tls import Authority
 from tests.support.waiting import wait_for
 
 MIB = 1 << 20
@@ -50,14 +54,25 @@ def headers(
     return frame(HEADERS, block, flags=flags, stream=stream)
 
 
-@pytest.fixture(scope="module")
-def listener() -> Iterator[Http2Listener]:
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def listener(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Http2Listener]:
+    """One that echoes; all peers speak with it as it expects."""
     echo = Method(
         PATH, BytesValue.FromString, lambda request, _: request, Lane.CALLS, lambda _: True
     )
-    served = Http2Listener([echo], ServerConfig(address="127.0.0.1:0", shutdown_grace=0))
-    yield served
-    served.close()
+    config = ServerConfig(address="127.0.0.1:0", shutdown_grace=0)
+    certificates = None
+    with FileWatch() as watch, pytest.MonkeyPatch.context() as patch:
+        if request.param == "tls":
+            authority = Authority(tmp_path_factory.mktemp("tls"))
+            files = TlsConfig(*authority.issue())
+            certificates = Certificates(files, lambda section, key: f"[{section}] {key}", watch)
+            patch.setattr(Http2Peer, "tls", authority.client_context())
+        served = Http2Listener([echo], config, certificates=certificates)
+        yield served
+        served.close()
 
 
 def is_serving(listener: Http2Listener) -> bool:

@@ -227,7 +227,7 @@ def test_many_empty_requests_are_counted(serve):
 
 
 def test_thousands_of_streams_cost_little_and_keep_no_other_from_its_call(serve):
-    streams = serve(max_streams=2000)
+    streams = serve(max_streams=2000, max_streams_per_client=2000)
     process = psutil.Process()
     before = process.memory_info().rss
     with streams.peer() as peer:

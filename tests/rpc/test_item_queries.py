@@ -278,6 +278,6 @@ def test_names_of_predictions_and_of_nested_attributes_are_suggested(db):
 def test_a_rare_attribute_is_known(db):
     db.update("000", merge={"rare": {"name": 1}})
     assert db.count("rare.name == 1") == 1
-    with pytest.warns(euclidesdb.UnknownFieldWarning, match="'rare.nam'"):
-        db.count("rare.nam == 1")
+    with pytest.warns(euclidesdb.UnknownFieldWarning, match="'rare.names'"):
+        db.count("rare.names == 1")
     db.update("000", merge={"rare": None})

@@ -247,7 +247,13 @@ def test_a_space_of_ready_made_vectors_can_be_loaded_and_unloaded(client, stubs,
     assert listed(client)["given"].state == "unloaded"
 
 
-@each_as_subtest("folder", ["nowhere", "..", "../models/tiny", "/tmp", "tiny/"])
+@each_as_subtest(
+    "folder",
+    [
+        *("nowhere", "..", ".", "../models/tiny", "/tmp", "tiny/", "./tiny", "tiny/../tiny"),
+        *("tiny\0", "\0", "..\\tiny", "%2e%2e", "~", "$HOME", "tiny\n"),
+    ],
+)
 def test_a_folder_must_be_in_the_models_folder(stubs, folder):
     refused = refusal(stubs.v1.LoadModel, v1.LoadModelRequest(folder=folder))
     assert (refused.status, refused.reason) == (STATUS.FAILED_PRECONDITION, "model_rejected")

@@ -13,6 +13,7 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.steps import finish
 from euclidesdb_server.errors import InvalidRequest, Overloaded
 from euclidesdb_server.rpc.answering import Answerer
+from euclidesdb_server.rpc.call_measures import CallMeasures
 from euclidesdb_server.rpc.framing import PREFIX_BYTES
 from euclidesdb_server.rpc.reply_stream import MAX_UNREAD_BYTES, ReplyStream
 from euclidesdb_server.rpc.request_stream import REQUEST_BYTES, RequestStream
@@ -32,7 +33,9 @@ class Scene:
     """An answerer whose counts are looked at, and a stream of requests."""
 
     def __init__(self) -> None:
-        self.answerer = Answerer(ServerConfig(threads=2, max_bytes_in_flight=LIMIT))
+        self.answerer = Answerer(
+            ServerConfig(threads=2, max_bytes_in_flight=LIMIT), CallMeasures([])
+        )
         self.taken = 0
         self.requests = RequestStream(self.answerer, read, self._on_taken)
 

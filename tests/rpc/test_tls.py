@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 import shutil
 import socket
 import ssl
@@ -270,12 +272,20 @@ def test_the_key_and_the_certificate_do_not_appear_in_the_log(serve, authority, 
 
 
 def test_a_copy_of_a_client_has_its_credentials(serve, authority):
-    import pickle  # noqa: PLC0415
-
     server = serve(*authority.issue())
     with (
         client(server, ca=authority.file, api_key="k") as db,
         pickle.loads(pickle.dumps(db)) as copy,
     ):
         assert copy.models()
-        assert copy._connection.credentials == db._connection.credentials
+        assert copy._connection.target.credentials == db._connection.target.credentials
+
+
+def test_an_async_client_is_served_as_well(serve, authority):
+    server = serve(*authority.issue())
+
+    async def names():
+        async with euclidesdb.AsyncClient(server.address, ca=authority.pem, timeout=20) as db:
+            return [each.name for each in await db.models()]
+
+    assert asyncio.run(names()) == ["given"]

@@ -31,9 +31,11 @@ def test_a_database_of_every_format_opens_and_answers_as_before(tmp_path, name):
             euclidesdb.Client(server.address) as client,
         ):
             assert answers_of(client) == expected
-            assert client.count("exists(n)") == sum(
-                "n" in item["attributes"] for item in expected["items"].values()
-            )
+            assert client.count() == len(expected["items"])
+            if name != "euclidesdb":  # which has no attributes
+                assert client.count("n < 10") == sum(
+                    item["attributes"]["n"] < 10 for item in expected["items"].values()
+                )
     database = LevelDB(folder / "data" / "leveldb", sync=True)
     assert database.get(keys.DATABASE) == msgpack.packb([FORMAT_VERSION])
     database.close()

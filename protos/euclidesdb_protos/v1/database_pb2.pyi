@@ -1192,3 +1192,130 @@ class BackupFileEnd(_message.Message):
 class BackupDone(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class StatsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatsReply(_message.Message):
+    __slots__ = ("version", "uptime_seconds", "items", "models", "calls", "calls_in_flight", "streams_open", "request_bytes_in_flight", "unread_reply_bytes", "connections", "is_writable", "sync_seconds", "sync_writes", "builds_running", "builds", "builds_failed", "build_seconds", "cache_hits", "cache_misses", "cache_bytes", "memory_bytes", "data_bytes", "disk_free_bytes", "disk_total_bytes")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_OPEN_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_BYTES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_REPLY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    IS_WRITABLE_FIELD_NUMBER: _ClassVar[int]
+    SYNC_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SYNC_WRITES_FIELD_NUMBER: _ClassVar[int]
+    BUILDS_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    BUILDS_FIELD_NUMBER: _ClassVar[int]
+    BUILDS_FAILED_FIELD_NUMBER: _ClassVar[int]
+    BUILD_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_HITS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_MISSES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DATA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    uptime_seconds: float
+    items: int
+    models: _containers.RepeatedCompositeFieldContainer[ModelStats]
+    calls: _containers.RepeatedCompositeFieldContainer[CallStats]
+    calls_in_flight: int
+    streams_open: int
+    request_bytes_in_flight: int
+    unread_reply_bytes: int
+    connections: int
+    is_writable: bool
+    sync_seconds: StatsHistogram
+    sync_writes: StatsHistogram
+    builds_running: int
+    builds: int
+    builds_failed: int
+    build_seconds: StatsHistogram
+    cache_hits: int
+    cache_misses: int
+    cache_bytes: int
+    memory_bytes: int
+    data_bytes: int
+    disk_free_bytes: int
+    disk_total_bytes: int
+    def __init__(self, version: _Optional[str] = ..., uptime_seconds: _Optional[float] = ..., items: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStats, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[CallStats, _Mapping]]] = ..., calls_in_flight: _Optional[int] = ..., streams_open: _Optional[int] = ..., request_bytes_in_flight: _Optional[int] = ..., unread_reply_bytes: _Optional[int] = ..., connections: _Optional[int] = ..., is_writable: _Optional[bool] = ..., sync_seconds: _Optional[_Union[StatsHistogram, _Mapping]] = ..., sync_writes: _Optional[_Union[StatsHistogram, _Mapping]] = ..., builds_running: _Optional[int] = ..., builds: _Optional[int] = ..., builds_failed: _Optional[int] = ..., build_seconds: _Optional[_Union[StatsHistogram, _Mapping]] = ..., cache_hits: _Optional[int] = ..., cache_misses: _Optional[int] = ..., cache_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., data_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., disk_total_bytes: _Optional[int] = ...) -> None: ...
+
+class CallStats(_message.Message):
+    __slots__ = ("method", "by_status", "seconds")
+    class ByStatusEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    BY_STATUS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    by_status: _containers.ScalarMap[str, int]
+    seconds: StatsHistogram
+    def __init__(self, method: _Optional[str] = ..., by_status: _Optional[_Mapping[str, int]] = ..., seconds: _Optional[_Union[StatsHistogram, _Mapping]] = ...) -> None: ...
+
+class ModelStats(_message.Message):
+    __slots__ = ("name", "state", "items", "indexed_rows", "unindexed_rows", "deleted_rows", "segments", "building", "index_failed", "recall", "recall_samples", "disk_bytes", "queue_length", "workers", "worker_restarts", "worker_memory_bytes", "items_run", "batch_items", "queue_seconds", "inference_seconds")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    INDEXED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    UNINDEXED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    DELETED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    BUILDING_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FAILED_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
+    RECALL_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    WORKER_RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    WORKER_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_RUN_FIELD_NUMBER: _ClassVar[int]
+    BATCH_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: str
+    items: int
+    indexed_rows: int
+    unindexed_rows: int
+    deleted_rows: int
+    segments: int
+    building: bool
+    index_failed: bool
+    recall: float
+    recall_samples: int
+    disk_bytes: int
+    queue_length: int
+    workers: int
+    worker_restarts: int
+    worker_memory_bytes: int
+    items_run: int
+    batch_items: StatsHistogram
+    queue_seconds: StatsHistogram
+    inference_seconds: StatsHistogram
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., items: _Optional[int] = ..., indexed_rows: _Optional[int] = ..., unindexed_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., segments: _Optional[int] = ..., building: _Optional[bool] = ..., index_failed: _Optional[bool] = ..., recall: _Optional[float] = ..., recall_samples: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., queue_length: _Optional[int] = ..., workers: _Optional[int] = ..., worker_restarts: _Optional[int] = ..., worker_memory_bytes: _Optional[int] = ..., items_run: _Optional[int] = ..., batch_items: _Optional[_Union[StatsHistogram, _Mapping]] = ..., queue_seconds: _Optional[_Union[StatsHistogram, _Mapping]] = ..., inference_seconds: _Optional[_Union[StatsHistogram, _Mapping]] = ...) -> None: ...
+
+class StatsHistogram(_message.Message):
+    __slots__ = ("bounds", "counts", "total")
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    bounds: _containers.RepeatedScalarFieldContainer[float]
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    total: float
+    def __init__(self, bounds: _Optional[_Iterable[float]] = ..., counts: _Optional[_Iterable[int]] = ..., total: _Optional[float] = ...) -> None: ...

@@ -153,6 +153,11 @@ class FeatureDatabaseStub:
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsReply.FromString,
                 _registered_method=True)
+        self.Stats = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/Stats',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.StatsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.StatsReply.FromString,
+                _registered_method=True)
         self.LoadModel = channel.unary_unary(
                 '/euclidesdb.v1.FeatureDatabase/LoadModel',
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.LoadModelRequest.SerializeToString,
@@ -356,6 +361,14 @@ class FeatureDatabaseServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Stats(self, request, context):
+        """Returns the numbers of the server: calls, models, disk and memory. Counts and histograms begin
+        at 0 when the server starts; those of a model when it is loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LoadModel(self, request, context):
         """Serves a model folder, replacing the version of that model served before. The old version
         is served until the new one has been loaded and checked, and stays if that fails. The
@@ -498,6 +511,11 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsReply.SerializeToString,
+            ),
+            'Stats': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stats,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.StatsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.StatsReply.SerializeToString,
             ),
             'LoadModel': grpc.unary_unary_rpc_method_handler(
                     servicer.LoadModel,
@@ -1140,6 +1158,33 @@ class FeatureDatabase:
             '/euclidesdb.v1.FeatureDatabase/ListModels',
             euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.ListModelsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/Stats',
+            euclidesdb__protos_dot_v1_dot_database__pb2.StatsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.StatsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -19,6 +19,11 @@ from euclidesdb_server.columns.attribute_columns import TYPES, attribute_columns
 from euclidesdb_server.columns.class_filters import by_class
 from euclidesdb_server.columns.evaluation import RowFilter
 from euclidesdb_server.columns.field_values import FieldValues, SparseValues
+from euclidesdb_server.columns.prediction_columns import (
+    CLASSES,
+    class_values,
+    prediction_arrays,
+)
 from euclidesdb_server.columns.rest_values import rest_values
 from euclidesdb_server.columns.state_column import states
 from euclidesdb_server.values.arrays import Labels
@@ -85,6 +90,7 @@ class Block:
         self.added: Labels = batch.column(ADDED).to_numpy()
         self._paths = attribute_paths(batch.schema)
         self._masks: LRUCache[bytes, npt.NDArray[np.uint8]] = LRUCache(_CACHED_MASKS)
+        self._kept: dict[int, tuple[Labels, npt.NDArray[np.int64]]] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -99,7 +105,8 @@ class Block:
         for space, labels in rows.vectors.items():
             columns[_space_column(space, "vector")] = pa.array(labels, pa.int64())
         for space, (places, found) in rows.predictions.items():
-            columns |= _prediction_arrays(space, places, found, len(rows.ids))
+            for kind, array in prediction_arrays(places, found, len(rows.ids)).items():
+                columns[_space_column(space, kind)] = array
         for space, failed in rows.failed.items():
             mask = np.zeros(len(rows.ids), np.bool_)
             mask[failed] = True
@@ -173,6 +180,49 @@ class Block:
         row = int(np.searchsorted(self.labels, label))
         return row if row < len(self.labels) and self.labels[row] == label else None
 
+    def values_at(self, field: Field, rows: npt.NDArray[np.int64]) -> FieldValues:
+        """The values of a field in some rows."""
+        match field:
+            case ItemId():
+                names = {ID}
+            case Attribute(path):
+                names = {*self._paths.get(path, {}).values(), REST}
+            case Prediction(space, value, _):
+                kind = "top" if value in CLASSES else value.value
+                names = {_space_column(space, kind)}
+        names &= {*self.batch.schema.names}
+        picked = self.batch.select([LABEL, ADDED, *names]).take(pa.array(rows))
+        return Block(picked).values(field)
+
+    def rows_of_vectors(self, space: int, labels: Labels) -> npt.NDArray[np.int64]:
+        """The newest row with each vector, by its label in a space; -1 if there is none."""
+        rows = np.full(len(labels), -1, np.int64)
+        own = self.vector_labels(space)
+        if own is None or not len(own):
+            return rows
+        # most vectors were made by the last write of their item
+        places = np.minimum(np.searchsorted(self.labels, labels), len(own) - 1)
+        same = own[places] == labels
+        rows[same] = places[same]
+        kept, kept_rows = self._kept_vectors(space, own)
+        if len(kept):
+            places = np.searchsorted(kept, labels, side="right") - 1
+            same = (places >= 0) & (kept[places] == labels)
+            rows[same] = kept_rows[places[same]]
+        return rows
+
+    def _kept_vectors(self, space: int, own: Labels) -> tuple[Labels, npt.NDArray[np.int64]]:
+        """The vectors that are older than the last write of their item, and the rows of these."""
+        with self._lock:
+            found = self._kept.get(space)
+        if found is None:
+            rows = np.flatnonzero((own > 0) & (own != self.labels))
+            order = np.argsort(own[rows], kind="stable")  # of one vector, the newest row comes last
+            found = own[rows][order], rows[order]
+            with self._lock:
+                self._kept[space] = found
+        return found
+
     def values_in_columns(self, field: Field) -> FieldValues:
         """As `values`, without those that are kept as text."""
         return self._of_columns(field.path) if isinstance(field, Attribute) else self.values(field)
@@ -198,17 +248,14 @@ class Block:
                 return FieldValues()
             present = pa.array(labels > 0)
             return FieldValues(others=pc.if_else(present, present, None))
-        kind = "top" if field.value in _CLASSES else field.value.value
+        kind = "top" if field.value in CLASSES else field.value.value
         name = _space_column(field.space, kind)
         if name not in self.batch.schema.names:
             return FieldValues()
         column = self.batch.column(name)
-        if field.value not in _CLASSES:
+        if field.value not in CLASSES:
             return FieldValues(floats=column)
-        return _classes(column, field)
-
-
-_CLASSES: Final = (PredictionValue.LABEL, PredictionValue.TOP_LABELS)
+        return class_values(column, field)
 
 
 class _WithoutRest:
@@ -250,50 +297,3 @@ def _attribute_column(kind: str, path: str) -> str:
 
 def _space_column(space: int, kind: str) -> str:
     return f"{space}:{kind}"
-
-
-def _prediction_arrays(
-    space: int, places: npt.NDArray[np.int64], found: Predicted, rows: int
-) -> dict[str, pa.Array]:
-    known = np.zeros(rows, np.bool_)
-    known[places] = True
-    arrays = {}
-    for kind in ("confidence", "margin", "entropy"):
-        values = np.zeros(rows, np.float64)
-        values[places] = getattr(found, kind)
-        arrays[_space_column(space, kind)] = pa.array(values, mask=~known)
-    width = found.top.shape[1]
-    offsets = np.zeros(rows + 1, np.int32)
-    np.cumsum(np.where(known, width, 0), out=offsets[1:])
-    order = np.argsort(places, kind="stable")
-    classes = pa.array(found.top[order].reshape(-1), pa.int32())
-    arrays[_space_column(space, "top")] = pa.ListArray.from_arrays(
-        pa.array(offsets), classes, mask=pa.array(~known)
-    )
-    return arrays
-
-
-def _classes(column: pa.ListArray, field: Prediction) -> FieldValues:
-    """The most probable class of each row, or a list of the most probable ones."""
-    if field.value is PredictionValue.LABEL:
-        classes = pc.list_element(column, 0).cast(pa.int64())
-        if not field.labels:
-            return FieldValues(ints=classes)
-        return FieldValues(strings=_names(classes, field.labels))
-    classes = pc.list_flatten(column).cast(pa.int64())
-    missing = column.is_null()
-    if not field.labels:
-        lists = pa.ListArray.from_arrays(column.offsets, classes, mask=missing)
-        return FieldValues(lists_of_ints=lists)
-    names = _names(classes, field.labels)
-    return FieldValues(
-        lists_of_strings=pa.ListArray.from_arrays(column.offsets, names, mask=missing)
-    )
-
-
-def _names(classes: pa.Int64Array, labels: Sequence[str]) -> pa.StringArray:
-    """The names of classes; of one that has none, its number."""
-    names = pa.array(labels, pa.string())
-    known = pc.less(classes, len(labels))
-    named = pc.take(names, pc.if_else(known, classes, None))
-    return pc.coalesce(named, classes.cast(pa.string()))

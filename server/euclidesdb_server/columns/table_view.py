@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,6 +35,19 @@ class TableView:
             check()
             parts.append((block, np.flatnonzero(block.matching(prepared, check) & mask)))
         return Selection(parts)
+
+    def values_of_vectors(
+        self, space: int, labels: Labels, field: Field
+    ) -> Iterator[tuple[RowNumbers, FieldValues]]:
+        """The values of a field in the items that some vectors belong to.
+
+        labels: of vectors in a space. Returns places among them, and the values of their items.
+        """
+        for block, alive in self.blocks:
+            rows = block.rows_of_vectors(space, labels)
+            places = np.flatnonzero((rows >= 0) & alive[rows])
+            if len(places):
+                yield places, block.values_at(field, rows[places])
 
     def is_empty(self) -> bool:
         """Whether there are no items."""
@@ -103,7 +116,7 @@ class Selection:
 
     def values(self, field: Field) -> list[FieldValues]:
         """The values of a field, of each part."""
-        return [block.values(field).take(rows) for block, rows in self.parts]
+        return [block.values_at(field, rows) for block, rows in self.parts]
 
 
 def _joined(parts: Sequence[Labels]) -> Labels:

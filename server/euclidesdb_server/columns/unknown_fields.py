@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from euclidesdb_server.columns.table_view import TableView
-from euclidesdb_server.values.filters import All, AnyOf, Attribute, Field, Filter, Not
+from euclidesdb_server.values.filters import All, AnyOf, Attribute, Exists, Field, Filter, Not
 
 MAX_UNKNOWN: Final = 5
 """Names that are reported for one request."""
@@ -46,7 +46,7 @@ def unknown_fields(
 
 
 def fields_in(condition: Filter | None) -> Iterator[Field]:
-    """The fields that a filter refers to."""
+    """The fields whose values a filter asks for; to ask whether they exist is not a mistake."""
     pending = [] if condition is None else [condition]
     while pending:
         match pending.pop():
@@ -54,6 +54,8 @@ def fields_in(condition: Filter | None) -> Iterator[Field]:
                 pending += filters
             case Not(negated):
                 pending.append(negated)
+            case Exists():
+                pass
             case single:
                 yield single.field
 

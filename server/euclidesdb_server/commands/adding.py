@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, Final
@@ -17,7 +17,7 @@ from euclidesdb_server.commands.add_sources import Given, Source
 from euclidesdb_server.commands.printing import counted, print_json, printable
 
 LOOKED_UP: Final = 512
-"""Ids that are looked up at a time for --skip-existing."""
+"""Ids that are looked up at a time: which are stored already?"""
 LISTED_ERRORS: Final = 100
 """With --json, all are listed."""
 GO_ON: Final = "to go on, run the same command with --skip-existing"
@@ -42,6 +42,7 @@ class Adding:
         self._skip_existing = skip_existing
         self._ids: set[str] = set()
         self._sent = 0
+        self._stored: list[int] = []  # the positions of items whose id was stored already
         self._skipped = 0
         self._incomplete = 0
         self._errors: list[dict[str, str]] = []
@@ -60,17 +61,17 @@ class Adding:
             try:
                 problems = self._client.add_many(self._new_items(given, bar))
                 refused = [each for each in problems if isinstance(each, euclidesdb.Refused)]
-                added = self._sent - len(refused)
+                done = self._sent
             except euclidesdb.AddsInterrupted as error:
-                problems = (*error.refused, *error.failed)
-                before = [each for each in error.refused if each.position < error.resume_at]
-                added = error.resume_at - len(before)
+                problems, refused = (*error.refused, *error.failed), [*error.refused]
+                done = error.resume_at
+                added = done - sum(each.position < done for each in refused)
                 doubt = f"; {len(error.unknown)} more may have been" if error.unknown else ""
                 stopped = f"{error} ({added:,} were added{doubt})"
         for each in problems:
             self._incomplete += isinstance(each, euclidesdb.Failed)
             self._failed(each.id, each.reason, str(each.error))
-        self._report(added, as_json=as_json)
+        self._report(done, {each.position for each in refused}, as_json=as_json)
         if self._stop_wanted:
             print(f"stopped; {GO_ON}", file=sys.stderr)
             return 130
@@ -93,16 +94,16 @@ class Adding:
                     self._failed(
                         item_id, "not_sent", "another item has the same id; see --id-prefix"
                     )
-                elif item_id in existing:
+                elif item_id in existing and self._skip_existing:
                     self._skipped += 1
                 else:
+                    if item_id in existing:
+                        self._stored.append(self._sent)
                     self._ids.add(item_id)
                     self._sent += 1
                     yield self._new_item(item_id, each)
 
     def _existing(self, part: Sequence[Given]) -> Iterable[str]:
-        if not self._skip_existing:
-            return ()
         ids = [self._prefix + each.id for each in part if not each.error]
         return self._client.get_many(ids)
 
@@ -118,21 +119,22 @@ class Adding:
     def _failed(self, item_id: str, reason: str, message: str) -> None:
         self._errors.append({"id": item_id, "reason": reason, "message": message})
 
-    def _report(self, added: int, *, as_json: bool) -> None:
+    def _report(self, done: int, refused: Collection[int], *, as_json: bool) -> None:
+        """done: so many items, the first ones, are stored, except for the positions refused."""
+        updated = sum(position < done and position not in refused for position in self._stored)
+        added = done - updated - sum(position < done for position in refused)
         if as_json:
-            counts = {
-                "added": added,
-                "incomplete": self._incomplete,
-                "skipped": self._skipped,
-                "failed": len(self._errors) - self._incomplete,
-            }
+            counts = {"added": added, "updated": updated, "incomplete": self._incomplete}
+            failed_count = len(self._errors) - self._incomplete
+            counts |= {"skipped": self._skipped, "failed": failed_count}
             print_json({**counts, "errors": self._errors})
             return
-        skipped = f", {self._skipped:,} stored already" if self._skipped else ""
-        lacking = f" ({self._incomplete:,} on which models failed)" if self._incomplete else ""
+        again = f", {updated:,} stored already and brought up to date" if updated else ""
+        lacking = f", {self._incomplete:,} on which models failed" if self._incomplete else ""
+        skipped = f", {self._skipped:,} stored already and skipped" if self._skipped else ""
         count = len(self._errors) - self._incomplete
         failed = f", {count:,} could not be added" if count else ""
-        print(f"{counted(added)} added{lacking}{skipped}{failed}")
+        print(f"{counted(added)} added{again}{lacking}{skipped}{failed}")
         sys.stdout.flush()
         for each in self._errors[:LISTED_ERRORS]:
             print(printable(f"  {each['id']}: {each['message']}"), file=sys.stderr)

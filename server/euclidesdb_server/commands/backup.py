@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -107,10 +108,14 @@ def backups(*, place: str, as_json: bool) -> int:
 @click.command("verify-backup")
 @_place
 @_id_option
-def verify_backup(*, place: str, backup_id: str | None) -> int:
+@json_option
+def verify_backup(*, place: str, backup_id: str | None, as_json: bool) -> int:
     """Read all backups in PLACE, or one, and compare every file with its checksum."""
     with _problems(), Repository(place) as repository:
         checked = check_repository(repository, backup_id)
+    if as_json:
+        print_json(asdict(checked))
+        return 1 if checked.problems else 0
     for problem in checked.problems:
         print(printable(problem))
     if checked.unneeded:
@@ -144,13 +149,24 @@ def verify_backup(*, place: str, backup_id: str | None) -> int:
     help="The models folder that receives the models (default: they are not restored).",
 )
 @_id_option
+@json_option
 def restore(
-    *, place: str, database_path: Path, models_path: Path | None, backup_id: str | None
+    *,
+    place: str,
+    database_path: Path,
+    models_path: Path | None,
+    backup_id: str | None,
+    as_json: bool,
 ) -> int:
     """Restore a backup from PLACE, by default the latest, for a server to be started with."""
     with _problems(), Repository(place) as repository, _progress("restoring") as report:
         manifest = repository.chosen(backup_id)
         restore_backup(repository, manifest, database_path, models_path, report=report)
+    for warning in manifest.warnings:
+        print(f"euclidesdb: warning: {printable(warning)}", file=sys.stderr)
+    if as_json:
+        print_json({**_summary(manifest), "search": manifest.search})
+        return 0
     print(f"backup {manifest.id} is restored: {printable(str(database_path))}")
     if models_path is None:
         print("its models are not restored: give --models-path for them")
@@ -159,8 +175,6 @@ def restore(
         print(f"its models are in {printable(f'{models_path}: {folders}')}")
     settings = "; ".join(f"{key} = {value}" for key, value in manifest.search.items())
     print(f"the server that was backed up searched with {printable(settings)}")
-    for warning in manifest.warnings:
-        print(f"euclidesdb: warning: {printable(warning)}", file=sys.stderr)
     return 0
 
 

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "jobs": Listed("list the jobs of embed, or end one", "embed:jobs"),
     "models": Listed("list the models of a running server", "models:models"),
     "stats": Listed("an overview of a running server", "stats:stats"),
+    "top": Listed("what a running server is doing, live", "top:top"),
     "model": Listed("check, compare, export, load, drop models", "model:model", "server"),
     "key": Listed("make, list and revoke the API keys of a server", "key:key", "server"),
     "verify": Listed(

@@ -64,8 +64,8 @@ def described(error: Exception, address: str) -> str:
     """An error of a call to the server at `address`."""
     import euclidesdb  # noqa: PLC0415  as above
 
-    if isinstance(error, euclidesdb.ConnectionFailed):  # it names the address
-        return str(error)
+    if isinstance(error, euclidesdb.ConnectionFailed):
+        return f"{error}. --address or the variable EUCLIDESDB_ADDRESS names the server"
     if isinstance(error, euclidesdb.Unauthenticated):
         return (
             f"{address}: {error}. A command takes the key from --api-key-file FILE, or from the "

@@ -59,7 +59,7 @@ def _neighbor(neighbor: euclidesdb.Neighbor, names: Sequence[str]) -> Tile:
     notes = [f"{neighbor.distance:.3f}"]
     label = label_of(neighbor)
     if label is not None:
-        notes.append(printable(label.label))
+        notes.append(f"{printable(label.label)} ({label.probability:.0%})")
     attributes = neighbor.attributes or {}
     more = [text for name in names if (text := shown(attribute(attributes, name)))]
     return Tile(

@@ -31,7 +31,8 @@ def index_state(index: euclidesdb.IndexInfo | None) -> str:
     """What is built, and what is being done about the rest."""
     if index is None:
         return ""
-    unindexed = f" + {index.unindexed_rows:,} unindexed" if index.unindexed_rows else ""
+    both = index.indexed_rows and index.unindexed_rows
+    unindexed = f" + {index.unindexed_rows:,} unindexed" if both else ""
     segments = f" in {index.segments} segments" if index.segments > 1 else ""
     building = ", building" if index.building else ""
     verifying = ", verifying" if index.verifying else ""

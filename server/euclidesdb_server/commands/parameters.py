@@ -38,9 +38,9 @@ def json_object(value: str | dict[str, Any]) -> dict[str, Any]:
     try:
         made = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"{value!r} is not valid JSON: {error}") from error
+        raise click.BadParameter(f"{value!r:.100} is not valid JSON: {error}") from error
     if not isinstance(made, dict):
-        raise click.BadParameter(f'{value!r} is not a JSON object, such as {{"price": 10}}')
+        raise click.BadParameter(f'{value!r:.100} is not a JSON object, such as {{"price": 10}}')
     return made
 
 
@@ -53,7 +53,7 @@ def assignment(value: str | tuple[str, Any]) -> tuple[str, Any]:
         return value
     key, equals, text = value.partition("=")
     if not key or not equals:
-        raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE, such as price=10")
+        raise click.BadParameter(f"{value!r:.100} is not of the form KEY=VALUE, such as price=10")
     try:
         return key, json.loads(text)
     except (ValueError, RecursionError):

@@ -10,11 +10,11 @@ import os
 import signal
 import sys
 import threading
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from euclidesdb_server.commands.configuration import configuration
+from euclidesdb_server.commands.serve_log import configure_logging
 from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
 from euclidesdb_server.system.allocator import limit_arenas
 from euclidesdb_server.system.long_lived import long_lived
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from euclidesdb_server.app import Server
 
 log = logging.getLogger(__name__)
-
-LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def run(
@@ -64,7 +62,7 @@ def run(
             config, address=address, data=data, models=models, allow_anonymous=allow_anonymous
         )
         log_file_from = settings.where("server", "log_file_path")
-        _configure_logging(settings.server.log_file_path, log_file_from)
+        configure_logging(settings.server, log_file_from)
         server = Server(settings, stop_wanted, strict=strict)
     except ShuttingDown as error:
         log.info("%s", error)
@@ -94,33 +92,3 @@ def _reload_when(wanted: threading.Event, server: Server) -> None:
             return
         except Exception:  # the outermost loop of this thread
             log.exception("the model folders could not be reloaded")
-
-
-class _LogFile(WatchedFileHandler):
-    """A log file that is opened again when another one is in its place, as after a rotation.
-
-    What cannot be written to it is reported on standard error, and never fails the code that logs.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record."""
-        try:
-            super().emit(record)
-        except Exception:  # a handler must not raise
-            self.handleError(record)
-
-
-def _configure_logging(file: Path | None, where: str) -> None:
-    """file: the log file, if there is one. where: where its path comes from, for an error."""
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if file is not None:
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            # names of files may have bytes of any encoding
-            to_file = _LogFile(file, encoding="utf-8", errors="backslashreplace")
-            handlers.append(to_file)
-        except OSError as error:
-            raise StartupError(f"{where}: cannot write {file}: {error}") from error
-    # it logs every CPU type that this machine does not have
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers)

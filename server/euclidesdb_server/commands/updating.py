@@ -56,7 +56,7 @@ class Updating:
         return self._each(ids, skip_missing=True)
 
     def _each(self, ids: Iterable[str], *, skip_missing: bool = False) -> int:
-        """skip_missing: those that another client has removed meanwhile are no failure."""
+        """skip_missing: another client may have removed some meanwhile."""
         updated, errors = 0, list[dict[str, str]]()
         try:
             for item_id in tqdm([*ids], unit=" items", desc="updating", leave=False, disable=None):

@@ -19,6 +19,7 @@ from annotated_types import Ge, Gt, Le
 from euclidesdb_server.config.access import AuthConfig, TlsConfig
 from euclidesdb_server.config.ini import parse_section, read_ini
 from euclidesdb_server.config.paths import given_address, resolved
+from euclidesdb_server.config.watching import LogFormat, MetricsConfig, TracingConfig
 from euclidesdb_server.errors import ConfigError
 
 KIB = 1 << 10
@@ -83,6 +84,17 @@ class ServerConfig:
     address, and with API keys."""
     shutdown_grace: Annotated[float, Ge(0)] = 30.0
     """Seconds that calls in progress have to finish when the server stops."""
+    log_format: LogFormat = LogFormat.AUTO
+    log_max_mib: Annotated[int, Ge(0)] = 100
+    """The size at which the log file is renamed and another one begun; 0: never."""
+    log_files: Annotated[int, Ge(1)] = 5
+    """The number of renamed log files that are kept."""
+    slow_call_ms: Annotated[float, Ge(0)] = 1000.0
+    """A call that takes so many milliseconds is logged with its parts; 0: none is."""
+    health: bool = True
+    """Whether the service `grpc.health.v1.Health` is there."""
+    reflection: bool = True
+    """Whether clients can ask for the services and their messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,8 @@ class Config:
     database: DatabaseConfig
     server: ServerConfig = field(default_factory=ServerConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    tracing: TracingConfig = field(default_factory=TracingConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
     engines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -184,6 +198,8 @@ SECTIONS: dict[str, type[Any]] = {
     "models": ModelsConfig,
     "database": DatabaseConfig,
     "index": IndexConfig,
+    "metrics": MetricsConfig,
+    "tracing": TracingConfig,
     "auth": AuthConfig,
     "tls": TlsConfig,
 }

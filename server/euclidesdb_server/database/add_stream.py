@@ -88,6 +88,9 @@ class _BatchCall:
     def on_done(self, callback: Callable[[], object]) -> None:
         """Nothing: see above."""
 
+    def note(self, part: str, begun: float, ended: float) -> None:
+        """Nothing: a stream has no duration of interest."""
+
 
 @dataclass(slots=True)
 class _Batch:

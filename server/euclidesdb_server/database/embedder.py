@@ -14,7 +14,7 @@ from euclidesdb_server.database.requests import Call
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import DatabaseError, DeadlineExceeded, ModelFailed, Overloaded
-from euclidesdb_server.inference import EmbeddingCache, Model
+from euclidesdb_server.inference import EmbeddingCache, Model, RunFuture
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 
@@ -111,6 +111,14 @@ def all_made(outcome: Outputs | DatabaseError) -> Embeddings | DatabaseError:
     return tuple(made)
 
 
+def _note(future: Future[Embedding], call: Call) -> None:
+    """Note how long an item waited and was run, unless it came from the cache."""
+    if isinstance(future, RunFuture) and future.times is not None:
+        arrived, taken, done = future.times
+        call.note("queue", arrived, taken)
+        call.note("inference", taken, done)
+
+
 class _Pending:
     """A payload that is with its models."""
 
@@ -132,6 +140,8 @@ class _Pending:
                     made.append(future.result(timeout=0))
                 except ModelFailed as error:
                     made.append(error)
+                else:
+                    _note(future, call)
             return tuple(made)
         except (TimeoutError, CancelledError):
             return DeadlineExceeded(f"{', '.join(self.futures)} did not embed the item in time")

@@ -7,8 +7,9 @@ is written, and nothing changes, for an item that is refused. What waits for mod
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from functools import partial
 
 from euclidesdb_server.columns import ItemTable
@@ -68,7 +69,8 @@ from euclidesdb_server.values.payload import Payload
 class FeatureDatabase:
     """The database, put together from parts that its maker owns and closes.
 
-    exports, imports: of items as they are stored. job_steps: of embedding jobs.
+    exports, imports: of items as they are stored. job_steps: of embedding jobs. lock_items: as
+    `Writer.lock_items`.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class FeatureDatabase:
         self._searcher = Searcher(store, models, embedder, table, limits=limits)
         publisher = Publisher(models, compactor, table)
         self._writer = Writer(store, publisher, keep_payloads=keep_payloads)
+        self.lock_items = self._writer.lock_items
         compactor.recover_with(self._writer.recover)
         self.exports = ItemExports(store, models, table)
         self.imports = ItemImports(models, self._writer, limits)
@@ -131,7 +134,9 @@ class FeatureDatabase:
         with self._models.lease(names) as leased:
             check_add_reply(requests, leased, self._limits.max_reply_bytes)
             items = await self._embedded(requests, leased, call)
+        begun = time.monotonic()
         errors = self._writer.write(items)
+        call.note("store", begun, time.monotonic())
         return [
             item if isinstance(item, DatabaseError) else error or written_item(item)
             for item, error in zip(items, errors, strict=True)
@@ -208,10 +213,6 @@ class FeatureDatabase:
     def remove_unchanged(self, labels: Mapping[str, int]) -> Removal:
         """Remove items whose last writes have these labels; others are among the missing."""
         return remove_unchanged(self._writer, labels)
-
-    def lock_items(self, ids: Sequence[str]) -> AbstractContextManager[None]:
-        """As `Writer.lock_items`."""
-        return self._writer.lock_items(ids)
 
     async def find_similar(self, request: FindRequest, call: Call) -> ModelAnswers:
         """The items nearest to each query in the space of each model, in the order of the models.

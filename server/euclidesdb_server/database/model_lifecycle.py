@@ -112,6 +112,10 @@ class ModelLifecycle:
             except DatabaseError as error:
                 log.error("model folder %s is not loaded: %s", folder, error)
 
+    def readiness(self) -> dict[str, bool]:
+        """As `ModelTable.readiness`."""
+        return self._models.readiness()
+
     def serve_when_ready(self) -> None:
         """Open the spaces of models that were not ready at the start, once they are; returns at
         once.

@@ -46,6 +46,15 @@ def listed(
     return tuple(sorted(statuses, key=lambda status: status.name))
 
 
+def readiness(servings: Collection[Serving], broken: Mapping[str, str]) -> dict[str, bool]:
+    """Whether each model embeds payloads now, by name; broken folders, which do not, by theirs."""
+    ready = dict.fromkeys(broken, False)
+    for serving in servings:
+        if serving.model is not None:
+            ready[serving.name] = serving.state[0] is ModelState.READY
+    return ready
+
+
 def sized_status(serving: Serving, sizes: SpaceSizes | None) -> ModelStatus:
     """The status of a serving, with the disk space that its vectors and indexes take."""
     status, record = status_of(serving), serving.record

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from euclidesdb_server.database.leased import Leased
-from euclidesdb_server.database.model_listing import listed, sized_status
+from euclidesdb_server.database.model_listing import listed, readiness, sized_status
 from euclidesdb_server.database.results import ModelStatus
 from euclidesdb_server.database.serving import Serving, superseded_serving
 from euclidesdb_server.database.space_sizes import SpaceSizes
@@ -265,12 +265,15 @@ class ModelTable:
         """What a name stands for now. Raises what `resolve` raises."""
         return sized_status(self.resolve(name), self._sizes)
 
+    def readiness(self) -> dict[str, bool]:
+        """Whether each model embeds payloads now, by name; broken folders by theirs."""
+        return readiness(self._state.servings.values(), self._state.broken)
+
     def statuses(self) -> tuple[ModelStatus, ...]:
         """Everything that has a name, by name: the models served, the folders that cannot be
         served with the reason, and the spaces of models and versions that are served no longer.
         """
-        state = self._state
-        return listed(state.servings.values(), state.broken, self._sizes)
+        return listed(self._state.servings.values(), self._state.broken, self._sizes)
 
     def _servings(self) -> Sequence[Serving]:
         return sorted(self._state.servings.values(), key=lambda serving: serving.name)

@@ -11,7 +11,7 @@ rest (`details`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -27,6 +27,7 @@ from euclidesdb_server.database.search_work import SearchWork
 from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.index.snapshot import SpaceSnapshot
+from euclidesdb_server.values.arrays import Labels
 from euclidesdb_server.values.metric import MetricKind
 
 MAX_CANDIDATE_BYTES: Final = 256 << 20
@@ -95,12 +96,23 @@ class PostFilter(msgspec.Struct, frozen=True):
             self.work.check()
             passing = self._passing(query, found, gone)
             if self.grouping is not None:
-                passing = self.grouping.limited(passing, count, gone, self.work.check)
+                passing = self.grouping.limited(passing, self._labels(passing), count)
             if len(passing) >= count or found.are_all or self._beyond_limit(found):
                 return passing[:count], found
             found = found.farther(
                 self.snapshot, query.vector, self.work, exactly=self.conditions.options.exact
             )
+
+    def _labels(self, candidates: Sequence[Candidate]) -> Labels:
+        """The labels of the vectors of candidates; 0 for an item that has none any more."""
+        rows = np.array([candidate.row for candidate in candidates], np.int64)
+        labels = np.zeros(len(rows), np.int64)
+        found = rows != ITSELF
+        labels[found] = self.snapshot.labels(rows[found])
+        for place in np.flatnonzero(~found).tolist():
+            stored = self.details.store.vector_labels(candidates[place].id) or {}
+            labels[place] = stored.get(self.space.record.number, 0)
+        return labels
 
     def _beyond_limit(self, found: FoundRows) -> bool:
         """Whether every farther row is beyond max_distance."""

@@ -29,6 +29,12 @@ class Call(Protocol):
     def on_done(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the call ends, for whatever reason; at once if it has ended."""
 
+    def note(self, part: str, begun: float, ended: float) -> None:
+        """Note what was done for it, and from when to when, by `time.monotonic`.
+
+        part: "queue", "inference", "search" or "store". Some may overlap.
+        """
+
 
 def check_waiting(call: Call) -> None:
     """Raise DeadlineExceeded if the caller no longer waits."""
@@ -49,6 +55,9 @@ class NoCaller:
 
     def on_done(self, callback: Callable[[], object]) -> None:
         """It never ends."""
+
+    def note(self, part: str, begun: float, ended: float) -> None:
+        """Nobody wants to know."""
 
 
 class ModelVector(msgspec.Struct, frozen=True):

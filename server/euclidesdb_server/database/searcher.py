@@ -8,6 +8,7 @@ and it ends when its caller has left (`search_work`).
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
@@ -74,7 +75,9 @@ class Searcher:
             max_reply_bytes=self._limits.max_reply_bytes,
         )
         if (query := single_query(request)) is not None:
+            begun = time.monotonic()
             answer = answer_single(self._store, self._models, query, request, work)
+            call.note("search", begun, time.monotonic())
             return ModelAnswers((answer,))
         answers = ModelAnswers(await self._find(request, call, work))
         if request.conditions.options.fuse:
@@ -92,7 +95,10 @@ class Searcher:
             serving = self._models.resolve(names[0])
             _count_work([serving], request, work)
             columns = queries_by_column(serving.searchable_space(), queries, self._models)
-            return (self._search(serving, columns, request, work),)
+            begun = time.monotonic()
+            answer = self._search(serving, columns, request, work)
+            call.note("search", begun, time.monotonic())
+            return (answer,)
         payloads = [payloads_of(query) for query in queries]
         if any(payloads):
             with self._models.lease(names) as leased:
@@ -107,7 +113,10 @@ class Searcher:
             servings = chosen or [self._models.resolve(name) for name in names]
             _count_work(servings, request, work)
             embedded = [[]] * len(queries)
-        return self._search_all(servings, queries, embedded, request, work)
+        begun = time.monotonic()
+        answers = self._search_all(servings, queries, embedded, request, work)
+        call.note("search", begun, time.monotonic())
+        return answers
 
     def _search_all(
         self,

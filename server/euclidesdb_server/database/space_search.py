@@ -83,14 +83,13 @@ class SpaceSearch(msgspec.Struct, frozen=True):
         exactly = conditions.options.exact
         needs_filter = not conditions.ids_and_distances_only or queries.examples is not None
         needs_filter |= item_ids is not None and conditions.include_self
-        grouping = self._grouping()
         counts: list[int] = []
         found: list[Neighbors] = []
         count, dim = queries.vectors.shape
-        filtered = self._filtered()
-        compared = self._compared(filtered, k, count)
+        fixed, grouping = self._of_one_moment()
+        compared = self._compared(fixed, k, count)
         for block in self.work.blocks(count, compared, dim):
-            snapshot = filtered or self.space.snapshot(int32_only=conditions.int32_ids)
+            snapshot = fixed or self._snapshot()
             near, rows = snapshot.search(queries.vectors[block], k, exactly=exactly)
             ids, width = snapshot.ids(rows.reshape(-1)), near.shape[1]
             if needs_filter:
@@ -116,30 +115,35 @@ class SpaceSearch(msgspec.Struct, frozen=True):
         neighbors = found[0] if len(found) == 1 else _concatenated(found, conditions)
         return _answers(counts, neighbors, queries)
 
-    def _filtered(self) -> SpaceSnapshot | None:
-        """The rows of items that match the filter; None if there is no filter."""
-        condition = self.conditions.filter
-        if condition is None:
-            return None
-        view, snapshot = self.table.view_with(self.work.check, self.space.snapshot)
-        labels = view.select(condition, self.work.check).vector_labels(self.space.record.number)
-        return snapshot.only(AllowedLabels(labels))
+    def _of_one_moment(self) -> tuple[SpaceSnapshot | None, Grouping | None]:
+        """The rows of items that match the filter, and what groups them; None if neither is wanted.
 
-    def _compared(self, filtered: SpaceSnapshot | None, k: int, queries: int) -> int:
+        Without a filter these are all rows.
+        """
+        condition, group_by = self.conditions.filter, self.conditions.options.group_by
+        if condition is None and group_by is None:
+            return None, None
+        number = self.space.record.number
+        view, snapshot = self.table.view_with(self.work.check, self._snapshot)
+        if condition is not None:
+            labels = view.select(condition, self.work.check).vector_labels(number)
+            snapshot = snapshot.only(AllowedLabels(labels))
+        if group_by is None:
+            return snapshot, None
+        return snapshot, Grouping(view, number, group_by.field, group_by.max_per_group)
+
+    def _snapshot(self) -> SpaceSnapshot:
+        return self.space.snapshot(int32_only=self.conditions.int32_ids)
+
+    def _compared(self, fixed: SpaceSnapshot | None, k: int, queries: int) -> int:
         """About how many rows each query is compared with; what a filter adds is counted."""
         exactly = self.conditions.options.exact
         compared = self.space.rows_compared(k, exactly=exactly)
-        if filtered is None or exactly:
+        if fixed is None or exactly:
             return compared
-        with_filter = filtered.rows_compared(k)
+        with_filter = fixed.rows_compared(k)
         self.work.add(queries, max(0, with_filter - compared))
         return with_filter
-
-    def _grouping(self) -> Grouping | None:
-        group_by = self.conditions.options.group_by
-        if group_by is None:
-            return None
-        return Grouping(self.store, group_by.field, group_by.max_per_group)
 
     def _post_filter(self, snapshot: SpaceSnapshot, grouping: Grouping | None) -> PostFilter:
         number = self.space.record.number

@@ -19,6 +19,8 @@ from euclidesdb_server.values.row_mask import RowMask
 
 EXACT_ROWS: Final = 150_000
 """Up to so many rows that match, of all segments, are compared one by one, some 15 ms a query."""
+ROWS_PER_NEIGHBOR: Final = 1000
+"""To find one more neighbor in a graph takes as long as comparing so many rows."""
 FACTOR: Final = 64
 ROWS: Final = 1024
 """How many times more rows other indexes are searched for with a filter, and how many at most."""
@@ -49,7 +51,7 @@ def search_segments(
 def _searched(
     segment: Segment, queries: Matrix, k: int, mask: RowMask, effort: float
 ) -> tuple[Distances, Rows]:
-    if mask.count <= max(2 * k, EXACT_ROWS * effort):
+    if mask.count <= max(ROWS_PER_NEIGHBOR * k, EXACT_ROWS * effort):
         return segment.search_exactly(queries, k, mask)
     found = search_filtered(segment, queries, k, mask, effort)
     if found is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from euclidesdb_server.system.child_process import python_command
 from euclidesdb_server.system.file_sums import FileSum, file_sum
 from euclidesdb_server.system.fsync import sync
 from euclidesdb_server.system.job_process import JobCancelled, JobProcess, Outcome
+from euclidesdb_server.system.measures import LONG_SECONDS, Counter, Distribution
 
 COMMAND: Final = python_command("euclidesdb_server.builder")
 
@@ -53,12 +55,18 @@ class Built:
 
 
 class SegmentBuilder:
-    """Builds segments. Stateless: several may be built at once, from different threads."""
+    """Builds segments. Several may be built at once, from different threads.
+
+    running: builds now. built, failed: those that have ended; not those that were cancelled.
+    built_in: seconds of those that were built.
+    """
 
     def __init__(self, config: IndexConfig, command: Sequence[str] = COMMAND) -> None:
         """command: of the child process."""
         self._config = config
         self._child = JobProcess(command)
+        self.running, self.built, self.failed = Counter(), Counter(), Counter()
+        self.built_in = Distribution(LONG_SECONDS)
 
     def build(self, job: BuildJob, *, cancelled: threading.Event) -> Built:
         """Build a segment, sync its files, and prove that it can be loaded and searched.
@@ -68,6 +76,20 @@ class SegmentBuilder:
         Raises BuildFailed, also if the child crashed or hung; ShuttingDown if `cancelled` is set.
         What is in the folder is of no use then, and the caller's to delete.
         """
+        begun = time.monotonic()
+        self.running.add()
+        try:
+            built = self._build(job, cancelled)
+        except BuildFailed:
+            self.failed.add()
+            raise
+        finally:
+            self.running.add(-1)
+        self.built.add()
+        self.built_in.add(time.monotonic() - begun)
+        return built
+
+    def _build(self, job: BuildJob, cancelled: threading.Event) -> Built:
         try:
             if not needs_build(job.engine):
                 return _as_it_is(job, cancelled)

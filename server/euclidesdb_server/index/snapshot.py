@@ -8,9 +8,9 @@ import numpy as np
 
 from euclidesdb_server.engines.distances import normalized
 from euclidesdb_server.index.allowed_labels import AllowedLabels
-from euclidesdb_server.index.filtered_search import EXACT_ROWS
+from euclidesdb_server.index.filtered_search import EXACT_ROWS, ROWS_PER_NEIGHBOR
 from euclidesdb_server.index.view import View
-from euclidesdb_server.values.arrays import Distances, Matrix, Rows
+from euclidesdb_server.values.arrays import Distances, Labels, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
 
 
@@ -65,6 +65,10 @@ class SpaceSnapshot:
         """The ids of rows, shape (n,)."""
         return self._view.ids(rows)
 
+    def labels(self, rows: Rows) -> Labels:
+        """The labels of rows, shape (n,)."""
+        return self._view.labels(rows)
+
     def vectors(self, rows: Rows) -> Matrix:
         """The vectors of rows, shape (n,); of unit length if the metric normalizes."""
         return self._view.vectors(rows)
@@ -79,9 +83,7 @@ class SpaceSnapshot:
         if exactly:
             return self._view.count()
         compared = self._view.rows_compared(k)
-        # if few rows match, all are compared
-        return (
-            compared
-            if self._allowed is None
-            else max(compared, min(self._view.count(), EXACT_ROWS))
-        )
+        if self._allowed is None:
+            return compared
+        few = max(ROWS_PER_NEIGHBOR * k, EXACT_ROWS)  # up to so many rows are all compared
+        return max(compared, min(self._view.count(), few))

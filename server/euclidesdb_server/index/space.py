@@ -204,6 +204,7 @@ class ModelSpace:
             failure=self.failure,
             recall=1.0 if view.exact else recall,
             recall_samples=samples,
+            deleted_rows=sum(len(segment) - segment.alive for segment in view.segments),
         )
 
     def _sample(

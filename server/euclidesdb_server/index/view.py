@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Final
@@ -19,7 +19,7 @@ from euclidesdb_server.index.filtered_search import search_segments
 from euclidesdb_server.index.indexed_segment import IndexedSegment
 from euclidesdb_server.index.search_cost import estimated_comparisons, estimated_single_comparisons
 from euclidesdb_server.index.unindexed_rows import UnindexedView
-from euclidesdb_server.values.arrays import Distances, Matrix, Rows
+from euclidesdb_server.values.arrays import Distances, Labels, Matrix, Rows
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.row_mask import RowMask
 
@@ -218,10 +218,7 @@ class View:
         if len(rows) <= _FEW_ROWS:
             return [self._id(row) for row in rows.tolist()]
         ids: list[str] = [""] * len(rows)
-        sources = np.searchsorted(self.starts, rows, side="right") - 1
-        for source in np.unique(sources).tolist():
-            places = np.flatnonzero(sources == source)
-            local = rows[places] - self.starts[source]
+        for source, places, local in self._by_source(rows):
             if source == len(self.segments):
                 found = [self.unindexed.ids[row] for row in local.tolist()]
             else:
@@ -230,19 +227,35 @@ class View:
                 ids[place] = item_id
         return ids
 
+    def labels(self, rows: npt.NDArray[np.int64]) -> Labels:
+        """The labels of rows, shape (n,)."""
+        labels = np.empty(len(rows), np.int64)
+        for source, places, local in self._by_source(rows):
+            unindexed = source == len(self.segments)
+            of_source = self.unindexed.labels if unindexed else self.segments[source].labels
+            labels[places] = of_source[local]
+        return labels
+
     def vectors(self, rows: npt.NDArray[np.int64]) -> Matrix:
         """The vectors of rows, shape (n,); of unit length if the metric normalizes."""
         vectors = np.empty((len(rows), self.unindexed.vectors.shape[1]), np.float32)
-        sources = np.searchsorted(self.starts, rows, side="right") - 1
-        for source in np.unique(sources).tolist():
-            places = np.flatnonzero(sources == source)
+        for source, places, local in self._by_source(rows):
             of_source = (
                 self.unindexed.vectors
                 if source == len(self.segments)
                 else self.segments[source].segment.vectors
             )
-            vectors[places] = rows_at(of_source, rows[places] - self.starts[source])
+            vectors[places] = rows_at(of_source, local)
         return vectors
+
+    def _by_source(self, rows: Rows) -> Iterator[tuple[int, npt.NDArray[np.intp], Rows]]:
+        """Each segment, or last the unindexed rows, that has some of the rows: its number, their
+        places, and their numbers in it.
+        """
+        sources = np.searchsorted(self.starts, rows, side="right") - 1
+        for source in np.unique(sources).tolist():
+            places = np.flatnonzero(sources == source)
+            yield source, places, rows[places] - self.starts[source]
 
     def _id(self, row: int) -> str:
         source = bisect_right(self.starts, row) - 1

@@ -8,9 +8,18 @@ Does not know the database, the index or gRPC. Nothing here imports torch, Pillo
 those live in the worker process (`worker/`).
 """
 
-from euclidesdb_server.inference.embedding_cache import EmbeddingCache
+from euclidesdb_server.inference.embedding_cache import EmbeddingCache, embedding_cache
 from euclidesdb_server.inference.model import Model
 from euclidesdb_server.inference.model_conf import ProgramConf
 from euclidesdb_server.inference.registry import ModelRegistry, configured_folders
+from euclidesdb_server.inference.taker import RunFuture
 
-__all__ = ["EmbeddingCache", "Model", "ModelRegistry", "ProgramConf", "configured_folders"]
+__all__ = [
+    "EmbeddingCache",
+    "Model",
+    "ModelRegistry",
+    "ProgramConf",
+    "RunFuture",
+    "configured_folders",
+    "embedding_cache",
+]

@@ -14,6 +14,7 @@ from cachetools import LRUCache
 
 from euclidesdb_server.errors import DatabaseError, copy_of
 from euclidesdb_server.inference.model import Model
+from euclidesdb_server.inference.taker import RunFuture
 from euclidesdb_server.values.embedding import Embedding
 
 Key: TypeAlias = tuple[Hashable, bytes]
@@ -28,12 +29,13 @@ class _Run:
     """A payload that its model is working on, and the futures of its callers."""
 
     future: Future[Embedding]
-    waiting: list[Future[Embedding]] = field(default_factory=list)
+    waiting: list[RunFuture[Embedding]] = field(default_factory=list)
 
 
 class EmbeddingCache:
     """The most recently used embeddings, up to a number of bytes. Thread-safe.
 
+    hits, misses: the calls that were answered from the cache or by a pending run, and the others.
     Concurrent calls with one key and model share one run.
     """
 
@@ -42,6 +44,7 @@ class EmbeddingCache:
         self._lock = threading.RLock()
         self._embeddings: LRUCache[Key, Embedding] = LRUCache(max_bytes, _size)
         self._pending: dict[tuple[Key, Model], _Run] = {}
+        self.hits = self.misses = 0
 
     def embed(
         self, key: Key, model: Model, run: Callable[[], Future[Embedding]]
@@ -53,21 +56,30 @@ class EmbeddingCache:
         Each caller gets its own future; once all of them are canceled, so is the run. Raises what
         `run` raises.
         """
-        future: Future[Embedding] = Future()
+        future: RunFuture[Embedding] = RunFuture()
         with self._lock:
             known = self._embeddings.get(key)
             if known is not None:
+                self.hits += 1
                 future.set_result(known)
                 return future
             pending = self._pending.get((key, model))
             is_new = pending is None
             if pending is None:
                 pending = self._pending[key, model] = _Run(run())
+                self.misses += 1
+            else:
+                self.hits += 1
             pending.waiting.append(future)
         future.add_done_callback(functools.partial(self._leave, pending))
         if is_new:
             pending.future.add_done_callback(functools.partial(self._complete, key, model, pending))
         return future
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the embeddings take."""
+        return int(self._embeddings.currsize)
 
     def _complete(self, key: Key, model: Model, run: _Run, outcome: Future[Embedding]) -> None:
         with self._lock:
@@ -82,6 +94,8 @@ class EmbeddingCache:
         for future in waiting:
             if not future.set_running_or_notify_cancel():
                 continue
+            if isinstance(outcome, RunFuture):
+                future.times = outcome.times
             if failure is None:
                 future.set_result(outcome.result())
             else:
@@ -104,6 +118,11 @@ class EmbeddingCache:
         embedding = Embedding(vector, None if predictions is None else predictions.copy())
         if _size(embedding) <= self._embeddings.maxsize:
             self._embeddings[key] = embedding
+
+
+def embedding_cache(max_bytes: int) -> EmbeddingCache | None:
+    """A cache of that size; None for 0."""
+    return EmbeddingCache(max_bytes) if max_bytes else None
 
 
 def _size(embedding: Embedding) -> int:

@@ -79,8 +79,11 @@ class InFlight:
         with self._lock:
             if self._down:
                 return None
+            now = time.monotonic()
             if not self._batches:
-                self._progress = time.monotonic()
+                self._progress = now
+            for request in batch:
+                request.taken = now
             number = next(self._numbers)
             self._batches[number] = batch
             self._is_alone = batch[0].alone

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.inference.model_folder import ModelFolder, VectorsFolder
+from euclidesdb_server.inference.run_measures import RunMeasures
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import ModelState
@@ -41,6 +42,18 @@ class Model(Protocol):
     @property
     def run_counts(self) -> tuple[int, int]:
         """The items that its program has run, and the batches that they came in."""
+
+    @property
+    def measures(self) -> RunMeasures:
+        """Of its batches and workers."""
+
+    @property
+    def queue_length(self) -> int:
+        """The number of items that wait for a worker."""
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """The processes of its workers that are ready; models may share one."""
 
     def close(self, why: DatabaseError | None = None) -> None:
         """Answer the batches in flight, and fail the rest with `why`.

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 
 from euclidesdb_server.errors import DatabaseError, InvalidRequest
 from euclidesdb_server.inference.model_folder import VectorsFolder
+from euclidesdb_server.inference.run_measures import RunMeasures
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import ModelState
@@ -16,9 +17,12 @@ class ReadyMadeVectors:
 
     state = (ModelState.READY, "")
     run_counts = (0, 0)
+    queue_length = 0
+    worker_pids = ()
 
     def __init__(self, folder: VectorsFolder) -> None:
         self.folder = folder
+        self.measures = RunMeasures()
 
     def wait_until_tried(self, timeout: float | None = None) -> bool:  # noqa: ARG002
         """True: there is nothing to start."""

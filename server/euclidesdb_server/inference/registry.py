@@ -22,6 +22,7 @@ from euclidesdb_server.errors import (
     ModelLoadError,
     ModelUnavailable,
     ShuttingDown,
+    StartupError,
     UnknownModel,
 )
 from euclidesdb_server.inference.model import Model
@@ -108,6 +109,14 @@ class ModelRegistry:
             for name, (state, reason) in states.items()
             if state in (ModelState.QUARANTINED, ModelState.LOADING)
         ]
+
+    def report_problems(self, *, strict: bool) -> None:
+        """Log that no model is served. strict: raise StartupError if any model is not ready."""
+        problems = self.problems()
+        if problems and strict:
+            raise StartupError("--strict: not every model can be served: " + "; ".join(problems))
+        if not self.models:
+            log.warning("no model is served from %s", self._config.dir_path)
 
     def start(self, folder_name: str) -> Model:
         """Begin to load the model in a folder, which may be in use already.

@@ -15,6 +15,7 @@ from euclidesdb_server.inference.model_health import ModelHealth
 from euclidesdb_server.inference.poisonous_items import PoisonousItems
 from euclidesdb_server.inference.request_queue import RequestQueue
 from euclidesdb_server.inference.restarts import PAUSES, Pauses
+from euclidesdb_server.inference.run_measures import RunMeasures
 from euclidesdb_server.inference.worker_seat import StartWorker, WorkerSeat
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
@@ -37,6 +38,7 @@ class ServedModel:
         self._queue: RequestQueue[Payload, Embedding] = RequestQueue(
             f"model {conf.name!r}", conf.max_queue, conf.item_cost
         )
+        self.measures = RunMeasures()
         self._poisonous = PoisonousItems()
         self._health = ModelHealth(conf.name, self._queue, workers=len(conf.seats))
         self._seats = [
@@ -48,6 +50,7 @@ class ServedModel:
                 self._health,
                 poisonous=self._poisonous,
                 pauses=pauses,
+                measures=self.measures,
             )
             for number in range(len(conf.seats))
         ]
@@ -82,6 +85,16 @@ class ServedModel:
         """As `Model.run_counts`."""
         counts = [seat.run_counts for seat in self._seats]
         return sum(items for items, _ in counts), sum(batches for _, batches in counts)
+
+    @property
+    def queue_length(self) -> int:
+        """As `Model.queue_length`."""
+        return len(self._queue)
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """As `Model.worker_pids`."""
+        return tuple(seat.pid for seat in self._seats if seat.pid is not None)
 
     def close(self, why: DatabaseError | None = None) -> None:
         """As `Model.close`; ends the workers."""

@@ -12,17 +12,29 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
+class RunFuture(Future[Result]):
+    """The outcome of an item, and how it came about.
+
+    times: when it arrived, was given to a worker, and was done, by `time.monotonic`; None: it did
+    not.
+    """
+
+    times: tuple[float, float, float] | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Request(Generic[Work, Result]):
     """One item on its way through a model.
 
-    alone: it was in a batch that killed its worker; it is retried once, in a batch of one.
+    alone: it was in a batch that killed its worker; it is retried once, in a batch of one. taken:
+    when it was given to a worker, by `time.monotonic`.
     """
 
     work: Work
-    future: Future[Result] = field(default_factory=Future)
+    future: RunFuture[Result] = field(default_factory=RunFuture)
     arrived: float = field(default_factory=time.monotonic)
     alone: bool = False
+    taken: float = 0.0
 
 
 class Taker(Protocol[Work, Result]):

@@ -147,6 +147,11 @@ class WorkerProcess:
             self.release()
             raise
 
+    @property
+    def pid(self) -> int:
+        """Of the process, which may be shared."""
+        return self._process.pid
+
     def send(self, batch: int, payloads: Sequence[Payload]) -> None:
         """Send a batch. Raises OSError if the worker is dead."""
         header = {"type": "run", "batch": batch}

@@ -31,6 +31,7 @@ from euclidesdb_server.inference.model_health import ModelHealth
 from euclidesdb_server.inference.poisonous_items import PoisonousItems
 from euclidesdb_server.inference.request_queue import RequestQueue
 from euclidesdb_server.inference.restarts import Pauses
+from euclidesdb_server.inference.run_measures import RunMeasures
 from euclidesdb_server.inference.worker_feed import WorkerFeed
 from euclidesdb_server.inference.worker_output import read_outputs
 from euclidesdb_server.inference.worker_process import EXIT_TIMEOUT, WorkerProcess
@@ -59,7 +60,8 @@ POLL_INTERVAL: Final = 0.5
 class WorkerSeat:
     """Keeps one worker running and feeds it from the model's queue, until the model stops.
 
-    run_counts: the items that its program ran, and the batches that they came in.
+    run_counts: the items that its program ran, and the batches that they came in. pid: of the
+    worker; None while there is none.
     """
 
     def __init__(
@@ -72,9 +74,11 @@ class WorkerSeat:
         *,
         poisonous: PoisonousItems,
         pauses: Pauses,
+        measures: RunMeasures,
     ) -> None:
         """Begin to start the worker of the seat with that number."""
         self.run_counts = (0, 0)
+        self.pid: int | None = None
         self._conf = conf
         self._number = number
         self._device = conf.seats[number]
@@ -83,6 +87,7 @@ class WorkerSeat:
         self._health = health
         self._poisonous = poisonous
         self._pauses = pauses
+        self._measures = measures
         self._was_ready = False
         self._failures = 0  # starts that failed and deaths without an item, in a row
         self._died_idle = False
@@ -102,7 +107,9 @@ class WorkerSeat:
                 if self._health.stopped or not self._may_try_again(error):
                     return
                 continue
+            self._measures.worker_restarts.add(self._was_ready)
             self._was_ready = True
+            self.pid = worker.pid
             self._health.worker_ready(self._number, worker.warning)
             began = time.monotonic()
             try:
@@ -112,6 +119,7 @@ class WorkerSeat:
                 self._health.worker_died(self._number, f"internal error: {error}")
                 self._died_idle = True
             finally:
+                self.pid = None
                 worker.release()
             if self._died_idle and not self._health.stopped:
                 if time.monotonic() - began > self._pauses.limit:
@@ -220,6 +228,16 @@ class WorkerSeat:
         self._health.worker_died(self._number, how)
         log.error("the worker of model %r died with %d items: %s", name, len(lost), how)
 
+    def _measure(self, requests: list[EmbedRequest]) -> None:
+        """Record a batch whose results are there."""
+        now = time.monotonic()
+        if requests:
+            self._measures.run_seconds.add(now - requests[0].taken)
+            self._measures.batch_sizes.add(len(requests))
+        for request in requests:
+            request.future.times = (request.arrived, request.taken, now)
+            self._measures.queue_seconds.add(request.taken - request.arrived)
+
     def _complete(
         self, in_flight: InFlight, feed: WorkerFeed, header: dict[str, Any], parts: list[bytes]
     ) -> None:
@@ -228,6 +246,7 @@ class WorkerSeat:
         except (KeyError, TypeError) as error:
             raise ProtocolError(f"a result for an unknown batch: {header}") from error
         self._queue.hand_over(feed)
+        self._measure(requests)
         try:
             results = read_outputs(header, parts, len(requests), self._conf)
         except (ProtocolError, KeyError, TypeError, ValueError) as error:

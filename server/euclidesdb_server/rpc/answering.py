@@ -15,8 +15,10 @@ from typing import Any, Final, TypeVar
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import InvalidRequest, Overloaded, ShuttingDown
+from euclidesdb_server.monitoring.stats import Traffic
 from euclidesdb_server.rpc.answers import Pause, StreamAnswer, UnaryAnswer, parsed, serialized
 from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.call_measures import CallMeasures
 from euclidesdb_server.rpc.caller import Caller
 from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.reply_stream import ReplyStream
@@ -33,9 +35,13 @@ T = TypeVar("T")
 
 
 class Answerer:
-    """Answers calls. For one event loop; `close` may be called from any thread."""
+    """Answers calls. For one event loop; `close` and `traffic` may be called from any thread.
 
-    def __init__(self, config: ServerConfig) -> None:
+    measures: of the calls that the transport has begun and ended.
+    """
+
+    def __init__(self, config: ServerConfig, measures: CallMeasures) -> None:
+        self.measures = measures
         self._max_calls = config.max_calls
         self._max_bytes = config.max_bytes_in_flight
         self._max_streams = config.max_streams
@@ -93,6 +99,7 @@ class Answerer:
         self, method: Method, data: bytes, call: RpcCall
     ) -> bytes | Coroutine[Any, Any, bytes]:
         """The reply to a quick request, or what must be awaited for it; otherwise as `answer`."""
+        call.request_bytes = len(data)
         if method.lane is not Lane.CALLS:  # always admitted
             if len(data) > CONTROL_BYTES:
                 raise InvalidRequest(
@@ -103,11 +110,15 @@ class Answerer:
         if len(data) <= QUICK_BYTES:
             self._admit(len(data), call.caller)
             try:
-                if method.is_quick(request := parsed(method, data)):
+                if method.is_quick(request := parsed(method, data, call)):
                     return serialized(method.handle(request, call))
             finally:
                 self._leave(len(data), call.caller)
         return self._admitted_in_threads(method, data, call)
+
+    def traffic(self, connections: int | None) -> Traffic:
+        """What is being answered now, on so many connections."""
+        return Traffic(self._calls, self._streams, self._bytes, self._unread, connections)
 
     def close(self) -> None:
         """Start nothing more. Returns at once: a call past its grace may wait for a model."""

@@ -80,7 +80,7 @@ class UnaryAnswer(_Answer):
             try:
                 if self._steps is None:
                     data, self._data = self._data, b""
-                    reply = self._method.handle(parsed(self._method, data), self._call)
+                    reply = self._method.handle(parsed(self._method, data, self._call), self._call)
                     if isinstance(reply, Message):
                         self.ended = True
                         return reply.SerializeToString()
@@ -186,10 +186,15 @@ def _events_of(replies: AsyncGenerator[Message]) -> Events:
                 replies.aclose().send(None)
 
 
-def parsed(method: Method, data: bytes) -> Message:
-    """The message in `data`. Raises InvalidRequest."""
+def parsed(method: Method, data: bytes, call: RpcCall | None = None) -> Message:
+    """The message in `data`. Raises InvalidRequest. call: notes it, if it is traced."""
     try:
-        return method.parse(data)
+        if call is None or not call.is_traced:
+            return method.parse(data)
+        begun = time.monotonic()
+        message = method.parse(data)
+        call.note("decode", begun, time.monotonic())
+        return message
     except Exception as error:  # DecodeError or anything else: the bytes come from outside
         reason = "its messages are nested too deeply" if "MaxDepth" in str(error) else error
         raise InvalidRequest(f"the request cannot be parsed: {reason}") from error

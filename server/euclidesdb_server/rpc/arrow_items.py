@@ -110,6 +110,8 @@ def _vectors(rows: Sequence[bytes | None], space: SpaceRecord) -> pa.Array:
 
 
 def _predictions(rows: Sequence[bytes | None]) -> pa.Array:
+    if rows.count(None) == len(rows):  # as of a model that predicts nothing
+        return pa.nulls(len(rows), pa.list_(pa.float32()))
     data = b"".join([row or b"" for row in rows])
     ends = np.fromiter(accumulate(len(row or b"") // 4 for row in rows), np.int32, len(rows))
     offsets = np.concatenate([np.zeros(1, np.int32), ends])

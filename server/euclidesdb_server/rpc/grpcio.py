@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
@@ -17,13 +17,14 @@ import grpc.aio
 from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.errors import ConfigError, DatabaseError, InvalidRequest
+from euclidesdb_server.monitoring.stats import Traffic
 from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
-from euclidesdb_server.rpc.call import RpcCall
+from euclidesdb_server.rpc.call_measures import CallMeasures, CallObserver
 from euclidesdb_server.rpc.caller import Caller, host_of
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.event_loop import run
-from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall
+from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall, new_call
 from euclidesdb_server.rpc.listening import WHERE, check_address, listen_address
 from euclidesdb_server.rpc.methods import Method
 from euclidesdb_server.rpc.status import Failure, late_message
@@ -49,7 +50,7 @@ log = logging.getLogger(__name__)
 class GrpcioListener:
     """A gRPC server of some methods, from construction until `close`.
 
-    address: what it listens on; with the actual port.
+    address: what it listens on; with the actual port. measures: of its calls.
     """
 
     def __init__(
@@ -59,17 +60,24 @@ class GrpcioListener:
         access: Access | None = None,
         certificates: Certificates | None = None,
         *,
+        observers: Sequence[CallObserver] = (),
         where: str = WHERE,
     ) -> None:
-        """Start listening. access, certificates, where: as in `listen`. Raises ConfigError."""
+        """Start listening. The others: as in `listen`. Raises ConfigError."""
         self._access = access or Access()
         self._certificates = certificates
         self._where = where
         self._grace = config.shutdown_grace
         self._message_timeout = config.message_timeout
-        self._answerer = Answerer(config)
+        methods = [*methods]
+        self.measures = CallMeasures(methods, observers)
+        self._answerer = Answerer(config, self.measures)
         self._streams: set[asyncio.Task[None]] = set()
         self.address = run(self._start(methods, config))
+
+    def traffic(self) -> Traffic:
+        """What is being answered now."""
+        return self._answerer.traffic(connections=None)
 
     def close(self) -> None:
         """Refuse new calls with UNAVAILABLE; running ones get `shutdown_grace` s to finish."""
@@ -102,30 +110,37 @@ class GrpcioListener:
         return address
 
     async def _serve(self, method: Method, context: Context) -> bytes:
-        try:
-            caller = self._caller(method, context)
-        except DatabaseError as error:  # before its message is read
-            await _abort(context, Failure.of(error))
-        call = RpcCall(context.time_remaining(), caller)
+        caller = await self._admitted(method, context)  # before its message is read
+        call = new_call(context, caller)
+        self._answerer.measures.begun(method, call)
         try:
             with ending_with_the_call():
                 data = await self._message(context)
-            return await self._answerer.answer(method, data, call)
+            reply = await self._answerer.answer(method, data, call)
+            call.status, call.reply_bytes = grpc.StatusCode.OK, len(reply)
+            return reply
         except Exception as error:  # the outermost frame of our code in this call
-            failure = Failure.of_call(error, method.path)
+            failure = Failure.of_call(error, method.path, call.request_id)
+            call.status = failure.code
         finally:
             call.end()
         return await _abort(context, failure)
 
     async def _serve_stream(self, method: Method, context: Context) -> None:
-        try:
-            caller = self._caller(method, context)
-        except DatabaseError as error:
-            await _abort(context, Failure.of(error))
+        caller = await self._admitted(method, context)
         call = GrpcioStreamCall(self._answerer, method, context, caller, self._message_timeout)
         failure = await call.serve(self._streams)
         if failure is not None:
             await _abort(context, failure)
+
+    async def _admitted(self, method: Method, context: Context) -> Caller:
+        """Who makes a call; ends it if it may not be made."""
+        try:
+            return self._caller(method, context)
+        except DatabaseError as error:
+            failure = Failure.of(error)
+        self._answerer.measures.refused(method, failure.code)
+        return await _abort(context, failure)
 
     def _caller(self, method: Method, context: Context) -> Caller:
         """Who makes a call. Raises Unauthenticated, RoleRequired."""

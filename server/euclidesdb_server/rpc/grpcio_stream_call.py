@@ -12,6 +12,7 @@ import functools
 import logging
 from typing import Any, Final, TypeAlias
 
+import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
@@ -24,6 +25,7 @@ from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.framing import PREFIX_BYTES
 from euclidesdb_server.rpc.methods import Method
 from euclidesdb_server.rpc.reply_stream import ReplyStream
+from euclidesdb_server.rpc.request_ids import KEY, given_id
 from euclidesdb_server.rpc.request_stream import RequestStream
 from euclidesdb_server.rpc.status import Failure, late_message, unread_replies
 
@@ -33,6 +35,19 @@ READ_AHEAD_BYTES: Final = 1 << 20
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 log = logging.getLogger(__name__)
+
+
+def new_call(context: Context, caller: Caller) -> RpcCall:
+    """A call that has begun. The request id of its caller is sent back with its end."""
+    call = RpcCall(context.time_remaining(), caller)
+    for name, value in context.invocation_metadata() or ():
+        if name == KEY:
+            call.given_id = given_id(value)
+        elif name == "traceparent":
+            call.traceparent = value if isinstance(value, str) else value.decode("latin-1")
+    if call.given_id:
+        context.set_trailing_metadata(((KEY, call.given_id),))
+    return call
 
 
 class GrpcioStreamCall:
@@ -62,7 +77,8 @@ class GrpcioStreamCall:
 
         answering: has the task that answers it; to cancel that is to end the call with UNAVAILABLE.
         """
-        call = RpcCall(self._context.time_remaining(), self._caller)
+        call = new_call(self._context, self._caller)
+        self._answerer.measures.begun(self._method, call)
         answer = asyncio.create_task(
             self._answerer.answer_stream(self._method, self._requests, self._replies, call)
         )
@@ -75,9 +91,14 @@ class GrpcioStreamCall:
                 self._replies.flush()
                 self._unsent.put_nowait(None)
             with ending_with_the_call():
-                if not await writing:
-                    return Failure.of(unread_replies(self._timeout))
-            return self._failure(answer)
+                unread = not await writing
+            failure = (
+                Failure.of(unread_replies(self._timeout), call.request_id)
+                if unread
+                else self._failure(answer, call.request_id)
+            )
+            call.status = grpc.StatusCode.OK if failure is None else failure.code
+            return failure
         finally:
             answering.discard(answer)
             for task in (answer, reading, writing):
@@ -87,15 +108,15 @@ class GrpcioStreamCall:
             self._replies.close()
             call.end()
 
-    def _failure(self, answer: asyncio.Task[None]) -> Failure | None:
+    def _failure(self, answer: asyncio.Task[None], request_id: str) -> Failure | None:
         if answer.cancelled():
-            return Failure.of(ShuttingDown("the server has stopped"))
+            return Failure.of(ShuttingDown("the server has stopped"), request_id)
         error = answer.exception()
         if error is None:
             return None
         if not isinstance(error, Exception):  # of the interpreter: not ours to answer
             raise error
-        return Failure.of_call(error, self._method.path)
+        return Failure.of_call(error, self._method.path, request_id)
 
     def _message(self, data: bytes, _: bool) -> tuple[Message, int]:
         return parsed(self._method, data), len(data)

@@ -25,13 +25,14 @@ from euclidesdb_server.rpc.http2_shared import Shared
 from euclidesdb_server.rpc.http2_statuses import (
     DEADLINE_PASSED,
     GRPC_TYPE,
-    OK,
     REPLY,
     failure_of,
+    ok_trailers,
     refusal_headers,
 )
 from euclidesdb_server.rpc.http2_stream_call import StreamCall
 from euclidesdb_server.rpc.methods import Lane, Method
+from euclidesdb_server.rpc.request_ids import given_id
 from euclidesdb_server.rpc.status import Failure, late_message
 
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(?:[+;].*)?")
@@ -80,13 +81,15 @@ class ConnectionCalls:
         if content_type != GRPC_TYPE and _CONTENT_TYPE.fullmatch(content_type) is None:
             return self._connection.respond(stream, _NOT_GRPC)
         method = self._server.methods.get(values.get(b":path", b""))
-        if method is None:
-            return self._refuse(stream, Failure(grpc.StatusCode.UNIMPLEMENTED, "Method not found!"))
         try:
-            caller = self._admitted(method, values)
+            if method is not None:
+                caller = self._admitted(method, values)
+                return self._begin_call(stream, method, values, caller)
+            failure = Failure(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         except DatabaseError as error:
-            return self._refuse(stream, Failure.of(error))
-        return self._begin_call(stream, method, values, caller)
+            failure = Failure.of(error)
+        self._server.answerer.measures.refused(method, failure.code)
+        return self._refuse(stream, failure)
 
     def _admitted(self, method: Method, values: dict[bytes, bytes]) -> Caller:
         """Who makes a call. Raises Overloaded, ShuttingDown, Unauthenticated, RoleRequired."""
@@ -102,6 +105,11 @@ class ConnectionCalls:
     ) -> None:
         timeout = values.get(b"grpc-timeout")
         call = RpcCall(None if timeout is None else seconds_of(timeout), caller)
+        if b"x-request-id" in values:
+            call.given_id = given_id(values[b"x-request-id"])
+        if b"traceparent" in values:
+            call.traceparent = values[b"traceparent"].decode("latin-1")
+        self._server.answerer.measures.begun(method, call)
         encoding = values.get(b"grpc-encoding", b"identity").decode("latin-1")
         if not method.is_unary:
             route = (self._connection, stream)
@@ -201,7 +209,7 @@ class ConnectionCalls:
         else:
             outcome = self._server.answerer.begin(now.method, data, now.call)
         if isinstance(outcome, bytes):
-            self._reply(stream, outcome)
+            self._reply(stream, now, outcome)
             return
         now.task = asyncio.get_running_loop().create_task(outcome)
         self._server.running.add(now.task)
@@ -231,7 +239,7 @@ class ConnectionCalls:
             except Overloaded as overloaded:
                 error = overloaded
             else:
-                self._reply(stream, message)
+                self._reply(stream, of, message)
         if error is not None:
             self._raised(stream, error)
 
@@ -242,35 +250,40 @@ class ConnectionCalls:
         )
 
     def _passed(self, stream: int) -> None:
-        self._cancel(stream)
+        self._cancel(stream, DEADLINE_PASSED.code)
         self._refuse(stream, DEADLINE_PASSED)
 
     def _raised(self, stream: int, error: BaseException) -> None:
         now = self._now.get(stream)
-        self._refuse(stream, failure_of(error, "?" if now is None else now.method.path))
+        if now is None:
+            self._refuse(stream, failure_of(error, "?"))
+        else:
+            self._refuse(stream, failure_of(error, now.method.path, now.call.request_id))
 
-    def _reply(self, stream: int, message: bytes) -> None:
-        self._forget(stream)
-        self._connection.respond_with_body(stream, REPLY, (prefix_of(message), message), OK)
+    def _reply(self, stream: int, now: _Incoming, message: bytes) -> None:
+        now.call.reply_bytes = len(message)
+        self._forget(stream, grpc.StatusCode.OK)
+        trailers = ok_trailers(now.call.given_id)
+        self._connection.respond_with_body(stream, REPLY, (prefix_of(message), message), trailers)
 
     def _refuse(self, stream: int, failure: Failure) -> None:
         """End a call by headers only, so that its client may try again."""
-        self._forget(stream)
+        self._forget(stream, failure.code)
         self._connection.respond(stream, refusal_headers(failure))
 
-    def _cancel(self, stream: int) -> None:
+    def _cancel(self, stream: int, status: grpc.StatusCode = grpc.StatusCode.CANCELLED) -> None:
         now = self._now.get(stream)
         if now is not None:
-            self._forget(stream)
+            self._forget(stream, status)
             if now.task is not None:
                 now.task.cancel()
 
-    def _forget(self, stream: int) -> None:
+    def _forget(self, stream: int, status: grpc.StatusCode) -> None:
         now = self._now.pop(stream, None)
         if now is not None:
             now.stop_timer()
             self._release(now)
-            now.call.end()
+            now.call.end(status)
 
     def _in(self, seconds: float, now: _Incoming, then: Callable[[int], None], stream: int) -> None:
         now.timer = asyncio.get_running_loop().call_later(seconds, then, stream)

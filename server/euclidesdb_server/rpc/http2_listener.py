@@ -10,15 +10,17 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
+from euclidesdb_server.monitoring.stats import Traffic
 from euclidesdb_server.rpc.access import Access
 from euclidesdb_server.rpc.answering import Answerer
+from euclidesdb_server.rpc.call_measures import CallMeasures, CallObserver
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.http2_server import Http2Calls
 from euclidesdb_server.rpc.listening import (
@@ -47,9 +49,10 @@ class Http2Listener:
         access: Access | None = None,
         certificates: Certificates | None = None,
         *,
+        observers: Sequence[CallObserver] = (),
         where: str = WHERE,
     ) -> None:
-        """Start listening. access, certificates, where: as in `listen`.
+        """Start listening. The others: as in `listen`.
 
         Raises Nghttp2Unavailable, and ConfigError if it cannot listen at the address.
         """
@@ -58,7 +61,9 @@ class Http2Listener:
         address = listen_address(config.address, where)
         check_address(address, where)  # again: models have been loaded since the start
         with ExitStack() as opened:
-            answerer = Answerer(config)
+            methods = [*methods]
+            self.measures = CallMeasures(methods, observers)
+            answerer = Answerer(config, self.measures)
             opened.callback(answerer.close)
             self._calls = Http2Calls(methods, answerer, config, access or Access(), certificates)
             try:
@@ -73,6 +78,10 @@ class Http2Listener:
                 raise cannot_listen(error, address, where) from error
             self.address = address
             self._opened = opened.pop_all()
+
+    def traffic(self) -> Traffic:
+        """As `GrpcioListener.traffic`."""
+        return self._calls.answerer.traffic(self._calls.connections)
 
     def close(self) -> None:
         """As `GrpcioListener.close`. Idempotent."""

@@ -16,6 +16,7 @@ from euclidesdb_server.rpc.connection_limit import ConnectionLimit
 from euclidesdb_server.rpc.http2_calls import ConnectionCalls
 from euclidesdb_server.rpc.http2_connection import Connection
 from euclidesdb_server.rpc.http2_shared import Shared
+from euclidesdb_server.rpc.http2_turns import Held, ReadInTurns
 from euclidesdb_server.rpc.methods import Method
 from euclidesdb_server.rpc.tls import Handshakes, TlsConnection
 
@@ -39,9 +40,15 @@ class Http2Calls(Shared):
         self._handshakes = None if certificates is None else Handshakes(certificates)
         self._connections: set[Connection] = set()
         self._refused: set[Connection] = set()
+        self._held = Held()
         self._limit = ConnectionLimit(config.max_connections)
 
-    def connection(self) -> Connection | TlsConnection:
+    @property
+    def connections(self) -> int:
+        """How many are open; those that are refused do not count."""
+        return len(self._connections)
+
+    def connection(self) -> ReadInTurns:
         """The protocol of one more connection."""
         refusal = self._limit.refusal(len(self._connections))
         group = self._refused if refusal else self._connections
@@ -49,8 +56,8 @@ class Http2Calls(Shared):
             functools.partial(ConnectionCalls, self), group, self.message_timeout, refusal
         )
         if self._handshakes is None:
-            return connection
-        return TlsConnection(connection, self._handshakes)
+            return ReadInTurns(connection, self._held)
+        return ReadInTurns(TlsConnection(connection, self._handshakes), self._held)
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls; return when the running ones have been answered, and the replies read.

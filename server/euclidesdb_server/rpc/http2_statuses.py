@@ -8,6 +8,7 @@ import grpc
 
 from euclidesdb_server.rpc.framing import ENCODINGS, FramingError, status_headers
 from euclidesdb_server.rpc.http2_bodies import Headers
+from euclidesdb_server.rpc.request_ids import KEY
 from euclidesdb_server.rpc.status import Failure
 
 GRPC_TYPE: Final = b"application/grpc"
@@ -30,10 +31,17 @@ def failure_trailers(failure: Failure) -> Headers:
     return Headers(status_headers(failure))
 
 
-def failure_of(error: BaseException, path: str) -> Failure:
+def ok_trailers(given_id: str) -> Headers:
+    """After the last reply; given_id: the request id that the caller sent, or ""."""
+    if not given_id:
+        return OK
+    return Headers([(b"grpc-status", b"0"), (KEY.encode(), given_id.encode())])
+
+
+def failure_of(error: BaseException, path: str, request_id: str = "") -> Failure:
     """How a call to the method at `path` ends that raised `error`."""
     if isinstance(error, FramingError):
         return error.failure
     if not isinstance(error, Exception):  # of the interpreter: not ours to answer
         raise error
-    return Failure.of_call(error, path)
+    return Failure.of_call(error, path, request_id)

@@ -28,11 +28,11 @@ from euclidesdb_server.rpc.http2_connection import Connection
 from euclidesdb_server.rpc.http2_shared import Shared
 from euclidesdb_server.rpc.http2_statuses import (
     DEADLINE_PASSED,
-    OK,
     OK_WITHOUT_REPLIES,
     REPLY,
     failure_of,
     failure_trailers,
+    ok_trailers,
     refusal_headers,
 )
 from euclidesdb_server.rpc.methods import Method
@@ -157,13 +157,16 @@ class StreamCall:
             return
         error = ShuttingDown("the server has stopped") if task.cancelled() else task.exception()
         self._replies.flush()
-        self._finish(None if error is None else failure_of(error, self._method.path))
+        self._finish(
+            None if error is None else failure_of(error, self._method.path, self._call.request_id)
+        )
 
     def _finish(self, failure: Failure | None) -> None:
         """End the call after the replies that have been sent."""
-        self._end()
+        self._end(grpc.StatusCode.OK if failure is None else failure.code)
         if self._has_sent:
-            trailers = OK if failure is None else failure_trailers(failure)
+            given_id = self._call.given_id
+            trailers = ok_trailers(given_id) if failure is None else failure_trailers(failure)
             self._connection.end(self._stream, trailers)
         else:
             headers = OK_WITHOUT_REPLIES if failure is None else refusal_headers(failure)
@@ -183,11 +186,11 @@ class StreamCall:
             self._timer.cancel()
             self._timer = None
 
-    def _end(self) -> None:
+    def _end(self, status: grpc.StatusCode = grpc.StatusCode.CANCELLED) -> None:
         """Nothing more is read or made."""
         self._is_over, self._reads = True, False
         self._stop_timer()
         if self._deadline is not None:
             self._deadline.cancel()
         self._requests.close()
-        self._call.end()
+        self._call.end(status)

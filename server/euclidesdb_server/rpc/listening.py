@@ -20,6 +20,7 @@ from euclidesdb_server.rpc.socket_lock import SocketLock
 
 DEFAULT_PORT: Final = 50000
 UNIX: Final = "unix:"
+LOOPBACK: Final = "127.0.0.1"
 WHERE: Final = "[server] address"
 """Where an address comes from, if there is neither a configuration file nor an option."""
 MAX_SOCKET_PATH_BYTES: Final = 107  # of sun_path in sockaddr_un, without the null byte
@@ -51,6 +52,21 @@ def listen_address(address: str, where: str = WHERE) -> str:
     if not (port.isascii() and port.isdecimal() and int(port) < 1 << 16):
         raise ConfigError(f"{where} = {address!r}: the port should be 0 to 65535")
     return f"{found[1]}:{port}"
+
+
+def metrics_address(address: str, where: str) -> tuple[str, int]:
+    """The host and the port of [metrics] address, a port alone or host:port. Raises ConfigError."""
+    if address.startswith(UNIX):
+        raise ConfigError(f"{where} = {address!r} should be host:port, or a port")
+    found = listen_address(f"{LOOPBACK}:{address}" if address.isdecimal() else address, where)
+    host, _, port = found.rpartition(":")
+    if (
+        _HOST.fullmatch(address)
+        and ":" not in address.rpartition("]")[2]
+        and (not address.isdecimal())
+    ):
+        raise ConfigError(f"{where} = {address!r} should be host:port, or a port")
+    return host.strip("[]"), int(port)
 
 
 def check_address(address: str, where: str = WHERE) -> None:

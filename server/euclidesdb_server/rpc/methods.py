@@ -35,7 +35,12 @@ class Lane(Enum):
 
 LANES: Final = {
     "ListModels": Lane.CONTROL,
+    "Stats": Lane.CONTROL,
     "Shutdown": Lane.CONTROL,
+    "Check": Lane.CONTROL,
+    "List": Lane.CONTROL,
+    "Watch": Lane.CONTROL,
+    "ServerReflectionInfo": Lane.CONTROL,
     "LoadModel": Lane.CHANGES,
     "UnloadModel": Lane.CHANGES,
     "DropModelVersion": Lane.CHANGES,

@@ -51,7 +51,16 @@ class Streams(Protocol):
 
 
 WANTED: Final = frozenset(
-    (b":method", b":path", b"authorization", b"content-type", b"grpc-timeout", b"grpc-encoding")
+    (
+        b":method",
+        b":path",
+        b"authorization",
+        b"content-type",
+        b"grpc-timeout",
+        b"grpc-encoding",
+        b"traceparent",
+        b"x-request-id",
+    )
 )
 _LENGTHS: Final = frozenset(map(len, WANTED))
 

@@ -35,6 +35,7 @@ _V1: Final = {
     "RemoveItems": Role.WRITE,
     "SampleItems": Role.READ,
     "StartEmbedding": Role.WRITE,
+    "Stats": Role.READ,
     "SummarizeItems": Role.READ,
     "UnloadModel": Role.ADMIN,
     "UpdateItem": Role.WRITE,

@@ -28,6 +28,7 @@ from euclidesdb_server.errors import (
     Unavailable,
     VersionMismatch,
 )
+from euclidesdb_server.rpc import request_ids
 
 log = logging.getLogger(__name__)
 
@@ -72,21 +73,27 @@ class Failure:
     trailing_metadata: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, error: DatabaseError) -> Failure:
+    def of(cls, error: DatabaseError, request_id: str = "") -> Failure:
         """That of a database error; logged if something is wrong with the server or its data."""
         code = status_of(error)
         if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS):
-            log.error("%s: %s", error.reason, error)
+            log.error("%s: %s", error.reason, error, extra={"request_id": request_id})
         final = (DO_NOT_RETRY,) if isinstance(error, ModelUnavailable) else ()
-        return cls(code, details_of(error), ((REASON_KEY, error.reason), *final))
+        return cls(
+            code, details_of(error), ((REASON_KEY, error.reason), *final, *_metadata(request_id))
+        )
 
     @classmethod
-    def of_call(cls, error: Exception, path: str) -> Failure:
+    def of_call(cls, error: Exception, path: str, request_id: str = "") -> Failure:
         """That of whatever a call to the method at `path` has raised."""
         if isinstance(error, DatabaseError):
-            return cls.of(error)
-        log.error("a call to %s failed", path, exc_info=error)
-        return cls(grpc.StatusCode.INTERNAL, "internal error")
+            return cls.of(error, request_id)
+        log.error("a call to %s failed", path, exc_info=error, extra={"request_id": request_id})
+        return cls(grpc.StatusCode.INTERNAL, "internal error", _metadata(request_id))
+
+
+def _metadata(request_id: str) -> tuple[tuple[str, str], ...]:
+    return ((request_ids.KEY, request_id),) if request_id else ()
 
 
 def late_message(timeout: float) -> DeadlineExceeded:

@@ -12,6 +12,7 @@ from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig, Transport
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.rpc.access import Access
+from euclidesdb_server.rpc.call_measures import CallObserver
 from euclidesdb_server.rpc.grpcio import GrpcioListener
 from euclidesdb_server.rpc.http2_listener import Http2Listener
 from euclidesdb_server.rpc.listening import WHERE
@@ -26,19 +27,22 @@ def listen(
     config: ServerConfig,
     *,
     access: Access | None = None,
+    observers: Sequence[CallObserver] = (),
     certificates: Certificates | None = None,
     where: str = WHERE,
 ) -> GrpcioListener | Http2Listener:
     """Start to serve methods, as the configuration says.
 
     access: None: every call is admitted. certificates: None: connections are not encrypted.
-    where: as in `RpcServer`. Raises ConfigError.
+    observers: what is to know of calls. where: as in `RpcServer`. Raises ConfigError.
     """
     access = access or Access()
     reason = "as configured"
     if config.transport is not Transport.GRPCIO:
         try:
-            listener = Http2Listener(methods, config, access, certificates, where=where)
+            listener = Http2Listener(
+                methods, config, access, certificates, observers=observers, where=where
+            )
         except Nghttp2Unavailable as error:
             if config.transport is Transport.NGHTTP2:
                 raise ConfigError(
@@ -49,4 +53,4 @@ def listen(
             log.info("transport: nghttp2")
             return listener
     log.info("transport: grpcio (%s)", reason)
-    return GrpcioListener(methods, config, access, certificates, where=where)
+    return GrpcioListener(methods, config, access, certificates, observers=observers, where=where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -17,19 +17,21 @@ from euclidesdb_server.database.add_stream import add_stream
 from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.database.requests import Call, FindRequest
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
+from euclidesdb_server.monitoring.stats import ServerStats
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
 from euclidesdb_server.rpc import v1_searches as searches
 from euclidesdb_server.rpc.request_stream import RequestStream
 from euclidesdb_server.rpc.v1_backup import backup_stream
 from euclidesdb_server.rpc.v1_jobs import JobCalls
+from euclidesdb_server.rpc.v1_stats import stats_message
 
 
 class FeatureDatabaseService(JobCalls):
     """Translates between messages and the database.
 
-    backups: None: calls may not back up. may_change_models: whether calls may load, unload and drop
-    models.
+    backups: None: calls may not back up. stats: the numbers of the server. may_change_models:
+    whether calls may load, unload and drop models.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class FeatureDatabaseService(JobCalls):
         *,
         jobs: EmbeddingJobs,
         backups: Backups | None,
+        stats: Callable[[], ServerStats],
         may_change_models: bool,
     ) -> None:
         super().__init__(database, queries, jobs)
         self._database = database
         self._models = models
         self._backups = backups
+        self._stats = stats
         self._may_change_models = may_change_models
 
     def is_quick(self, request: Any) -> bool:
@@ -175,6 +179,14 @@ class FeatureDatabaseService(JobCalls):
         """See the proto."""
         statuses = self._database.list_models()
         return pb.ListModelsReply(models=[replies.model_message(status) for status in statuses])
+
+    def Stats(  # noqa: N802
+        self,
+        request: pb.StatsRequest,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
+    ) -> pb.StatsReply:
+        """See the proto."""
+        return stats_message(self._stats())
 
     def LoadModel(  # noqa: N802
         self, request: pb.LoadModelRequest, call: Call

@@ -47,7 +47,8 @@ class BulkRecord(msgspec.Struct, array_like=True, gc=False):
         """As that of `ItemRecord`."""
         if self.changed_label is not None:
             return self.changed_label
-        return max(self.payload_label or 0, *self.labels.values(), *self.failed.values(), 0)
+        newest = max((*self.labels.values(), *self.failed.values()), default=0)
+        return newest if self.payload_label is None else max(newest, self.payload_label)
 
 
 _unpacked: Final = msgspec.msgpack.Decoder(BulkRecord).decode
@@ -74,10 +75,13 @@ class BulkReads:
                 value_of(key) if value is None else value
                 for key, value in zip(wanted, values, strict=True)
             ]
-        return [
-            None if value is None else _record(item_id, value)
-            for item_id, value in zip(ids, values, strict=True)
-        ]
+        try:
+            return [None if value is None else _unpacked(value) for value in values]
+        except (msgspec.MsgspecError, ValueError):  # one is of an earlier format, or damaged
+            return [
+                None if value is None else _record(item_id, value)
+                for item_id, value in zip(ids, values, strict=True)
+            ]
 
     def rows(self, kind: bytes, space: int, labels: Sequence[int | None]) -> list[bytes | None]:
         """What is stored of rows of a space; None for those that are not.

@@ -14,9 +14,12 @@ Knows nothing of LevelDB's errors or of what follows from a failed write.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
+
+from euclidesdb_server.system.measures import SECONDS, SIZES, Distribution
 
 GROUP_BYTES: Final = 1 << 20
 """A group takes waiting batches up to about this size, and at least one."""
@@ -43,6 +46,7 @@ class GroupCommit:
 
     commit: writes a group, synced if any of it is to be; returns the error if that fails, and
     never raises.
+    synced_in: seconds that a group took that was to be synced. group_sizes: its batches.
     """
 
     def __init__(self, commit: Callable[[Sequence[PendingWrite]], Exception | None]) -> None:
@@ -51,6 +55,8 @@ class GroupCommit:
         self._committing = threading.Lock()
         self._waiting: list[PendingWrite] = []
         self._has_leader = False
+        self.synced_in = Distribution(SECONDS)
+        self.group_sizes = Distribution(SIZES)
 
     def write(self, batch: Any, *, sync: bool) -> Exception | None:
         """Write a plyvel batch with its group; returns the error of the group, if any."""
@@ -87,7 +93,11 @@ class GroupCommit:
     def _lead(self, write: PendingWrite, group: Sequence[PendingWrite]) -> None:
         """Write a group, of which `write` is the leader's; then let the next thread lead."""
         with self._committing:
+            begun = time.monotonic()
             error = self._commit(group)
+            if any(member.sync for member in group):
+                self.synced_in.add(time.monotonic() - begun)
+                self.group_sizes.add(len(group))
         with self._mutex:
             self._has_leader = bool(self._waiting)
             if self._has_leader:

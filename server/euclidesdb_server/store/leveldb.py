@@ -82,7 +82,7 @@ class LevelDB:
         self._failure = self._opened.failure
         self._reopening = threading.Lock()
         self._next_attempt = 0.0
-        self._group_commit = GroupCommit(self._commit)
+        self.group_commit = GroupCommit(self._commit)
 
     @property
     def failure(self) -> StorageError | None:
@@ -119,7 +119,7 @@ class LevelDB:
         Raises DiskFull or StorageError if a write has failed before, and what `work` raises.
         """
         self._ensure_open()
-        with self._group_commit.held(), self._lock:
+        with self.group_commit.held(), self._lock:
             if self._failure is not None:
                 raise self._writes_stopped()
             work()
@@ -157,7 +157,7 @@ class LevelDB:
         other error means that nothing was written: DiskFull or StorageError after an earlier write
         failed, ShuttingDown.
         """
-        error = self._group_commit.write(batch, sync=self._sync if sync is None else sync)
+        error = self.group_commit.write(batch, sync=self._sync if sync is None else sync)
         if error is None:
             return
         if isinstance(error, DatabaseError):

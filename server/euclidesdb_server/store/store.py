@@ -72,6 +72,7 @@ class FeatureStore(StoreReader):
         self._unrecorded: dict[bytes, bytes] = {}
         self._leveldb = LevelDB(folder, sync=sync, write_buffer_bytes=write_buffer_bytes)
         super().__init__(self._leveldb)
+        self.group_commit = self._leveldb.group_commit
         try:
             version = self._stored_version(folder)
             value = self._leveldb.get(keys.LABELS_RESERVED)
@@ -103,10 +104,7 @@ class FeatureStore(StoreReader):
     def open_space(
         self, model: str, fingerprint: str, feature_dim: int, *, adopted: bool = False
     ) -> SpaceRecord:
-        """The space of a model version; created if it is new. Raises DataFolderError.
-
-        As `SpaceTable.open`.
-        """
+        """The space of a model version, as `SpaceTable.open`. Raises DataFolderError."""
         return self.space_table.open(model, fingerprint, feature_dim, adopted=adopted)
 
     def rows(self, space: int, dim: int, *, after: int, up_to: int) -> Iterator[StoredRows]:
@@ -121,10 +119,10 @@ class FeatureStore(StoreReader):
         job: JobRecord | None = None,
         requests: Sequence[bytes] = (),
     ) -> None:
-        """Write items with their vectors, predictions and payloads, and new items by columns.
+        """Write items with all that is stored of them, and new ones by columns: all or none.
 
-        All of them or none. No id may occur twice. requests: their digests, to be remembered. job:
-        that has made the writes, as it is after them.
+        No id may occur twice. requests: their digests, to be remembered. job: that has made the
+        writes, as it is after them.
         """
         batch = self._leveldb.batch()
         unrecorded = [*self._unrecorded.items()]
@@ -198,10 +196,7 @@ class FeatureStore(StoreReader):
         self._leveldb.write(batch, f"moving tombstones of space {space}")
 
     def sync(self) -> None:
-        """Sync all earlier writes to disk. Does nothing if every write is synced.
-
-        Raises StorageError.
-        """
+        """Sync all earlier writes, unless every write is synced anyway. Raises StorageError."""
         if not self._sync:
             self._put_version("syncing the store")
 
@@ -216,7 +211,12 @@ class FeatureStore(StoreReader):
         before_writing: called when reads show whether the failed write is on disk, and before
         anything else is written.
         """
-        self._leveldb.reopen(lambda: (self.requests.load(), before_writing()))
+
+        def opened() -> None:
+            self.requests.load()
+            before_writing()
+
+        self._leveldb.reopen(opened)
 
     @contextmanager
     def snapshot(self) -> Iterator[StoreReader]:

@@ -49,7 +49,7 @@ class IndexStatus:
     segments: how many a search asks. building: whether one is being written. verifying: whether
     vectors on disk are still being compared with their checksums. failure: why an index could not
     be built the last time, or "". recall: the share of the true nearest neighbors that sampled
-    searches found; None if none was sampled yet.
+    searches found; None if none was sampled yet. deleted_rows: those that segments still hold.
     """
 
     description: str
@@ -61,3 +61,4 @@ class IndexStatus:
     failure: str
     recall: float | None
     recall_samples: int
+    deleted_rows: int = 0

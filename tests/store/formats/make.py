@@ -137,7 +137,7 @@ def make_euclidesdb(folder: Path) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Delete what is no part of the format."""
+    """Delete what does not belong to the format."""
     (folder / "euclidesdb.conf").unlink()
     for name in ("LOG", "LOG.old", "LOCK"):
         for path in folder.rglob(name):

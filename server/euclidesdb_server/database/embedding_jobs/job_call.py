@@ -29,6 +29,9 @@ class JobCall:
                 return
         callback()
 
+    def note(self, part: str, begun: float, ended: float) -> None:
+        """Nothing: a job reports its own rate."""
+
     def end(self) -> None:
         """Give up what the models have not begun. Idempotent."""
         with self._lock:
