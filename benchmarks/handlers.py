@@ -120,6 +120,7 @@ def main() -> None:
                 None,  # type: ignore[arg-type]  # no call is about models
                 jobs=server.jobs,
                 backups=None,
+                stats=None,  # type: ignore[arg-type]  # nor for numbers
                 may_change_models=False,
             )
             descriptor = pb.DESCRIPTOR.services_by_name["FeatureDatabase"]
