@@ -49,7 +49,14 @@ ITEM = euclidesdb.Item("a", {"size": 40}, b"x", (EMBEDDING,), b"image", None, FL
 COUNTS = euclidesdb.ValueCounts((("red", 2), (True, 1)), 3, 4)
 NUMBERS = euclidesdb.NumberSummary(2, 1.0, 2.0, 1.5, 0.5, 1.5)
 MODEL = euclidesdb.BackedUpModel("m", "folder", "f")
+HISTOGRAM = euclidesdb.Histogram((1.0, 2.0), (3, 4, 5), 6.0)
+STATS = [
+    kind(*[HISTOGRAM] * len(dataclasses.fields(kind)))
+    for kind in (euclidesdb.CallStats, euclidesdb.ModelStats, euclidesdb.ServerStats)
+]
 VALUES = [
+    HISTOGRAM,
+    *STATS,
     COUNTS,
     NUMBERS,
     euclidesdb.CountsByField({"color": COUNTS}),
