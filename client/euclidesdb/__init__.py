@@ -18,7 +18,7 @@ from euclidesdb._backup import (
     BackupFile,
 )
 from euclidesdb._backup_info import BackedUpModel, BackupInfo
-from euclidesdb._changes import Changes, Embeddings, Refusals
+from euclidesdb._changes import AddErrors, Changes, Embeddings
 from euclidesdb._client import AsyncClient, Client
 from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
@@ -32,7 +32,9 @@ from euclidesdb._errors import (
     DeadlineExceeded,
     DimensionMismatch,
     DiskFull,
+    EmbeddingFailed,
     EuclidesDBError,
+    Failed,
     InvalidRequest,
     MessageTooLarge,
     ModelFailed,
@@ -51,6 +53,7 @@ from euclidesdb._errors import (
     Unavailable,
     UndecodableInput,
     UnknownItem,
+    UnknownJob,
     UnknownModel,
     VersionMismatch,
     WriteInDoubt,
@@ -58,6 +61,7 @@ from euclidesdb._errors import (
 from euclidesdb._export import AsyncExport, Export
 from euclidesdb._field_warnings import UnknownFieldWarning
 from euclidesdb._item_sets import Items, Removal
+from euclidesdb._job_calls import Job
 from euclidesdb._lists import Answers, ItemList
 from euclidesdb._models import Models
 from euclidesdb._neighbors import (
@@ -69,6 +73,7 @@ from euclidesdb._neighbors import (
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
+from euclidesdb._states import EmbeddingFailure, ItemState
 from euclidesdb._stats_types import CallStats, Histogram, ModelStats, ServerStats
 from euclidesdb._summary_types import (
     CountsByField,
@@ -90,6 +95,7 @@ from euclidesdb._types import (
 )
 
 __all__ = [
+    "AddErrors",
     "Added",
     "AddsInterrupted",
     "Answer",
@@ -117,11 +123,14 @@ __all__ = [
     "DiskFull",
     "Diversity",
     "Embedding",
+    "EmbeddingFailed",
+    "EmbeddingFailure",
     "Embeddings",
     "EuclidesDBError",
     "Example",
     "Examples",
     "Export",
+    "Failed",
     "FusedNeighbor",
     "FusedNeighbors",
     "GroupBy",
@@ -131,7 +140,9 @@ __all__ = [
     "InvalidRequest",
     "Item",
     "ItemList",
+    "ItemState",
     "Items",
+    "Job",
     "LabelProbability",
     "MessageTooLarge",
     "ModelFailed",
@@ -150,7 +161,6 @@ __all__ = [
     "NumbersByField",
     "Overloaded",
     "Page",
-    "Refusals",
     "Refused",
     "Removal",
     "ReplyTooLarge",
@@ -167,6 +177,7 @@ __all__ = [
     "UnencryptedKeyWarning",
     "UnknownFieldWarning",
     "UnknownItem",
+    "UnknownJob",
     "UnknownModel",
     "ValueCounts",
     "VersionMismatch",

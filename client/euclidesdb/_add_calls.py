@@ -12,13 +12,15 @@ from euclidesdb import _replies as replies
 from euclidesdb._add_stream import MAX_IN_FLIGHT, AddStream
 from euclidesdb._adds import BulkAdd
 from euclidesdb._batches import NewItems, VectorColumns, item_batches, item_request
-from euclidesdb._changes import Embeddings, Refusals, change_of
+from euclidesdb._changes import AddErrors, Embeddings, change_of
 from euclidesdb._checks import ItemId
 from euclidesdb._connection import Connection
-from euclidesdb._errors import Refused
+from euclidesdb._errors import Failed, Refused
 from euclidesdb._images import Image, file_name
 from euclidesdb._operation import iteration, operation
 from euclidesdb._progress import Progress, reporting
+from euclidesdb._states import failures_of
+from euclidesdb._translation import embedding_failed
 from euclidesdb._types import Added, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -42,13 +44,15 @@ class AddCalls:
         metadata: bytes | None = None,
         include_vectors: bool = False,
         include_predictions: bool = False,
+        raise_on_failure: bool = True,
         request_key: bytes | None = None,
         timeout: float | None = None,
     ) -> Embeddings:
         """Embed an item with each of `models`, store it durably and make it searchable.
 
         When this returns, the item is on disk and in the next search. Its vectors of models
-        not named here are kept, unless its image, text or tensor changed.
+        not named here are kept, unless its image, text or tensor changed. The same holds if a model
+        fails on it, which raises EmbeddingFailed: it lacks the features of that model alone.
 
         id: 1 to 512 bytes of UTF-8.
         image: a path, the bytes of an image file, an open file, a Pillow image (without its EXIF
@@ -63,6 +67,8 @@ class AddCalls:
         vectors: ready-made vectors, float32 of shape (feature_dim,), by model.
         attributes: a JSON object; None keeps what is stored.
         metadata: opaque bytes; None keeps what is stored.
+        raise_on_failure: False: do not raise EmbeddingFailed; the models that have failed on the
+            item are left out of what this returns.
         request_key: 8 to 64 random bytes, for a program that is to repeat this after it was started
             again: by the same key, the server knows what it has applied, for ten minutes.
 
@@ -71,8 +77,9 @@ class AddCalls:
         Retried after a lost reply, without undoing what another client has written since. After
         Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied.
         Raises UndecodableInput, DimensionMismatch, VersionMismatch, UnknownModel, ModelUnavailable,
-        ModelFailed, Overloaded, DiskFull, WriteInDoubt.
+        EmbeddingFailed, Overloaded, DiskFull, WriteInDoubt.
         """
+        raise_on_failure = checks.flag("raise_on_failure", raise_on_failure)
         item = NewItem(id, image, models, vectors, attributes, metadata, text, tensor, request_key)
         connection = self._connection
         request = await item_request(connection, item)
@@ -84,6 +91,8 @@ class AddCalls:
             connection.call_timeout(timeout),
             file=file_name(image),
         )
+        if reply.failures and raise_on_failure:
+            raise embedding_failed(request.id, failures_of(reply.failures), file_name(image))
         return Embeddings(map(replies.embedding, reply.embeddings), change_of(reply.change))
 
     @operation
@@ -94,21 +103,22 @@ class AddCalls:
         bytes_per_call: int = 8 << 20,
         progress: Progress = False,
         timeout: float | None = None,
-    ) -> Refusals:
-        """Add items, each as `add` would; returns those that were refused, () if there are none.
+    ) -> AddErrors[Refused | Failed]:
+        """Add items, each as `add` would; returns those with an error, () if there are none.
 
-        When this returns, every item is on disk and in the next search, or among the refused,
-        each with the error that `add` would have raised for it: one of the server's
-        (UndecodableInput) or the client's (FileNotFoundError for an image). Items with the same id
-        are added in the order given. `changes` of what is returned counts the others: how many are
-        new, changed, and unchanged.
+        When this returns, every item is on disk and in the next search, or among the refused
+        (`Refused`), each with the error that `add` would have raised for it: one of the server's
+        (UndecodableInput) or the client's (FileNotFoundError for an image). Items that are on disk,
+        but that models have failed on, are returned, too (`Failed`). Items with the same id are
+        added in the order given. `changes` of what is returned counts the items on disk: how many
+        are new, changed, and unchanged.
 
         items: any iterable, also a generator of millions: only a few hundred are held at a time.
         bytes_per_call: the size of each request; the server accepts 64 MiB by default. A larger
             item is sent alone.
         progress: True shows a bar on stderr, with items/s and, if `items` has a length, the time
             left; it needs tqdm. Or a function(done, refused), called with the number of items that
-            are on disk or refused, and of those refused among them, as calls are answered.
+            are on disk or refused, and of those with an error among them, as calls are answered.
         timeout: seconds for each call of at most 128 items; None: ten times the client's.
 
         If a call fails as a whole (the server stays away), the write of an
@@ -122,7 +132,9 @@ class AddCalls:
         given = connection.each(items, "items", "NewItem")
         with reporting(progress, items) as report:
             adds = BulkAdd(connection, "AddItems", seconds, report)
-            return await adds.run(item_batches(connection, given, size, adds.refuse))
+            refused = await adds.run(item_batches(connection, given, size, adds.refuse))
+        errors = sorted((*refused, *adds.failed), key=lambda each: each.position)
+        return AddErrors(errors, refused.changes)
 
     @operation
     async def add_vectors(
@@ -137,7 +149,7 @@ class AddCalls:
         bytes_per_call: int = 4 << 20,
         request_key: bytes | None = None,
         timeout: float | None = None,
-    ) -> Refusals:
+    ) -> AddErrors[Refused]:
         """Add ready-made vectors of one model by columns; returns those that were refused.
 
         This is `add_many` for bulk loads: the same promises at a fraction of the work.

@@ -16,6 +16,7 @@ from euclidesdb._batches import messages
 from euclidesdb._changes import change_of
 from euclidesdb._connection import Connection, Queue, Stream
 from euclidesdb._errors import AddsInterrupted, EuclidesDBError, Refused, ServerError
+from euclidesdb._states import failures_of
 from euclidesdb._translation import name_file, refusal_error
 from euclidesdb._types import Added, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -132,6 +133,7 @@ class AddStream:
             sent.position,
             sent.id,
             tuple(map(replies.embedding, added.embeddings)),
+            failures_of(added.failures),
             change_of(added.change),
         )
 

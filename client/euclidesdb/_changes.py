@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
 
-from euclidesdb._errors import Refused
 from euclidesdb._types import Embedding
 from euclidesdb_protos.v1 import database_pb2 as pb
+
+T = TypeVar("T")
 
 Change: TypeAlias = Literal["added", "replaced", "unchanged"]
 
@@ -54,13 +55,16 @@ class Embeddings(_Changed, tuple[Embedding, ...]):
         return made
 
 
-class Refusals(_Changed, tuple[Refused, ...]):
-    """The items of a bulk add that were refused, by position. changes: of the others."""
+class AddErrors(_Changed, tuple[T, ...], Generic[T]):
+    """The items of a bulk add that have an error, by position.
+
+    changes: what has changed of the items that are on disk.
+    """
 
     changes: Changes
 
-    def __new__(cls, refused: Iterable[Refused], changes: Changes) -> Self:
-        made = super().__new__(cls, refused)
+    def __new__(cls, errors: Iterable[T], changes: Changes) -> Self:
+        made = super().__new__(cls, errors)
         made.changes = changes
         return made
 

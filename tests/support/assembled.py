@@ -12,6 +12,7 @@ from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import IndexConfig, ModelsConfig, ServerConfig
 from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.feature_database import FeatureDatabase
+from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import (
     AddRequest,
@@ -22,7 +23,7 @@ from euclidesdb_server.database.requests import (
     ModelVector,
     NoCaller,
 )
-from euclidesdb_server.database.results import Item, ModelAnswer, Neighbor, StoredEmbedding
+from euclidesdb_server.database.results import Item, ModelAnswer, Neighbor, Written
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.steps import finish
 from euclidesdb_server.engines import SearchEngine
@@ -146,7 +147,7 @@ class Database:
 
     def add(
         self, item_id: str, *, texts: Mapping[str, Any] | None = None, **vectors: list[float]
-    ) -> tuple[StoredEmbedding, ...]:
+    ) -> Written:
         """Add ready-made vectors by model; texts: `attributes_json` and `metadata`."""
         made = {name: ModelVector(vector(*values)) for name, values in vectors.items()}
         return self.features.add(AddRequest(item_id, vectors=made, **(texts or {})), CALL)
@@ -161,16 +162,12 @@ class Database:
             row: error for row, error in enumerate(outcomes) if isinstance(error, DatabaseError)
         }
 
-    def add_image(
-        self, item_id: str, seed: int, *models: str, **others: Any
-    ) -> tuple[StoredEmbedding, ...]:
+    def add_image(self, item_id: str, seed: int, *models: str, **others: Any) -> Written:
         """Add the image of that seed, embedded with the models."""
         return self.features.add(AddRequest(item_id, sample_image(seed), models, **others), CALL)
 
     def get(self, item_id: str) -> Item:
-        return self.features.get(
-            item_id, include_vectors=True, include_predictions=True, include_payload=True
-        )
+        return self.features.get(item_id, Include(vectors=True, predictions=True, payload=True))
 
     def vectors(self, item_id: str) -> dict[str, list[float]]:
         return {found.model: found.vector.tolist() for found in self.get(item_id).embeddings}

@@ -22,6 +22,7 @@ from euclidesdb_server.rpc import payloads
 from euclidesdb_server.rpc.arrays import float32_array
 from euclidesdb_server.rpc.status import details_of, status_of
 from euclidesdb_server.rpc.v1_details import details_message
+from euclidesdb_server.rpc.v1_states import failure_messages, state_message
 from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.status import IndexStatus, ModelState
 
@@ -47,8 +48,12 @@ CHANGES: Final = {
 
 
 def add_item_reply(request: pb.AddItemRequest, written: Written) -> pb.AddItemReply:
-    """What was written, as far as it was requested."""
-    return pb.AddItemReply(embeddings=_embeddings(written, request), change=CHANGES[written.change])
+    """What was written, as far as it was requested, and which models failed."""
+    return pb.AddItemReply(
+        embeddings=_embeddings(written, request),
+        failures=failure_messages(written.failures),
+        change=CHANGES[written.change],
+    )
 
 
 def add_items_reply(
@@ -84,6 +89,7 @@ def add_item_stream_reply(
         reply.refused.CopyFrom(_refusal(position, outcome))
     elif isinstance(item, AddRequest):
         reply.added.embeddings.extend(_embeddings(outcome, item))
+        reply.added.failures.extend(failure_messages(outcome.failures))
         reply.added.change = CHANGES[outcome.change]
     return reply
 
@@ -247,6 +253,7 @@ def _item(request: _ItemsRequest, item: Item) -> pb.Item:
         attributes_json=item.attributes_json,
         metadata=item.metadata,
         embeddings=_embeddings(item.embeddings, request),
+        states=map(state_message, item.states or ()),
     )
     if item.payload is not None:
         message.payload.CopyFrom(payloads.message_of(item.payload))
