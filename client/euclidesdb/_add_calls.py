@@ -133,7 +133,8 @@ class AddCalls:
         with reporting(progress, items) as report:
             adds = BulkAdd(connection, "AddItems", seconds, report)
             refused = await adds.run(item_batches(connection, given, size, adds.refuse))
-        errors = sorted((*refused, *adds.failed), key=lambda each: each.position)
+        errors: list[Refused | Failed] = [*refused, *adds.failed]
+        errors.sort(key=lambda each: each.position)
         return AddErrors(errors, refused.changes)
 
     @operation

@@ -33,14 +33,7 @@ class Changes:
     unchanged: int = 0
 
 
-class _Changed:
-    """A tuple that says more than its elements; it is equal to a plain one with the same."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (tuple(self), *self.__dict__.values())  # type: ignore[call-overload]
-
-
-class Embeddings(_Changed, tuple[Embedding, ...]):
+class Embeddings(tuple[Embedding, ...]):
     """What `Client.add` returns: an embedding of each model that was written.
 
     change: "added": the item is new; "replaced": it was stored already, and has been changed;
@@ -54,8 +47,11 @@ class Embeddings(_Changed, tuple[Embedding, ...]):
         made.change = change
         return made
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (tuple(self), self.change)
 
-class AddErrors(_Changed, tuple[T, ...], Generic[T]):
+
+class AddErrors(tuple[T, ...], Generic[T]):
     """The items of a bulk add that have an error, by position.
 
     changes: what has changed of the items that are on disk.
@@ -67,6 +63,9 @@ class AddErrors(_Changed, tuple[T, ...], Generic[T]):
         made = super().__new__(cls, errors)
         made.changes = changes
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (tuple(self), self.changes)
 
 
 def change_of(number: int) -> Change | None:
