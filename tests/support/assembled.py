@@ -158,7 +158,9 @@ class Database:
         """Add by columns; why some are refused, by position."""
         made = VectorColumns(ids, np.array(vectors, np.float32), **columns)
         outcomes = self.features.add_vectors(AddVectorsRequest(model, made))
-        return {row: error for row, error in enumerate(outcomes) if error is not None}
+        return {
+            row: error for row, error in enumerate(outcomes) if isinstance(error, DatabaseError)
+        }
 
     def add_image(self, item_id: str, seed: int, *models: str, **others: Any) -> Written:
         """Add the image of that seed, embedded with the models."""
