@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "export": Listed("write items to a file", "transfers:export_items"),
     "import": Listed("store the items of a file", "transfers:import_items"),
     "models": Listed("list the models of a running server", "models:models"),
+    "health": Listed("whether a server and its models can be used", "health:health"),
     "stats": Listed("an overview of a running server", "stats:stats"),
     "top": Listed("what a running server is doing, live", "top:top"),
     "model": Listed("check, compare, export, load, drop models", "model:model", "server"),
