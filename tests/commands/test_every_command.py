@@ -62,6 +62,7 @@ BAD: dict[str, list[tuple[str, ...]]] = {
     "export": [("--to", "a.csv"), ("--to", "folder/none/a.jsonl"), ("--to", SURROGATE)],
     "import": [("missing.npz",), ("text.txt",), ("broken.jsonl",), ("folder",)],
     "models": [("--address", "127.0.0.1:1"), ("--address", "")],
+    "health": [("missing",), (SURROGATE,), ("-c", "missing.conf"), ("--address", "127.0.0.1:1")],
     "stats": [("--address", "unix:missing"), ("--address", "a b c")],
     "top": [("--once", "--address", "127.0.0.1:1"), ("--interval", "0")],
     "model check": [("missing",), ("text.txt",), ("folder",)],
