@@ -73,7 +73,11 @@ BAD: dict[str, list[tuple[str, ...]]] = {
     "model unload": [("missing",)],
     "model drop": [("missing@0f3a",), ("digits",)],
     "key create": [("a b", "--role", "read"), ("a", "--role", "none"), ("a", "--role", "read")],
-    "key list": [("--keys-file", "text.txt"), ("--keys-file", "folder")],
+    "key list": [
+        ("--keys-file", "text.txt"),
+        ("--keys-file", "folder"),
+        ("--keys-file", "missing"),
+    ],
     "key revoke": [("a", "--keys-file", "missing"), ("a", "--keys-file", "folder")],
     "backup": [
         ("missing/none/b", "--address", "127.0.0.1:1"),

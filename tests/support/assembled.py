@@ -67,6 +67,7 @@ class InOneThread:
         self.remove_many = features.remove_many
         self.lock_items = features.lock_items
         self.list_models = features.list_models
+        self.imports = features.imports
         self.compact = features.compact
         self.searches_quickly = features.searches_quickly
         self._features = features

@@ -107,7 +107,7 @@ def add(
     )
     found = sources(paths, options)
     with connected(address) as client:
-        chosen = _chosen_models(
+        chosen = chosen_models(
             client.models(),
             models,
             {kind for each in found for kind in each.kinds},
@@ -123,7 +123,7 @@ def add(
         return adding.run(found, as_json=as_json)
 
 
-def _chosen_models(
+def chosen_models(
     known: Iterable[euclidesdb.ModelInfo],
     named: Sequence[str],
     kinds: set[str],

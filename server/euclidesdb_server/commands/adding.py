@@ -65,7 +65,7 @@ class Adding:
                 changes = error.changes or changes
                 stopped = str(error)
                 if error.unknown:
-                    stopped += f"; {counted(len(error.unknown))} more may be on disk or not"
+                    stopped += f"; {len(error.unknown):,} more may be on disk or not"
         for each in problems:
             self._incomplete += isinstance(each, euclidesdb.Failed)
             self._failed(each.id, each.reason, str(each.error))
