@@ -18,6 +18,7 @@ from euclidesdb._backup import (
     BackupFile,
 )
 from euclidesdb._backup_info import BackedUpModel, BackupInfo
+from euclidesdb._changes import AddErrors, Changes, Embeddings
 from euclidesdb._client import AsyncClient, Client
 from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
@@ -31,7 +32,9 @@ from euclidesdb._errors import (
     DeadlineExceeded,
     DimensionMismatch,
     DiskFull,
+    EmbeddingFailed,
     EuclidesDBError,
+    Failed,
     InvalidRequest,
     MessageTooLarge,
     ModelFailed,
@@ -50,6 +53,7 @@ from euclidesdb._errors import (
     Unavailable,
     UndecodableInput,
     UnknownItem,
+    UnknownJob,
     UnknownModel,
     VersionMismatch,
     WriteInDoubt,
@@ -57,7 +61,9 @@ from euclidesdb._errors import (
 from euclidesdb._export import AsyncExport, Export
 from euclidesdb._field_warnings import UnknownFieldWarning
 from euclidesdb._item_sets import Items, Removal
+from euclidesdb._job_calls import Job
 from euclidesdb._lists import Answers, ItemList
+from euclidesdb._models import Models
 from euclidesdb._neighbors import (
     FusedNeighbor,
     FusedNeighbors,
@@ -67,6 +73,7 @@ from euclidesdb._neighbors import (
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
+from euclidesdb._states import EmbeddingFailure, ItemState
 from euclidesdb._stats_types import CallStats, Histogram, ModelStats, ServerStats
 from euclidesdb._summary_types import (
     CountsByField,
@@ -88,6 +95,7 @@ from euclidesdb._types import (
 )
 
 __all__ = [
+    "AddErrors",
     "Added",
     "AddsInterrupted",
     "Answer",
@@ -103,6 +111,7 @@ __all__ = [
     "BackupInfo",
     "CallStats",
     "Cancelled",
+    "Changes",
     "Client",
     "ClientClosed",
     "ConnectionFailed",
@@ -114,10 +123,14 @@ __all__ = [
     "DiskFull",
     "Diversity",
     "Embedding",
+    "EmbeddingFailed",
+    "EmbeddingFailure",
+    "Embeddings",
     "EuclidesDBError",
     "Example",
     "Examples",
     "Export",
+    "Failed",
     "FusedNeighbor",
     "FusedNeighbors",
     "GroupBy",
@@ -127,7 +140,9 @@ __all__ = [
     "InvalidRequest",
     "Item",
     "ItemList",
+    "ItemState",
     "Items",
+    "Job",
     "LabelProbability",
     "MessageTooLarge",
     "ModelFailed",
@@ -136,6 +151,7 @@ __all__ = [
     "ModelStats",
     "ModelUnavailable",
     "ModelVector",
+    "Models",
     "Neighbor",
     "Neighbors",
     "NewItem",
@@ -161,6 +177,7 @@ __all__ = [
     "UnencryptedKeyWarning",
     "UnknownFieldWarning",
     "UnknownItem",
+    "UnknownJob",
     "UnknownModel",
     "ValueCounts",
     "VersionMismatch",

@@ -14,10 +14,12 @@ from contextlib import aclosing, suppress
 from typing import Final, TypeAlias
 
 from euclidesdb._batches import Batch
+from euclidesdb._changes import AddErrors, ChangeCount
 from euclidesdb._connection import Connection, StartedCall
 from euclidesdb._errors import (
     AddsInterrupted,
     EuclidesDBError,
+    Failed,
     InvalidRequest,
     MessageTooLarge,
     NotAllowed,
@@ -27,7 +29,8 @@ from euclidesdb._errors import (
     WriteInDoubt,
 )
 from euclidesdb._progress import Report
-from euclidesdb._translation import name_file, refusal_error
+from euclidesdb._states import failures_of
+from euclidesdb._translation import embedding_failed, name_file, refusal_error
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 _Reply: TypeAlias = pb.AddItemsReply | pb.AddVectorsReply | pb.ImportItemsReply
@@ -62,17 +65,24 @@ class BulkAdd:
         self._done = 0
         self._in_flight: deque[tuple[Batch, frozenset[str], StartedCall]] = deque()
         self._refused: list[Refused] = []
+        self._changes = ChangeCount()
+        self._failed: list[Failed] = []
         self._unknown: list[tuple[int, str]] = []
         self._answered = False  # the fate of at least one item is known
         self._failed_at: list[int] = []  # the first position of each failed call
         self._sent = 0  # every item before this position was sent, or refused by the client
+
+    @property
+    def failed(self) -> tuple[Failed, ...]:
+        """The items so far that are on disk without the features of every model, by position."""
+        return tuple(sorted(self._failed, key=lambda failed: failed.position))
 
     def refuse(self, refused: Refused) -> None:
         """Record an item that is not sent."""
         self._done += 1
         self._refused.append(refused)
 
-    async def run(self, batches: AsyncGenerator[Batch, None]) -> tuple[Refused, ...]:
+    async def run(self, batches: AsyncGenerator[Batch, None]) -> AddErrors[Refused]:
         """Send all of `batches`, and close them; returns the refused items by position.
 
         Raises the error itself if nothing was written, otherwise AddsInterrupted from it.
@@ -84,7 +94,7 @@ class BulkAdd:
                     await self._send(batch)
             while self._in_flight:
                 await self._finish_oldest()
-            self._report(self._done, len(self._refused))
+            self._report(self._done, len(self._refused) + len(self._failed))
         except Exception as error:
             await self._finish_all()
             if not (self._answered or self._unknown):
@@ -93,7 +103,7 @@ class BulkAdd:
         finally:  # calls remain if the caller is interrupted: by Ctrl-C, or its task is cancelled
             for _, _, started in self._in_flight:
                 started.cancel()
-        return self._refused_by_position()
+        return AddErrors(self._refused_by_position(), self._changes.total())
 
     async def _send(self, batch: Batch) -> None:
         ids = frozenset(batch.ids)
@@ -114,6 +124,8 @@ class BulkAdd:
         try:
             reply: _Reply = await self._connection.finish(started)
             not_added = _not_added(reply, batch)
+            self._changes.update(reply)
+            self._failed += _failed(reply, batch)
         except EuclidesDBError as error:
             if not isinstance(error, MessageTooLarge) or len(batch.ids) > 1:
                 self._failed_at.append(batch.positions[0])
@@ -130,7 +142,7 @@ class BulkAdd:
             self._failed_at.append(in_doubt[0].position)
             raise in_doubt[0].error
         self._done += len(batch.ids)
-        self._report(self._done, len(self._refused))
+        self._report(self._done, len(self._refused) + len(self._failed))
 
     async def _finish_all(self) -> None:
         while self._in_flight:
@@ -141,13 +153,16 @@ class BulkAdd:
         resume_at = min(self._failed_at, default=self._sent)
         refused = self._refused_by_position()
         known = f"; the first {resume_at} items are on disk or refused" if resume_at else ""
-        return AddsInterrupted(
+        interrupted = AddsInterrupted(
             f"adding stopped: {error}{known}",
             error.reason if isinstance(error, EuclidesDBError) else "interrupted",
             refused,
             tuple(self._unknown),
             resume_at,
         )
+        interrupted.failed = self.failed
+        interrupted.changes = self._changes.total()
+        return interrupted
 
     def _refused_by_position(self) -> tuple[Refused, ...]:
         return tuple(sorted(self._refused, key=lambda refused: refused.position))
@@ -172,3 +187,16 @@ def _not_added(reply: _Reply, batch: Batch) -> list[Refused]:
         )
         for refusal in sorted(reply.refused, key=lambda refusal: refusal.position)
     ]
+
+
+def _failed(reply: _Reply, batch: Batch) -> list[Failed]:
+    """The items of `batch` that are stored although models failed on them."""
+    if not isinstance(reply, pb.AddItemsReply):
+        return []
+    found = []
+    for place, item in enumerate(reply.items):
+        if item.failures:
+            failures, item_id = failures_of(item.failures), batch.ids[place]
+            error = embedding_failed(item_id, failures, batch.files.get(place, ""))
+            found.append(Failed(batch.positions[place], item_id, error))
+    return found

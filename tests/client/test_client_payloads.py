@@ -154,8 +154,6 @@ def test_an_invalid_tensor_is_refused_and_named(db, server, tensor, error, text)
             ValueError,
             "one of images, texts, tensors, ids, vectors and examples, not images and texts",
         ),
-        (lambda db: db.add("a", text="x"), ValueError, "the text needs models"),
-        (lambda db: db.add("a", tensor=[1]), ValueError, "the tensor needs models"),
         (
             lambda db: db.add("a", text=b"bytes", models=["m"]),
             TypeError,

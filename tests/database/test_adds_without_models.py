@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from euclidesdb_server.database.requests import AddRequest
 from euclidesdb_server.errors import InvalidRequest
+from euclidesdb_server.inference import ModelRegistry
 from tests.support.assembled import CALL, Database, sample_image
 
 
-class OneModel:
-    """The registry with one of its models."""
-
-    broken: dict[str, str] = {}  # noqa: RUF012  as a registry has it
-
-    def __init__(self, registry, name):
-        self.models = {name: registry.models[name]}
+def with_one_model(registry: ModelRegistry, name: str) -> Any:
+    """A registry with one of its models."""
+    return SimpleNamespace(models={name: registry.models[name]}, broken={})
 
 
 def test_the_only_model_that_takes_it_embeds_it(tmp_path, registry):
-    with Database(tmp_path, OneModel(registry, "gray"), {"gray": 4, "given": 2}) as database:
+    with Database(tmp_path, with_one_model(registry, "gray"), {"gray": 4, "given": 2}) as database:
         (embedding,) = database.add_image("a", 1)
         assert embedding.model == "gray"
         assert set(database.vectors("a")) == {"gray"}

@@ -12,6 +12,7 @@ from euclidesdb_server.database.requests import (
     UpdateRequest,
 )
 from euclidesdb_server.errors import InvalidRequest, UnknownItem
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.assembled import CALL, Database, no_models
 from tests.support.stores import copy_of_crashed, vector
@@ -98,7 +99,7 @@ def test_repeated_rows_of_columns_leave_later_writes(database, tmp_path):
     add_rows(database, ids, 1.0)
     add(database, "7", 2.0, b"")
     add(database, "4999", 3.0, b"")
-    assert not any(add_rows(database, ids, 1.0))
+    assert {*add_rows(database, ids, 1.0)} == {ItemChange.ADDED, ItemChange.REPLACED}
     assert [stored(database, name) for name in ("7", "4999", "8")] == [2.0, 3.0, 1.0]
     with crashed(tmp_path) as restarted:
         add_rows(restarted, ids, 1.0)

@@ -9,7 +9,6 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database import candidates, post_filter
 from euclidesdb_server.database.candidates import FoundRows, SpaceQuery
 from euclidesdb_server.database.details import DetailsReader
-from euclidesdb_server.database.grouping import READS_PER_CHECK
 from euclidesdb_server.database.post_filter import PostFilter
 from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVectors, NoCaller
 from euclidesdb_server.database.search_options import Diversity, GroupBy, SearchOptions
@@ -229,7 +228,7 @@ def test_a_search_for_groups_ends_when_its_caller_leaves(open_database):
     # all rows are one group: each is read, and the search is repeated until there are no more
     stays = Leaving(after=1000)
     assert [len(ids) for ids, _ in answered(database, many(1, options=GROUPED), stays)] == [1]
-    assert stays.asked > ROWS // READS_PER_CHECK
+    assert stays.asked > 5, stays.asked
 
 
 def test_repeated_searches_for_groups_count(open_database):

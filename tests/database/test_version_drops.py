@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from euclidesdb_server.database import SupersededSpace, VersionDrops
+from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.requests import AddVectorsRequest
 from euclidesdb_server.errors import DiskFull, UnknownItem, UnknownModel
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, keys
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.stores import write_labels
 from tests.support.versions import MODEL, OLD, make, names, opened, vectors
@@ -47,9 +49,7 @@ def keys_of(store, number):
 
 
 def embeddings(versions, item_id):
-    item = versions.features.get(
-        item_id, include_vectors=True, include_predictions=True, include_payload=True
-    )
+    item = versions.features.get(item_id, Include(vectors=True, predictions=True, payload=True))
     return [(each.fingerprint, each.vector.tolist()) for each in item.embeddings]
 
 
@@ -96,7 +96,7 @@ def test_an_item_without_another_vector_stays_and_can_be_given_one(data):
         assert embeddings(versions, "described") == []  # at once
         assert versions.drops.wait_idle(60)
         item = versions.features.get(
-            "described", include_vectors=True, include_predictions=True, include_payload=True
+            "described", Include(vectors=True, predictions=True, payload=True)
         )
         assert (item.attributes_json, item.metadata, item.embeddings) == ('{"a":1}', b"m", ())
         versions.add(["described", "item 2999"], seed=4)
@@ -115,7 +115,8 @@ def test_a_write_to_a_version_that_is_dropped_meanwhile_is_refused(data):
         outcomes = writer.write_columns(space, columns, {})
         assert [type(outcome) for outcome in outcomes] == [UnknownModel] * 2
         assert "version 'old' of model 'one' has been dropped" in str(outcomes[0])
-        assert versions.features.add_vectors(AddVectorsRequest(MODEL, columns)) == [None, None]
+        added = versions.features.add_vectors(AddVectorsRequest(MODEL, columns))
+        assert added == [ItemChange.ADDED] * 2
         assert versions.drops.wait_idle(60)
         assert [fingerprint for fingerprint, _ in embeddings(versions, "late")] == ["new"]
 

@@ -17,8 +17,8 @@ MEASURED = re.findall(r"^\| `(\w+)`(?: `([^`]+)`)? \| [01]\.\d+ \|", PAGE, re.MU
 def options(text: str) -> dict[str, str]:
     """The section of a row: "HNSW32 ef_search=64"."""
     words = text.split()
-    pairs = (word.split("=") if "=" in word else ("index_type", word) for word in words)
-    return dict(pairs)
+    pairs = (word.partition("=") if "=" in word else ("index_type", "=", word) for word in words)
+    return {key: value for key, _, value in pairs}
 
 
 @pytest.mark.parametrize(("engine", "text"), MEASURED, ids=str)

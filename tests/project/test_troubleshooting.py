@@ -44,9 +44,9 @@ def messages_of_starts() -> Iterator[tuple[str, str]]:
     names = {kind.__name__ for kind in subclasses(StartupError)}
     for file in sorted(SERVER.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            called = node.func if isinstance(node, ast.Call) else None
-            if isinstance(called, ast.Name) and called.id in names and node.args:
-                yield _text(node.args[0]), f"{file.relative_to(SERVER)}:{node.lineno}"
+            match node:
+                case ast.Call(func=ast.Name(id=name), args=[message, *_]) if name in names:
+                    yield _text(message), f"{file.relative_to(SERVER)}:{node.lineno}"
 
 
 def _text(node: ast.expr) -> str:

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.model_table import ModelTable
+from euclidesdb_server.database.prepared_adds import digest_of
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.validation import (
     check_attributes,
     check_id,
     check_metadata,
+    check_request_key,
     check_vector,
+    check_version,
 )
 from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.database.writer import Writer
@@ -23,10 +27,15 @@ from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRe
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.failure import MAX_MESSAGE_BYTES, Failure
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
 
 DIGEST_BYTES: Final = 32
+MAX_REASON_CHARACTERS: Final = 64
+MAX_TIME: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,15 @@ class ImportedEmbedding:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedFailure:
+    """A version that failed on an imported item. fingerprint: None: that of the one in service."""
+
+    model: str
+    fingerprint: str | None
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedItem:
     """An item as it was exported. attributes_json, metadata: None keeps what is stored.
 
@@ -58,6 +76,7 @@ class ImportedItem:
     embeddings: tuple[ImportedEmbedding, ...] = ()
     payload: Payload | None = None
     payload_digest: bytes = b""
+    failures: tuple[ImportedFailure, ...] = ()
 
 
 class ItemImports:
@@ -68,8 +87,10 @@ class ItemImports:
         self._writer = writer
         self._limits = limits
 
-    def write(self, items: Iterable[ImportedItem | DatabaseError]) -> list[DatabaseError | None]:
-        """Write items, in order; the outcome of each is why it is refused, or None: it is on disk.
+    def write(
+        self, items: Iterable[ImportedItem | DatabaseError], request_key: bytes = b""
+    ) -> list[ItemChange | DatabaseError]:
+        """Write items, in order; the outcome of each is what has changed, or why it is refused.
 
         An item that is there already is changed as by an add: it keeps its vectors of other models,
         unless they were made from another payload. An error in place of an item is its outcome.
@@ -77,14 +98,21 @@ class ItemImports:
         Outcomes: InvalidRequest, UnknownModel, ModelUnavailable, VersionMismatch,
         DimensionMismatch, StorageError (WriteInDoubt: it may be on disk or not).
         """
+        check_request_key(request_key)
         prepared = [self._prepared(item) for item in items]
-        outcomes = [item if isinstance(item, DatabaseError) else None for item in prepared]
+        if request_key:
+            prepared = [
+                item
+                if isinstance(item, DatabaseError)
+                else replace(item, request=digest_of(request_key, f"import {row}", item.id))
+                for row, item in enumerate(prepared)
+            ]
         good = [item for item in prepared if not isinstance(item, DatabaseError)]
         columns = _columns(good)
         if columns is None:
             return self._writer.write(prepared)
-        written = iter(self._writer.write_columns(*columns, {}))
-        return [outcome or next(written) for outcome in outcomes]
+        written = iter(self._writer.write_columns(*columns, {}, request_key))
+        return [item if isinstance(item, DatabaseError) else next(written) for item in prepared]
 
     def _prepared(self, item: ImportedItem | DatabaseError) -> EmbeddedItem | DatabaseError:
         if isinstance(item, DatabaseError):
@@ -103,8 +131,18 @@ class ItemImports:
                 embeddings[space] = Embedding(each.vector, each.predictions)
                 if each.ready_made:
                     ready_made.add(space)
+            failures: dict[ModelSpace, Failure] = {}
+            for failed in item.failures:
+                space = self._serving(failed.model, failed.fingerprint).searchable_space()
+                if space in embeddings or space in failures:
+                    raise InvalidRequest(
+                        f"item {item.id!r} has two outcomes of version "
+                        f"{space.record.fingerprint!r} of model {space.record.model!r}"
+                    )
+                check_version(space.record, failed.fingerprint, self._models, "the failure")
+                failures[space] = failed.failure
             digest: bytes | None = item.payload_digest
-            if not digest and len(ready_made) == len(embeddings):
+            if not (digest or failures) and len(ready_made) == len(embeddings):
                 digest = None  # the import does not mention a payload
             return EmbeddedItem(
                 item.id,
@@ -115,6 +153,7 @@ class ItemImports:
                 frozenset(ready_made),
                 imported=True,
                 payload_digest=digest,
+                failures=failures,
             )
         except DatabaseError as error:
             return error
@@ -125,6 +164,8 @@ class ItemImports:
             check_attributes(item.id, item.attributes_json, self._limits.max_attributes_bytes)
         if item.metadata is not None:
             check_metadata(item.id, item.metadata, self._limits.max_metadata_bytes)
+        for each in item.failures:
+            _check_failure(item.id, each.failure)
         digest = item.payload_digest
         if digest and len(digest) != DIGEST_BYTES:
             raise InvalidRequest(
@@ -164,6 +205,7 @@ def _columns(items: Sequence[EmbeddedItem]) -> tuple[ModelSpace, VectorColumns] 
             or embedding.predictions is not None
             or len(item.embeddings) > 1
             or item.digest is not None
+            or item.failures
         ):
             return None
         vectors.append(embedding.vector)
@@ -173,6 +215,24 @@ def _columns(items: Sequence[EmbeddedItem]) -> tuple[ModelSpace, VectorColumns] 
         return None
     ids = [item.id for item in items]
     return space, VectorColumns(ids, np.stack(vectors), attributes or None, metadata or None)
+
+
+def _check_failure(item_id: str, failure: Failure) -> None:
+    if not 1 <= len(failure.reason) <= MAX_REASON_CHARACTERS:
+        raise InvalidRequest(
+            f"the reason of a failure of item {item_id!r} has {len(failure.reason)} characters; "
+            f"1 to {MAX_REASON_CHARACTERS} are permitted"
+        )
+    size = len(failure.message.encode())
+    if size > MAX_MESSAGE_BYTES:
+        raise InvalidRequest(
+            f"the message of a failure of item {item_id!r} has {size} bytes; the limit is "
+            f"{MAX_MESSAGE_BYTES}"
+        )
+    if not 0 <= failure.time <= MAX_TIME:
+        raise InvalidRequest(
+            f"the time of a failure of item {item_id!r} must be in the years 1970 to 9999"
+        )
 
 
 def _check_predictions(serving: Serving, predictions: Vector) -> None:

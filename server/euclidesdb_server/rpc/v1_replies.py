@@ -15,12 +15,15 @@ from euclidesdb_server.database.results import (
     Neighbors,
     Removal,
     StoredEmbedding,
+    Written,
 )
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.rpc import payloads
 from euclidesdb_server.rpc.arrays import float32_array
 from euclidesdb_server.rpc.status import details_of, status_of
 from euclidesdb_server.rpc.v1_details import details_message
+from euclidesdb_server.rpc.v1_states import failure_messages, state_message
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.status import IndexStatus, ModelState
 
 _ItemsRequest: TypeAlias = (
@@ -37,15 +40,24 @@ STATES: Final = {
 }
 
 
-def add_item_reply(
-    request: pb.AddItemRequest, written: Sequence[StoredEmbedding]
-) -> pb.AddItemReply:
-    """What was written, as far as it was requested."""
-    return pb.AddItemReply(embeddings=_embeddings(written, request))
+CHANGES: Final = {
+    ItemChange.ADDED: pb.ITEM_CHANGE_ADDED,
+    ItemChange.REPLACED: pb.ITEM_CHANGE_REPLACED,
+    ItemChange.UNCHANGED: pb.ITEM_CHANGE_UNCHANGED,
+}
+
+
+def add_item_reply(request: pb.AddItemRequest, written: Written) -> pb.AddItemReply:
+    """What was written, as far as it was requested, and which models failed."""
+    return pb.AddItemReply(
+        embeddings=_embeddings(written, request),
+        failures=failure_messages(written.failures),
+        change=CHANGES[written.change],
+    )
 
 
 def add_items_reply(
-    request: pb.AddItemsRequest, outcomes: Sequence[Sequence[StoredEmbedding] | DatabaseError]
+    request: pb.AddItemsRequest, outcomes: Sequence[Written | DatabaseError]
 ) -> pb.AddItemsReply:
     """A reply for each item, empty if it was refused, and the refusals."""
     return pb.AddItemsReply(
@@ -59,15 +71,17 @@ def add_items_reply(
     )
 
 
-def import_items_reply(outcomes: Sequence[DatabaseError | None]) -> pb.ImportItemsReply:
-    """The refusals."""
-    return pb.ImportItemsReply(refused=_refusals(enumerate(outcomes)))
+def import_items_reply(outcomes: Sequence[ItemChange | DatabaseError]) -> pb.ImportItemsReply:
+    """What has changed, and the refusals."""
+    return pb.ImportItemsReply(
+        refused=_refusals(enumerate(outcomes)), changes=map(_change, outcomes)
+    )
 
 
 def add_item_stream_reply(
     position: int,
     item: AddRequest | DatabaseError,
-    outcome: Sequence[StoredEmbedding] | DatabaseError,
+    outcome: Written | DatabaseError,
 ) -> pb.AddItemStreamReply:
     """The outcome of an item of a stream."""
     reply = pb.AddItemStreamReply(position=position)
@@ -75,15 +89,16 @@ def add_item_stream_reply(
         reply.refused.CopyFrom(_refusal(position, outcome))
     elif isinstance(item, AddRequest):
         reply.added.embeddings.extend(_embeddings(outcome, item))
-        reply.added.SetInParent()
+        reply.added.failures.extend(failure_messages(outcome.failures))
+        reply.added.change = CHANGES[outcome.change]
     return reply
 
 
-def add_vectors_reply(outcomes: Sequence[DatabaseError | None]) -> pb.AddVectorsReply:
-    """The refusals."""
-    if outcomes.count(None) == len(outcomes):
-        return pb.AddVectorsReply()
-    return pb.AddVectorsReply(refused=_refusals(enumerate(outcomes)))
+def add_vectors_reply(outcomes: Sequence[ItemChange | DatabaseError]) -> pb.AddVectorsReply:
+    """What has changed, and the refusals."""
+    return pb.AddVectorsReply(
+        refused=_refusals(enumerate(outcomes)), changes=map(_change, outcomes)
+    )
 
 
 def get_item_reply(request: pb.GetItemRequest, item: Item) -> pb.GetItemReply:
@@ -212,6 +227,12 @@ def _refusal(position: int, error: DatabaseError) -> pb.Refusal:
     )
 
 
+def _change(outcome: ItemChange | DatabaseError) -> pb.ItemChange:
+    if isinstance(outcome, DatabaseError):
+        return pb.ITEM_CHANGE_UNSPECIFIED
+    return CHANGES[outcome]
+
+
 def _index(status: IndexStatus) -> pb.Index:
     return pb.Index(
         description=status.description,
@@ -232,6 +253,7 @@ def _item(request: _ItemsRequest, item: Item) -> pb.Item:
         attributes_json=item.attributes_json,
         metadata=item.metadata,
         embeddings=_embeddings(item.embeddings, request),
+        states=map(state_message, item.states or ()),
     )
     if item.payload is not None:
         message.payload.CopyFrom(payloads.message_of(item.payload))
