@@ -29,6 +29,7 @@ def dockerfile():
 @pytest.fixture(scope="module")
 def entrypoint():
     spec = importlib.util.spec_from_file_location("entrypoint", DOCKER / "entrypoint.py")
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
