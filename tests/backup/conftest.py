@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from euclidesdb_server.app import Server
 from tests.support.images import encoded, noise
 from tests.support.servers import start_server
 from tests.support.vector_spaces import save_vector_space
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 DIM = 8
@@ -101,10 +104,32 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def source(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Server]:
     """A server with items, which no test changes."""
-    with serve(tmp_path_factory.mktemp("source") / "data", models) as server:
+    data = tmp_path_factory.mktemp("source") / "data"
+    with serve(data, models) as server:
         with euclidesdb.Client(server.address) as client:
             fill(client)
+            client.count("n < 0")  # makes the columns
+            wait_for(lambda: is_at_rest(client, data), "the end of work in the background")
         yield server
+
+
+def is_at_rest(client: euclidesdb.Client, data: Path) -> bool:
+    """Whether no index is being built, and no file has changed for a while."""
+    indexes = [model.index for model in client.models() if model.index is not None]
+    return not any(index.building for index in indexes) and is_unchanged(data, 3)
+
+
+def is_unchanged(folder: Path, seconds: float) -> bool:
+    """Whether no file of a folder has come, gone or grown in some seconds."""
+
+    def sizes() -> dict[Path, int]:
+        with suppress(FileNotFoundError):
+            return {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+        return {}
+
+    before = sizes()
+    time.sleep(seconds)
+    return sizes() == before != {}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import socket
@@ -85,7 +86,8 @@ def test_paths_in_the_home_folder_and_in_any_script_are_used(db, home):
     db.add("é", image=encoded(noise(1)), models=["größe"])
     assert (home / "données" / "leveldb" / "CURRENT").is_file()
     log = (home / "Protokolle für Bücher" / "server.log").read_text(encoding="utf-8")
-    assert "model 'größe' is ready" in log
+    messages = [json.loads(line)["message"] for line in log.splitlines()]
+    assert any(message.startswith("model 'größe' is ready") for message in messages)
     assert "~" not in {entry.name for entry in home.iterdir()}
 
 
