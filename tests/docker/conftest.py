@@ -15,16 +15,22 @@ from tests.project.tree import ROOT
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What git has as the last commit, built; or the image that EUCLIDESDB_IMAGE names."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean clone: what git has as the last commit."""
+    clone = tmp_path_factory.mktemp("clone") / "euclidesdb"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    return clone
+
+
+@pytest.fixture(scope="session")
+def image(source: Path) -> str:
+    """The image of the clone; or the one that EUCLIDESDB_IMAGE names."""
     given = os.environ.get("EUCLIDESDB_IMAGE")
     if given:
         return given
-    clone = tmp_path_factory.mktemp("clone") / "euclidesdb"
-    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     index = os.environ.get("TORCH_INDEX")
     extra = [] if index is None else ["--build-arg", f"TORCH_INDEX={index}"]
-    docker("build", "--file", clone / "docker" / "Dockerfile", "--tag=euclidesdb", *extra, clone)
+    docker("build", "--file", source / "docker" / "Dockerfile", "--tag=euclidesdb", *extra, source)
     return "euclidesdb"
 
 

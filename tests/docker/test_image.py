@@ -70,7 +70,7 @@ def test_it_has_nothing_that_a_server_does_not_need(image, what):
     assert found == ""
 
 
-def test_the_tests_of_the_server_s_rooms_pass_in_the_image(image, tmp_path):
+def test_the_tests_of_the_server_s_rooms_pass_in_the_image(image, source, tmp_path):
     libraries = tmp_path / "libraries"
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
@@ -80,10 +80,9 @@ def test_the_tests_of_the_server_s_rooms_pass_in_the_image(image, tmp_path):
         check=True,
     )  # fmt: skip
     tree = tmp_path / "tree"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "tests", tree / "tests", ignore=ignored)
-    shutil.copytree(ROOT / "models", tree / "models", ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", tree)
+    shutil.copytree(source / "tests", tree / "tests")
+    shutil.copytree(source / "models", tree / "models")
+    shutil.copy(source / "pyproject.toml", tree)
     readable(tmp_path)
     docker(
         "run", "--rm", "--read-only", "--tmpfs=/tmp:size=2g", "--cap-drop=ALL",
