@@ -118,6 +118,7 @@ def main() -> None:
                 server.database,
                 server.queries,
                 None,  # type: ignore[arg-type]  # no call is about models
+                jobs=server.jobs,
                 backups=None,
                 stats=None,  # type: ignore[arg-type]  # nor for numbers
                 may_change_models=False,

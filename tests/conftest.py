@@ -48,6 +48,8 @@ SLOW = (
     "rpc/test_backup_call.py",
     "rpc/test_abandoned_searches.py",
     "rpc/test_departed_callers.py",
+    "rpc/test_embedding_jobs.py",
+    "rpc/test_embedding_states.py",
     "rpc/test_every_engine.py",
     "rpc/test_http2_attacks.py",
     "rpc/test_http2_stream_attacks.py",

@@ -31,7 +31,9 @@ from euclidesdb._errors import (
     DeadlineExceeded,
     DimensionMismatch,
     DiskFull,
+    EmbeddingFailed,
     EuclidesDBError,
+    Failed,
     InvalidRequest,
     MessageTooLarge,
     ModelFailed,
@@ -50,6 +52,7 @@ from euclidesdb._errors import (
     Unavailable,
     UndecodableInput,
     UnknownItem,
+    UnknownJob,
     UnknownModel,
     VersionMismatch,
     WriteInDoubt,
@@ -57,6 +60,7 @@ from euclidesdb._errors import (
 from euclidesdb._export import AsyncExport, Export
 from euclidesdb._field_warnings import UnknownFieldWarning
 from euclidesdb._item_sets import Items, Removal
+from euclidesdb._job_calls import Job
 from euclidesdb._lists import Answers, ItemList
 from euclidesdb._neighbors import (
     FusedNeighbor,
@@ -67,6 +71,7 @@ from euclidesdb._neighbors import (
     Results,
 )
 from euclidesdb._query_types import Diversity, Example, Examples, GroupBy
+from euclidesdb._states import EmbeddingFailure, ItemState
 from euclidesdb._stats_types import CallStats, Histogram, ModelStats, ServerStats
 from euclidesdb._summary_types import (
     CountsByField,
@@ -114,10 +119,13 @@ __all__ = [
     "DiskFull",
     "Diversity",
     "Embedding",
+    "EmbeddingFailed",
+    "EmbeddingFailure",
     "EuclidesDBError",
     "Example",
     "Examples",
     "Export",
+    "Failed",
     "FusedNeighbor",
     "FusedNeighbors",
     "GroupBy",
@@ -127,7 +135,9 @@ __all__ = [
     "InvalidRequest",
     "Item",
     "ItemList",
+    "ItemState",
     "Items",
+    "Job",
     "LabelProbability",
     "MessageTooLarge",
     "ModelFailed",
@@ -161,6 +171,7 @@ __all__ = [
     "UnencryptedKeyWarning",
     "UnknownFieldWarning",
     "UnknownItem",
+    "UnknownJob",
     "UnknownModel",
     "ValueCounts",
     "VersionMismatch",

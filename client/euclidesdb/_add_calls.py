@@ -14,10 +14,11 @@ from euclidesdb._adds import BulkAdd
 from euclidesdb._batches import NewItems, VectorColumns, item_batches, item_request
 from euclidesdb._checks import ItemId
 from euclidesdb._connection import Connection
-from euclidesdb._errors import Refused
+from euclidesdb._errors import Failed, Refused, embedding_failed
 from euclidesdb._images import Image, file_name
 from euclidesdb._operation import iteration, operation
 from euclidesdb._progress import Progress, reporting
+from euclidesdb._states import failures_of
 from euclidesdb._types import Added, Embedding, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -41,12 +42,14 @@ class AddCalls:
         metadata: bytes | None = None,
         include_vectors: bool = False,
         include_predictions: bool = False,
+        raise_on_failure: bool = True,
         timeout: float | None = None,
     ) -> tuple[Embedding, ...]:
         """Embed an item with each of `models`, store it durably and make it searchable.
 
         When this returns, the item is on disk and in the next search. Its vectors of models
-        not named here are kept, unless its image, text or tensor changed.
+        not named here are kept, unless its image, text or tensor changed. The same holds if a model
+        fails on it, which raises EmbeddingFailed: it lacks the features of that model alone.
 
         id: 1 to 512 bytes of UTF-8.
         image: a path, the bytes of an image file, an open file, a Pillow image (without its EXIF
@@ -61,13 +64,16 @@ class AddCalls:
         vectors: ready-made vectors, float32 of shape (feature_dim,), by model.
         attributes: a JSON object; None keeps what is stored.
         metadata: opaque bytes; None keeps what is stored.
+        raise_on_failure: False: do not raise EmbeddingFailed; the models that have failed on the
+            item are left out of what this returns.
 
         Returns one embedding per model written; its arrays are None unless requested.
         Retried after a lost reply, without undoing what another client has written since. After
         Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied.
         Raises UndecodableInput, DimensionMismatch, VersionMismatch, UnknownModel, ModelUnavailable,
-        ModelFailed, Overloaded, DiskFull, WriteInDoubt.
+        EmbeddingFailed, Overloaded, DiskFull, WriteInDoubt.
         """
+        raise_on_failure = checks.flag("raise_on_failure", raise_on_failure)
         item = NewItem(id, image, models, vectors, attributes, metadata, text, tensor)
         connection = self._connection
         request = await item_request(connection, item)
@@ -79,6 +85,8 @@ class AddCalls:
             connection.call_timeout(timeout),
             file=file_name(image),
         )
+        if reply.failures and raise_on_failure:
+            raise embedding_failed(request.id, failures_of(reply.failures), file_name(image))
         return tuple(map(replies.embedding, reply.embeddings))
 
     @operation
@@ -89,20 +97,21 @@ class AddCalls:
         bytes_per_call: int = 8 << 20,
         progress: Progress = False,
         timeout: float | None = None,
-    ) -> tuple[Refused, ...]:
-        """Add items, each as `add` would; returns those that were refused, () if there are none.
+    ) -> tuple[Refused | Failed, ...]:
+        """Add items, each as `add` would; returns those with an error, () if there are none.
 
-        When this returns, every item is on disk and in the next search, or among the refused,
-        each with the error that `add` would have raised for it: one of the server's
-        (UndecodableInput) or the client's (FileNotFoundError for an image). Items with the same id
-        are added in the order given.
+        When this returns, every item is on disk and in the next search, or among the refused
+        (`Refused`), each with the error that `add` would have raised for it: one of the server's
+        (UndecodableInput) or the client's (FileNotFoundError for an image). Items that are on disk,
+        but that models have failed on, are returned, too (`Failed`). Items with the same id are
+        added in the order given.
 
         items: any iterable, also a generator of millions: only a few hundred are held at a time.
         bytes_per_call: the size of each request; the server accepts 64 MiB by default. A larger
             item is sent alone.
         progress: True shows a bar on stderr, with items/s and, if `items` has a length, the time
             left; it needs tqdm. Or a function(done, refused), called with the number of items that
-            are on disk or refused, and of those refused among them, as calls are answered.
+            are on disk or refused, and of those with an error among them, as calls are answered.
         timeout: seconds for each call of at most 128 items; None: ten times the client's.
 
         If a call fails as a whole (the server stays away), the write of an
@@ -116,7 +125,8 @@ class AddCalls:
         given = connection.each(items, "items", "NewItem")
         with reporting(progress, items) as report:
             adds = BulkAdd(connection, "AddItems", seconds, report)
-            return await adds.run(item_batches(connection, given, size, adds.refuse))
+            refused = await adds.run(item_batches(connection, given, size, adds.refuse))
+        return tuple(sorted((*refused, *adds.failed), key=lambda each: each.position))
 
     @operation
     async def add_vectors(

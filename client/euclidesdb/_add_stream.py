@@ -15,6 +15,7 @@ from euclidesdb import _replies as replies
 from euclidesdb._batches import messages
 from euclidesdb._connection import Connection, Queue, Stream
 from euclidesdb._errors import AddsInterrupted, EuclidesDBError, Refused, ServerError
+from euclidesdb._states import failures_of
 from euclidesdb._translation import name_file, refusal_error
 from euclidesdb._types import Added, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -126,7 +127,13 @@ class AddStream:
         if reply.WhichOneof("outcome") == "refused":
             refusal = name_file(reply.refused, sent.file)
             return Refused(sent.position, sent.id, refusal_error(refusal))
-        return Added(sent.position, sent.id, tuple(map(replies.embedding, reply.added.embeddings)))
+        added = reply.added
+        return Added(
+            sent.position,
+            sent.id,
+            tuple(map(replies.embedding, added.embeddings)),
+            failures_of(added.failures),
+        )
 
     async def _check_end(self, call: Stream) -> None:
         """Raise what has ended the call, if that was not the end of the items."""

@@ -18,6 +18,7 @@ from euclidesdb._connection import Connection, StartedCall
 from euclidesdb._errors import (
     AddsInterrupted,
     EuclidesDBError,
+    Failed,
     InvalidRequest,
     MessageTooLarge,
     NotAllowed,
@@ -25,8 +26,10 @@ from euclidesdb._errors import (
     Refused,
     ServerError,
     WriteInDoubt,
+    embedding_failed,
 )
 from euclidesdb._progress import Report
+from euclidesdb._states import failures_of
 from euclidesdb._translation import name_file, refusal_error
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -62,10 +65,16 @@ class BulkAdd:
         self._done = 0
         self._in_flight: deque[tuple[Batch, frozenset[str], StartedCall]] = deque()
         self._refused: list[Refused] = []
+        self._failed: list[Failed] = []
         self._unknown: list[tuple[int, str]] = []
         self._answered = False  # the fate of at least one item is known
         self._failed_at: list[int] = []  # the first position of each failed call
         self._sent = 0  # every item before this position was sent, or refused by the client
+
+    @property
+    def failed(self) -> tuple[Failed, ...]:
+        """The items so far that are on disk without the features of every model, by position."""
+        return tuple(sorted(self._failed, key=lambda failed: failed.position))
 
     def refuse(self, refused: Refused) -> None:
         """Record an item that is not sent."""
@@ -84,7 +93,7 @@ class BulkAdd:
                     await self._send(batch)
             while self._in_flight:
                 await self._finish_oldest()
-            self._report(self._done, len(self._refused))
+            self._report(self._done, len(self._refused) + len(self._failed))
         except Exception as error:
             await self._finish_all()
             if not (self._answered or self._unknown):
@@ -114,6 +123,7 @@ class BulkAdd:
         try:
             reply: _Reply = await self._connection.finish(started)
             not_added = _not_added(reply, batch)
+            self._failed += _failed(reply, batch)
         except EuclidesDBError as error:
             if not isinstance(error, MessageTooLarge) or len(batch.ids) > 1:
                 self._failed_at.append(batch.positions[0])
@@ -130,7 +140,7 @@ class BulkAdd:
             self._failed_at.append(in_doubt[0].position)
             raise in_doubt[0].error
         self._done += len(batch.ids)
-        self._report(self._done, len(self._refused))
+        self._report(self._done, len(self._refused) + len(self._failed))
 
     async def _finish_all(self) -> None:
         while self._in_flight:
@@ -141,13 +151,15 @@ class BulkAdd:
         resume_at = min(self._failed_at, default=self._sent)
         refused = self._refused_by_position()
         known = f"; the first {resume_at} items are on disk or refused" if resume_at else ""
-        return AddsInterrupted(
+        interrupted = AddsInterrupted(
             f"adding stopped: {error}{known}",
             error.reason if isinstance(error, EuclidesDBError) else "interrupted",
             refused,
             tuple(self._unknown),
             resume_at,
         )
+        interrupted.failed = self.failed
+        return interrupted
 
     def _refused_by_position(self) -> tuple[Refused, ...]:
         return tuple(sorted(self._refused, key=lambda refused: refused.position))
@@ -172,3 +184,16 @@ def _not_added(reply: _Reply, batch: Batch) -> list[Refused]:
         )
         for refusal in sorted(reply.refused, key=lambda refusal: refusal.position)
     ]
+
+
+def _failed(reply: _Reply, batch: Batch) -> list[Failed]:
+    """The items of `batch` that are stored although models failed on them."""
+    if not isinstance(reply, pb.AddItemsReply):
+        return []
+    found = []
+    for place, item in enumerate(reply.items):
+        if item.failures:
+            failures, item_id = failures_of(item.failures), batch.ids[place]
+            error = embedding_failed(item_id, failures, batch.files.get(place, ""))
+            found.append(Failed(batch.positions[place], item_id, error))
+    return found

@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from euclidesdb._arrow import pyarrow
 from euclidesdb._item_rows import (
+    FAILURE,
     PREDICTIONS,
     READY_MADE,
     VECTOR,
     BadRow,
     Row,
+    RowFailure,
     RowVector,
     VectorColumn,
     missing_column,
@@ -63,6 +65,7 @@ class ArrowColumns:
                 batch.column(READY_MADE + column.name).to_pylist()
                 if READY_MADE + column.name in self._names
                 else [None] * count,
+                self._failures(batch, column),
             )
             for name, column in self.vectors.items()
         ]
@@ -77,13 +80,31 @@ class ArrowColumns:
                 metadata[row],
                 [
                     RowVector(column, vector, predictions[row], ready_made[row])
-                    for column, vectors, predictions, ready_made in columns
+                    for column, vectors, predictions, ready_made, _ in columns
                     if (vector := vectors[row]) is not None
                 ],
                 kinds[row],
                 payloads[row] or b"",
                 digests[row] or b"",
+                [failure for *_, failures in columns if (failure := failures[row]) is not None],
             )
+
+    def _failures(self, batch: Any, column: VectorColumn) -> Sequence[RowFailure | None]:
+        name = FAILURE + column.name
+        if name not in self._names:
+            return [None] * batch.num_rows
+        try:
+            return [
+                None
+                if found is None
+                else RowFailure(column, found["reason"], found["message"], found["time"])
+                for found in batch.column(name).to_pylist()
+            ]
+        except (KeyError, TypeError) as error:
+            kind = batch.schema.field(name).type
+            raise TypeError(
+                f"column {name!r} must hold structs of reason, message and time, not {kind}"
+            ) from error
 
     def _texts(self, batch: Any, name: str) -> Sequence[Any]:
         return self._values(batch, name, pyarrow().string())

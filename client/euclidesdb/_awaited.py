@@ -92,6 +92,10 @@ class AwaitedConnection(Connection):
         """See Connection."""
         return await asyncio.to_thread(function, *arguments)
 
+    async def pause(self, seconds: float) -> None:
+        """See Connection."""
+        await asyncio.sleep(seconds)
+
     def blocking_read(self, stream: Stream) -> Callable[[], Any]:
         """See Connection."""
         loop = asyncio.get_running_loop()

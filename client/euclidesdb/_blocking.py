@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
@@ -93,6 +94,10 @@ class BlockingConnection(Connection):
     async def offload(self, function: Callable[..., T], *arguments: Any) -> T:
         """See Connection."""
         return function(*arguments)
+
+    async def pause(self, seconds: float) -> None:
+        """See Connection."""
+        time.sleep(seconds)
 
     def blocking_read(self, stream: Stream) -> Callable[[], Any]:
         """See Connection."""

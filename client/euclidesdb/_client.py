@@ -1,7 +1,7 @@
 """`Client` and `AsyncClient`: two ways to call the same operations.
 
 The operations are in `_add_calls`, `_item_calls`, `_item_queries`, `_search_calls`, `_model_calls`,
-`_transfers` and `_backup`; `_operation` says how one is added.
+`_job_calls`, `_transfers` and `_backup`; `_operation` says how one is added.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from euclidesdb._connection import Connection
 from euclidesdb._credentials import Credentials, PemFile
 from euclidesdb._item_calls import ItemCalls
 from euclidesdb._item_queries import ItemQueries
+from euclidesdb._job_calls import JobCalls
 from euclidesdb._model_calls import ModelCalls
 from euclidesdb._operation import Awaited, Blocking, operation
 from euclidesdb._search_calls import SearchCalls
 from euclidesdb._transfers import Transfers
 
 
-class Operations(AddCalls, ItemCalls, ItemQueries, SearchCalls, ModelCalls, Transfers, Backups):
+class Operations(
+    AddCalls, ItemCalls, ItemQueries, SearchCalls, ModelCalls, JobCalls, Transfers, Backups
+):
     """All that both clients have."""
 
     _connection: Connection

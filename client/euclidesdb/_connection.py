@@ -148,6 +148,10 @@ class Connection(ABC):
         """The result of a function that blocks: reads or writes a file, encodes an image."""
 
     @abstractmethod
+    async def pause(self, seconds: float) -> None:
+        """Wait so long."""
+
+    @abstractmethod
     def blocking_read(self, stream: Stream) -> Callable[[], Any]:
         """`stream.read` for a function that is offloaded."""
 

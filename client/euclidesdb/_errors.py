@@ -9,7 +9,8 @@
     │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
-    │   └── UnknownItem
+    │   ├── UnknownItem
+    │   └── UnknownJob
     ├── ResourceExhausted
     │   ├── Overloaded           a model's queue is full
     │   │   └── BackupInProgress another backup is running
@@ -23,6 +24,7 @@
     ├── NotAllowed               the server's configuration forbids the call
     │   └── RoleRequired         the API key's role does not permit the call
     ├── ModelFailed              the model raised, crashed, hung or returned invalid outputs
+    │   └── EmbeddingFailed      so did a model on an item that is stored all the same
     ├── DeadlineExceeded         the timeout passed; a write may or may not have been applied
     ├── WriteInDoubt             the server's disk failed during a write, which may be there or not
     ├── DataLoss
@@ -41,6 +43,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+from euclidesdb._states import EmbeddingFailure, failure_text
 
 
 class EuclidesDBError(Exception):
@@ -101,6 +105,10 @@ class UnknownItem(NotFound):
     """There is no item of that id, or it has no vector of the requested model."""
 
 
+class UnknownJob(NotFound):
+    """There is no job of that id (any more)."""
+
+
 class ResourceExhausted(EuclidesDBError):
     """The server is at a limit."""
 
@@ -156,6 +164,31 @@ class ModelFailed(EuclidesDBError):
     """The model raised, crashed, hung, or returned a wrong shape or non-finite values."""
 
 
+class EmbeddingFailed(ModelFailed):
+    """An item is stored, without the features of the models that failed on it.
+
+    id: of the item. failures: of these models. It is found by the searches of all others.
+    """
+
+    def __init__(self, message: str, id: str, failures: tuple[EmbeddingFailure, ...]) -> None:  # noqa: A002
+        super().__init__(message, "model_failed")
+        self.id = id
+        self.failures = failures
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # that of Exception calls the class with the message alone
+        return type(self), (str(self), self.id, self.failures), self.__dict__
+
+
+def embedding_failed(
+    item_id: str, failures: tuple[EmbeddingFailure, ...], file: str = ""
+) -> EmbeddingFailed:
+    """The error for an item that is stored, and has failures. file: of its image, if it has one."""
+    image = f" (image {file!r})" if file else ""
+    message = f"item {item_id!r}{image} is stored, but models have failed on it: "
+    return EmbeddingFailed(message + failure_text(failures), item_id, failures)
+
+
 class DeadlineExceeded(EuclidesDBError):
     """The timeout passed before the reply arrived. A write may or may not have been applied."""
 
@@ -205,6 +238,24 @@ class Refused:
         return reason_of(self.error)
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An item of `add_many` that is on disk and in the next search, but lacks features.
+
+    position: the item's position among those given, from 0.
+    error: the error that `add` would have raised; its `failures` say which models failed and why.
+    """
+
+    position: int
+    id: str
+    error: EmbeddingFailed
+
+    @property
+    def reason(self) -> str:
+        """That of the error: "model_failed"."""
+        return self.error.reason
+
+
 class AddsInterrupted(EuclidesDBError):
     """`add_many`, `add_vectors`, `import_file` or `add_stream` stopped midway.
 
@@ -212,6 +263,7 @@ class AddsInterrupted(EuclidesDBError):
     three raise that error itself instead.
 
     refused: the items known to be refused, by position; not those that `add_stream` has yielded.
+    failed: those of `add_many` that are known to be on disk without the features of every model.
     unknown: position and id of the items that may or may not be on disk: the reply to their call
         was lost or reported a failure of the server, or their own write is in doubt (WriteInDoubt).
     resume_at: every item before this position is on disk or refused, so adding the items from here
@@ -228,6 +280,7 @@ class AddsInterrupted(EuclidesDBError):
         resume_at: int,
     ) -> None:
         super().__init__(message, reason)
+        self.failed: tuple[Failed, ...] = ()
         self.refused = refused
         self.unknown = unknown
         self.resume_at = resume_at

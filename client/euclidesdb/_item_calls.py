@@ -31,20 +31,25 @@ class ItemCalls:
         include_vectors: bool = False,
         include_predictions: bool = False,
         include_payload: bool = False,
+        include_states: bool = False,
         timeout: float | None = None,
     ) -> Item:
-        """Return a stored item. Raises UnknownItem, CorruptRecord."""
+        """Return a stored item. Raises UnknownItem, CorruptRecord.
+
+        include_states: also its state in each model: whether there are features, and if not, why.
+        """
         request = pb.GetItemRequest(
             id=checks.item_id("id", id),
             include_vectors=checks.flag("include_vectors", include_vectors),
             include_predictions=checks.flag("include_predictions", include_predictions),
             include_payload=checks.flag("include_payload", include_payload),
+            include_states=checks.flag("include_states", include_states),
         )
         connection = self._connection
         reply: pb.GetItemReply = await connection.call(
             "GetItem", request, connection.call_timeout(timeout)
         )
-        return replies.item(reply.item)
+        return replies.item(reply.item, with_states=include_states)
 
     @operation
     async def get_many(
@@ -54,6 +59,7 @@ class ItemCalls:
         include_vectors: bool = False,
         include_predictions: bool = False,
         include_payload: bool = False,
+        include_states: bool = False,
         timeout: float | None = None,
     ) -> Items:
         """Return many stored items, by id, in the order of `ids`; an id given twice counts once.
@@ -68,6 +74,7 @@ class ItemCalls:
             "include_vectors": include_vectors,
             "include_predictions": include_predictions,
             "include_payload": include_payload,
+            "include_states": include_states,
         }
         connection = self._connection
         return await many_items.get_many(connection, ids, include, connection.bulk_timeout(timeout))

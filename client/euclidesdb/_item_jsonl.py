@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from euclidesdb._arrow_rows import ArrowColumns
 from euclidesdb._checks import shown
-from euclidesdb._item_rows import BadRow, Row, RowVector, VectorColumn
+from euclidesdb._item_rows import BadRow, Row, RowFailure, RowVector, VectorColumn
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
@@ -88,6 +89,8 @@ def _line(row: Row) -> str:
     if row.metadata is not None:
         found["metadata"] = _base64(row.metadata)
     found["vectors"] = [_vector(vector) for vector in row.vectors]
+    if row.failures:
+        found["failures"] = [_failure(failure) for failure in row.failures]
     if row.payload_kind == "text":
         found["payload"] = {"kind": "text", "text": row.payload.decode()}
     elif row.payload_kind is not None:
@@ -148,7 +151,30 @@ def _row(found: Any, named: Mapping[str, VectorColumn]) -> Row:
         kind,
         data,
         bytes.fromhex(found.get("payload_digest", "")),
+        [
+            RowFailure(
+                VectorColumn(
+                    each.get("name", each["model"]), each["model"], each.get("fingerprint", "")
+                ),
+                each["reason"],
+                each["message"],
+                datetime.fromisoformat(each["time"]),
+            )
+            for each in found.get("failures", ())
+        ],
     )
+
+
+def _failure(failure: RowFailure) -> dict[str, Any]:
+    column = failure.column
+    return {
+        "name": column.name,
+        "model": column.model,
+        "fingerprint": column.fingerprint,
+        "reason": failure.reason,
+        "message": failure.message,
+        "time": failure.time.isoformat(),
+    }
 
 
 def _base64(data: bytes) -> str:

@@ -14,6 +14,7 @@ from euclidesdb._filters import filter_message
 from euclidesdb._lists import ItemList
 from euclidesdb._operation import iteration, operation
 from euclidesdb._query_types import Filter
+from euclidesdb._states import set_state
 from euclidesdb._summary_types import (
     CountsByField,
     NumbersByField,
@@ -38,10 +39,15 @@ class ItemQueries:
         self,
         filter: Filter | None = None,  # noqa: A002  the API's name for it
         *,
+        state: str | None = None,
+        model: str | None = None,
         timeout: float | None = None,
     ) -> int:
-        """Count the items that match a filter, or all. Raises ValueError, InvalidRequest."""
-        return await counted(self._connection, filter, timeout)
+        """Count the items that match a filter, or all. Raises ValueError, InvalidRequest.
+
+        state, model: as in `page`.
+        """
+        return await counted(self._connection, filter, timeout, state=state, model=model)
 
     @operation
     async def page(
@@ -50,11 +56,14 @@ class ItemQueries:
         *,
         order_by: str | None = None,
         descending: bool = False,
+        state: str | None = None,
+        model: str | None = None,
         page_size: int = 100,
         page: str | None = None,
         include_vectors: bool = False,
         include_predictions: bool = False,
         include_payload: bool = False,
+        include_states: bool = False,
         timeout: float | None = None,
     ) -> Page:
         """Return a page of the items that match a filter, or of all.
@@ -62,6 +71,9 @@ class ItemQueries:
         order_by: a field: "price", "digits.confidence"; None: in the order in which the items were
             first added. Numbers come before strings, these before booleans, and items without the
             field last.
+        state: only items in this state in a model: "done" (it has features of the version in
+            service), "failed" (that version failed on it), "superseded" (it has features of other
+            versions alone) or "missing". model: the model; None: any of those served now.
         page: `next_page` of the page before; everything else must stay the same.
 
         Items that are stored from the first page to the last are on exactly one of them, whatever
@@ -75,7 +87,9 @@ class ItemQueries:
             include_vectors=include_vectors,
             include_predictions=include_predictions,
             include_payload=include_payload,
+            include_states=include_states,
         )
+        set_state(request, state, model)
         request.page_size = checks.int32("page_size", page_size)
         request.page_token = "" if page is None else checks.text("page", page)
         connection = self._connection
@@ -88,9 +102,12 @@ class ItemQueries:
         *,
         order_by: str | None = None,
         descending: bool = False,
+        state: str | None = None,
+        model: str | None = None,
         include_vectors: bool = False,
         include_predictions: bool = False,
         include_payload: bool = False,
+        include_states: bool = False,
         page_size: int = PAGE_SIZE,
         timeout: float | None = None,
     ) -> AsyncGenerator[Item, None]:
@@ -109,7 +126,9 @@ class ItemQueries:
             include_vectors=include_vectors,
             include_predictions=include_predictions,
             include_payload=include_payload,
+            include_states=include_states,
         )
+        set_state(request, state, model)
         request.page_size = checks.int32("page_size", page_size)
         connection = self._connection
         return _all_items(connection, request, connection.call_timeout(timeout))
@@ -196,12 +215,14 @@ def _page_request(
     include_vectors: bool,
     include_predictions: bool,
     include_payload: bool,
+    include_states: bool,
 ) -> pb.ListItemsRequest:
     """A request without the size of a page, and for the first one."""
     request = pb.ListItemsRequest(
         include_vectors=checks.flag("include_vectors", include_vectors),
         include_predictions=checks.flag("include_predictions", include_predictions),
         include_payload=checks.flag("include_payload", include_payload),
+        include_states=checks.flag("include_states", include_states),
     )
     _set_filter(request, filter)
     request.order.descending = checks.flag("descending", descending)
@@ -214,7 +235,8 @@ async def _page(
     connection: Connection, request: pb.ListItemsRequest, timeout: float | None
 ) -> Page:
     reply: pb.ListItemsReply = await connection.call("ListItems", request, timeout)
-    return Page(tuple(map(replies.item, warned(reply).items)), reply.next_page_token or None)
+    items = (replies.item(item, with_states=request.include_states) for item in warned(reply).items)
+    return Page(tuple(items), reply.next_page_token or None)
 
 
 async def _all_items(
@@ -239,10 +261,14 @@ async def counted(
     connection: Connection,
     filter: Filter | None,  # noqa: A002  as above
     timeout: float | None,
+    *,
+    state: str | None = None,
+    model: str | None = None,
 ) -> int:
     """As `Client.count`."""
     request = pb.CountItemsRequest()
     _set_filter(request, filter)
+    set_state(request, state, model)
     reply: pb.CountItemsReply = await connection.call(
         "CountItems", request, connection.call_timeout(timeout)
     )

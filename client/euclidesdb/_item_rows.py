@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 VECTOR: Final = "vector:"
 PREDICTIONS: Final = "predictions:"
 READY_MADE: Final = "ready_made:"
+FAILURE: Final = "failure:"
 """What the names of the columns of a model begin with."""
 IDS: Final = "ids"
 ATTRIBUTES: Final = "attributes_json"
@@ -51,6 +53,16 @@ class RowVector:
 
 
 @dataclass(frozen=True, slots=True)
+class RowFailure:
+    """A model that failed on an item. column: that of the vector that it lacks."""
+
+    column: VectorColumn
+    reason: str
+    message: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """An item of a file. attributes_json, metadata: None: the file has none.
 
@@ -64,6 +76,7 @@ class Row:
     payload_kind: str | None = None
     payload: bytes = b""
     payload_digest: bytes = b""
+    failures: list[RowFailure] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,13 @@ def imported_item(row: Row, wants: Callable[[VectorColumn], bool]) -> pb.Importe
             ready_made = vector.predictions is None
         if ready_made:
             message.ready_made.append(len(message.embeddings) - 1)
+    for failure in row.failures:
+        if not wants(failure.column):
+            continue
+        failed = message.failures.add()
+        failed.model, failed.fingerprint = failure.column.model, failure.column.fingerprint
+        failed.reason, failed.message = failure.reason, failure.message
+        failed.time.FromDatetime(failure.time)
     if row.payload_kind is not None:
         _write_payload(message.payload, row.payload_kind, row.payload)
     return message

@@ -83,7 +83,9 @@ async def get_many(
         stored = [item_id for item_id in part if item_id not in others]
         if len(stored) != len(reply.items):
             raise ServerError(f"the reply has {len(reply.items)} items for {len(stored)} ids")
-        found.update(zip(stored, map(replies.item, reply.items), strict=True))
+        with_states = include["include_states"]
+        items = [replies.item(item, with_states=with_states) for item in reply.items]
+        found.update(zip(stored, items, strict=True))
         missing += [item_id for item_id in part if item_id in absent]
         refused += refusals
     return Items(found, tuple(missing), tuple(refused))

@@ -12,6 +12,7 @@ from euclidesdb import _arrays as arrays
 from euclidesdb import _payloads as payloads
 from euclidesdb._neighbors import FusedNeighbor, FusedNeighbors, Neighbors, Results
 from euclidesdb._search_options import detail_columns, returns_attributes
+from euclidesdb._states import states_of
 from euclidesdb._types import Embedding, IndexInfo, Item, ModelInfo
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -37,13 +38,14 @@ def embedding(message: pb.Embedding) -> Embedding:
     )
 
 
-def item(message: pb.Item) -> Item:
-    """The value of an Item message."""
+def item(message: pb.Item, *, with_states: bool = False) -> Item:
+    """The value of an Item message. with_states: whether its states were requested."""
     return Item(
         id=message.id,
         attributes=parsed_attributes(message.attributes_json),
         metadata=message.metadata,
         embeddings=tuple(map(embedding, message.embeddings)),
+        states=states_of(message.states) if with_states else None,
         **payloads.read(message.payload),
     )
 

@@ -63,9 +63,10 @@ class Transfers:
             a vector.
         timeout: seconds for all of it; None: no limit.
 
-        Columns: `id`, `attributes_json`, `metadata`; `vector:digits`, `predictions:digits` and
-        `ready_made:digits` (whether the vector was not made from the payload) for each model, with
-        `model` and `fingerprint` in the metadata of the field; `payload_kind` and `payload` (the
+        Columns: `id`, `attributes_json`, `metadata`; `vector:digits`, `predictions:digits`,
+        `ready_made:digits` (whether the vector was not made from the payload) and `failure:digits`
+        (why there is none: reason, message, time) for each model, with `model` and `fingerprint` in
+        the metadata of the field; `payload_kind` and `payload` (the
         bytes of an image, the UTF-8 of a text, a tensor as NumPy's .npy); `payload_digest`.
 
         Raises ImportError, ValueError; when it is read, UnknownModel, CorruptRecord, Unavailable.
@@ -96,8 +97,8 @@ class Transfers:
         """Write the items that match a filter, or all, to a file; returns their number.
 
         path: ends with .parquet, .arrow, .jsonl or .npz, which says what is written. The first
-            three hold everything; .npz holds neither metadata nor payloads. A file of this name is
-            replaced once the new one is complete.
+            three hold everything; .npz holds neither metadata nor payloads nor failures. A file of
+            this name is replaced once the new one is complete.
         progress: as in `add_many`.
 
         The other arguments are those of `export`. Raises as it does, and OSError.

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from euclidesdb._checks import ItemId
 from euclidesdb._images import Image
 from euclidesdb._printing import dataclass_text
+from euclidesdb._states import EmbeddingFailure, ItemState
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 """float32, shape (dim,), read-only."""
@@ -96,11 +97,13 @@ class Added:
 
     position: its position among those given, from 0.
     embeddings: one per model written; their arrays are None unless requested.
+    failures: the other models that the item names: each has failed on it.
     """
 
     position: int
     id: str
     embeddings: tuple[Embedding, ...] = ()
+    failures: tuple[EmbeddingFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -120,6 +123,7 @@ class Item(HoldsArrays):
     image: bytes | None = None
     text: str | None = None
     tensor: npt.NDArray[Any] | None = None
+    states: tuple[ItemState, ...] | None = None
 
     def _repr_html_(self) -> str:
         from euclidesdb._notebook import items_html  # noqa: PLC0415  in notebooks alone

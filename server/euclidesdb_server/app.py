@@ -10,7 +10,7 @@ import functools
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -21,6 +21,7 @@ from euclidesdb_server.config.access import TlsConfig
 from euclidesdb_server.config.server import KIB, MIB, Config
 from euclidesdb_server.database import (
     Embedder,
+    EmbeddingJobs,
     FeatureDatabase,
     ItemQueries,
     ModelFields,
@@ -49,6 +50,7 @@ from euclidesdb_server.rpc.call_measures import CallObserver
 from euclidesdb_server.rpc.listening import listen_address, reserve_address
 from euclidesdb_server.rpc.observation import serve_metrics, tracing
 from euclidesdb_server.rpc.server import RpcServer
+from euclidesdb_server.rpc.v1_filters import stored_filter
 from euclidesdb_server.store import (
     FeatureStore,
     ModelVersion,
@@ -69,7 +71,7 @@ class Server:
 
     address: what it listens on; with the actual port if the configuration says port 0.
     metrics_address: likewise; None if no metrics are served. drops: the versions that are being
-    deleted.
+    deleted. jobs: that run models over stored items.
     """
 
     def __init__(
@@ -114,10 +116,11 @@ class Server:
                     check_stop,
                     write_buffer_bytes=write_buffer_bytes,
                 )
-            self._store = FeatureStore(
-                store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
+            self._store = opened.enter_context(
+                FeatureStore(
+                    store, sync=config.database.sync, write_buffer_bytes=write_buffer_bytes
+                )
             )
-            opened.callback(self._store.close)
             table = ItemTable(
                 self._store, folder / COLUMNS_FOLDER, flush_rows=config.index.compact_rows
             )
@@ -167,6 +170,9 @@ class Server:
             )
             self._lifecycle.serve_when_ready()
             self.queries = ItemQueries(table, ModelFields(models), limits=config.server)
+            self.jobs = opened.enter_context(
+                closing(_embedding_jobs(self._store, models, table, self.database, self.queries))
+            )
             numbers = Collection(folder, self._store, models, builder, table, cache=cache)
             rpc = RpcServer(
                 self.database,
@@ -174,6 +180,7 @@ class Server:
                 self._lifecycle,
                 config.server,
                 stop=stop_wanted.set,
+                jobs=self.jobs,
                 stats=numbers.read,
                 observers=[*observers, *tracing(config, opened)],
                 backups=Backups(
@@ -253,6 +260,17 @@ def _certificates(config: Config, watch: FileWatch) -> Certificates | None:
     if config.tls == TlsConfig():
         return None
     return Certificates(config.tls, config.where, watch)
+
+
+def _embedding_jobs(
+    store: FeatureStore,
+    models: ModelTable,
+    table: ItemTable,
+    database: FeatureDatabase,
+    queries: ItemQueries,
+) -> EmbeddingJobs:
+    read_filter = functools.partial(stored_filter, resolver=queries.fields)
+    return EmbeddingJobs(store, models, table, database.job_steps, read_filter)
 
 
 def _servings(

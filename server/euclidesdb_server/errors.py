@@ -9,7 +9,8 @@
     │   └── VersionMismatch      a vector was made by another model version
     ├── NotFound
     │   ├── UnknownModel
-    │   └── UnknownItem
+    │   ├── UnknownItem
+    │   └── UnknownJob
     ├── Overloaded               a model's queue is full
     │   └── BackupInProgress     another backup is running
     ├── DeadlineExceeded         the caller's deadline passed
@@ -36,6 +37,7 @@ Each has a stable `reason`: clients depend on its text, so it never changes.
 from __future__ import annotations
 
 import errno
+from enum import Enum
 from typing import ClassVar
 
 
@@ -99,6 +101,12 @@ class UnknownItem(NotFound):
     reason = "unknown_item"
 
 
+class UnknownJob(NotFound):
+    """There is no embedding job of that number (any more)."""
+
+    reason = "unknown_job"
+
+
 class Overloaded(DatabaseError):
     """A model's queue is full; try again later."""
 
@@ -153,10 +161,31 @@ class RoleRequired(NotAllowed):
     reason = "role_required"
 
 
+class FailureReason(Enum):
+    """How a model failed on an item. The values are stored and sent: they never change."""
+
+    RAISED = "raised"
+    INVALID_OUTPUT = "invalid_output"
+    """A wrong shape or type, NaN, infinity, or a reply that makes no sense."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The program reported it. A worker that the kernel kills for its memory has crashed."""
+    CRASHED = "crashed"
+    TIMED_OUT = "timed_out"
+    UNDECODABLE = "undecodable"
+    """A stored payload that this version cannot read. An add is refused instead."""
+
+
 class ModelFailed(DatabaseError):
     """The model raised, crashed, hung, or returned a wrong shape or non-finite values."""
 
     reason = "model_failed"
+
+    def __init__(self, message: str, failure_reason: FailureReason = FailureReason.RAISED) -> None:
+        super().__init__(message, failure_reason)
+        self.failure_reason = failure_reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class StorageError(DatabaseError):

@@ -23,7 +23,7 @@ from tests.support.servers import start_server
 from tests.support.vector_spaces import save_vector_space
 
 METHODS = {method.name for method in pb.DESCRIPTOR.services_by_name["FeatureDatabase"].methods}
-SPECIAL = {"ImportItems", "UnloadModel", "DropModelVersion", "Backup"}
+SPECIAL = {"ImportItems", "UnloadModel", "DropModelVersion", "Backup", "GetJob", "CancelJob"}
 """Their success has a test of its own below."""
 
 
@@ -77,13 +77,19 @@ def test_every_call_of_the_api_has_a_case_that_goes_well_and_one_that_does_not()
     badly = {"Backup"} | {case.method for case in cases.REFUSES}
     badly |= {case.method for case in cases.REFUSES_ONE}
     assert well == METHODS
-    assert METHODS - badly == {"ListModels", "Stats", "ImportItems"}
+    assert METHODS - badly == {"ListModels", "ListJobs", "Stats", "ImportItems"}
 
 
 @pytest.mark.parametrize("case", cases.ANSWERS, ids=label)
 def test_a_call_answers(call, case):
     result = call(case.use)
     assert case.holds(result), result
+
+
+def test_a_job_is_found_and_cancelled(call):
+    job = call(lambda db: db.embed("tiny"))
+    assert call(lambda db: db.job(job.id)).created == job.created
+    assert call(lambda db: db.cancel_job(job.id)).is_over
 
 
 @pytest.mark.parametrize("case", cases.REFUSES, ids=label)

@@ -20,7 +20,7 @@ from euclidesdb_server.database.add_stream import (
     add_stream,
 )
 from euclidesdb_server.database.requests import AddRequest, Call, NoCaller
-from euclidesdb_server.database.results import StoredEmbedding
+from euclidesdb_server.database.results import StoredEmbedding, Written
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import DatabaseError, InvalidRequest, Overloaded, ReplyTooLarge
 
@@ -96,7 +96,7 @@ class Adds:
 
 def outcome_of(item: Item) -> Outcome:
     if isinstance(item, AddRequest):
-        return (StoredEmbedding(item.id, "", None, None),)
+        return Written([StoredEmbedding(item.id, "", None, None)])
     return item
 
 

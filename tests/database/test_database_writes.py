@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.requests import AddRequest, ModelVector
 from euclidesdb_server.errors import (
     DatabaseError,
@@ -95,9 +96,7 @@ def test_an_item_added_after_its_removal_has_nothing_of_before(database):
 
 def test_arrays_are_read_only_on_request(database):
     database.add("a", one=[1, 2])
-    item = database.features.get(
-        "a", include_vectors=False, include_predictions=False, include_payload=False
-    )
+    item = database.features.get("a", Include())
     (embedding,) = item.embeddings
     assert (embedding.model, embedding.vector, embedding.predictions) == ("one", None, None)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from euclidesdb_server.database import SupersededSpace, VersionDrops
+from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.requests import AddVectorsRequest
 from euclidesdb_server.errors import DiskFull, UnknownItem, UnknownModel
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, keys
@@ -47,9 +48,7 @@ def keys_of(store, number):
 
 
 def embeddings(versions, item_id):
-    item = versions.features.get(
-        item_id, include_vectors=True, include_predictions=True, include_payload=True
-    )
+    item = versions.features.get(item_id, Include(vectors=True, predictions=True, payload=True))
     return [(each.fingerprint, each.vector.tolist()) for each in item.embeddings]
 
 
@@ -96,7 +95,7 @@ def test_an_item_without_another_vector_stays_and_can_be_given_one(data):
         assert embeddings(versions, "described") == []  # at once
         assert versions.drops.wait_idle(60)
         item = versions.features.get(
-            "described", include_vectors=True, include_predictions=True, include_payload=True
+            "described", Include(vectors=True, predictions=True, payload=True)
         )
         assert (item.attributes_json, item.metadata, item.embeddings) == ('{"a":1}', b"m", ())
         versions.add(["described", "item 2999"], seed=4)

@@ -110,7 +110,10 @@ class Script:
 
     def answer(self, connection: Connection[Any, Any], batch: int, items: list[bytes]) -> None:
         errors = [
-            {"kind": "failed", "message": "it is bad"} if item == b"bad" else None for item in items
+            {"kind": "failed", "reason": "raised", "message": "it is bad"}
+            if item == b"bad"
+            else None
+            for item in items
         ]
         rows = [[len(item), len(items)] for item in items if item != b"bad"]
         features = np.array(rows, dtype="<f4").tobytes()

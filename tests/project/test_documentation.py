@@ -199,7 +199,7 @@ def test_the_sample_in_the_readme_runs(run_sample, capsys):
 
 
 def test_the_samples_of_the_client_run(run_sample, capsys):
-    single, asynchronous, stored_items, many, stream = code_blocks(CLIENT, "python")
+    single, asynchronous, stored_items, many, states, stream = code_blocks(CLIENT, "python")
     run_sample(single)
     neighbor, stored = capsys.readouterr().out.splitlines()
     assert neighbor == "sku-1 0.0"
@@ -216,6 +216,11 @@ def test_the_samples_of_the_client_run(run_sample, capsys):
     refused, *answers = capsys.readouterr().out.splitlines()
     assert refused == "missing.png not_sent [Errno 2] No such file or directory: 'missing.png'"
     assert [answer.split(",")[0] for answer in answers] == [f"('v{row}'" for row in range(100)]
+    run_sample(states)
+    failed, state, counts = capsys.readouterr().out.splitlines()
+    assert failed == "0"
+    assert state.startswith("(ItemState(model='digits', ")
+    assert counts.split()[1] == "done"
     run_sample(stream)
     assert capsys.readouterr().out.splitlines() == [
         "0 shoe.png is on disk",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from euclidesdb_server.__main__ import main as command
+from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from tests.support.disk_faults import DiskFaults
 from tests.support.versions import MODEL, OLD, make, names, opened, vectors
@@ -80,7 +81,7 @@ def check(data, capsys, write_buffer_bytes):
         assert set(found.ids) == {*names(ROWS // 2)}
         for item_id in ("item 0", f"item {ROWS - 1}", "described"):
             item = versions.features.get(
-                item_id, include_vectors=True, include_predictions=True, include_payload=True
+                item_id, Include(vectors=True, predictions=True, payload=True)
             )
             assert [each.fingerprint for each in item.embeddings] == ["new"][: item_id == "item 0"]
     assert command(["verify", "--data", str(data)]) == 0

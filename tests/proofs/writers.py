@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -208,16 +208,16 @@ class Writer:
     def _note(
         self,
         items: list[euclidesdb.NewItem],
-        add: Callable[[], tuple[euclidesdb.Refused, ...]],
+        add: Callable[[], Sequence[euclidesdb.Refused | euclidesdb.Failed]],
     ) -> None:
         """Add the items, in one call, and record what became of each."""
         unknown: tuple[tuple[int, str], ...] = ()
         try:
-            refused = add()
+            refused = [each for each in add() if isinstance(each, euclidesdb.Refused)]
         except euclidesdb.AddsInterrupted as interrupted:
             if interrupted.reason != "write_in_doubt":
                 raise
-            refused, unknown = interrupted.refused, interrupted.unknown
+            refused, unknown = [*interrupted.refused], interrupted.unknown
         in_doubt = {position for position, _ in unknown}
         positions = {each.position for each in refused}
         for each in refused:

@@ -20,6 +20,7 @@ class FaultyDatabase:
     add = get = get_many = update = remove = remove_many = find_similar = _fail
     list_models = readiness = stats = compact = load = reload = unload = drop = _fail
     count = page = sample = summarize = _fail
+    start = cancel = all = _fail
 
     @property
     def fields(self) -> FaultyDatabase:
@@ -35,13 +36,13 @@ class FaultyServer:
     def __init__(self) -> None:
         self.database = cast(Any, FaultyDatabase())  # the services use only its calls
         config = ServerConfig(address="127.0.0.1:0", shutdown_grace=0)
+        parts = (self.database, self.database, self.database)
         self._server = RpcServer(
-            self.database,
-            self.database,
-            self.database,
+            *parts,
             config,
             stop=lambda: None,
             stats=self.database.stats,
+            jobs=self.database,
             backups=self.database,
         )
         self.address = self._server.address

@@ -99,20 +99,23 @@ def test_an_item_that_killed_workers_kills_no_more_until_its_model_is_loaded_aga
         return len([record for record in caplog.records if "' died with " in record.message])
 
     def add_poison():
-        with pytest.raises(euclidesdb.ModelFailed, match="SIGSEGV") as raised:
+        with pytest.raises(euclidesdb.EmbeddingFailed, match="SIGSEGV") as raised:
             client.add("poison", image=gray(255), models=["moody"])
+        assert [each.reason for each in raised.value.failures] == ["crashed"]
         return str(raised.value)
 
     first = add_poison()
     wait_for(lambda: deaths() == 2, "two deaths in the log")
     assert [add_poison() for _ in range(3)] == [first] * 3
-    (refused,) = client.add_many(
+    (failed,) = client.add_many(
         [
             euclidesdb.NewItem(item_id, image=image, models=["moody"])
             for item_id, image in (("c", gray(5)), ("poison", gray(255)))
         ]
     )
-    assert (refused.id, refused.reason) == ("poison", "model_failed")
+    assert isinstance(failed, euclidesdb.Failed)
+    assert (failed.id, failed.reason) == ("poison", "model_failed")
+    assert [item.id for item in client.items(state="failed")] == ["poison"]
     assert deaths() == 2
     client.reload_model("moody")
     add_poison()

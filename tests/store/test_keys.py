@@ -43,7 +43,9 @@ def test_the_kind_bytes_of_format_2_never_change():
         "DELETED_ROWS": "0b",
         "DROPPED_SPACE": "0c",
         "COLUMNS": "0d",
+        "FAILURE": "0e",
         "REQUESTS": "0f",
+        "JOB": "10",
     }
 
 

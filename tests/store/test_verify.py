@@ -192,6 +192,25 @@ def test_a_label_of_a_change_is_checked_as_that_of_a_vector():
     assert checked(kept).findings == []
 
 
+def test_a_failure_is_checked_and_stays():
+    item = ItemRecord(labels={1: 1}, failed={2: 7})
+    stored = records(
+        item,
+        **{
+            keys.row_key(keys.VECTOR, 2, 1).hex(): None,
+            keys.row_key(keys.PREDICTIONS, 2, 1).hex(): None,
+            keys.row_key(keys.FAILURE, 2, 7).hex(): FAILURE,
+            keys.label_key(7).hex(): b"a",
+        },
+    )
+    report = checked(stored)
+    assert report.findings == []
+    kept, _ = repaired(stored, report)
+    assert kept == stored
+    assert repaired_item(kept) == item
+    assert (item.current_label, item.first_label) == (7, 1)
+
+
 def test_an_item_that_was_added_after_its_last_change_is_found_and_repaired():
     stored = records(ItemRecord(labels={1: 1, 2: 1}, added_label=4))
     report = checked(stored)
@@ -203,6 +222,7 @@ def test_an_item_that_was_added_after_its_last_change_is_found_and_repaired():
 
 BOTH = ItemRecord(labels={1: 1, 2: 1})
 PAYLOAD = msgpack.packb(["text", b"hello"])
+FAILURE = msgpack.packb(["raised", "it is too dark", 1_700_000_000_000])
 
 
 @pytest.mark.parametrize(
@@ -213,7 +233,7 @@ PAYLOAD = msgpack.packb(["text", b"hello"])
         (keys.label_key(1), b"\xff", "label 1 does not name its item 'a'"),
         (keys.label_key(7), b"a", "label 7 of item 'a' is not in use"),
         (keys.label_key(7) + b"more", b"a", "cannot be parsed"),
-        (keys.item_key("b"), msgpack.packb([1]), "should have 5 to 8 fields"),
+        (keys.item_key("b"), msgpack.packb([1]), "should have 5 to 9 fields"),
         (keys.item_key("b"), ItemRecord(labels={9: 1}).packed(), "there is no such space"),
         (keys.item_key("b"), ItemRecord(labels={1: -1}).packed(), "labels that cannot exist: [-1]"),
         (keys.item_key("b"), ItemRecord(added_label=-1).packed(), "labels that cannot exist: [-1]"),
@@ -225,6 +245,21 @@ PAYLOAD = msgpack.packb(["text", b"hello"])
         (keys.row_key(keys.VECTOR, 1, 1), b"1234", "4 bytes; a vector in space 1 has 8"),
         (keys.row_key(keys.VECTOR, 1, 1), vector(1, float("nan")).tobytes(), "NaN or infinity"),
         (keys.row_key(keys.VECTOR, 3, 1), b"12345678", "space 3, which does not exist"),
+        (keys.row_key(keys.FAILURE, 1, 5), FAILURE, "the failure of label 5 in space 1 belongs to"),
+        (keys.row_key(keys.FAILURE, 3, 5), FAILURE, "a failure in space 3, which does not exist"),
+        (keys.row_key(keys.FAILURE, 1, 5), b"\x90", "the failure of label 5 in space 1: Expected"),
+        (
+            keys.item_key("a"),
+            ItemRecord(labels={1: 1}, failed={2: 1}).packed(),
+            "label 1 is missing",
+        ),
+        (
+            keys.item_key("a"),
+            ItemRecord(labels={1: 1, 2: 1}, failed={2: 1}).packed(),
+            "a vector, too",
+        ),
+        (keys.item_key("0"), ItemRecord(failed={1: 1}).packed(), "also belongs to item 'a'"),
+        (keys.job_key(3), msgpack.packb([4]), "the record of job 3 cannot be parsed"),
         (keys.LABELS_RESERVED, keys.pack_label(1), "only labels below 1 are reserved"),
         (keys.DATABASE, None, "the record of the store's format is missing"),
         (b"\x7fodd", b"", "a record of unknown kind"),

@@ -12,6 +12,7 @@ from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import IndexConfig, ModelsConfig, ServerConfig
 from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.feature_database import FeatureDatabase
+from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import (
     AddRequest,
@@ -22,7 +23,7 @@ from euclidesdb_server.database.requests import (
     ModelVector,
     NoCaller,
 )
-from euclidesdb_server.database.results import Item, ModelAnswer, Neighbor, StoredEmbedding
+from euclidesdb_server.database.results import Item, ModelAnswer, Neighbor, Written
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.steps import finish
 from euclidesdb_server.engines import SearchEngine
@@ -70,12 +71,12 @@ class InOneThread:
         self.searches_quickly = features.searches_quickly
         self._features = features
 
-    def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
+    def add(self, request: AddRequest, call: Call) -> Written:
         return finish(self._features.add(request, call))
 
     def add_many(
         self, requests: Sequence[AddRequest | DatabaseError], call: Call
-    ) -> list[tuple[StoredEmbedding, ...] | DatabaseError]:
+    ) -> list[Written | DatabaseError]:
         return finish(self._features.add_many(requests, call))
 
     def find_similar(self, request: FindRequest, call: Call) -> tuple[ModelAnswer, ...]:
@@ -146,7 +147,7 @@ class Database:
 
     def add(
         self, item_id: str, *, texts: Mapping[str, Any] | None = None, **vectors: list[float]
-    ) -> tuple[StoredEmbedding, ...]:
+    ) -> Written:
         """Add ready-made vectors by model; texts: `attributes_json` and `metadata`."""
         made = {name: ModelVector(vector(*values)) for name, values in vectors.items()}
         return self.features.add(AddRequest(item_id, vectors=made, **(texts or {})), CALL)
@@ -159,16 +160,12 @@ class Database:
         outcomes = self.features.add_vectors(AddVectorsRequest(model, made))
         return {row: error for row, error in enumerate(outcomes) if error is not None}
 
-    def add_image(
-        self, item_id: str, seed: int, *models: str, **others: Any
-    ) -> tuple[StoredEmbedding, ...]:
+    def add_image(self, item_id: str, seed: int, *models: str, **others: Any) -> Written:
         """Add the image of that seed, embedded with the models."""
         return self.features.add(AddRequest(item_id, sample_image(seed), models, **others), CALL)
 
     def get(self, item_id: str) -> Item:
-        return self.features.get(
-            item_id, include_vectors=True, include_predictions=True, include_payload=True
-        )
+        return self.features.get(item_id, Include(vectors=True, predictions=True, payload=True))
 
     def vectors(self, item_id: str) -> dict[str, list[float]]:
         return {found.model: found.vector.tolist() for found in self.get(item_id).embeddings}

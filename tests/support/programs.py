@@ -44,3 +44,15 @@ MOODY_DIMS = {"feature_dim": 4, "prediction_dim": 0}
 def gray(value: int) -> bytes:
     """An image whose channel means are `value` / 255; 255 kills a Moody, 0 hangs it."""
     return encoded(Image.new("RGB", (8, 8), (value,) * 3))
+
+
+class Picky(torch.nn.Module):
+    """As Moody, but it raises on a black image, and returns NaN for a white one."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        means = images.mean(dim=[2, 3])
+        if bool((means.amax(dim=1) == 0).any()):
+            raise RuntimeError("it is too dark")
+        white = (means.amin(dim=1, keepdim=True) == 1).to(means.dtype)
+        means = means + torch.sqrt(-white)
+        return means[:, :0], torch.cat([means, means[:, :1]], dim=1)

@@ -23,6 +23,14 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_UINT8: _ClassVar[DataType]
     DATA_TYPE_BOOL: _ClassVar[DataType]
 
+class EmbeddingState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EMBEDDING_STATE_UNSPECIFIED: _ClassVar[EmbeddingState]
+    EMBEDDING_STATE_DONE: _ClassVar[EmbeddingState]
+    EMBEDDING_STATE_FAILED: _ClassVar[EmbeddingState]
+    EMBEDDING_STATE_SUPERSEDED: _ClassVar[EmbeddingState]
+    EMBEDDING_STATE_MISSING: _ClassVar[EmbeddingState]
+
 class PredictionValue(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PREDICTION_VALUE_UNSPECIFIED: _ClassVar[PredictionValue]
@@ -32,6 +40,16 @@ class PredictionValue(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PREDICTION_VALUE_ENTROPY: _ClassVar[PredictionValue]
     PREDICTION_VALUE_TOP_LABELS: _ClassVar[PredictionValue]
     PREDICTION_VALUE_VECTOR: _ClassVar[PredictionValue]
+    PREDICTION_VALUE_STATE: _ClassVar[PredictionValue]
+
+class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
+    JOB_STATE_RUNNING: _ClassVar[JobState]
+    JOB_STATE_WAITING: _ClassVar[JobState]
+    JOB_STATE_SUCCEEDED: _ClassVar[JobState]
+    JOB_STATE_CANCELLED: _ClassVar[JobState]
+    JOB_STATE_FAILED: _ClassVar[JobState]
 
 class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -52,6 +70,11 @@ DATA_TYPE_INT32: DataType
 DATA_TYPE_INT64: DataType
 DATA_TYPE_UINT8: DataType
 DATA_TYPE_BOOL: DataType
+EMBEDDING_STATE_UNSPECIFIED: EmbeddingState
+EMBEDDING_STATE_DONE: EmbeddingState
+EMBEDDING_STATE_FAILED: EmbeddingState
+EMBEDDING_STATE_SUPERSEDED: EmbeddingState
+EMBEDDING_STATE_MISSING: EmbeddingState
 PREDICTION_VALUE_UNSPECIFIED: PredictionValue
 PREDICTION_VALUE_LABEL: PredictionValue
 PREDICTION_VALUE_CONFIDENCE: PredictionValue
@@ -59,6 +82,13 @@ PREDICTION_VALUE_MARGIN: PredictionValue
 PREDICTION_VALUE_ENTROPY: PredictionValue
 PREDICTION_VALUE_TOP_LABELS: PredictionValue
 PREDICTION_VALUE_VECTOR: PredictionValue
+PREDICTION_VALUE_STATE: PredictionValue
+JOB_STATE_UNSPECIFIED: JobState
+JOB_STATE_RUNNING: JobState
+JOB_STATE_WAITING: JobState
+JOB_STATE_SUCCEEDED: JobState
+JOB_STATE_CANCELLED: JobState
+JOB_STATE_FAILED: JobState
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_LOADING: ModelState
 MODEL_STATE_READY: ModelState
@@ -125,10 +155,38 @@ class AddItemRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., vectors: _Optional[_Mapping[str, Vector]] = ..., models: _Optional[_Iterable[str]] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class AddItemReply(_message.Message):
-    __slots__ = ("embeddings",)
+    __slots__ = ("embeddings", "failures")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
     embeddings: _containers.RepeatedCompositeFieldContainer[Embedding]
-    def __init__(self, embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ...) -> None: ...
+    failures: _containers.RepeatedCompositeFieldContainer[EmbeddingFailure]
+    def __init__(self, embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[EmbeddingFailure, _Mapping]]] = ...) -> None: ...
+
+class EmbeddingFailure(_message.Message):
+    __slots__ = ("model", "fingerprint", "reason", "message", "time")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    reason: str
+    message: str
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ItemState(_message.Message):
+    __slots__ = ("model", "fingerprint", "state", "failure")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    state: EmbeddingState
+    failure: EmbeddingFailure
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., state: _Optional[_Union[EmbeddingState, str]] = ..., failure: _Optional[_Union[EmbeddingFailure, _Mapping]] = ...) -> None: ...
 
 class Embedding(_message.Message):
     __slots__ = ("model", "fingerprint", "vector", "predictions")
@@ -193,16 +251,18 @@ class AddVectorsReply(_message.Message):
     def __init__(self, refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
 
 class GetItemRequest(_message.Message):
-    __slots__ = ("id", "include_vectors", "include_predictions", "include_payload")
+    __slots__ = ("id", "include_vectors", "include_predictions", "include_payload", "include_states")
     ID_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_STATES_FIELD_NUMBER: _ClassVar[int]
     id: str
     include_vectors: bool
     include_predictions: bool
     include_payload: bool
-    def __init__(self, id: _Optional[str] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ...) -> None: ...
+    include_states: bool
+    def __init__(self, id: _Optional[str] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ..., include_states: _Optional[bool] = ...) -> None: ...
 
 class GetItemReply(_message.Message):
     __slots__ = ("item",)
@@ -211,18 +271,20 @@ class GetItemReply(_message.Message):
     def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ...) -> None: ...
 
 class Item(_message.Message):
-    __slots__ = ("id", "attributes_json", "metadata", "embeddings", "payload")
+    __slots__ = ("id", "attributes_json", "metadata", "embeddings", "payload", "states")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
     id: str
     attributes_json: str
     metadata: bytes
     embeddings: _containers.RepeatedCompositeFieldContainer[Embedding]
     payload: Payload
-    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ...) -> None: ...
+    states: _containers.RepeatedCompositeFieldContainer[ItemState]
+    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., states: _Optional[_Iterable[_Union[ItemState, _Mapping]]] = ...) -> None: ...
 
 class RemoveItemRequest(_message.Message):
     __slots__ = ("id", "request_key")
@@ -247,16 +309,18 @@ class AddItemStreamReply(_message.Message):
     def __init__(self, position: _Optional[int] = ..., added: _Optional[_Union[AddItemReply, _Mapping]] = ..., refused: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class GetItemsRequest(_message.Message):
-    __slots__ = ("ids", "include_vectors", "include_predictions", "include_payload")
+    __slots__ = ("ids", "include_vectors", "include_predictions", "include_payload", "include_states")
     IDS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_STATES_FIELD_NUMBER: _ClassVar[int]
     ids: _containers.RepeatedScalarFieldContainer[str]
     include_vectors: bool
     include_predictions: bool
     include_payload: bool
-    def __init__(self, ids: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ...) -> None: ...
+    include_states: bool
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ..., include_states: _Optional[bool] = ...) -> None: ...
 
 class GetItemsReply(_message.Message):
     __slots__ = ("items", "missing", "refused")
@@ -404,10 +468,20 @@ class UnknownField(_message.Message):
     def __init__(self, name: _Optional[str] = ..., similar: _Optional[str] = ...) -> None: ...
 
 class CountItemsRequest(_message.Message):
-    __slots__ = ("filter",)
+    __slots__ = ("filter", "only")
     FILTER_FIELD_NUMBER: _ClassVar[int]
+    ONLY_FIELD_NUMBER: _ClassVar[int]
     filter: Filter
-    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ...) -> None: ...
+    only: StateFilter
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., only: _Optional[_Union[StateFilter, _Mapping]] = ...) -> None: ...
+
+class StateFilter(_message.Message):
+    __slots__ = ("state", "model")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    state: EmbeddingState
+    model: str
+    def __init__(self, state: _Optional[_Union[EmbeddingState, str]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class CountItemsReply(_message.Message):
     __slots__ = ("count", "unknown_fields")
@@ -426,7 +500,7 @@ class Order(_message.Message):
     def __init__(self, field: _Optional[_Union[Field, _Mapping]] = ..., descending: _Optional[bool] = ...) -> None: ...
 
 class ListItemsRequest(_message.Message):
-    __slots__ = ("filter", "order", "page_size", "page_token", "include_vectors", "include_predictions", "include_payload")
+    __slots__ = ("filter", "order", "page_size", "page_token", "include_vectors", "include_predictions", "include_payload", "only", "include_states")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -434,6 +508,8 @@ class ListItemsRequest(_message.Message):
     INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    ONLY_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_STATES_FIELD_NUMBER: _ClassVar[int]
     filter: Filter
     order: Order
     page_size: int
@@ -441,7 +517,9 @@ class ListItemsRequest(_message.Message):
     include_vectors: bool
     include_predictions: bool
     include_payload: bool
-    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., order: _Optional[_Union[Order, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ...) -> None: ...
+    only: StateFilter
+    include_states: bool
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., order: _Optional[_Union[Order, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ..., only: _Optional[_Union[StateFilter, _Mapping]] = ..., include_states: _Optional[bool] = ...) -> None: ...
 
 class ListItemsReply(_message.Message):
     __slots__ = ("items", "next_page_token", "refused", "unknown_fields")
@@ -456,7 +534,7 @@ class ListItemsReply(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., unknown_fields: _Optional[_Iterable[_Union[UnknownField, _Mapping]]] = ...) -> None: ...
 
 class SampleItemsRequest(_message.Message):
-    __slots__ = ("filter", "count", "seed", "stratify_by", "include_vectors", "include_predictions", "include_payload")
+    __slots__ = ("filter", "count", "seed", "stratify_by", "include_vectors", "include_predictions", "include_payload", "only", "include_states")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -464,6 +542,8 @@ class SampleItemsRequest(_message.Message):
     INCLUDE_VECTORS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    ONLY_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_STATES_FIELD_NUMBER: _ClassVar[int]
     filter: Filter
     count: int
     seed: int
@@ -471,7 +551,9 @@ class SampleItemsRequest(_message.Message):
     include_vectors: bool
     include_predictions: bool
     include_payload: bool
-    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., stratify_by: _Optional[_Union[Field, _Mapping]] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ...) -> None: ...
+    only: StateFilter
+    include_states: bool
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., stratify_by: _Optional[_Union[Field, _Mapping]] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., include_payload: _Optional[bool] = ..., only: _Optional[_Union[StateFilter, _Mapping]] = ..., include_states: _Optional[bool] = ...) -> None: ...
 
 class SampleItemsReply(_message.Message):
     __slots__ = ("items", "refused", "unknown_fields")
@@ -556,7 +638,7 @@ class ExportItemsReply(_message.Message):
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class ImportedItem(_message.Message):
-    __slots__ = ("id", "attributes_json", "metadata", "embeddings", "ready_made", "payload", "payload_digest")
+    __slots__ = ("id", "attributes_json", "metadata", "embeddings", "ready_made", "payload", "payload_digest", "failures")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_JSON_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
@@ -564,6 +646,7 @@ class ImportedItem(_message.Message):
     READY_MADE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
     id: str
     attributes_json: str
     metadata: bytes
@@ -571,7 +654,8 @@ class ImportedItem(_message.Message):
     ready_made: _containers.RepeatedScalarFieldContainer[int]
     payload: Payload
     payload_digest: bytes
-    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., ready_made: _Optional[_Iterable[int]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., payload_digest: _Optional[bytes] = ...) -> None: ...
+    failures: _containers.RepeatedCompositeFieldContainer[EmbeddingFailure]
+    def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., ready_made: _Optional[_Iterable[int]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., payload_digest: _Optional[bytes] = ..., failures: _Optional[_Iterable[_Union[EmbeddingFailure, _Mapping]]] = ...) -> None: ...
 
 class ImportItemsRequest(_message.Message):
     __slots__ = ("items",)
@@ -584,6 +668,95 @@ class ImportItemsReply(_message.Message):
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
     def __init__(self, refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
+class StartEmbeddingRequest(_message.Message):
+    __slots__ = ("model", "filter", "states")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    filter: Filter
+    states: _containers.RepeatedScalarFieldContainer[EmbeddingState]
+    def __init__(self, model: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., states: _Optional[_Iterable[_Union[EmbeddingState, str]]] = ...) -> None: ...
+
+class StartEmbeddingReply(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class GetJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class GetJobReply(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class ListJobsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListJobsReply(_message.Message):
+    __slots__ = ("jobs",)
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
+
+class CancelJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class CancelJobReply(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("id", "state", "message", "model", "fingerprint", "filter", "states", "created", "finished", "done", "failed", "remaining", "skipped", "items_per_second")
+    class SkippedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    state: JobState
+    message: str
+    model: str
+    fingerprint: str
+    filter: Filter
+    states: _containers.RepeatedScalarFieldContainer[EmbeddingState]
+    created: _timestamp_pb2.Timestamp
+    finished: _timestamp_pb2.Timestamp
+    done: int
+    failed: int
+    remaining: int
+    skipped: _containers.ScalarMap[str, int]
+    items_per_second: float
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., message: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., states: _Optional[_Iterable[_Union[EmbeddingState, str]]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., done: _Optional[int] = ..., failed: _Optional[int] = ..., remaining: _Optional[int] = ..., skipped: _Optional[_Mapping[str, int]] = ..., items_per_second: _Optional[float] = ...) -> None: ...
 
 class RemoveItemsRequest(_message.Message):
     __slots__ = ("ids", "filter", "dry_run")

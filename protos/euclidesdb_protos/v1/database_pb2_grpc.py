@@ -108,6 +108,26 @@ class FeatureDatabaseStub:
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsReply.FromString,
                 _registered_method=True)
+        self.StartEmbedding = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/StartEmbedding',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.StartEmbeddingRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.StartEmbeddingReply.FromString,
+                _registered_method=True)
+        self.GetJob = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/GetJob',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetJobRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetJobReply.FromString,
+                _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/ListJobs',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListJobsReply.FromString,
+                _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/euclidesdb.v1.FeatureDatabase/CancelJob',
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobReply.FromString,
+                _registered_method=True)
         self.Backup = channel.stream_stream(
                 '/euclidesdb.v1.FeatureDatabase/Backup',
                 request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.BackupRequest.SerializeToString,
@@ -163,7 +183,8 @@ class FeatureDatabaseServicer:
     """
 
     def AddItem(self, request, context):
-        """Embeds an item with each named model, stores it durably and makes it searchable.
+        """Embeds an item with each named model, stores it durably and makes it searchable. A model that
+        fails on the item is named in the reply, and the item is stored without its features.
         When the reply arrives, the item is on disk and in the next search. If the vectors and
         predictions to return exceed the server's limit for a reply, the call fails with
         INVALID_ARGUMENT (`reply_too_large`) before anything is done.
@@ -265,6 +286,37 @@ class FeatureDatabaseServicer:
     def ImportItems(self, request, context):
         """Stores items as they were exported, with their vectors and predictions; no model is run. Each
         item is stored or refused on its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartEmbedding(self, request, context):
+        """Starts to run a model over stored items that have no features of it, in the background: a new
+        model over old items, or once more over those that it failed on. When the reply arrives, the
+        job is on disk; it goes on after a crash. A job that does the same and is not over is returned
+        instead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJob(self, request, context):
+        """Returns a job, with its progress.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobs(self, request, context):
+        """Lists the jobs that are not over, and the latest of the others, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """Ends a job. What it has made stays. One that is over stays as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -414,6 +466,26 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
                     servicer.ImportItems,
                     request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsReply.SerializeToString,
+            ),
+            'StartEmbedding': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartEmbedding,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.StartEmbeddingRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.StartEmbeddingReply.SerializeToString,
+            ),
+            'GetJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJob,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetJobRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.GetJobReply.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListJobsRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.ListJobsReply.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobRequest.FromString,
+                    response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobReply.SerializeToString,
             ),
             'Backup': grpc.stream_stream_rpc_method_handler(
                     servicer.Backup,
@@ -843,6 +915,114 @@ class FeatureDatabase:
             '/euclidesdb.v1.FeatureDatabase/ImportItems',
             euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.ImportItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartEmbedding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/StartEmbedding',
+            euclidesdb__protos_dot_v1_dot_database__pb2.StartEmbeddingRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.StartEmbeddingReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/GetJob',
+            euclidesdb__protos_dot_v1_dot_database__pb2.GetJobRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.GetJobReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/ListJobs',
+            euclidesdb__protos_dot_v1_dot_database__pb2.ListJobsRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.ListJobsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/euclidesdb.v1.FeatureDatabase/CancelJob',
+            euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.CancelJobReply.FromString,
             options,
             channel_credentials,
             insecure,

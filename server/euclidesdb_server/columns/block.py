@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -25,6 +25,7 @@ from euclidesdb_server.columns.prediction_columns import (
     prediction_arrays,
 )
 from euclidesdb_server.columns.rest_values import rest_values
+from euclidesdb_server.columns.state_column import states
 from euclidesdb_server.values.arrays import Labels
 from euclidesdb_server.values.filters import (
     Attribute,
@@ -54,7 +55,8 @@ class BlockRows:
 
     labels: of each item's last write, in any order. ids. added: the label of each item's first
     write. attributes: as JSON; None: no item has any. vectors: by space, the label of each item's
-    vector, 0 if it has none. predictions: by space, of some rows.
+    vector, 0 if it has none. predictions: by space, of some rows. failed: by space, the rows on
+    which its model failed.
     """
 
     labels: Labels
@@ -63,6 +65,7 @@ class BlockRows:
     attributes: Sequence[str] | None
     vectors: Mapping[int, Labels]
     predictions: Mapping[int, tuple[npt.NDArray[np.int64], Predicted]]
+    failed: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 class BlockFilter:
@@ -104,6 +107,10 @@ class Block:
         for space, (places, found) in rows.predictions.items():
             for kind, array in prediction_arrays(places, found, len(rows.ids)).items():
                 columns[_space_column(space, kind)] = array
+        for space, failed in rows.failed.items():
+            mask = np.zeros(len(rows.ids), np.bool_)
+            mask[failed] = True
+            columns[_space_column(space, "failed")] = pa.array(mask)
         attributes, rest = attribute_columns(rows.attributes, len(rows.ids))
         for path, arrays in attributes.items():
             for kind, array in arrays.items():
@@ -233,6 +240,8 @@ class Block:
         return {Attribute(path): values for path, values in found.items()}
 
     def _predicted(self, field: Prediction) -> FieldValues:
+        if field.value is PredictionValue.STATE:
+            return FieldValues(strings=states(self.batch, field))
         if field.value is PredictionValue.VECTOR:
             labels = self.vector_labels(field.space)
             if labels is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +28,7 @@ class PendingRow:
 
     label: of that write. added: of the item's first write. vectors: the label of its vector in
     each space. predictions: by space. replaces: the label of the item's write before, if that is
-    not known to be gone.
+    not known to be gone. failed: the spaces whose model failed on it.
     """
 
     label: int
@@ -38,6 +38,7 @@ class PendingRow:
     vectors: Mapping[int, int]
     predictions: Mapping[int, Vector]
     replaces: int | None = None
+    failed: Collection[int] = ()
 
 
 def written_rows(writes: Sequence[ItemWrite], reader: StoreReader) -> list[PendingRow]:
@@ -117,6 +118,7 @@ def _row(
         record.labels,
         predictions,
         replaces,
+        record.failed.keys(),
     )
 
 
@@ -198,6 +200,7 @@ class PendingRows:
                 self._attributes(),
                 self._vectors(),
                 _predictions(rows),
+                self._failed(),
             )
         )
 
@@ -223,6 +226,13 @@ class PendingRows:
             vectors[write.space][start : start + len(labels)] = labels
             start += len(labels)
         return dict(vectors)
+
+    def _failed(self) -> dict[int, list[int]]:
+        failed: dict[int, list[int]] = defaultdict(list)
+        for number, row in enumerate(self.rows):
+            for space in row.failed:
+                failed[space].append(number)
+        return dict(failed)
 
 
 def _predictions(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from euclidesdb_server.columns.block import Block, BlockFilter, Mask
 from euclidesdb_server.columns.field_values import FieldValues
+from euclidesdb_server.columns.state_column import has_failed, has_vector
 from euclidesdb_server.values.arrays import Labels
 from euclidesdb_server.values.filters import Field, Filter
 from euclidesdb_server.values.stop import CheckStop
@@ -105,6 +106,13 @@ class Selection:
                 chosen = labels[rows]
                 found.append(chosen[chosen > 0])
         return _joined(found)
+
+    def any_in(self, space: int) -> bool:
+        """Whether any of the items has a vector in a space, or its model has failed on one."""
+        return any(
+            (has_vector(block.batch, space)[rows] | has_failed(block.batch, space)[rows]).any()
+            for block, rows in self.parts
+        )
 
     def values(self, field: Field) -> list[FieldValues]:
         """The values of a field, of each part."""

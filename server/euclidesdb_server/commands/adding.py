@@ -44,6 +44,7 @@ class Adding:
         self._sent = 0
         self._stored: list[int] = []  # the positions of items whose id was stored already
         self._skipped = 0
+        self._incomplete = 0
         self._errors: list[dict[str, str]] = []
         self._stop_wanted = False
 
@@ -58,15 +59,17 @@ class Adding:
             tqdm(total=total, unit=" items", desc="adding", leave=False, disable=None) as bar,
         ):
             try:
-                refused = self._client.add_many(self._new_items(given, bar))
+                problems = self._client.add_many(self._new_items(given, bar))
+                refused = [each for each in problems if isinstance(each, euclidesdb.Refused)]
                 done = self._sent
             except euclidesdb.AddsInterrupted as error:
-                refused = error.refused
+                problems, refused = (*error.refused, *error.failed), [*error.refused]
                 done = error.resume_at
                 added = done - sum(each.position < done for each in refused)
                 doubt = f"; {len(error.unknown)} more may have been" if error.unknown else ""
                 stopped = f"{error} ({added:,} were added{doubt})"
-        for each in refused:
+        for each in problems:
+            self._incomplete += isinstance(each, euclidesdb.Failed)
             self._failed(each.id, each.reason, str(each.error))
         self._report(done, {each.position for each in refused}, as_json=as_json)
         if self._stop_wanted:
@@ -121,13 +124,17 @@ class Adding:
         updated = sum(position < done and position not in refused for position in self._stored)
         added = done - updated - sum(position < done for position in refused)
         if as_json:
-            counts = {"added": added, "updated": updated, "skipped": self._skipped}
-            print_json({**counts, "failed": len(self._errors), "errors": self._errors})
+            counts = {"added": added, "updated": updated, "incomplete": self._incomplete}
+            failed_count = len(self._errors) - self._incomplete
+            counts |= {"skipped": self._skipped, "failed": failed_count}
+            print_json({**counts, "errors": self._errors})
             return
         again = f", {updated:,} stored already and brought up to date" if updated else ""
+        lacking = f", {self._incomplete:,} on which models failed" if self._incomplete else ""
         skipped = f", {self._skipped:,} stored already and skipped" if self._skipped else ""
-        failed = f", {len(self._errors):,} could not be added" if self._errors else ""
-        print(f"{counted(added)} added{again}{skipped}{failed}")
+        count = len(self._errors) - self._incomplete
+        failed = f", {count:,} could not be added" if count else ""
+        print(f"{counted(added)} added{again}{lacking}{skipped}{failed}")
         sys.stdout.flush()
         for each in self._errors[:LISTED_ERRORS]:
             print(printable(f"  {each['id']}: {each['message']}"), file=sys.stderr)

@@ -34,6 +34,8 @@ COMMANDS: Final = {
     "find": Listed("find similar items", "find:find"),
     "export": Listed("write items to a file", "transfers:export_items"),
     "import": Listed("store the items of a file", "transfers:import_items"),
+    "embed": Listed("run a model over stored items", "embed:embed"),
+    "jobs": Listed("list the jobs of embed, or end one", "embed:jobs"),
     "models": Listed("list the models of a running server", "models:models"),
     "stats": Listed("an overview of a running server", "stats:stats"),
     "top": Listed("what a running server is doing, live", "top:top"),

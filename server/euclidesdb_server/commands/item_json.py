@@ -31,7 +31,23 @@ def item_object(item: euclidesdb.Item, *, outputs: bool = True) -> dict[str, Any
         }
         for name, one in (("vectors", "vector"), ("predictions", "predictions"))
     }
+    if item.states is not None:
+        fields["states"] = {
+            each.model: {
+                "state": each.state,
+                **({} if each.failure is None else _failure(each.failure)),
+            }
+            for each in item.states
+        }
     return {**fields, **{name: values for name, values in arrays.items() if values}}
+
+
+def _failure(failure: euclidesdb.EmbeddingFailure) -> dict[str, str]:
+    return {
+        "reason": failure.reason,
+        "message": failure.message,
+        "time": failure.time.isoformat(),
+    }
 
 
 def print_item(item: euclidesdb.Item) -> None:

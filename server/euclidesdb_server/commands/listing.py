@@ -11,7 +11,13 @@ import click
 
 from euclidesdb_server.commands.connection import connected
 from euclidesdb_server.commands.item_json import item_object
-from euclidesdb_server.commands.parameters import address_option, json_option, where_option
+from euclidesdb_server.commands.parameters import (
+    address_option,
+    json_option,
+    model_of_state_option,
+    state_option,
+    where_option,
+)
 from euclidesdb_server.commands.printing import (
     print_json,
     print_table,
@@ -29,12 +35,16 @@ ROWS = 1000
 
 @click.command()
 @where_option
+@state_option
+@model_of_state_option
 @address_option
 @json_option
-def count(*, where: str | None, address: str, as_json: bool) -> int:
+def count(
+    *, where: str | None, state: str | None, model: str | None, address: str, as_json: bool
+) -> int:
     """Count the items, all or those that match a filter."""
     with connected(address) as client:
-        number = client.count(where)
+        number = client.count(where, state=state, model=model)
     if as_json:
         print_json({"count": number})
     else:
@@ -44,6 +54,8 @@ def count(*, where: str | None, address: str, as_json: bool) -> int:
 
 @click.command("list")
 @where_option
+@state_option
+@model_of_state_option
 @click.option(
     "--order-by", metavar="FIELD", help="A field; default: the order in which items were added."
 )
@@ -69,6 +81,8 @@ def count(*, where: str | None, address: str, as_json: bool) -> int:
 def list_items(
     *,
     where: str | None,
+    state: str | None,
+    model: str | None,
     order_by: str | None,
     descending: bool,
     limit: int,
@@ -89,6 +103,9 @@ def list_items(
             where,
             order_by=order_by,
             descending=descending,
+            state=state,
+            model=model,
+            include_states=state == "failed",
             page_size=min(ROWS, limit + 1) if limit else ROWS,
             include_predictions=fields.of_predictions,
         )
@@ -98,14 +115,16 @@ def list_items(
                 shown_object = {"show": fields.values(item)} if names else {}
                 print_json({**item_object(item, outputs=False), **shown_object})
         else:
-            _print_items(wanted, fields)
+            _print_items(wanted, fields, with_failures=state == "failed")
         sys.stdout.flush()
         if limit and next(items, None) is not None:
             print(f"these are the first {limit:,}; --limit 0 lists all", file=sys.stderr)
     return 0
 
 
-def _print_items(items: Iterator[euclidesdb.Item], fields: ShownFields) -> None:
+def _print_items(
+    items: Iterator[euclidesdb.Item], fields: ShownFields, *, with_failures: bool
+) -> None:
     while part := [*islice(items, ROWS)]:
         if not fields.names:
             fields = fields.of_attributes(part)
@@ -113,8 +132,15 @@ def _print_items(items: Iterator[euclidesdb.Item], fields: ShownFields) -> None:
             [
                 printable(item.id),
                 ", ".join(map(printable, item.models)),
+                *[_failures(item)] * with_failures,
                 *map(shown, fields.values(item).values()),
             ]
             for item in part
         ]
-        print_table(["id", "models", *map(printable, fields.names)], rows, fitted=True)
+        heads = ["id", "models", *["failures"] * with_failures, *map(printable, fields.names)]
+        print_table(heads, rows, fitted=True)
+
+
+def _failures(item: euclidesdb.Item) -> str:
+    found = [state.failure for state in item.states or () if state.failure is not None]
+    return "; ".join(printable(f"{each.model}: {each.message}") for each in found)

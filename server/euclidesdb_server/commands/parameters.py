@@ -158,6 +158,17 @@ def address_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+state_option: Final = click.option(
+    "--state",
+    type=click.Choice(("done", "failed", "superseded", "missing")),
+    help="Only items in this state in a model.",
+)
+model_of_state_option: Final = click.option(
+    "--model",
+    metavar="NAME",
+    shell_complete=complete_models,
+    help="The model of --state (default: any).",
+)
 where_option: Final = click.option(
     "--where",
     metavar="EXPR",

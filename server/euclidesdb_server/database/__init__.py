@@ -6,6 +6,7 @@ model. Does not know gRPC, torch or LevelDB's bytes.
 """
 
 from euclidesdb_server.database.embedder import Embedder
+from euclidesdb_server.database.embedding_jobs import EmbeddingJobs
 from euclidesdb_server.database.feature_database import FeatureDatabase
 from euclidesdb_server.database.fields import ModelFields
 from euclidesdb_server.database.item_queries import ItemQueries
@@ -18,6 +19,7 @@ from euclidesdb_server.database.version_drops import VersionDrops
 
 __all__ = [
     "Embedder",
+    "EmbeddingJobs",
     "FeatureDatabase",
     "ItemQueries",
     "ModelFields",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
 from euclidesdb_server.database.requests import AddRequest, Call
-from euclidesdb_server.database.results import StoredEmbedding
+from euclidesdb_server.database.results import Written
 from euclidesdb_server.database.steps import Steps, Wait
 from euclidesdb_server.errors import DatabaseError, Overloaded, ReplyTooLarge
 
@@ -30,7 +30,7 @@ MAX_BYTES: Final = 4 << 20
 
 Item: TypeAlias = AddRequest | DatabaseError
 """What is to be added, or why it cannot be read."""
-Outcome: TypeAlias = tuple[StoredEmbedding, ...] | DatabaseError
+Outcome: TypeAlias = Written | DatabaseError
 
 
 class AddSource(Protocol):

@@ -13,7 +13,7 @@ from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.steps import Wait
-from euclidesdb_server.errors import DatabaseError, DeadlineExceeded, Overloaded
+from euclidesdb_server.errors import DatabaseError, DeadlineExceeded, ModelFailed, Overloaded
 from euclidesdb_server.inference import EmbeddingCache, Model, RunFuture
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.payload import Payload
@@ -23,6 +23,8 @@ MAX_PENDING: Final = 128
 another, and few enough that a call with thousands leaves room in the queue for others."""
 
 Embeddings: TypeAlias = tuple[Embedding, ...]
+Outputs: TypeAlias = tuple[Embedding | ModelFailed, ...]
+"""Of the models of a task, in their order: an embedding, or how the model failed on the payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,14 @@ class Embedder:
 
     async def embed_many(
         self, tasks: Sequence[EmbedTask], call: Call
-    ) -> list[Embeddings | DatabaseError]:
-        """Run each task; its outcome has an embedding for each of its servings, in their order.
+    ) -> list[Outputs | DatabaseError]:
+        """Run each task; its outcome has the output of each of its servings, in their order.
 
-        Or the outcome is an error: UnknownModel, InvalidRequest (another kind of input),
-        ModelUnavailable, UndecodableInput, ModelFailed, Overloaded, or DeadlineExceeded after the
-        caller's deadline or cancellation.
+        Or the outcome is an error that says nothing of the payload's features: UnknownModel,
+        InvalidRequest (another kind of input), UndecodableInput, ModelUnavailable, Overloaded, or
+        DeadlineExceeded after the caller's deadline or cancellation.
         """
-        outcomes: list[Embeddings | DatabaseError] = []
+        outcomes: list[Outputs | DatabaseError] = []
         pending: deque[_Pending] = deque()
         try:
             for task in tasks:
@@ -97,6 +99,18 @@ class Embedder:
         return self._cache.embed(key, model, functools.partial(model.embed, payload))
 
 
+def all_made(outcome: Outputs | DatabaseError) -> Embeddings | DatabaseError:
+    """The embeddings of all models; the first failure if there is one."""
+    if isinstance(outcome, DatabaseError):
+        return outcome
+    made: list[Embedding] = []
+    for output in outcome:
+        if isinstance(output, ModelFailed):
+            return output
+        made.append(output)
+    return tuple(made)
+
+
 def _note(future: Future[Embedding], call: Call) -> None:
     """Note how long an item waited and was run, unless it came from the cache."""
     if isinstance(future, RunFuture) and future.times is not None:
@@ -114,23 +128,27 @@ class _Pending:
         self.futures: dict[str, Future[Embedding]] = {}
         self.error: DatabaseError | None = None
 
-    async def outcome(self, call: Call) -> Embeddings | DatabaseError:
-        """Wait for all the models; the first error if one fails."""
+    async def outcome(self, call: Call) -> Outputs | DatabaseError:
+        """Wait for all the models; the first error if one has no answer."""
         if self.error is not None:
             return self.error
         try:
-            made = []
+            made: list[Embedding | ModelFailed] = []
             for future in self.futures.values():
                 await Wait(future, call.time_remaining())
-                made.append(future.result(timeout=0))
-                _note(future, call)
+                try:
+                    made.append(future.result(timeout=0))
+                except ModelFailed as error:
+                    made.append(error)
+                else:
+                    _note(future, call)
             return tuple(made)
         except (TimeoutError, CancelledError):
             return DeadlineExceeded(f"{', '.join(self.futures)} did not embed the item in time")
         except DatabaseError as error:
             return error
         finally:
-            self.cancel()  # spares the other models the work if one failed
+            self.cancel()  # spares the other models the work if one has no answer
 
     def cancel(self) -> None:
         """Give up what has not been run."""

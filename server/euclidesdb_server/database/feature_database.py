@@ -15,14 +15,16 @@ from functools import partial
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.embedder import Embedder, EmbedTask
+from euclidesdb_server.database.embedding_jobs.step import JobSteps
 from euclidesdb_server.database.item_export import ItemExports
 from euclidesdb_server.database.item_import import ItemImports
 from euclidesdb_server.database.item_reads import Include, ItemReads
 from euclidesdb_server.database.item_removals import remove_many, remove_unchanged
 from euclidesdb_server.database.item_updates import check_update, updated
+from euclidesdb_server.database.leased import Leased
 from euclidesdb_server.database.model_choice import with_models
-from euclidesdb_server.database.model_table import Leased, ModelTable
-from euclidesdb_server.database.prepared_adds import PreparedAdd, digest_of, stored_embeddings
+from euclidesdb_server.database.model_table import ModelTable
+from euclidesdb_server.database.prepared_adds import PreparedAdd, digest_of, written_item
 from euclidesdb_server.database.publisher import Publisher
 from euclidesdb_server.database.reply_size import (
     GET_ADVICE,
@@ -42,7 +44,7 @@ from euclidesdb_server.database.results import (
     ModelAnswers,
     ModelStatus,
     Removal,
-    StoredEmbedding,
+    Written,
 )
 from euclidesdb_server.database.searcher import Searcher
 from euclidesdb_server.database.validation import (
@@ -67,7 +69,8 @@ from euclidesdb_server.values.payload import Payload
 class FeatureDatabase:
     """The database, put together from parts that its maker owns and closes.
 
-    exports, imports: of items as they are stored. lock_items: as `Writer.lock_items`.
+    exports, imports: of items as they are stored. job_steps: of embedding jobs. lock_items: as
+    `Writer.lock_items`.
     """
 
     def __init__(
@@ -94,17 +97,20 @@ class FeatureDatabase:
         compactor.recover_with(self._writer.recover)
         self.exports = ItemExports(store, models, table)
         self.imports = ItemImports(models, self._writer, limits)
+        self.job_steps = JobSteps(store, models, embedder, self._writer)
 
-    async def add(self, request: AddRequest, call: Call) -> tuple[StoredEmbedding, ...]:
+    async def add(self, request: AddRequest, call: Call) -> Written:
         """Embed and store an item. When this returns, it is on disk and in the next search.
 
         Replaces the vectors of the models named, and leaves what does not change: the same vector,
         or one made from the same payload, is not written again. A new payload removes the vectors
         that other models made from the old one; ready-made vectors stay.
 
-        Returns the embedding of each model named. Raises InvalidRequest, UnknownModel,
-        ModelUnavailable, ModelFailed, Overloaded, DeadlineExceeded or StorageError; then nothing
-        was written.
+        A model that fails on the payload does not keep the item from being stored: its failure is,
+        in place of a vector. Returns the embedding, or the failure, of each model named.
+
+        Raises InvalidRequest, UnknownModel, ModelUnavailable, Overloaded, DeadlineExceeded or
+        StorageError (and ModelFailed if the request is `all_or_nothing`); then nothing was written.
         """
         (outcome,) = await self.add_many([request], call)
         if isinstance(outcome, DatabaseError):
@@ -113,7 +119,7 @@ class FeatureDatabase:
 
     async def add_many(
         self, requests: Sequence[AddRequest | DatabaseError], call: Call
-    ) -> list[tuple[StoredEmbedding, ...] | DatabaseError]:
+    ) -> list[Written | DatabaseError]:
         """Add items in order, as `add` would; an error in place of a request is its outcome.
 
         Raises ReplyTooLarge, before any model is run, if callers want more than fits into a reply.
@@ -132,7 +138,7 @@ class FeatureDatabase:
         errors = self._writer.write(items)
         call.note("store", begun, time.monotonic())
         return [
-            item if isinstance(item, DatabaseError) else error or stored_embeddings(item)
+            item if isinstance(item, DatabaseError) else error or written_item(item)
             for item, error in zip(items, errors, strict=True)
         ]
 
@@ -151,23 +157,17 @@ class FeatureDatabase:
         errors |= check_ids(columns.ids)
         return self._writer.write_columns(space, columns, errors, request.request_key)
 
-    def get(
-        self,
-        item_id: str,
-        *,
-        include_vectors: bool,
-        include_predictions: bool,
-        include_payload: bool,
-    ) -> Item:
+    def get(self, item_id: str, include: Include) -> Item:
         """A stored item. Raises InvalidRequest, UnknownItem, ReplyTooLarge."""
         check_id(item_id)
-        include = Include(include_vectors, include_predictions, include_payload)
         budget = ReplyBudget(self._limits.max_reply_bytes, GET_ADVICE)
         with self._store.snapshot() as reader:
             record = reader.item(item_id)
             if record is None:
                 raise UnknownItem(f"no item {item_id!r}")
-            return ItemReads(self._store, reader, include, budget).item(item_id, record)
+            return ItemReads(self._store, self._models, reader, include, budget).item(
+                item_id, record
+            )
 
     def get_many(
         self, ids: Sequence[str], include: Include, call: Call
@@ -179,7 +179,7 @@ class FeatureDatabase:
         """
         budget = ReplyBudget(self._limits.max_reply_bytes, GET_MANY_ADVICE)
         with self._store.snapshot() as reader:
-            return ItemReads(self._store, reader, include, budget).items(ids, call)
+            return ItemReads(self._store, self._models, reader, include, budget).items(ids, call)
 
     def update(self, request: UpdateRequest) -> str:
         """Change the attributes or the metadata of an item; returns its attributes after that.

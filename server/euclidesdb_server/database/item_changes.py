@@ -21,30 +21,41 @@ def item_write(
 ) -> ItemWrite | None:
     """The write that brings a stored item up to date; None if it is.
 
-    before: its record, None if it is new. unchanged: the spaces whose stored vector is the item's
-    (`unchanged_spaces`).
+    before: its record, None if it is new. unchanged: the spaces whose stored vector or failure is
+    the item's (`unchanged_spaces`).
 
-    A new payload makes the vectors obsolete that other models made from the old one; ready-made
-    vectors stay. Payloads are stored if `keep_payloads`.
+    A new payload makes the vectors obsolete that other models made from the old one, and their
+    failures; ready-made vectors stay. A vector replaces a failure, and a failure a vector, whatever
+    that was. Payloads are stored if `keep_payloads`.
     """
     embeddings = {
         space.record.number: embedding
         for space, embedding in item.embeddings.items()
         if space.record.number not in unchanged
     }
+    failures = {
+        space.record.number: failure
+        for space, failure in item.failures.items()
+        if space.record.number not in unchanged
+    }
     record = before or ItemRecord()
-    labels, ready_made = dict(record.labels), set(record.ready_made)
+    labels, ready_made, failed = dict(record.labels), set(record.ready_made), dict(record.failed)
     payload_label, digest = record.payload_label, item.digest
     if digest is None:
         digest = record.payload_digest
     elif digest != record.payload_digest:
         labels = {number: label for number, label in labels.items() if number in ready_made}
-        payload_label = None
+        payload_label, failed = None, {}
     if item.payload is not None and keep_payloads and payload_label is None:
         payload_label = label
     labels |= dict.fromkeys(embeddings, label)
     ready_made -= embeddings.keys()
     ready_made |= {space.record.number for space in item.ready_made}
+    failed = {number: each for number, each in failed.items() if number not in embeddings}
+    for number in failures:
+        labels.pop(number, None)
+        ready_made.discard(number)
+        failed[number] = label
     after = ItemRecord(
         record.attributes_json if item.attributes_json is None else item.attributes_json,
         record.metadata if item.metadata is None else item.metadata,
@@ -54,21 +65,23 @@ def item_write(
         frozenset(ready_made),
         record.changed_label,
         record.added_label,
+        failed,
     )
     if after == before:
         return None
     after = after.with_labels(current=label, first=record.first_label or label)
     payload = item.payload if payload_label == label else None
-    return ItemWrite(item.id, label, before, after, embeddings, payload)
+    return ItemWrite(item.id, label, before, after, embeddings, payload, failures)
 
 
 def unchanged_spaces(
     item: EmbeddedItem, before: ItemRecord | None, reader: StoreReader
 ) -> set[int]:
-    """The spaces whose stored vector is the one that would be written.
+    """The spaces whose stored vector or failure is the one that would be written.
 
     A computed vector is unchanged if the stored payload has the digest of the item's. A ready-made
-    one is unchanged if it equals the stored one bit for bit, an imported one if both hold.
+    one is unchanged if it equals the stored one bit for bit, an imported one if both hold. A
+    failure with the same payload, reason and message keeps the time of the first one.
     """
     unchanged: set[int] = set()
     if before is None:
@@ -87,6 +100,13 @@ def unchanged_spaces(
             same = same_payload and space in item.known
         if same:
             unchanged.add(number)
+    for space, failure in item.failures.items():
+        label = before.failed.get(space.record.number)
+        if label is not None and same_payload:
+            with suppress(CorruptRecord):  # then it is written anew
+                stored = reader.item_failure(space.record.number, label)
+                if stored is not None and stored.repeats(failure):
+                    unchanged.add(space.record.number)
     return unchanged
 
 

@@ -25,6 +25,7 @@ from euclidesdb_server.errors import ModelUnavailable
 from euclidesdb_server.store import FeatureStore, SpaceRecord, StoreReader
 from euclidesdb_server.store.bulk_reads import BulkReads, BulkRecord
 from euclidesdb_server.store.keys import PREDICTIONS, VECTOR
+from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.filters import Filter
 from euclidesdb_server.values.payload import Payload
 
@@ -53,10 +54,11 @@ class ModelColumns:
     """What is stored of some items in one space, None for those that have no vector there.
 
     vectors, predictions: little-endian float32; None unless requested. ready_made: whether the
-    vector was not made from the payload.
+    vector was not made from the payload. failures: of the items that the model failed on.
     """
 
     ready_made: Sequence[bool | None]
+    failures: Sequence[Failure | None]
     vectors: Sequence[bytes | None] | None = None
     predictions: Sequence[bytes | None] | None = None
 
@@ -98,10 +100,10 @@ class ItemExports:
             yield ItemExport(request, selection, reader, spaces, call)
 
     def _with_vectors(self, selection: Selection) -> dict[str, SpaceRecord]:
-        """The spaces in which items have vectors, by name."""
+        """The spaces in which items have vectors, or have failed, by name."""
         spaces: dict[str, SpaceRecord] = {}
         for record in self._store.spaces():
-            if not len(selection.vector_labels(record.number)):
+            if not selection.any_in(record.number):
                 continue
             earlier = self._models.superseded_name(record.model, record.fingerprint)
             name = earlier or record.model
@@ -227,9 +229,16 @@ class ItemExport:
                 None if label is None else space in record.ready_made
                 for label, record in zip(labels, records, strict=True)
             ],
+            self._failures(space, records),
             self._bulk.rows(VECTOR, space, labels) if self.include.vectors else None,
             self._bulk.rows(PREDICTIONS, space, labels) if self.include.predictions else None,
         )
+
+    def _failures(self, space: int, records: Sequence[BulkRecord]) -> list[Failure | None]:
+        return [
+            None if label is None else self._reader.item_failure(space, label)
+            for label in (record.failed.get(space) for record in records)
+        ]
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from euclidesdb_server.database.validation import (
     check_id,
     check_metadata,
     check_vector,
+    check_version,
 )
 from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.database.writer import Writer
@@ -23,10 +24,14 @@ from euclidesdb_server.errors import DatabaseError, DimensionMismatch, InvalidRe
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.failure import MAX_MESSAGE_BYTES, Failure
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
 
 DIGEST_BYTES: Final = 32
+MAX_REASON_CHARACTERS: Final = 64
+MAX_TIME: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,15 @@ class ImportedEmbedding:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedFailure:
+    """A version that failed on an imported item. fingerprint: None: that of the one in service."""
+
+    model: str
+    fingerprint: str | None
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedItem:
     """An item as it was exported. attributes_json, metadata: None keeps what is stored.
 
@@ -58,6 +72,7 @@ class ImportedItem:
     embeddings: tuple[ImportedEmbedding, ...] = ()
     payload: Payload | None = None
     payload_digest: bytes = b""
+    failures: tuple[ImportedFailure, ...] = ()
 
 
 class ItemImports:
@@ -103,8 +118,18 @@ class ItemImports:
                 embeddings[space] = Embedding(each.vector, each.predictions)
                 if each.ready_made:
                     ready_made.add(space)
+            failures: dict[ModelSpace, Failure] = {}
+            for failed in item.failures:
+                space = self._serving(failed.model, failed.fingerprint).searchable_space()
+                if space in embeddings or space in failures:
+                    raise InvalidRequest(
+                        f"item {item.id!r} has two outcomes of version "
+                        f"{space.record.fingerprint!r} of model {space.record.model!r}"
+                    )
+                check_version(space.record, failed.fingerprint, self._models, "the failure")
+                failures[space] = failed.failure
             digest: bytes | None = item.payload_digest
-            if not digest and len(ready_made) == len(embeddings):
+            if not (digest or failures) and len(ready_made) == len(embeddings):
                 digest = None  # the import does not mention a payload
             return EmbeddedItem(
                 item.id,
@@ -115,6 +140,7 @@ class ItemImports:
                 frozenset(ready_made),
                 imported=True,
                 payload_digest=digest,
+                failures=failures,
             )
         except DatabaseError as error:
             return error
@@ -125,6 +151,8 @@ class ItemImports:
             check_attributes(item.id, item.attributes_json, self._limits.max_attributes_bytes)
         if item.metadata is not None:
             check_metadata(item.id, item.metadata, self._limits.max_metadata_bytes)
+        for each in item.failures:
+            _check_failure(item.id, each.failure)
         digest = item.payload_digest
         if digest and len(digest) != DIGEST_BYTES:
             raise InvalidRequest(
@@ -164,6 +192,7 @@ def _columns(items: Sequence[EmbeddedItem]) -> tuple[ModelSpace, VectorColumns] 
             or embedding.predictions is not None
             or len(item.embeddings) > 1
             or item.digest is not None
+            or item.failures
         ):
             return None
         vectors.append(embedding.vector)
@@ -173,6 +202,24 @@ def _columns(items: Sequence[EmbeddedItem]) -> tuple[ModelSpace, VectorColumns] 
         return None
     ids = [item.id for item in items]
     return space, VectorColumns(ids, np.stack(vectors), attributes or None, metadata or None)
+
+
+def _check_failure(item_id: str, failure: Failure) -> None:
+    if not 1 <= len(failure.reason) <= MAX_REASON_CHARACTERS:
+        raise InvalidRequest(
+            f"the reason of a failure of item {item_id!r} has {len(failure.reason)} characters; "
+            f"1 to {MAX_REASON_CHARACTERS} are permitted"
+        )
+    size = len(failure.message.encode())
+    if size > MAX_MESSAGE_BYTES:
+        raise InvalidRequest(
+            f"the message of a failure of item {item_id!r} has {size} bytes; the limit is "
+            f"{MAX_MESSAGE_BYTES}"
+        )
+    if not 0 <= failure.time <= MAX_TIME:
+        raise InvalidRequest(
+            f"the time of a failure of item {item_id!r} must be in the years 1970 to 9999"
+        )
 
 
 def _check_predictions(serving: Serving, predictions: Vector) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.reply_size import ReplyBudget, WantedArrays
 from euclidesdb_server.database.requests import Call, check_waiting
-from euclidesdb_server.database.results import Item, StoredEmbedding
+from euclidesdb_server.database.results import Item, ItemState, StoredEmbedding
 from euclidesdb_server.database.validation import check_id
 from euclidesdb_server.errors import (
     CorruptRecord,
@@ -17,6 +18,8 @@ from euclidesdb_server.errors import (
     ReplyTooLarge,
 )
 from euclidesdb_server.store import FeatureStore, ItemRecord, StoreReader
+from euclidesdb_server.values.failure import MAX_MESSAGE_BYTES
+from euclidesdb_server.values.status import EmbeddingState
 
 READ_AT_A_TIME: Final = 256
 """Items that are read before it is checked whether the caller still waits."""
@@ -32,18 +35,26 @@ class Include:
     vectors: bool = False
     predictions: bool = False
     payload: bool = False
+    states: bool = False
 
 
 class ItemReads:
     """Reads items of one moment into one reply. For one thread.
 
-    store: of `reader`, for its spaces. budget: of the reply.
+    store: of `reader`, for its spaces. models: tell which version of a model is in service.
+    budget: of the reply.
     """
 
     def __init__(
-        self, store: FeatureStore, reader: StoreReader, include: Include, budget: ReplyBudget
+        self,
+        store: FeatureStore,
+        models: ModelTable,
+        reader: StoreReader,
+        include: Include,
+        budget: ReplyBudget,
     ) -> None:
         self._store = store
+        self._models = models
         self._reader = reader
         self._include = include
         self._budget = budget
@@ -60,7 +71,8 @@ class ItemReads:
         if self._include.payload and record.payload_label is not None:
             payload = self._reader.payload(record.payload_label)
             self._budget.add(len(payload.data) if payload is not None else 0)
-        return Item(item_id, record.attributes_json, record.metadata, embeddings, payload)
+        states = self._states(record) if self._include.states else None
+        return Item(item_id, record.attributes_json, record.metadata, embeddings, payload, states)
 
     def items(self, ids: Sequence[str], call: Call) -> list[Item | DatabaseError | None]:
         """Many items, in order; None for one that is not stored, or why it cannot be read.
@@ -86,6 +98,34 @@ class ItemReads:
             raise
         except (InvalidRequest, CorruptRecord) as error:
             return error
+
+    def _states(self, record: ItemRecord) -> tuple[ItemState, ...]:
+        """The states in the models of which the item has features, or on which one failed."""
+        numbers = {*record.labels, *record.failed}
+        spaces = [
+            self._store.space(number)
+            for number in numbers
+            if not self._store.space_table.is_dropped(number)
+        ]
+        states = []
+        for model in sorted({space.model for space in spaces}):
+            versions = {space.number for space in spaces if space.model == model}
+            current = self._models.current_version(model)
+            if current is None:
+                continue
+            number = current.number
+            failure = None
+            if number in record.labels:
+                state = EmbeddingState.DONE
+            elif (label := record.failed.get(number)) is not None:
+                state, failure = EmbeddingState.FAILED, self._reader.item_failure(number, label)
+                self._budget.add(MAX_MESSAGE_BYTES)
+            elif versions & record.labels.keys():
+                state = EmbeddingState.SUPERSEDED
+            else:  # an earlier version failed
+                continue
+            states.append(ItemState(model, current.fingerprint, state, failure))
+        return tuple(states)
 
     def _embedding(self, number: int, label: int) -> StoredEmbedding:
         space = self._store.space(number)

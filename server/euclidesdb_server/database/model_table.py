@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
 
+from euclidesdb_server.database.leased import Leased
 from euclidesdb_server.database.model_listing import listed, readiness, sized_status
 from euclidesdb_server.database.results import ModelStatus
 from euclidesdb_server.database.serving import Serving, superseded_serving
@@ -19,6 +19,7 @@ from euclidesdb_server.database.superseded_space import SupersededSpace, superse
 from euclidesdb_server.errors import InvalidRequest, ModelUnavailable, UnknownModel
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.inference import Model
+from euclidesdb_server.store import SpaceRecord
 from euclidesdb_server.values.status import ModelState
 
 
@@ -34,28 +35,6 @@ class _State:
     broken: Mapping[str, str]
     spaces: Mapping[int, ModelSpace]
     earlier: Mapping[int, SupersededSpace]
-
-
-class Leased:
-    """The servings that a call has leased, by name; leaving the `with` block gives them back."""
-
-    def __init__(self, models: ModelTable, servings: Mapping[str, Serving]) -> None:
-        self._models = models
-        self._servings = servings
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for serving in self._servings.values():
-            serving.leases.release()
-
-    def get(self, name: str) -> Serving:
-        """The serving of a name. Raises what `ModelTable.resolve` raises for an unknown one."""
-        serving = self._servings.get(name)
-        if serving is None:
-            raise self._models.refusal(name)
-        return serving
 
 
 class ModelTable:
@@ -115,7 +94,7 @@ class ModelTable:
                 if serving.leases.acquire():
                     leased[name] = serving
                     break
-        return Leased(self, leased)
+        return Leased(leased, self.refusal)
 
     def servings_for(self, kind: str) -> list[Serving]:
         """The models that are ready and take this kind of input, by name.
@@ -150,6 +129,20 @@ class ModelTable:
         """The space that a name refers to, if it is open."""
         serving = self._state.servings.get(name)
         return None if serving is None else serving.space
+
+    def served(self) -> list[Serving]:
+        """The models that are served now, by name."""
+        return [each for each in self._servings() if each.model is not None]
+
+    def current_version(self, model: str) -> SpaceRecord | None:
+        """The space that the name of a model stands for; None if it stands for none."""
+        serving = self._state.servings.get(model)
+        return None if serving is None else serving.record
+
+    def earlier_numbers(self, model: str) -> tuple[int, ...]:
+        """The spaces of the superseded versions of a model, ascending."""
+        earlier = self._state.earlier.items()
+        return tuple(sorted(number for number, each in earlier if each.record.model == model))
 
     def models(self) -> dict[str, Model]:
         """The models that are served now, by name."""

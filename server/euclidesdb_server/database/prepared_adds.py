@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 import msgspec
 
-from euclidesdb_server.database.embedder import Embeddings, EmbedTask
+from euclidesdb_server.database.embedder import EmbedTask, Outputs, all_made
 from euclidesdb_server.database.requests import AddRequest
-from euclidesdb_server.database.results import StoredEmbedding
+from euclidesdb_server.database.results import ItemFailure, StoredEmbedding, Written
 from euclidesdb_server.database.write_batches import EmbeddedItem
-from euclidesdb_server.errors import DatabaseError
+from euclidesdb_server.errors import DatabaseError, ModelFailed
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import request_digest
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.failure import Failure
 
 
 class PreparedAdd(msgspec.Struct, frozen=True):
@@ -28,16 +29,22 @@ class PreparedAdd(msgspec.Struct, frozen=True):
     known: Mapping[ModelSpace, Embedding]
     task: EmbedTask | None
 
-    def embedded(self, outputs: Embeddings | DatabaseError) -> EmbeddedItem | DatabaseError:
+    def embedded(self, outputs: Outputs | DatabaseError) -> EmbeddedItem | DatabaseError:
         """With the outputs of the models that had to be run, or the error of one of them."""
+        request = self.request
+        if request.all_or_nothing:
+            outputs = all_made(outputs)
         if isinstance(outputs, DatabaseError):
             return outputs
-        request = self.request
         servings = () if self.task is None else self.task.servings
-        made = {
-            serving.writable_space(): embedding
-            for serving, embedding in zip(servings, outputs, strict=True)
-        }
+        made: dict[ModelSpace, Embedding] = {}
+        failures: dict[ModelSpace, Failure] = {}
+        for serving, output in zip(servings, outputs, strict=True):
+            space = serving.writable_space()
+            if isinstance(output, ModelFailed):
+                failures[space] = failure_of(output)
+            else:
+                made[space] = output
         return EmbeddedItem(
             request.id,
             {**self.ready_made, **self.known, **made},
@@ -46,6 +53,7 @@ class PreparedAdd(msgspec.Struct, frozen=True):
             request.metadata,
             frozenset(self.ready_made),
             frozenset(self.known),
+            failures=failures,
             request=digest_of(request.request_key, "add", request.id),
         )
 
@@ -55,11 +63,22 @@ def digest_of(key: bytes, kind: str, item_id: str) -> bytes | None:
     return request_digest(key, kind, item_id) if key else None
 
 
-def stored_embeddings(item: EmbeddedItem) -> tuple[StoredEmbedding, ...]:
+def failure_of(error: ModelFailed) -> Failure:
+    """What is stored of a failure, as of now."""
+    return Failure.now(error.failure_reason.value, str(error))
+
+
+def written_item(item: EmbeddedItem) -> Written:
     """What an add returns of an item."""
-    return tuple(
+    written = Written(
         StoredEmbedding(
             space.record.model, space.record.fingerprint, found.vector, found.predictions
         )
         for space, found in item.embeddings.items()
     )
+    if item.failures:
+        written.failures = tuple(
+            ItemFailure(space.record.model, space.record.fingerprint, failure)
+            for space, failure in item.failures.items()
+        )
+    return written

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from euclidesdb_server.database.model_table import Leased
+from euclidesdb_server.database.leased import Leased
 from euclidesdb_server.database.requests import AddRequest
 from euclidesdb_server.errors import DatabaseError, ReplyTooLarge
 from euclidesdb_server.values.arrays import Vector

@@ -82,7 +82,9 @@ class AddRequest:
     """An item to add: a payload for `models`, ready-made vectors by model, or both.
 
     attributes_json, metadata: None keeps what is stored. include_vectors, include_predictions: what
-    the caller wants back. request_key: of this request and its repetitions; b"": it has none.
+    the caller wants back. all_or_nothing: nothing is stored if one of the models fails on the
+    payload; otherwise the item is, with that failure. request_key: of this request and its
+    repetitions; b"": it has none.
     """
 
     id: str
@@ -93,6 +95,7 @@ class AddRequest:
     metadata: bytes | None = None
     include_vectors: bool = False
     include_predictions: bool = False
+    all_or_nothing: bool = False
     request_key: bytes = b""
 
 

@@ -19,10 +19,11 @@ from euclidesdb_server.columns.summaries import NumberSummary, ValueCounts
 from euclidesdb_server.database.top_labels import LabelProbability
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.filters import Scalar
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.payload import Payload
-from euclidesdb_server.values.status import IndexStatus, ModelState
+from euclidesdb_server.values.status import EmbeddingState, IndexStatus, ModelState
 
 NO_ERRORS: Final[Mapping[int, DatabaseError]] = MappingProxyType({})
 
@@ -218,14 +219,48 @@ class StoredEmbedding:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemFailure:
+    """A model version that failed on an item."""
+
+    model: str
+    fingerprint: str
+    failure: Failure
+
+
+class Written(tuple[StoredEmbedding, ...]):
+    """What an add has stored of an item: an embedding of each model that made one.
+
+    failures: of the other models that it named.
+    """
+
+    failures: tuple[ItemFailure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemState:
+    """The state of an item in one model. fingerprint: of the version that the state is of: the one
+    in service. failure: None unless it failed.
+    """
+
+    model: str
+    fingerprint: str
+    state: EmbeddingState
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
-    """A stored item as a caller sees it. `payload` is None unless requested and kept."""
+    """A stored item as a caller sees it. `payload` is None unless requested and kept.
+
+    states: of the models that have anything of the item, by name; None unless requested.
+    """
 
     id: str
     attributes_json: str
     metadata: bytes
     embeddings: tuple[StoredEmbedding, ...] = ()
     payload: Payload | None = None
+    states: tuple[ItemState, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

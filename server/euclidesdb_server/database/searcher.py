@@ -16,7 +16,7 @@ from typing import Final
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.candidates import MAX_NEIGHBORS
-from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask
+from euclidesdb_server.database.embedder import Embedder, Embeddings, EmbedTask, all_made
 from euclidesdb_server.database.fusion import fused_neighbors
 from euclidesdb_server.database.model_choice import chosen_models
 from euclidesdb_server.database.model_table import ModelTable
@@ -107,7 +107,7 @@ class Searcher:
                     servings = [each for each in servings if each.model is not None] or servings
                 _count_work(servings, request, work)  # raises before any model runs
                 tasks = [EmbedTask(each, servings) for group in payloads for each in group]
-                outputs = iter(await self._embedder.embed_many(tasks, call))
+                outputs = map(all_made, await self._embedder.embed_many(tasks, call))
                 embedded = [[*islice(outputs, len(group))] for group in payloads]
         else:
             servings = chosen or [self._models.resolve(name) for name in names]

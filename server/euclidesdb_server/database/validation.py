@@ -233,6 +233,22 @@ def check_vector(
         raise error
 
 
+def check_version(
+    space: SpaceRecord, fingerprint: str | None, models: ModelTable, what: str
+) -> None:
+    """Raise VersionMismatch if the version is known, and not that of the space.
+
+    what: is of the version.
+    """
+    if fingerprint not in (None, "", space.fingerprint):
+        name = models.superseded_name(space.model, fingerprint)
+        hint = "" if name is None else f"; items of that version can be searched as {name!r}"
+        raise VersionMismatch(
+            f"{what} is of version {fingerprint!r} of model {space.model!r}, but "
+            f"{space.fingerprint!r} is served{hint}"
+        )
+
+
 def check_vectors(
     space: SpaceRecord, vectors: Matrix, fingerprint: str | None, models: ModelTable
 ) -> dict[int, DatabaseError]:
@@ -240,13 +256,7 @@ def check_vectors(
 
     fingerprint: as in `check_vector`. Raises VersionMismatch or DimensionMismatch if none does.
     """
-    if fingerprint not in (None, "", space.fingerprint):
-        name = models.superseded_name(space.model, fingerprint)
-        hint = "" if name is None else f"; items of that version can be searched as {name!r}"
-        raise VersionMismatch(
-            f"the vector is of version {fingerprint!r} of model {space.model!r}, but "
-            f"{space.fingerprint!r} is served{hint}"
-        )
+    check_version(space, fingerprint, models, "the vector")
     if vectors.ndim != 2 or vectors.shape[1] != space.feature_dim:
         raise _wrong_shape(space, vectors.shape[1:])
     if vectors.size <= DOT_PRODUCT_SIZE and math.isfinite(np.vdot(vectors, vectors)):

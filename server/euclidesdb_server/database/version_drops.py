@@ -25,6 +25,7 @@ from euclidesdb_server.database.superseded_space import SupersededSpace
 from euclidesdb_server.errors import CorruptRecord, DatabaseError, ShuttingDown
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore, ItemRecord, SpaceRecord
+from euclidesdb_server.store.keys import FAILURE, VECTOR
 from euclidesdb_server.system.fsync import sync
 
 RETRY_INTERVAL: Final = 10.0
@@ -137,13 +138,8 @@ class VersionDrops:
         # a write that has not seen the drop yet may still add a row
         self._store.labels.wait_for_writes()
         last_label = self._store.labels.low_watermark()
-        deleted = label = 0
-        while rows := data.labels_after(number, label):
-            self._check_open()
-            ids = [item_id for item_id in rows.values() if item_id is not None]
-            with self._lock_items(ids):
-                data.delete_rows(number, rows, self._records(ids))
-            deleted, label = deleted + len(rows), max(rows)
+        deleted = self._delete_rows(number, VECTOR)
+        self._delete_rows(number, FAILURE)
         if space is not None:
             self._wait_until_unused(space)
         data.delete_rest(number, self._check_open)
@@ -153,6 +149,18 @@ class VersionDrops:
         log.info(
             "version %r of model %r is deleted: %d rows", record.fingerprint, record.model, deleted
         )
+
+    def _delete_rows(self, number: int, kind: bytes) -> int:
+        """Delete rows of a space, and what the records of their items know of them."""
+        data = self._store.space_data
+        deleted = label = 0
+        while rows := data.labels_after(number, label, kind):
+            self._check_open()
+            ids = [item_id for item_id in rows.values() if item_id is not None]
+            with self._lock_items(ids):
+                data.delete_rows(number, rows, self._records(ids))
+            deleted, label = deleted + len(rows), max(rows)
+        return deleted
 
     def _delete_leftovers(self) -> None:
         """Delete what a build has left that had been requested before its space was dropped."""

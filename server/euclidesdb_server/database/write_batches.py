@@ -6,13 +6,16 @@ A batch is one LevelDB batch: after a crash it is there as a whole, or not at al
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
 
 import msgspec
 
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
+from euclidesdb_server.store import ItemRecord, JobRecord
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
 
@@ -28,8 +31,9 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
     attributes_json, metadata: None keeps what is stored. ready_made: the spaces whose vector was
     not made from the payload. known: the spaces whose vector was found in the store, made from
     the same payload. imported: its vectors were made elsewhere. payload_digest: of the payload that
-    an imported item's vectors were made from, if that is not given; b"": of no known one. request:
-    the digest of the request that adds it; one that has been applied is not applied again.
+    an imported item's vectors were made from, if that is not given; b"": of no known one. failures:
+    of the models that have no vector of it, because they failed on it. request: the digest of the
+    request that adds it; one that has been applied is not applied again.
     """
 
     id: str
@@ -41,12 +45,18 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
     known: frozenset[ModelSpace] = frozenset()
     imported: bool = False
     payload_digest: bytes | None = None
+    failures: Mapping[ModelSpace, Failure] = msgspec.field(default_factory=dict)
     request: bytes | None = None
 
     @property
     def digest(self) -> bytes | None:
         """The digest of its payload; None if it has none to say anything about."""
         return self.payload_digest if self.payload is None else self.payload.digest
+
+    @property
+    def spaces(self) -> Iterable[ModelSpace]:
+        """Those in which something is written of it."""
+        return (*self.embeddings, *self.failures)
 
     def size(self) -> int:
         """About how many bytes are written."""
@@ -58,7 +68,20 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
                 if found.predictions is not None
             )
         texts = len(self.attributes_json or "") + len(self.metadata or b"")
+        texts += sum(len(failure.message) for failure in self.failures.values())
         return vectors + texts + (0 if self.payload is None else len(self.payload.data))
+
+
+class JobProgress(Protocol):
+    """What a job does while its items are locked."""
+
+    def choose(
+        self, items: Sequence[EmbeddedItem], before: Sequence[ItemRecord | None]
+    ) -> Sequence[int]:
+        """The positions of the items to write, ascending. before: their records."""
+
+    def record(self) -> AbstractContextManager[JobRecord]:
+        """The job's record after the write, which is made in this block. May raise."""
 
 
 def item_batches(items: Sequence[EmbeddedItem | DatabaseError]) -> Iterator[list[int]]:

@@ -19,6 +19,7 @@ from euclidesdb_server.database.validation import check_not_dropped
 from euclidesdb_server.database.write_batches import (
     MAX_ITEMS,
     EmbeddedItem,
+    JobProgress,
     column_batches,
     column_item,
     item_batches,
@@ -232,7 +233,7 @@ class Writer:
             labels, writes = range(0), list[ItemWrite]()
             try:
                 with self._store.labels.allocate(len(items)) as labels:
-                    spaces = {space for item in items for space in item.embeddings}
+                    spaces = {space for item in items for space in item.spaces}
                     check_not_dropped(spaces, self._store)
                     writes += self._changes(items, labels, before)
                     if writes:
@@ -240,6 +241,32 @@ class Writer:
                         self._store.write(*writes, requests=requests)
                         # It is on disk: what follows only makes it visible, and does not fail.
                         self._publisher.publish(writes)
+            except Exception:
+                self._doubts.note(InDoubt(labels, writes))
+                raise
+
+    def write_unchanged(self, items: Sequence[EmbeddedItem], progress: JobProgress) -> None:
+        """Write those of some items that a job chooses, in one batch with its progress.
+
+        Raises what `progress` raises, StorageError, ShuttingDown, UnknownModel.
+        """
+        with self._locks.of(item.id for item in items):
+            self._doubts.recover()
+            before = self._store.items([item.id for item in items])
+            chosen = progress.choose(items, before)
+            labels, writes = range(0), list[ItemWrite]()
+            try:
+                with self._store.labels.allocate(len(items)) as labels:
+                    spaces = {space for item in items for space in item.spaces}
+                    check_not_dropped(spaces, self._store)
+                    writes += self._changes(
+                        [items[position] for position in chosen],
+                        labels[: len(chosen)],
+                        [before[position] for position in chosen],
+                    )
+                    with progress.record() as job:
+                        self._store.write(*writes, job=job)
+                    self._publisher.publish(writes)
             except Exception:
                 self._doubts.note(InDoubt(labels, writes))
                 raise

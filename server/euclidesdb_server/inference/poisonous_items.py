@@ -13,6 +13,7 @@ from typing import Final
 
 from cachetools import TTLCache
 
+from euclidesdb_server.errors import DatabaseError, ModelFailed, copy_of
 from euclidesdb_server.values.payload import Payload
 
 MAX_ITEMS: Final = 1024
@@ -29,18 +30,19 @@ class PoisonousItems:
         self, max_items: int = MAX_ITEMS, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._lock = threading.Lock()
-        self._errors: TTLCache[bytes, str] = TTLCache(max_items, SECONDS, timer=clock)
+        self._errors: TTLCache[bytes, ModelFailed] = TTLCache(max_items, SECONDS, timer=clock)
 
-    def add(self, payload: Payload, error: str) -> None:
-        """Remember an item. error: the message of the ModelFailed that it got."""
+    def add(self, payload: Payload, error: ModelFailed) -> None:
+        """Remember an item. error: what it got."""
         with self._lock:
             self._errors[payload.digest] = error
 
-    def error(self, payload: Payload) -> str | None:
-        """What an item got before; None if it is not among them."""
+    def error(self, payload: Payload) -> DatabaseError | None:
+        """What an item got before, to be raised again; None if it is not among them."""
         with self._lock:  # even the length of such a cache is not read without changing it
             if not self._errors:  # so that the digest of a healthy item is not computed for this
                 return None
         digest = payload.digest
         with self._lock:
-            return self._errors.get(digest)
+            error = self._errors.get(digest)
+        return None if error is None else copy_of(error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from euclidesdb_server.errors import DatabaseError, InvalidRequest, ModelFailed, ShuttingDown
+from euclidesdb_server.errors import DatabaseError, InvalidRequest, ShuttingDown
 from euclidesdb_server.inference.model_folder import ModelFolder
 from euclidesdb_server.inference.model_health import ModelHealth
 from euclidesdb_server.inference.poisonous_items import PoisonousItems
@@ -76,7 +76,7 @@ class ServedModel:
         error = self._poisonous.error(payload)
         if error is not None:
             refused: Future[Embedding] = Future()
-            refused.set_exception(ModelFailed(error))
+            refused.set_exception(error)
             return refused
         return self._queue.put(payload)
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from euclidesdb_server.errors import DatabaseError, ModelFailed, UndecodableInput
+from euclidesdb_server.errors import (
+    DatabaseError,
+    FailureReason,
+    ModelFailed,
+    UndecodableInput,
+)
 from euclidesdb_server.inference.model_conf import ProgramConf
 from euclidesdb_server.system.worker_protocol import ProtocolError
 from euclidesdb_server.values.embedding import Embedding
-
-ITEM_ERRORS: Final[dict[str, type[DatabaseError]]] = {
-    "undecodable": UndecodableInput,
-    "failed": ModelFailed,
-}
 
 
 def read_outputs(
@@ -42,5 +42,12 @@ def read_outputs(
             vector, predicted = next(rows)
             results.append(Embedding(vector, predicted if conf.prediction_dim else None))
         else:
-            results.append(ITEM_ERRORS[error["kind"]](error["message"]))
+            results.append(_item_error(error))
     return results
+
+
+def _item_error(described: dict[str, str]) -> DatabaseError:
+    """Why an item has no outputs, as the worker describes it. Raises KeyError or ValueError."""
+    if described["kind"] == "undecodable":
+        return UndecodableInput(described["message"])
+    return ModelFailed(described["message"], FailureReason(described["reason"]))

@@ -17,7 +17,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from euclidesdb_server.errors import ModelFailed, ModelLoadError, UndecodableInput
+from euclidesdb_server.errors import (
+    FailureReason,
+    ModelFailed,
+    ModelLoadError,
+    UndecodableInput,
+    copy_of,
+)
 from euclidesdb_server.inference.in_flight import EmbedRequest, InFlight
 from euclidesdb_server.inference.load_errors import FilesChanged, LoadInterrupted, WorkerDied
 from euclidesdb_server.inference.model_conf import ProgramConf
@@ -177,6 +183,7 @@ class WorkerSeat:
     def _receive(self, worker: WorkerProcess, in_flight: InFlight, feed: WorkerFeed) -> None:
         """Complete batches until the worker is gone; then retry or fail its requests."""
         timeout = self._conf.inference_timeout
+        reason = FailureReason.CRASHED
         interval = min(timeout / 4, POLL_INTERVAL)
         try:
             while True:
@@ -185,6 +192,7 @@ class WorkerSeat:
                     self._complete(in_flight, feed, *reply)
                 elif in_flight.stalled_for() > timeout:
                     worker.end(timeout=0)
+                    reason = FailureReason.TIMED_OUT
                     how = f"it did not respond within inference_timeout = {timeout:g} s"
                     break
                 elif self._health.stopped and in_flight.stalled_for() > STOP_TIMEOUT:
@@ -200,17 +208,19 @@ class WorkerSeat:
         if self._health.stopped:
             self._queue.put_back(lost)  # the queue refuses them, now or soon
         else:
-            self._handle_crash(how, lost)
+            self._handle_crash(how, reason, lost)
             self._queue.wake()
 
-    def _handle_crash(self, how: str, lost: list[EmbedRequest]) -> None:
+    def _handle_crash(self, how: str, reason: FailureReason, lost: list[EmbedRequest]) -> None:
         name = self._conf.name
         for request in lost:
             if request.alone:
-                message = f"the worker of model {name!r} died on this item: {how}"
+                error = ModelFailed(
+                    f"the worker of model {name!r} died on this item: {how}", reason
+                )
                 if not self._conf.worker:  # an item of another model may have ended a shared one
-                    self._poisonous.add(request.work, message)
-                request.future.set_exception(ModelFailed(message))
+                    self._poisonous.add(request.work, error)
+                request.future.set_exception(copy_of(error))
         self._queue.put_back(request for request in lost if not request.alone)
         self._idle_deaths = 0 if lost else self._idle_deaths + 1
         # a shared worker may have been ended by an item of another model
@@ -243,7 +253,8 @@ class WorkerSeat:
             for request in requests:
                 request.future.set_exception(
                     ModelFailed(
-                        f"the worker of model {self._conf.name!r} sent a malformed result: {error}"
+                        f"the worker of model {self._conf.name!r} sent a malformed result: {error}",
+                        FailureReason.INVALID_OUTPUT,
                     )
                 )
             raise ProtocolError(f"a malformed result: {error}") from error

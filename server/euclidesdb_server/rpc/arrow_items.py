@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,6 +21,9 @@ from euclidesdb_server.store import SpaceRecord
 PIECE_BYTES: Final = 1 << 20
 """Of one reply at most."""
 FORMAT: Final = b"1"
+FAILURE: Final = pa.struct(
+    {"reason": pa.string(), "message": pa.string(), "time": pa.timestamp("ms", "UTC")}
+)
 END: Final = b"\xff\xff\xff\xff\0\0\0\0"
 """Of a stream, as the format has it."""
 
@@ -53,7 +57,7 @@ def _schema(export: ItemExport) -> pa.Schema:
         if include.predictions:
             kinds["predictions"] = pa.list_(pa.float32())
         if kinds:
-            kinds["ready_made"] = pa.bool_()
+            kinds |= {"ready_made": pa.bool_(), "failure": FAILURE}
         fields += [pa.field(f"{kind}:{name}", of, metadata=version) for kind, of in kinds.items()]
     if include.payload:
         fields += [pa.field("payload_kind", pa.string()), pa.field("payload", pa.binary())]
@@ -85,6 +89,10 @@ def _model_arrays(columns: ModelColumns, space: SpaceRecord) -> Iterator[pa.Arra
         yield _predictions(columns.predictions)
     if columns.vectors is not None or columns.predictions is not None:
         yield pa.array(columns.ready_made, pa.bool_())
+        yield pa.array(
+            [None if each is None else msgspec.structs.asdict(each) for each in columns.failures],
+            FAILURE,
+        )
 
 
 def _vectors(rows: Sequence[bytes | None], space: SpaceRecord) -> pa.Array:

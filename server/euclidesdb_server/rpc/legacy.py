@@ -61,6 +61,8 @@ class SimilarService:
             metadata=request.image_metadata,
             include_vectors=True,
             include_predictions=True,
+            # the reply can only say that all models have answered
+            all_or_nothing=True,
         )
         written = await self._database.add(add, call)
         return pb.AddImageReply(vectors=[_vectors_message(embedding) for embedding in written])

@@ -44,6 +44,8 @@ LANES: Final = {
     "LoadModel": Lane.CHANGES,
     "UnloadModel": Lane.CHANGES,
     "DropModelVersion": Lane.CHANGES,
+    "GetJob": Lane.CONTROL,
+    "ListJobs": Lane.CONTROL,
 }
 
 
@@ -56,6 +58,8 @@ READS: Final = frozenset(
         "SampleItems",
         "SummarizeItems",
         "ExportItems",
+        "GetJob",
+        "ListJobs",
         "FindSimilar",
         "FindSimilarBatch",
         "FindSimilarImage",

@@ -12,7 +12,7 @@ from euclidesdb_protos.legacy import euclidesproto_pb2
 from euclidesdb_protos.v1 import database_pb2
 from euclidesdb_server.access.certificates import Certificates
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.database import EmbeddingJobs, FeatureDatabase, ItemQueries, ModelLifecycle
 from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.monitoring.stats import DatabaseStats, ServerStats
 from euclidesdb_server.rpc.access import Access
@@ -42,6 +42,7 @@ class RpcServer:
         *,
         stop: Callable[[], None],
         stats: Callable[[], DatabaseStats],
+        jobs: EmbeddingJobs,
         observers: Sequence[CallObserver] = (),
         backups: Backups,
         access: Access | None = None,
@@ -72,6 +73,7 @@ class RpcServer:
             database,
             queries,
             models,
+            jobs=jobs,
             backups=backups if may_back_up else None,
             stats=self.stats,
             may_change_models=local if changes is None else changes,

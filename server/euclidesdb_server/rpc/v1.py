@@ -7,7 +7,12 @@ from contextlib import aclosing
 from typing import Any
 
 from euclidesdb_protos.v1 import database_pb2 as pb
-from euclidesdb_server.database import FeatureDatabase, ItemQueries, ModelLifecycle
+from euclidesdb_server.database import (
+    EmbeddingJobs,
+    FeatureDatabase,
+    ItemQueries,
+    ModelLifecycle,
+)
 from euclidesdb_server.database.add_stream import add_stream
 from euclidesdb_server.database.backups import Backups
 from euclidesdb_server.database.requests import Call, FindRequest
@@ -18,11 +23,11 @@ from euclidesdb_server.rpc import v1_requests as requests
 from euclidesdb_server.rpc import v1_searches as searches
 from euclidesdb_server.rpc.request_stream import RequestStream
 from euclidesdb_server.rpc.v1_backup import backup_stream
+from euclidesdb_server.rpc.v1_jobs import JobCalls
 from euclidesdb_server.rpc.v1_stats import stats_message
-from euclidesdb_server.rpc.v1_transfers import TransferCalls
 
 
-class FeatureDatabaseService(TransferCalls):
+class FeatureDatabaseService(JobCalls):
     """Translates between messages and the database.
 
     backups: None: calls may not back up. stats: the numbers of the server. may_change_models:
@@ -35,11 +40,12 @@ class FeatureDatabaseService(TransferCalls):
         queries: ItemQueries,
         models: ModelLifecycle,
         *,
+        jobs: EmbeddingJobs,
         backups: Backups | None,
         stats: Callable[[], ServerStats],
         may_change_models: bool,
     ) -> None:
-        super().__init__(database, queries)
+        super().__init__(database, queries, jobs)
         self._database = database
         self._models = models
         self._backups = backups
@@ -102,12 +108,7 @@ class FeatureDatabaseService(TransferCalls):
 
     def GetItem(self, request: pb.GetItemRequest, call: Call) -> pb.GetItemReply:  # noqa: ARG002, N802
         """See the proto."""
-        item = self._database.get(
-            request.id,
-            include_vectors=request.include_vectors,
-            include_predictions=request.include_predictions,
-            include_payload=request.include_payload,
-        )
+        item = self._database.get(request.id, requests.included(request))
         return replies.get_item_reply(request, item)
 
     def GetItems(  # noqa: N802

@@ -42,6 +42,7 @@ PREDICTION_VALUES: Final = {
     pb.PREDICTION_VALUE_ENTROPY: PredictionValue.ENTROPY,
     pb.PREDICTION_VALUE_TOP_LABELS: PredictionValue.TOP_LABELS,
     pb.PREDICTION_VALUE_VECTOR: PredictionValue.VECTOR,
+    pb.PREDICTION_VALUE_STATE: PredictionValue.STATE,
 }
 _VALUES_BY_NAME: Final = {value.value: value for value in PredictionValue}
 
@@ -147,7 +148,7 @@ class FieldReader:
         if value is None:
             raise InvalidRequest(
                 f"prediction.value = {message.value} of model {_shown(message.model)} should be "
-                "1 (label) to 6 (vector)"
+                "1 (label) to 6 (vector), or 40 (state)"
             )
         prediction = self._resolver.prediction(message.model, value)
         if prediction is None:

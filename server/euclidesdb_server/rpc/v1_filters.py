@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.rpc.v1_fields import (
@@ -49,6 +51,15 @@ def filter_tree(message: pb.Filter, resolver: FieldResolver) -> Filter:
     ModelUnavailable as `FieldReader.read`.
     """
     return _FilterReader(resolver).read(message, 1)
+
+
+def stored_filter(data: bytes, resolver: FieldResolver) -> Filter:
+    """A filter that was stored as a message. Raises as `filter_tree`."""
+    try:
+        message = pb.Filter.FromString(data)
+    except DecodeError as error:
+        raise InvalidRequest(f"the stored filter cannot be parsed: {error}") from error
+    return filter_tree(message, resolver)
 
 
 class _FilterReader:

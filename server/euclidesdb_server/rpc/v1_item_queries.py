@@ -19,7 +19,8 @@ from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc.v1_fields import FieldReader, field_of, value_message
 from euclidesdb_server.rpc.v1_filters import filter_tree
 from euclidesdb_server.rpc.v1_requests import included
-from euclidesdb_server.values.filters import Field, Filter
+from euclidesdb_server.rpc.v1_states import state_of
+from euclidesdb_server.values.filters import All, Field, Filter
 
 
 class ItemQueryCalls:
@@ -32,7 +33,7 @@ class ItemQueryCalls:
 
     def CountItems(self, request: pb.CountItemsRequest, call: Call) -> pb.CountItemsReply:  # noqa: N802
         """See the proto."""
-        condition = self.filter_of(request)
+        condition = self._condition_of(request)
         return pb.CountItemsReply(
             count=self._queries.count(condition, call),
             unknown_fields=self.unknown_fields(condition, call),
@@ -43,7 +44,7 @@ class ItemQueryCalls:
         order = request.order
         fields = FieldReader(self._fields)
         field = fields.read_scalar(order.field) if order.HasField("field") else None
-        condition = self.filter_of(request)
+        condition = self._condition_of(request)
         page = self._queries.page(
             ListRequest(
                 condition,
@@ -67,7 +68,7 @@ class ItemQueryCalls:
         """See the proto."""
         sample = SampleRequest(
             request.count,
-            self.filter_of(request),
+            self._condition_of(request),
             request.seed if request.HasField("seed") else None,
             FieldReader(self._fields).read_scalar(request.stratify_by)
             if request.HasField("stratify_by")
@@ -130,12 +131,24 @@ class ItemQueryCalls:
         | pb.SampleItemsRequest
         | pb.SummarizeItemsRequest
         | pb.RemoveItemsRequest
-        | pb.ExportItemsRequest,
+        | pb.ExportItemsRequest
+        | pb.StartEmbeddingRequest,
     ) -> Filter | None:
         """The filter of a request; None if it has none."""
         if not request.HasField("filter"):
             return None
         return filter_tree(request.filter, self._fields)
+
+    def _condition_of(
+        self, request: pb.CountItemsRequest | pb.ListItemsRequest | pb.SampleItemsRequest
+    ) -> Filter | None:
+        """The filter of a request together with the state that it names; None if it has neither."""
+        condition = self.filter_of(request)
+        if not request.HasField("only"):
+            return condition
+        only = request.only
+        state = self._queries.fields.state(only.model, state_of(only.state, "only.state"))
+        return state if condition is None else All((condition, state))
 
     def _fields_of(self, messages: Iterable[pb.Field]) -> tuple[Field, ...]:
         return tuple(field_of(message, self._fields) for message in messages)

@@ -15,12 +15,14 @@ from euclidesdb_server.database.results import (
     Neighbors,
     Removal,
     StoredEmbedding,
+    Written,
 )
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.rpc import payloads
 from euclidesdb_server.rpc.arrays import float32_array
 from euclidesdb_server.rpc.status import details_of, status_of
 from euclidesdb_server.rpc.v1_details import details_message
+from euclidesdb_server.rpc.v1_states import failure_messages, state_message
 from euclidesdb_server.values.status import IndexStatus, ModelState
 
 _ItemsRequest: TypeAlias = (
@@ -37,15 +39,15 @@ STATES: Final = {
 }
 
 
-def add_item_reply(
-    request: pb.AddItemRequest, written: Sequence[StoredEmbedding]
-) -> pb.AddItemReply:
-    """What was written, as far as it was requested."""
-    return pb.AddItemReply(embeddings=_embeddings(written, request))
+def add_item_reply(request: pb.AddItemRequest, written: Written) -> pb.AddItemReply:
+    """What was written, as far as it was requested, and which models failed."""
+    return pb.AddItemReply(
+        embeddings=_embeddings(written, request), failures=failure_messages(written.failures)
+    )
 
 
 def add_items_reply(
-    request: pb.AddItemsRequest, outcomes: Sequence[Sequence[StoredEmbedding] | DatabaseError]
+    request: pb.AddItemsRequest, outcomes: Sequence[Written | DatabaseError]
 ) -> pb.AddItemsReply:
     """A reply for each item, empty if it was refused, and the refusals."""
     return pb.AddItemsReply(
@@ -67,7 +69,7 @@ def import_items_reply(outcomes: Sequence[DatabaseError | None]) -> pb.ImportIte
 def add_item_stream_reply(
     position: int,
     item: AddRequest | DatabaseError,
-    outcome: Sequence[StoredEmbedding] | DatabaseError,
+    outcome: Written | DatabaseError,
 ) -> pb.AddItemStreamReply:
     """The outcome of an item of a stream."""
     reply = pb.AddItemStreamReply(position=position)
@@ -75,6 +77,7 @@ def add_item_stream_reply(
         reply.refused.CopyFrom(_refusal(position, outcome))
     elif isinstance(item, AddRequest):
         reply.added.embeddings.extend(_embeddings(outcome, item))
+        reply.added.failures.extend(failure_messages(outcome.failures))
         reply.added.SetInParent()
     return reply
 
@@ -232,6 +235,7 @@ def _item(request: _ItemsRequest, item: Item) -> pb.Item:
         attributes_json=item.attributes_json,
         metadata=item.metadata,
         embeddings=_embeddings(item.embeddings, request),
+        states=map(state_message, item.states or ()),
     )
     if item.payload is not None:
         message.payload.CopyFrom(payloads.message_of(item.payload))

@@ -20,6 +20,7 @@ from euclidesdb_server.database.requests import (
 from euclidesdb_server.errors import DatabaseError, InvalidRequest
 from euclidesdb_server.rpc import payloads
 from euclidesdb_server.rpc.request_stream import RequestStream
+from euclidesdb_server.rpc.v1_states import imported_failure
 from euclidesdb_server.rpc.v1_vectors import matrix, model_vector, vector
 from euclidesdb_server.values.vector_columns import VectorColumns
 
@@ -110,6 +111,7 @@ def _imported_item(message: pb.ImportedItem) -> ImportedItem:
         ),
         payload=payloads.read(message.payload) if message.HasField("payload") else None,
         payload_digest=message.payload_digest,
+        failures=tuple(map(imported_failure, message.failures)),
     )
 
 
@@ -122,10 +124,15 @@ def item_ids(request: pb.GetItemsRequest | pb.RemoveItemsRequest) -> Sequence[st
 
 
 def included(
-    request: pb.GetItemsRequest | pb.ListItemsRequest | pb.SampleItemsRequest,
+    request: pb.GetItemRequest | pb.GetItemsRequest | pb.ListItemsRequest | pb.SampleItemsRequest,
 ) -> Include:
     """What to return of items."""
-    return Include(request.include_vectors, request.include_predictions, request.include_payload)
+    return Include(
+        request.include_vectors,
+        request.include_predictions,
+        request.include_payload,
+        request.include_states,
+    )
 
 
 def update_request(request: pb.UpdateItemRequest) -> UpdateRequest:

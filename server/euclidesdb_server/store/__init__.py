@@ -20,6 +20,13 @@ from euclidesdb_server.store.columns_files import (
     labels_up_to,
 )
 from euclidesdb_server.store.item_writes import ItemWrite
+from euclidesdb_server.store.job_records import (
+    CANCELLED,
+    FAILED,
+    RUNNING,
+    SUCCEEDED,
+    JobRecord,
+)
 from euclidesdb_server.store.migration import ModelVersion, holds_euclidesdb, migrate
 from euclidesdb_server.store.reader import ItemRecord, StoredRows, StoreReader
 from euclidesdb_server.store.recent_requests import request_digest
@@ -28,6 +35,10 @@ from euclidesdb_server.store.space_table import SpaceRecord
 from euclidesdb_server.store.store import FeatureStore
 
 __all__ = [
+    "CANCELLED",
+    "FAILED",
+    "RUNNING",
+    "SUCCEEDED",
     "Bits",
     "ColumnsFile",
     "ColumnsRecord",
@@ -35,6 +46,7 @@ __all__ = [
     "FeatureStore",
     "ItemRecord",
     "ItemWrite",
+    "JobRecord",
     "ModelVersion",
     "SegmentRecord",
     "SpaceRecord",

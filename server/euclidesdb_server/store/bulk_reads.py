@@ -40,13 +40,14 @@ class BulkRecord(msgspec.Struct, array_like=True, gc=False):
     ready_made: tuple[int, ...]
     changed_label: int | None = None
     added_label: int | None = None
+    failed: dict[int, int] = {}
 
     @property
     def current_label(self) -> int:
         """As that of `ItemRecord`."""
         if self.changed_label is not None:
             return self.changed_label
-        newest = max(self.labels.values(), default=0)
+        newest = max((*self.labels.values(), *self.failed.values()), default=0)
         return newest if self.payload_label is None else max(newest, self.payload_label)
 
 
@@ -85,7 +86,7 @@ class BulkReads:
     def rows(self, kind: bytes, space: int, labels: Sequence[int | None]) -> list[bytes | None]:
         """What is stored of rows of a space; None for those that are not.
 
-        kind: VECTOR or PREDICTIONS. labels: of the rows, in any order; None: no row.
+        kind: VECTOR, PREDICTIONS or FAILURE. labels: of the rows, in any order; None: no row.
         """
         found: dict[int | None, bytes] = {}
         wanted = np.sort(np.array([label for label in labels if label is not None], np.int64))
@@ -134,4 +135,5 @@ def _record(item_id: str, value: bytes) -> BulkRecord:
         tuple(record.ready_made),
         record.changed_label,
         record.added_label,
+        dict(record.failed),
     )

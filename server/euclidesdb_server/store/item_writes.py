@@ -15,6 +15,7 @@ from euclidesdb_server.store import keys
 from euclidesdb_server.store.reader import FLOAT32, ItemRecord, packed
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.payload import Payload
 
 _ARRAY_OF_TWO: Final = b"\x92"
@@ -27,8 +28,8 @@ class ItemWrite(msgspec.Struct, frozen=True):
 
     before: the record that it replaces; None: the item is new. after: its `current_label` must be
     the write's label, and its `first_label` that of `before` (`ItemRecord.with_labels`).
-    embeddings: by space; `after` must give each of these spaces the write's label. payload: stored
-    if it is given.
+    embeddings, failures: by space; `after` must give each of these spaces the write's label.
+    payload: stored if it is given.
     """
 
     item_id: str
@@ -37,6 +38,7 @@ class ItemWrite(msgspec.Struct, frozen=True):
     after: ItemRecord
     embeddings: Mapping[int, Embedding] = msgspec.field(default_factory=dict)
     payload: Payload | None = None
+    failures: Mapping[int, Failure] = msgspec.field(default_factory=dict)
 
 
 def put_item(batch: Any, write: ItemWrite) -> None:
@@ -48,6 +50,9 @@ def put_item(batch: Any, write: ItemWrite) -> None:
         batch.put(keys.row_key(keys.VECTOR, *row), _floats(embedding.vector))
         if embedding.predictions is not None:
             batch.put(keys.row_key(keys.PREDICTIONS, *row), _floats(embedding.predictions))
+    for space, failure in write.failures.items():
+        value = packed([failure.reason, failure.message, failure.time])
+        batch.put(keys.row_key(keys.FAILURE, space, write.label), value)
     if write.payload is not None:
         batch.put(keys.payload_key(write.label), packed_payload(write.payload))
     if write.before is not None:
@@ -79,6 +84,9 @@ def _delete(batch: Any, before: ItemRecord, after: ItemRecord) -> None:
             batch.delete(keys.row_key(keys.VECTOR, space, label))
             batch.delete(keys.row_key(keys.PREDICTIONS, space, label))
             batch.put(keys.row_key(keys.TOMBSTONE, space, label), b"")
+    for space, label in before.failed.items():
+        if after.failed.get(space) != label:
+            batch.delete(keys.row_key(keys.FAILURE, space, label))
     if before.payload_label is not None and before.payload_label != after.payload_label:
         batch.delete(keys.payload_key(before.payload_label))
     for label in before.all_labels() - after.all_labels():

@@ -22,9 +22,11 @@ SEGMENTS: Final = b"\x0a"
 DELETED_ROWS: Final = b"\x0b"
 DROPPED_SPACE: Final = b"\x0c"
 COLUMNS: Final = b"\x0d"
+FAILURE: Final = b"\x0e"
 REQUESTS: Final = b"\x0f"
+JOB: Final = b"\x10"
 
-KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE, SEGMENTS, DELETED_ROWS)
+KINDS_OF_ROWS: Final = (VECTOR, PREDICTIONS, TOMBSTONE, SEGMENTS, DELETED_ROWS, FAILURE)
 """The kinds whose keys begin with the number of a space: all that is deleted with the space."""
 
 EUCLIDESDB_METADATA: Final = b"__euclidesdb_metadata"
@@ -72,7 +74,7 @@ def payload_key(label: int) -> bytes:
 
 
 def row_key(kind: bytes, space: int, label: int) -> bytes:
-    """The key of a row of a space. kind: VECTOR, PREDICTIONS or TOMBSTONE."""
+    """The key of a row of a space. kind: VECTOR, PREDICTIONS, TOMBSTONE or FAILURE."""
     return kind + _SPACE_AND_LABEL.pack(space, label)
 
 
@@ -90,6 +92,11 @@ def chunk_of(key: bytes) -> tuple[int, int]:
     """The generation and the chunk of a key made by `deleted_rows_key`."""
     _, generation, chunk = _SPACE_AND_CHUNK.unpack(key[1:])
     return generation, chunk
+
+
+def job_key(number: int) -> bytes:
+    """The key of the record of an embedding job."""
+    return JOB + _LABEL.pack(number)
 
 
 def space_prefix(kind: bytes, space: int) -> bytes:

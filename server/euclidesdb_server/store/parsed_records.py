@@ -16,8 +16,9 @@ import numpy as np
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.columns_files import unpack_columns
+from euclidesdb_server.store.job_records import unpack_job
 from euclidesdb_server.store.label_set import LabelSet
-from euclidesdb_server.store.reader import FLOAT32, unpack, unpack_item
+from euclidesdb_server.store.reader import FLOAT32, unpack, unpack_failure, unpack_item
 from euclidesdb_server.store.recent_requests import unpack_requests
 from euclidesdb_server.store.repair import Repair, checksum_of
 from euclidesdb_server.store.segment_records import CHUNK_BYTES, SegmentRecord, unpack_segments
@@ -64,7 +65,7 @@ class ParsedRecords:
     reserved: labels below it may be in use.
     claims: by space and label, the item whose record names the label there. owners: by label, the
     item that names it anywhere. named: the labels whose record names their owner; strays: what the
-    others name. vectors, tombstones: by space, their labels. payloads: their labels.
+    others name. vectors, tombstones, failures: by space, their labels. payloads: their labels.
     """
 
     def __init__(self, spaces: Mapping[int, list[Any]]) -> None:
@@ -78,6 +79,7 @@ class ParsedRecords:
         self.strays: dict[int, str] = {}
         self.vectors: dict[int, LabelSet] = defaultdict(LabelSet)
         self.tombstones: dict[int, LabelSet] = defaultdict(LabelSet)
+        self.failures: dict[int, LabelSet] = defaultdict(LabelSet)
         self.payloads = LabelSet()
 
     def parse(self, records: Iterable[tuple[bytes, bytes]]) -> None:
@@ -96,6 +98,8 @@ class ParsedRecords:
             keys.DELETED_ROWS: self._parse_deleted_rows,
             keys.DROPPED_SPACE: self._parse_dropped_space,
             keys.COLUMNS: self._parse_columns,
+            keys.FAILURE: self._parse_failure,
+            keys.JOB: self._parse_job,
             keys.REQUESTS: self._parse_requests,
         }
         report = self.report
@@ -168,6 +172,16 @@ class ParsedRecords:
 
     def _parse_tombstone(self, key: bytes, _: bytes) -> None:
         self.tombstones[keys.space_of(key[:5])].add(keys.label_of(key))
+
+    def _parse_failure(self, key: bytes, value: bytes) -> None:
+        number, label = keys.space_of(key[:5]), keys.label_of(key)
+        if number not in self.dims:
+            raise CorruptRecord(f"a failure in space {number}, which does not exist")
+        unpack_failure(value, number, label)
+        self.failures[number].add(label)
+
+    def _parse_job(self, key: bytes, value: bytes) -> None:
+        unpack_job(key, value)
 
     def _parse_segments(self, key: bytes, value: bytes) -> None:
         number = keys.space_of(key)

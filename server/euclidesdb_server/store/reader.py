@@ -18,10 +18,11 @@ from euclidesdb_server.store import keys
 from euclidesdb_server.store.leveldb_reads import Readable
 from euclidesdb_server.values.arrays import Labels, Matrix, Vector
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.payload import Payload
 
 FLOAT32 = np.dtype("<f4")
-ITEM_FIELDS: Final = (5, 6, 7, 8)
+ITEM_FIELDS: Final = (5, 6, 7, 8, 9)
 """How many the record of an item has."""
 SPARSE: Final = 8
 """Scanning over this many labels costs as much as looking one up."""
@@ -34,7 +35,8 @@ class ItemRecord(msgspec.Struct, frozen=True):
     if none is kept. payload_digest: `Payload.digest`, whether the payload is kept or not; b"" if
     the item never had one. ready_made: the spaces whose vector was not made from that payload.
     changed_label: of the last write that changed the record, if no other field names it.
-    added_label: of the write that added the item, if it is not the least that is named.
+    added_label: of the write that added the item, if it is not the least that is named. failed: of
+    the failure in each space whose model failed on the item, and which has no vector.
 
     `current_label` and `first_label` give the latter two whichever field names them.
     """
@@ -47,10 +49,11 @@ class ItemRecord(msgspec.Struct, frozen=True):
     ready_made: frozenset[int] = frozenset()
     changed_label: int | None = None
     added_label: int | None = None
+    failed: Mapping[int, int] = msgspec.field(default_factory=dict)
 
     def all_labels(self) -> set[int]:
         """Every label that refers to this item, and so has a key."""
-        labels = set(self.labels.values())
+        labels = {*self.labels.values(), *self.failed.values()}
         if self.payload_label is not None:
             labels.add(self.payload_label)
         if self.changed_label is not None:
@@ -78,7 +81,7 @@ class ItemRecord(msgspec.Struct, frozen=True):
 
         current: at least as great as all others. first: at most.
         """
-        data = [*self.labels.values()]  # that of a vector or of the payload
+        data = [*self.labels.values(), *self.failed.values()]
         if self.payload_label is not None:
             data.append(self.payload_label)
         changed = None if current in data else current
@@ -97,11 +100,10 @@ class ItemRecord(msgspec.Struct, frozen=True):
             self.payload_digest,
             sorted(self.ready_made),
         ]
-        if self.added_label is not None:
-            fields += [self.changed_label, self.added_label]
-        elif self.changed_label is not None:
-            fields.append(self.changed_label)
-        return packed(fields)
+        rest = [self.changed_label, self.added_label, dict(self.failed) or None]
+        while rest and rest[-1] is None:
+            rest.pop()
+        return packed(fields + rest)
 
 
 def unpack_item(value: bytes, what: str) -> ItemRecord:
@@ -116,6 +118,14 @@ def unpack_item(value: bytes, what: str) -> ItemRecord:
         )  # fmt: skip
     except TypeError as error:
         raise CorruptRecord(f"{what} has a field of the wrong type: {error}") from error
+
+
+def unpack_failure(value: bytes, space: int, label: int) -> Failure:
+    """The failure in a value. Raises CorruptRecord."""
+    try:
+        return Failure(*msgspec.msgpack.decode(value, type=tuple[str, str, int]))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CorruptRecord(f"the failure of label {label} in space {space}: {error}") from error
 
 
 def unpack(value: bytes, what: str, *lengths: int) -> list[Any]:
@@ -202,6 +212,11 @@ class StoreReader:
         """The predictions of a label in a space; None if there are none."""
         value = self.value(keys.row_key(keys.PREDICTIONS, space, label))
         return None if value is None else _floats(value, space, label)
+
+    def item_failure(self, space: int, label: int) -> Failure | None:
+        """The failure of a label in a space; None if there is none."""
+        value = self.value(keys.row_key(keys.FAILURE, space, label))
+        return None if value is None else unpack_failure(value, space, label)
 
     def payload(self, label: int) -> Payload | None:
         """The payload stored by the write of `label`; None if it is not kept."""

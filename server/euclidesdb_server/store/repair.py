@@ -30,6 +30,7 @@ class ItemChange:
     ready_made: frozenset[int]
     changed_label: int | None
     added_label: int | None
+    failed: Mapping[int, int]
 
     @classmethod
     def of(cls, record: ItemRecord) -> Self:
@@ -40,6 +41,7 @@ class ItemChange:
             record.ready_made,
             record.changed_label,
             record.added_label,
+            record.failed,
         )
 
 
@@ -82,6 +84,7 @@ class Repair:
                     ready_made=change.ready_made,
                     changed_label=change.changed_label,
                     added_label=change.added_label,
+                    failed=change.failed,
                 )
                 yield key, changed.packed()
             elif key != keys.COLUMNS:  # which are of the store as it was, and are made again

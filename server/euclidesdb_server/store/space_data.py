@@ -52,14 +52,18 @@ class SpaceData:
         finally:
             snapshot.close()
 
-    def labels_after(self, space: int, label: int) -> dict[int, str | None]:
+    def labels_after(
+        self, space: int, label: int, kind: bytes = keys.VECTOR
+    ) -> dict[int, str | None]:
         """The next labels of the rows of a space, with the ids of their items; empty: the end.
+
+        kind: VECTOR or FAILURE.
 
         As many as a scan reads at a time. To begin at the first row again and again would step over
         all that has been deleted since.
         """
-        first = keys.row_key(keys.VECTOR, space, label + 1)
-        scan: Any = self._leveldb.scan(first, keys.row_key(keys.VECTOR, space, keys.MAX_LABEL))
+        first = keys.row_key(kind, space, label + 1)
+        scan: Any = self._leveldb.scan(first, keys.row_key(kind, space, keys.MAX_LABEL))
         with closing(scan):
             labels = [keys.label_of(key) for key, _ in next(scan, [])]
         ids = self._leveldb.get_many([keys.label_key(label) for label in labels])
@@ -79,12 +83,12 @@ class SpaceData:
         """
         batch = self._leveldb.batch()
         for label, item_id in rows.items():
-            for kind in (keys.VECTOR, keys.PREDICTIONS):
+            for kind in (keys.VECTOR, keys.PREDICTIONS, keys.FAILURE):
                 batch.delete(keys.row_key(kind, space, label))
             record = None if item_id is None else items.get(item_id)
             if item_id is None or record is None:
                 continue
-            if record.labels.get(space) == label:
+            if label in (record.labels.get(space), record.failed.get(space)):
                 record = _without(record, space)
                 batch.put(keys.item_key(item_id), record.packed())
             if label not in record.all_labels():
@@ -120,7 +124,10 @@ class SpaceData:
 
 def _without(record: ItemRecord, space: int) -> ItemRecord:
     labels = {number: label for number, label in record.labels.items() if number != space}
-    without = msgspec.structs.replace(record, labels=labels, ready_made=record.ready_made - {space})
+    failed = {number: label for number, label in record.failed.items() if number != space}
+    without = msgspec.structs.replace(
+        record, labels=labels, ready_made=record.ready_made - {space}, failed=failed
+    )
     return without.with_labels(current=record.current_label, first=record.first_label)
 
 

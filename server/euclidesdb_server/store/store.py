@@ -25,6 +25,7 @@ from euclidesdb_server.store.column_writes import ColumnsWrite, put_columns
 from euclidesdb_server.store.columns_files import ColumnsRecord, put_columns_record, read_columns
 from euclidesdb_server.store.format_version import FORMAT_VERSION, check_version
 from euclidesdb_server.store.item_writes import ItemWrite, delete_item, put_item
+from euclidesdb_server.store.job_records import JobRecord, JobTable, put_job
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
@@ -51,6 +52,7 @@ class FeatureStore(StoreReader):
     space_table: its spaces. space_data: what is stored of each as a whole. labels: of its writes.
     requests: those made lately.
     checkpoints: of the data folder that it is in.
+    jobs: the embedding jobs.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class FeatureStore(StoreReader):
             raise
         self._closed = False
         self.space_data = SpaceData(self._leveldb)
+        self.jobs = JobTable(self._leveldb)
         self.checkpoints = Checkpoints(self._leveldb, folder.parent)
 
     def spaces(self) -> list[SpaceRecord]:
@@ -113,11 +116,13 @@ class FeatureStore(StoreReader):
         self,
         *writes: ItemWrite,
         columns: ColumnsWrite | None = None,
+        job: JobRecord | None = None,
         requests: Sequence[bytes] = (),
     ) -> None:
         """Write items with all that is stored of them, and new ones by columns: all or none.
 
-        No id may occur twice. requests: their digests, to be remembered.
+        No id may occur twice. requests: their digests, to be remembered. job: that has made the
+        writes, as it is after them.
         """
         batch = self._leveldb.batch()
         unrecorded = [*self._unrecorded.items()]
@@ -129,9 +134,12 @@ class FeatureStore(StoreReader):
         if columns is not None:
             put_columns(batch, columns)
             ids += columns.columns.ids
+        if job is not None:
+            put_job(batch, job)
         others = f" and {len(ids) - 1} others" if len(ids) > 1 else ""
+        doing = f"writing item {ids[0]!r}{others}" if ids else "writing the progress of a job"
         with self.requests.written(batch, requests):
-            self._leveldb.write(batch, f"writing item {ids[0]!r}{others}")
+            self._leveldb.write(batch, doing)
         for key, _ in unrecorded:
             self._unrecorded.pop(key, None)
 

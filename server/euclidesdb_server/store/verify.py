@@ -6,6 +6,7 @@ Records are read one at a time (`parsed_records.py`). Knows nothing of segments.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import chain, takewhile
 from typing import Any
@@ -41,8 +42,8 @@ def check_store(
 class _StoreCheck:
     """What has been parsed, and a pass over the items.
 
-    used_payloads, changed: the labels in use that are not those of vectors. next_label: of an item
-    that has none of its own.
+    used_payloads, changed: the labels in use that are not those of vectors. used_failures: by
+    space, those of failures. next_label: of an item that has none of its own.
     """
 
     def __init__(self, parsed: ParsedRecords) -> None:
@@ -51,6 +52,7 @@ class _StoreCheck:
         self.claims, self.owners, self.named = parsed.claims, parsed.owners, parsed.named
         self.used_payloads: set[int] = set()
         self.changed: set[int] = set()
+        self.used_failures: dict[int, set[int]] = defaultdict(set)
         in_use = max(chain(parsed.named, parsed.strays, parsed.owners), default=0)
         self.next_label = max(in_use + 1, parsed.reserved)
 
@@ -97,6 +99,7 @@ class _StoreCheck:
                     finding = f"the vector of label {label} in space {number} belongs to no item"
                     self.report.discard(keys.row_key(keys.VECTOR, number, label), finding)
                     self.report.repair.discarded.add(keys.row_key(keys.PREDICTIONS, number, label))
+        self._check_unused_failures()
         for label in self.parsed.payloads:
             if label not in self.used_payloads:
                 finding = f"the payload of label {label} belongs to no item"
@@ -111,6 +114,13 @@ class _StoreCheck:
             )
         self.report.live_labels = {number: live for number, live in self.claims.items() if live}
         self.report.deleted_labels = self.parsed.tombstones
+
+    def _check_unused_failures(self) -> None:
+        for number, labels in self.parsed.failures.items():
+            for label in labels:
+                if label not in self.used_failures[number]:
+                    finding = f"the failure of label {label} in space {number} belongs to no item"
+                    self.report.discard(keys.row_key(keys.FAILURE, number, label), finding)
 
     def _check_item(self, key: bytes, item_id: str, record: ItemRecord) -> None:
         kept = {}
@@ -139,11 +149,14 @@ class _StoreCheck:
             labels=kept,
             payload_label=payload_label,
             ready_made=record.ready_made.intersection(kept),
+            failed=self._sound_failures(item_id, record, kept),
         )
         if self.has_current_labels:
             after = self._with_current_label(item_id, record, after)
         if after != record:
             self.report.repair.changed[key] = ItemChange.of(after)
+        for number, label in after.failed.items():
+            self.used_failures[number].add(label)
         if payload_label is not None:
             self.used_payloads.add(payload_label)
         if after.changed_label is not None:
@@ -152,6 +165,26 @@ class _StoreCheck:
             if label not in self.named and self.owners[label] == item_id:
                 finding = f"label {label} does not name its item {item_id!r}"
                 self.report.replace(keys.label_key(label), item_id.encode(), finding)
+
+    def _sound_failures(
+        self, item_id: str, record: ItemRecord, vectors: Mapping[int, int]
+    ) -> dict[int, int]:
+        """The failures that an item's record names and that are there. vectors: those kept."""
+        kept = {}
+        for number, label in record.failed.items():
+            if number in vectors:
+                problem = "there is a vector, too"
+            elif self.owners[label] != item_id:
+                problem = f"label {label} also belongs to item {self.owners[label]!r}"
+            elif label not in self.parsed.failures.get(number, ()):
+                problem = f"the failure of label {label} is missing or unreadable"
+            else:
+                kept[number] = label
+                continue
+            self.report.findings.append(
+                f"item {item_id!r} did not fail in space {number}: {problem}"
+            )
+        return kept
 
     def _with_current_label(
         self, item_id: str, record: ItemRecord, after: ItemRecord
@@ -187,6 +220,7 @@ class _StoreCheck:
         return (
             label in self.used_payloads
             or label in self.changed
+            or any(label in used for used in self.used_failures.values())
             or any(label in live for live in self.claims.values())
         )
 

@@ -8,8 +8,9 @@ server.
 Server to worker: `{"type": "load", ...}` once, then `{"type": "run", "batch": n}`
 with one part per item. Worker to server: `{"type": "ready", ...}` or
 `{"type": "failed", "reason": text, "lacks_memory": bool}` once, then `{"type": "done", "batch": n,
-"errors": [null | {"kind": ..., "message": ...}, ...]}` with two parts: the features and the
-predictions of the items without an error, little-endian float32 in C order.
+"errors": [null | {"kind": "undecodable", "message": text} | {"kind": "failed", "reason": a
+`FailureReason`, "message": text}, ...]}` with two parts: the features and the predictions of the
+items without an error, little-endian float32 in C order.
 """
 
 from __future__ import annotations

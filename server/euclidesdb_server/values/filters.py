@@ -21,6 +21,8 @@ class PredictionValue(Enum):
     ENTROPY = "entropy"
     TOP_LABELS = "top_labels"
     VECTOR = "vector"
+    STATE = "state"
+    """An `EmbeddingState`, which every item has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,14 @@ class Attribute:
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model version predicts. space: the number of its space. labels: the names of its
-    classes; empty if they are not known.
+    classes; empty if they are not known. others: the spaces of the other versions of the model, for
+    its STATE.
     """
 
     space: int
     value: PredictionValue
     labels: tuple[str, ...] = ()
+    others: tuple[int, ...] = ()
 
 
 Field: TypeAlias = ItemId | Attribute | Prediction

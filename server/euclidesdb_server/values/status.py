@@ -1,4 +1,4 @@
-"""The state of a model, and of the index of its space."""
+"""The state of a model, of the index of its space, and of an item in a model."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ class ModelState(StrEnum):
     QUARANTINED = "quarantined"
     UNLOADED = "unloaded"
     SUPERSEDED = "superseded"
+
+
+class EmbeddingState(StrEnum):
+    """What there is of an item by a model. Clients see these words; they never change.
+
+    - `done`: features of the version in service
+    - `failed`: that version failed on the item as it is now
+    - `superseded`: features of other versions alone
+    - `missing`: nothing
+    """
+
+    DONE = "done"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)

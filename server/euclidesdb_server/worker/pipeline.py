@@ -20,10 +20,12 @@ from typing import Any, Final, TypeAlias
 
 import torch
 
+from euclidesdb_server.errors import FailureReason
+from euclidesdb_server.system.shortages import lacks_memory
 from euclidesdb_server.system.worker_protocol import MessageReader, send_message
 from euclidesdb_server.worker.decoded import DecodedItems
 from euclidesdb_server.worker.inputs import Undecodable
-from euclidesdb_server.worker.program import Program
+from euclidesdb_server.worker.program import BadOutput, Program
 
 MAX_DECODED_BYTES: Final = 256 << 20
 """Of a batch's items that are decoded together: once there are more, they are run before the rest
@@ -164,9 +166,15 @@ class Pipeline:
             return None
         if isinstance(error, Undecodable):
             return {"kind": "undecodable", "message": str(error)}
+        reason = FailureReason.RAISED
+        if isinstance(error, BadOutput):
+            reason = FailureReason.INVALID_OUTPUT
+        elif lacks_memory(error):
+            reason = FailureReason.OUT_OF_MEMORY
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return {
             "kind": "failed",
+            "reason": reason.value,
             "message": f"model {self._program.name!r} failed on this item: {lines[-1][:500]}",
         }
 

@@ -25,7 +25,7 @@ def writes(db: euclidesdb.Client) -> None:
     db.add("c", image=BytesIO(b""), models=["m"])
     items = (euclidesdb.NewItem(str(number), text="a text") for number in range(3))
     refused = db.add_many(items)
-    assert_type(refused, tuple[euclidesdb.Refused, ...])
+    assert_type(refused, tuple[euclidesdb.Refused | euclidesdb.Failed, ...])
     assert_type(refused[0].error, Exception)
     vectors = np.zeros((2, 3))
     assert_type(db.add_vectors(["a", "b"], vectors, model="m"), tuple[euclidesdb.Refused, ...])
@@ -112,8 +112,8 @@ async def awaited(db: euclidesdb.AsyncClient) -> None:
     async def arriving() -> AsyncIterator[euclidesdb.NewItem]:
         yield euclidesdb.NewItem(1, text="a text", models=["m"])
 
-    assert_type(await db.add_many(arriving()), tuple[euclidesdb.Refused, ...])
-    assert_type(await db.add_many([]), tuple[euclidesdb.Refused, ...])
+    assert_type(await db.add_many(arriving()), tuple[euclidesdb.Refused | euclidesdb.Failed, ...])
+    assert_type(await db.add_many([]), tuple[euclidesdb.Refused | euclidesdb.Failed, ...])
     stream = db.add_stream(arriving())
     assert_type(stream, AsyncIterator[euclidesdb.Added | euclidesdb.Refused])
     async for outcome in stream:

@@ -1,0 +1,203 @@
+"""One step of a job: some items are read, run through the model, and written with the progress."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import wait
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias, TypeVar
+
+from euclidesdb_server.database.embedder import Embedder, EmbedTask
+from euclidesdb_server.database.embedding_jobs.job import Job
+from euclidesdb_server.database.embedding_jobs.job_call import JobCall
+from euclidesdb_server.database.embedding_jobs.progress import Progress
+from euclidesdb_server.database.model_table import ModelTable
+from euclidesdb_server.database.prepared_adds import failure_of
+from euclidesdb_server.database.serving import Serving
+from euclidesdb_server.database.steps import Steps, Wait
+from euclidesdb_server.database.write_batches import EmbeddedItem
+from euclidesdb_server.database.writer import Writer
+from euclidesdb_server.errors import (
+    CorruptRecord,
+    DatabaseError,
+    DeadlineExceeded,
+    FailureReason,
+    ModelFailed,
+    ModelUnavailable,
+    UndecodableInput,
+)
+from euclidesdb_server.index import ModelSpace
+from euclidesdb_server.store import FeatureStore, JobRecord
+from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.failure import Failure
+from euclidesdb_server.values.payload import Payload
+
+MAX_ITEMS: Final = 32
+"""Items of all jobs that are with the models at a time, however large the batches of a model are:
+callers' items wait behind these at most."""
+MAX_BYTES: Final = 16 << 20
+"""Of their payloads; an item that is larger is a step of its own."""
+ATTEMPTS: Final = 3
+"""For an item that is written while it is with the model."""
+
+NO_PAYLOAD: Final = "no_payload"
+OTHER_INPUT: Final = "other_input"
+UNREADABLE: Final = "corrupt_record"
+"""Why an item is skipped: docs/api.md describes the reasons."""
+
+POLL_INTERVAL: Final = 0.2
+"""Seconds between checks whether a job whose model works on its items has been ended."""
+
+Output: TypeAlias = Embedding | Failure
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Work:
+    """Items to run, in the order of their first labels. position: that of the last one of the step.
+    skipped: how many are left out, by reason.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    payloads: list[Payload] = field(default_factory=list)
+    position: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+class JobSteps:
+    """Makes steps; for one thread. Raises what keeps a job from going on (`DatabaseError`)."""
+
+    def __init__(
+        self, store: FeatureStore, models: ModelTable, embedder: Embedder, writer: Writer
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._embedder = embedder
+        self._writer = writer
+        self.recover = writer.recover
+
+    def serving(self, record: JobRecord) -> Serving:
+        """The version that a job runs, to be used in `ModelTable.lease`.
+
+        Raises UnknownModel, ModelUnavailable if it is not in service.
+        """
+        serving = self._models.resolve(record.model)
+        current = serving.record
+        if serving.model is None:
+            raise self._models.refusal(record.model)
+        if current is None or current.number != record.space:
+            version = "another one" if current is None else repr(current.fingerprint)
+            raise ModelUnavailable(
+                f"version {record.fingerprint!r} of model {record.model!r} is not in service, but "
+                f"{version} is"
+            )
+        return serving
+
+    def make(self, job: Job, ids: Sequence[str], labels: Sequence[int]) -> int:
+        """Deal with the next items of a job, or some of them; returns how many.
+
+        labels: their first ones, ascending.
+        """
+        record = job.record
+        with self._models.lease([record.model]) as leased:
+            leased.get(record.model)
+            serving = self.serving(record)
+            count = 0
+            work = _Work(position=record.position)
+            size = 0
+            for item_id, label in zip(ids, labels, strict=True):
+                payload = self._payload(serving, item_id, work.skipped)
+                if payload is not None:
+                    size += len(payload.data)
+                    if len(work.ids) == MAX_ITEMS or (work.ids and size > MAX_BYTES):
+                        break
+                    work.ids.append(item_id)
+                    work.payloads.append(payload)
+                work.position = label
+                count += 1
+            self._run(job, serving, work)
+            return count
+
+    def _payload(self, serving: Serving, item_id: str, skipped: Counter[str]) -> Payload | None:
+        """The payload of an item; None if it has no part in the job."""
+        space = serving.writable_space().record.number
+        try:
+            with self._store.snapshot() as reader:
+                found = reader.item(item_id)
+                if found is None or space in found.labels:
+                    return None  # it was removed or embedded meanwhile
+                label = found.payload_label
+                payload = None if label is None else reader.payload(label)
+        except CorruptRecord:
+            skipped[UNREADABLE] += 1
+            return None
+        conf = None if serving.model is None else serving.model.folder.conf
+        if payload is None:
+            skipped[NO_PAYLOAD] += 1
+        elif conf is not None and payload.kind == conf.input:
+            return payload
+        else:
+            skipped[OTHER_INPUT] += 1
+        return None
+
+    def _run(self, job: Job, serving: Serving, work: _Work) -> None:
+        """Run the items, and write the outcomes; those that change meanwhile again."""
+        space = serving.writable_space()
+        failed = 0
+        for attempt in range(1, ATTEMPTS + 1):
+            progress = Progress(
+                job, work.position, work.skipped, failed=failed, may_change=attempt < ATTEMPTS
+            )
+            if not work.ids:
+                with progress.record() as record:
+                    self._store.jobs.write(record)
+                return
+            outputs = self._outputs(job, serving, work.payloads)
+            made = zip(work.ids, work.payloads, outputs, strict=True)
+            items = [_item(space, *each) for each in made]
+            self._writer.write_unchanged(items, progress)
+            if not progress.changed or attempt == ATTEMPTS:
+                return
+            failed = progress.failed
+            ids, work.ids, work.payloads = progress.changed, [], []
+            for item_id in ids:
+                if (payload := self._payload(serving, item_id, work.skipped)) is not None:
+                    work.ids.append(item_id)
+                    work.payloads.append(payload)
+
+    def _outputs(self, job: Job, serving: Serving, payloads: Sequence[Payload]) -> list[Output]:
+        """What the model makes of each payload. Raises what may pass."""
+        tasks = [EmbedTask(payload, [serving]) for payload in payloads]
+        outputs: list[Output] = []
+        for outcome in _finished(self._embedder.embed_many(tasks, job.call), job.call):
+            if isinstance(outcome, UndecodableInput):
+                outputs.append(Failure.now(FailureReason.UNDECODABLE.value, str(outcome)))
+            elif isinstance(outcome, DatabaseError):
+                raise outcome
+            else:
+                (output,) = outcome
+                outputs.append(failure_of(output) if isinstance(output, ModelFailed) else output)
+        return outputs
+
+
+def _finished(steps: Steps[T], call: JobCall) -> T:
+    """The result of steps. Raises DeadlineExceeded soon after the call is ended."""
+    while True:
+        try:
+            awaited: Wait = steps.send(None)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        while not awaited.future.done():
+            if not call.is_active():  # a model that hangs must not keep the server from stopping
+                steps.close()
+                raise DeadlineExceeded("the job was ended")
+            wait([awaited.future], POLL_INTERVAL)
+
+
+def _item(space: ModelSpace, item_id: str, payload: Payload, output: Output) -> EmbeddedItem:
+    """What is written of an item, if its payload is still the same."""
+    if isinstance(output, Failure):
+        return EmbeddedItem(item_id, {}, payload_digest=payload.digest, failures={space: output})
+    return EmbeddedItem(item_id, {space: output}, payload_digest=payload.digest)
