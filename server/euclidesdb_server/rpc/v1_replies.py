@@ -39,7 +39,9 @@ STATES: Final = {
 }
 
 
-def add_item_reply(request: pb.AddItemRequest, written: Written) -> pb.AddItemReply:
+def add_item_reply(
+    request: pb.AddItemRequest | AddRequest, written: Written
+) -> pb.AddItemReply:
     """What was written, as far as it was requested, and which models failed."""
     return pb.AddItemReply(
         embeddings=_embeddings(written, request), failures=failure_messages(written.failures)
@@ -64,22 +66,6 @@ def add_items_reply(
 def import_items_reply(outcomes: Sequence[DatabaseError | None]) -> pb.ImportItemsReply:
     """The refusals."""
     return pb.ImportItemsReply(refused=_refusals(enumerate(outcomes)))
-
-
-def add_item_stream_reply(
-    position: int,
-    item: AddRequest | DatabaseError,
-    outcome: Written | DatabaseError,
-) -> pb.AddItemStreamReply:
-    """The outcome of an item of a stream."""
-    reply = pb.AddItemStreamReply(position=position)
-    if isinstance(outcome, DatabaseError):
-        reply.refused.CopyFrom(_refusal(position, outcome))
-    elif isinstance(item, AddRequest):
-        reply.added.embeddings.extend(_embeddings(outcome, item))
-        reply.added.failures.extend(failure_messages(outcome.failures))
-        reply.added.SetInParent()
-    return reply
 
 
 def add_vectors_reply(outcomes: Sequence[DatabaseError | None]) -> pb.AddVectorsReply:
@@ -200,13 +186,14 @@ def _unicode(text: str) -> str:
 def _refusals(outcomes: Iterable[tuple[int, object]]) -> list[pb.Refusal]:
     """Why items or queries were refused, by position; other outcomes are left out."""
     return [
-        _refusal(position, error)
+        refusal(position, error)
         for position, error in outcomes
         if isinstance(error, DatabaseError)
     ]
 
 
-def _refusal(position: int, error: DatabaseError) -> pb.Refusal:
+def refusal(position: int, error: DatabaseError) -> pb.Refusal:
+    """Why an item or query was refused."""
     return pb.Refusal(
         position=position,
         code=status_of(error).value[0],
