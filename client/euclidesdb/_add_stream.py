@@ -1,8 +1,8 @@
 """Adding items by one stream: an outcome for each, in order, while others are being sent.
 
-One thread or task reads the items, another one sends those that are at hand in one message, and the
-caller's reads the outcomes. An item is asked for only when fewer than `max_in_flight` have no outcome
-yet that the caller has taken.
+One thread or task reads the items, another one sends those that are at hand, and the caller reads
+the outcomes. An item is asked for only when fewer than `max_in_flight` have no outcome yet that the
+caller has taken.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from euclidesdb import _replies as replies
 from euclidesdb._batches import messages
@@ -25,12 +24,13 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 
 MAX_IN_FLIGHT: Final = 768
 """Enough for the batches that a server works on at a time."""
+BUSY: Final = 256
+"""Items without an outcome with which a server has enough to do: a batch."""
 RELEASES: Final = 16
 """Items are asked for in so many parts of `max_in_flight`, so that messages have several."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(NamedTuple):
     """An item that was sent. file: that of its image, if it has one."""
 
     position: int
@@ -55,7 +55,8 @@ class AddStream:
         self._free = connection.permits(max_in_flight)
         self._freed = 0  # not yet released
         self._most_freed = max(1, max_in_flight // RELEASES)
-        self._outbox = Outbox(connection)
+        self._outbox = Outbox(connection, self._is_busy)
+        self._made = 0
         self._answers: deque[pb.AddItemOutcome] = deque()  # that have arrived
         self._answered = 0
         self._include_vectors = include_vectors
@@ -79,7 +80,10 @@ class AddStream:
                 if isinstance(taken, Refused):
                     yield taken
                 else:
-                    yield await self._outcome(call, taken)
+                    if not self._answers:
+                        self._release()
+                        await self._read(call, taken)
+                    yield self._outcome(taken)
                 self._done += 1
                 self._freed += 1
                 if self._freed >= self._most_freed:
@@ -102,6 +106,7 @@ class AddStream:
                 async for position, message, file in made:
                     message.include_vectors = self._include_vectors
                     message.include_predictions = self._include_predictions
+                    self._made = position + 1
                     self._taken.put(_Sent(position, message.id, file))
                     await self._outbox.put(message)
             self._all_sent = not self._stopped
@@ -125,6 +130,9 @@ class AddStream:
                     return
                 yield item
 
+    def _is_busy(self) -> bool:
+        return self._made - self._done >= BUSY
+
     def _release(self) -> None:
         """Let as many items be asked for as have had their outcomes taken."""
         freed, self._freed = self._freed, 0
@@ -136,10 +144,7 @@ class AddStream:
             self._release()
         return await self._taken.get()
 
-    async def _outcome(self, call: Stream, sent: _Sent) -> Added | Refused:
-        if not self._answers:
-            self._release()
-            await self._read(call, sent)
+    def _outcome(self, sent: _Sent) -> Added | Refused:
         answer = self._answers.popleft()
         self._answered += 1
         if answer.WhichOneof("outcome") == "refused":

@@ -1,12 +1,12 @@
 """Outbox: items on their way from what makes them to the call that sends them.
 
-A message has all the items that are at hand, so many small ones cost little each, and nothing waits
-for more to come. No more than about one message of them is held.
+A message has all the items that are at hand, so many small ones cost little each. Nothing waits for
+more to come, unless the server has enough to do meanwhile. No more than about one message is held.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from euclidesdb._connection import Connection, Queue
@@ -16,12 +16,17 @@ MESSAGE_BYTES: Final = 1 << 20
 """Of a message; a larger item has one of its own."""
 LEAST_BYTES: Final = MESSAGE_BYTES // 128
 """Counted for an item at least."""
+GATHER_SECONDS: Final = 0.005
+"""For which items gather while the server is busy."""
 
 
 class Outbox:
     """One thread or task puts items in, another one sends them; any may close it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, is_busy: Callable[[], bool]) -> None:
+        """is_busy: whether the server has enough items to work on."""
+        self._connection = connection
+        self._is_busy = is_busy
         self._items: Queue[tuple[pb.AddItemRequest, int] | None] = connection.queue()
         self._room: Queue[None] = connection.queue()
         self._closed = False
@@ -56,6 +61,8 @@ class Outbox:
                 message, total = pb.AddItemStreamRequest(), 0
             message.items.append(item)
             total += size
+            if self._items.empty() and self._is_busy() and not self._closed:
+                await self._connection.pause(GATHER_SECONDS)
             if self._items.empty():
                 yield self._sent(message, total)
                 message, total = pb.AddItemStreamRequest(), 0

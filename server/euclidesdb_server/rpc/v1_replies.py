@@ -39,9 +39,7 @@ STATES: Final = {
 }
 
 
-def add_item_reply(
-    request: pb.AddItemRequest | AddRequest, written: Written
-) -> pb.AddItemReply:
+def add_item_reply(request: pb.AddItemRequest | AddRequest, written: Written) -> pb.AddItemReply:
     """What was written, as far as it was requested, and which models failed."""
     return pb.AddItemReply(
         embeddings=_embeddings(written, request), failures=failure_messages(written.failures)
@@ -186,9 +184,7 @@ def _unicode(text: str) -> str:
 def _refusals(outcomes: Iterable[tuple[int, object]]) -> list[pb.Refusal]:
     """Why items or queries were refused, by position; other outcomes are left out."""
     return [
-        refusal(position, error)
-        for position, error in outcomes
-        if isinstance(error, DatabaseError)
+        refusal(position, error) for position, error in outcomes if isinstance(error, DatabaseError)
     ]
 
 
