@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from euclidesdb import _replies as replies
 from euclidesdb._batches import messages
+from euclidesdb._changes import change_of
 from euclidesdb._connection import Connection, Queue, Stream
 from euclidesdb._errors import AddsInterrupted, EuclidesDBError, Refused, ServerError
 from euclidesdb._outbox import Outbox
@@ -156,6 +157,7 @@ class AddStream:
             sent.id,
             tuple(map(replies.embedding, added.embeddings)),
             failures_of(added.failures),
+            change_of(added.change),
         )
 
     async def _read(self, call: Stream, sent: _Sent) -> None:

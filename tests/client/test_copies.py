@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ WAYS = {
 
 PUBLIC = [getattr(euclidesdb, name) for name in euclidesdb.__all__ if name[0].isupper()]
 REFUSED = euclidesdb.Refused(1, "b", euclidesdb.UndecodableInput("odd", "undecodable_input"))
+FAILURE = euclidesdb.EmbeddingFailure("m", "f", "raised", "odd", datetime(2026, 1, 1, tzinfo=UTC))
 FLOATS = np.array([1, 2], np.float32)
 FLOATS.setflags(write=False)
 
@@ -31,6 +33,8 @@ FLOATS.setflags(write=False)
 def error_of(kind):
     if kind is euclidesdb.AddsInterrupted:
         return kind("adding stopped", "unavailable", (REFUSED,), ((2, "c"),), 2)
+    if kind is euclidesdb.EmbeddingFailed:
+        return kind("it is stored", "c", (FAILURE,))
     return kind("it is odd", "a_reason")
 
 
@@ -50,15 +54,21 @@ COUNTS = euclidesdb.ValueCounts((("red", 2), (True, 1)), 3, 4)
 NUMBERS = euclidesdb.NumberSummary(2, 1.0, 2.0, 1.5, 0.5, 1.5)
 MODEL = euclidesdb.BackedUpModel("m", "folder", "f")
 HISTOGRAM = euclidesdb.Histogram((1.0, 2.0), (3, 4, 5), 6.0)
-STATS = [
-    kind(*[HISTOGRAM] * len(dataclasses.fields(kind)))
-    for kind in (euclidesdb.CallStats, euclidesdb.ModelStats, euclidesdb.ServerStats)
-]
+STATS_KINDS: tuple[Any, ...] = (
+    euclidesdb.CallStats, euclidesdb.ModelStats, euclidesdb.ServerStats,
+)  # fmt: skip
+STATS = [kind(*[HISTOGRAM] * len(dataclasses.fields(kind))) for kind in STATS_KINDS]
 VALUES = [
     HISTOGRAM,
     *STATS,
     COUNTS,
     NUMBERS,
+    FAILURE,
+    euclidesdb.ItemState("m", "f", "failed", FAILURE),
+    euclidesdb.Failed(1, "c", error_of(euclidesdb.EmbeddingFailed)),
+    euclidesdb.Job(
+        "1", "running", "", "m", "f", FAILURE.time, None, 3, 1, None, {"changed": 1}, 2.5
+    ),
     euclidesdb.CountsByField({"color": COUNTS}),
     euclidesdb.NumbersByField({"price": NUMBERS}),
     euclidesdb.FusedNeighbors(RESULTS.fused),
@@ -75,7 +85,13 @@ VALUES = [
     ITEM,
     REFUSED,
     euclidesdb.Items({"a": ITEM}, ("c",), (REFUSED,)),
-    euclidesdb.Imported(7, (REFUSED,)),
+    euclidesdb.Imported(7, (REFUSED,), euclidesdb.Changes(5, 2)),
+    euclidesdb.Changes(5, 2, 1),
+    euclidesdb.Embeddings([EMBEDDING], "replaced"),
+    euclidesdb.AddErrors([REFUSED], euclidesdb.Changes(1, 2, 3)),
+    euclidesdb.Models(
+        [euclidesdb.ModelInfo("m", "ready", "", "image", 2, 3, "f", "exact", "l2", 5, (), False)]
+    ),
     euclidesdb.Removal(1, ("c",), (REFUSED,)),
     euclidesdb.ModelInfo("m", "ready", "", "image", 2, 3, "f", "exact", "l2", 5, ("x",), False),
     euclidesdb.ModelVector([1, 2], "f"),

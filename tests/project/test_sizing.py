@@ -27,7 +27,8 @@ def sizes():
     spec = importlib.util.spec_from_file_location(
         "size_formulas", ROOT / "benchmarks" / "size_formulas.py"
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look it up
     spec.loader.exec_module(module)

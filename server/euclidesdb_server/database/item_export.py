@@ -243,7 +243,7 @@ class ItemExport:
         )
 
     def _failures(self, space: int, records: Sequence[BulkRecord]) -> list[Failure | None]:
-        if not any([record.failed for record in records]):
+        if not any(record.failed for record in records):
             return [None] * len(records)
         return [
             None if label is None else self._reader.item_failure(space, label)
