@@ -80,9 +80,9 @@ class AwaitedConnection(Connection):
         """See Connection."""
         return _AwaitedQueue()
 
-    def permits(self, count: int) -> asyncio.Semaphore:
+    def permits(self, count: int) -> _AwaitedPermits:
         """See Connection."""
-        return asyncio.Semaphore(count)
+        return _AwaitedPermits(count)
 
     def background(self, name: str, coroutine: Coroutine[Any, Any, None]) -> _Task:
         """See Connection."""
@@ -173,6 +173,11 @@ class _Task:
         """See Background."""
         await asyncio.wait([self._task], timeout=timeout)
 
+    async def cancel(self) -> None:
+        """See Background."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
 
 class _AwaitedQueue:
     """See Queue."""
@@ -182,6 +187,19 @@ class _AwaitedQueue:
         self.put = self._queue.put_nowait
         self.empty = self._queue.empty
         self.get = self._queue.get
+
+
+class _AwaitedPermits:
+    """See Permits."""
+
+    def __init__(self, count: int) -> None:
+        self._semaphore = asyncio.Semaphore(count)
+        self.acquire = self._semaphore.acquire
+
+    def release(self, count: int) -> None:
+        """Give back so many."""
+        for _ in range(count):
+            self._semaphore.release()
 
 
 async def _feed(call: Any, requests: AsyncGenerator[Any, None]) -> None:

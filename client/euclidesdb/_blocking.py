@@ -168,6 +168,9 @@ class _Thread:
         """See Background."""
         self._thread.join(timeout)
 
+    async def cancel(self) -> None:
+        """See Background."""
+
 
 class _BlockingQueue:
     """See Queue."""

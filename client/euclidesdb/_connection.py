@@ -57,7 +57,7 @@ class Permits(Protocol):
     """A semaphore."""
 
     async def acquire(self) -> object: ...
-    def release(self) -> None: ...
+    def release(self, count: int) -> None: ...
 
 
 class Background(Protocol):
@@ -65,6 +65,9 @@ class Background(Protocol):
 
     async def join(self, timeout: float | None) -> None:
         """Wait until it has ended, for at most `timeout` seconds; None: no limit."""
+
+    async def cancel(self) -> None:
+        """End it, if it is a task; a thread ends by itself."""
 
 
 class Connection(ABC):

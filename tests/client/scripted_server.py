@@ -89,9 +89,10 @@ class ScriptedServer(pb_grpc.FeatureDatabaseServicer):
         return self._answer("AddVectors", request, context) or pb.AddVectorsReply()
 
     def AddItemStream(self, requests, context):  # noqa: N802  gRPC's name
-        for position, request in enumerate(requests):
-            yield self._answer("AddItemStream", request, context) or pb.AddItemStreamReply(
-                position=position, added=pb.AddItemReply()
+        items = (item for request in requests for item in request.items)
+        for position, item in enumerate(items):
+            yield self._answer("AddItemStream", item, context) or pb.AddItemStreamReply(
+                position=position, outcomes=[pb.AddItemOutcome(added=pb.AddItemReply())]
             )
 
     def GetItem(self, request, context):  # noqa: N802  gRPC's name

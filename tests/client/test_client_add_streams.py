@@ -28,7 +28,7 @@ def numbered(count):
 def refused(position, reason="undecodable_input", message="not an image"):
     code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
     refusal = pb.Refusal(position=position, code=code, reason=reason, message=message)
-    return pb.AddItemStreamReply(position=position, refused=refusal)
+    return pb.AddItemStreamReply(position=position, outcomes=[pb.AddItemOutcome(refused=refusal)])
 
 
 def test_each_item_is_sent_as_add_sends_it_and_has_its_outcome_in_order(db, server):

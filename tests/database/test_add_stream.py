@@ -120,12 +120,12 @@ class Run:
                 wait: Wait = self._step.send(None)
             except StopIteration as made:
                 self._step = None
-                item, outcome = made.value
-                if isinstance(outcome, DatabaseError):
-                    raise outcome from None
-                (stored,) = outcome
-                assert stored.model == item.id
-                self.outcomes.append(item.id)
+                for item, outcome in zip(*made.value, strict=True):
+                    if isinstance(outcome, DatabaseError):
+                        raise outcome from None
+                    (stored,) = outcome
+                    assert stored.model == item.id
+                    self.outcomes.append(item.id)
             except StopAsyncIteration:
                 self.ended = True
             else:

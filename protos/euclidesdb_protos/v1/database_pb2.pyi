@@ -313,15 +313,27 @@ class RemoveItemReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class AddItemStreamRequest(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[AddItemRequest]
+    def __init__(self, items: _Optional[_Iterable[_Union[AddItemRequest, _Mapping]]] = ...) -> None: ...
+
 class AddItemStreamReply(_message.Message):
-    __slots__ = ("position", "added", "refused")
+    __slots__ = ("position", "outcomes")
     POSITION_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    outcomes: _containers.RepeatedCompositeFieldContainer[AddItemOutcome]
+    def __init__(self, position: _Optional[int] = ..., outcomes: _Optional[_Iterable[_Union[AddItemOutcome, _Mapping]]] = ...) -> None: ...
+
+class AddItemOutcome(_message.Message):
+    __slots__ = ("added", "refused")
     ADDED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
-    position: int
     added: AddItemReply
     refused: Refusal
-    def __init__(self, position: _Optional[int] = ..., added: _Optional[_Union[AddItemReply, _Mapping]] = ..., refused: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+    def __init__(self, added: _Optional[_Union[AddItemReply, _Mapping]] = ..., refused: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class GetItemsRequest(_message.Message):
     __slots__ = ("ids", "include_vectors", "include_predictions", "include_payload", "include_states")

@@ -55,7 +55,7 @@ class FeatureDatabaseStub:
                 _registered_method=True)
         self.AddItemStream = channel.stream_stream(
                 '/euclidesdb.v1.FeatureDatabase/AddItemStream',
-                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemRequest.SerializeToString,
+                request_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemStreamRequest.SerializeToString,
                 response_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemStreamReply.FromString,
                 _registered_method=True)
         self.GetItem = channel.unary_unary(
@@ -414,7 +414,7 @@ def add_FeatureDatabaseServicer_to_server(servicer, server):
             ),
             'AddItemStream': grpc.stream_stream_rpc_method_handler(
                     servicer.AddItemStream,
-                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemRequest.FromString,
+                    request_deserializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemStreamRequest.FromString,
                     response_serializer=euclidesdb__protos_dot_v1_dot_database__pb2.AddItemStreamReply.SerializeToString,
             ),
             'GetItem': grpc.unary_unary_rpc_method_handler(
@@ -643,7 +643,7 @@ class FeatureDatabase:
             request_iterator,
             target,
             '/euclidesdb.v1.FeatureDatabase/AddItemStream',
-            euclidesdb__protos_dot_v1_dot_database__pb2.AddItemRequest.SerializeToString,
+            euclidesdb__protos_dot_v1_dot_database__pb2.AddItemStreamRequest.SerializeToString,
             euclidesdb__protos_dot_v1_dot_database__pb2.AddItemStreamReply.FromString,
             options,
             channel_credentials,

@@ -93,6 +93,8 @@ class Selection:
             block, rows = self.parts[source]
             places = np.flatnonzero(sources == source)
             found = block.ids(rows[numbers[places] - starts[source]])
+            if len(found) == len(ids):
+                return found
             for place, item_id in zip(places.tolist(), found, strict=True):
                 ids[place] = item_id
         return ids

@@ -55,18 +55,18 @@ AddMany: TypeAlias = Callable[[Sequence[Item], Call], Steps[list[Outcome]]]
 
 async def add_stream(
     source: AddSource, add_many: AddMany, call: Call
-) -> AsyncGenerator[tuple[Item, Outcome], None]:
+) -> AsyncGenerator[tuple[Sequence[Item], Sequence[Outcome]], None]:
     """Add items as they arrive; each is returned with its outcome once it is on disk or refused.
 
-    In the order in which they arrived. Items with the same id are added in that order, too. If
-    something is wrong with the stream, that is raised after the outcomes of the items before it.
+    In the order in which they arrived, one or more at a time. Items with the same id are added in
+    that order, too. If something is wrong with the stream, that is raised after the outcomes of the
+    items before it.
     """
     work = _Work(source, add_many, call)
     try:
         while work.advance():
             while (batch := work.pop_done()) is not None:
-                for item, outcome in zip(batch.items, batch.outcomes or (), strict=True):
-                    yield item, outcome
+                yield batch.items, batch.outcomes or ()
                 source.finished(batch.size)
             if (waits := work.waits()) is not None:
                 await waits

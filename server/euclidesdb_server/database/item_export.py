@@ -23,7 +23,7 @@ from euclidesdb_server.database.requests import Call, check_waiting
 from euclidesdb_server.database.superseded_space import superseded_name
 from euclidesdb_server.errors import ModelUnavailable
 from euclidesdb_server.store import FeatureStore, SpaceRecord, StoreReader
-from euclidesdb_server.store.bulk_reads import BulkReads, BulkRecord
+from euclidesdb_server.store.bulk_reads import BulkReads, BulkRecord, current_labels
 from euclidesdb_server.store.keys import PREDICTIONS, VECTOR
 from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.filters import Filter
@@ -148,8 +148,9 @@ class ItemExport:
         batch = _Batch()
         for ids, records in self._found():
             sizes = self._sizes(records)
-            if not self.include.payload and batch.has_room(sum(sizes), len(ids)):
-                batch.extend(ids, records, sum(sizes))
+            total = sum(sizes)
+            if not self.include.payload and batch.has_room(total, len(ids)):
+                batch.extend(ids, records, total)
                 continue
             for item_id, record, size in zip(ids, records, sizes, strict=True):
                 payload = self._payload(record)
@@ -191,9 +192,13 @@ class ItemExport:
 
         The snapshot may have writes that are not acknowledged yet, and so were not selected.
         """
+        stored = self._bulk.items(ids)
+        records = [record for record in stored if record is not None]
+        if len(records) == len(stored) and current_labels(records) == labels:
+            return ids, records
         found = [
             (item_id, record)
-            for item_id, record, label in zip(ids, self._bulk.items(ids), labels, strict=True)
+            for item_id, record, label in zip(ids, stored, labels, strict=True)
             if record is not None and (record.current_label == label or self._matches(item_id))
         ]
         return [item_id for item_id, _ in found], [record for _, record in found]
@@ -224,17 +229,22 @@ class ItemExport:
 
     def _columns(self, space: int, records: Sequence[BulkRecord]) -> ModelColumns:
         labels = [record.labels.get(space) for record in records]
+        is_made = [space in record.ready_made for record in records]
         return ModelColumns(
             [
-                None if label is None else space in record.ready_made
-                for label, record in zip(labels, records, strict=True)
-            ],
+                None if label is None else ready_made
+                for label, ready_made in zip(labels, is_made, strict=True)
+            ]
+            if None in labels
+            else is_made,
             self._failures(space, records),
             self._bulk.rows(VECTOR, space, labels) if self.include.vectors else None,
             self._bulk.rows(PREDICTIONS, space, labels) if self.include.predictions else None,
         )
 
     def _failures(self, space: int, records: Sequence[BulkRecord]) -> list[Failure | None]:
+        if not any(record.failed for record in records):
+            return [None] * len(records)
         return [
             None if label is None else self._reader.item_failure(space, label)
             for label in (record.failed.get(space) for record in records)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from euclidesdb_server.database.item_export import ExportedItems, ItemExport, ModelColumns
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import SpaceRecord
+from euclidesdb_server.values.failure import Failure
 
 PIECE_BYTES: Final = 1 << 20
 """Of one reply at most."""
@@ -89,10 +90,15 @@ def _model_arrays(columns: ModelColumns, space: SpaceRecord) -> Iterator[pa.Arra
         yield _predictions(columns.predictions)
     if columns.vectors is not None or columns.predictions is not None:
         yield pa.array(columns.ready_made, pa.bool_())
-        yield pa.array(
-            [None if each is None else msgspec.structs.asdict(each) for each in columns.failures],
-            FAILURE,
-        )
+        yield _failures(columns.failures)
+
+
+def _failures(failures: Sequence[Failure | None]) -> pa.Array:
+    if failures.count(None) == len(failures):
+        return pa.nulls(len(failures), FAILURE)
+    return pa.array(
+        [None if each is None else msgspec.structs.asdict(each) for each in failures], FAILURE
+    )
 
 
 def _vectors(rows: Sequence[bytes | None], space: SpaceRecord) -> pa.Array:

@@ -22,6 +22,7 @@ from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
 from euclidesdb_server.rpc import v1_searches as searches
 from euclidesdb_server.rpc.request_stream import RequestStream
+from euclidesdb_server.rpc.v1_add_stream import AddRequests, add_item_stream_replies
 from euclidesdb_server.rpc.v1_backup import backup_stream
 from euclidesdb_server.rpc.v1_jobs import JobCalls
 from euclidesdb_server.rpc.v1_stats import stats_message
@@ -80,12 +81,13 @@ class FeatureDatabaseService(JobCalls):
         self, stream: RequestStream, call: Call
     ) -> AsyncGenerator[pb.AddItemStreamReply, None]:
         """See the proto."""
-        source = requests.AddRequests(stream)
+        source = AddRequests(stream)
         async with aclosing(add_stream(source, self._database.add_many, call)) as outcomes:
             position = 0
-            async for item, outcome in outcomes:
-                yield replies.add_item_stream_reply(position, item, outcome)
-                position += 1
+            async for items, written in outcomes:
+                for reply in add_item_stream_replies(position, items, written):
+                    yield reply
+                position += len(items)
 
     def AddVectors(  # noqa: N802
         self,

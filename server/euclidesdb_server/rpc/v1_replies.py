@@ -47,7 +47,7 @@ CHANGES: Final = {
 }
 
 
-def add_item_reply(request: pb.AddItemRequest, written: Written) -> pb.AddItemReply:
+def add_item_reply(request: pb.AddItemRequest | AddRequest, written: Written) -> pb.AddItemReply:
     """What was written, as far as it was requested, and which models failed."""
     return pb.AddItemReply(
         embeddings=_embeddings(written, request),
@@ -76,22 +76,6 @@ def import_items_reply(outcomes: Sequence[ItemChange | DatabaseError]) -> pb.Imp
     return pb.ImportItemsReply(
         refused=_refusals(enumerate(outcomes)), changes=map(_change, outcomes)
     )
-
-
-def add_item_stream_reply(
-    position: int,
-    item: AddRequest | DatabaseError,
-    outcome: Written | DatabaseError,
-) -> pb.AddItemStreamReply:
-    """The outcome of an item of a stream."""
-    reply = pb.AddItemStreamReply(position=position)
-    if isinstance(outcome, DatabaseError):
-        reply.refused.CopyFrom(_refusal(position, outcome))
-    elif isinstance(item, AddRequest):
-        reply.added.embeddings.extend(_embeddings(outcome, item))
-        reply.added.failures.extend(failure_messages(outcome.failures))
-        reply.added.change = CHANGES[outcome.change]
-    return reply
 
 
 def add_vectors_reply(outcomes: Sequence[ItemChange | DatabaseError]) -> pb.AddVectorsReply:
@@ -212,13 +196,12 @@ def _unicode(text: str) -> str:
 def _refusals(outcomes: Iterable[tuple[int, object]]) -> list[pb.Refusal]:
     """Why items or queries were refused, by position; other outcomes are left out."""
     return [
-        _refusal(position, error)
-        for position, error in outcomes
-        if isinstance(error, DatabaseError)
+        refusal(position, error) for position, error in outcomes if isinstance(error, DatabaseError)
     ]
 
 
-def _refusal(position: int, error: DatabaseError) -> pb.Refusal:
+def refusal(position: int, error: DatabaseError) -> pb.Refusal:
+    """Why an item or query was refused."""
     return pb.Refusal(
         position=position,
         code=status_of(error).value[0],

@@ -19,7 +19,6 @@ from euclidesdb_server.database.requests import (
 )
 from euclidesdb_server.errors import DatabaseError, InvalidRequest
 from euclidesdb_server.rpc import payloads
-from euclidesdb_server.rpc.request_stream import RequestStream
 from euclidesdb_server.rpc.v1_states import imported_failure
 from euclidesdb_server.rpc.v1_vectors import matrix, model_vector, vector
 from euclidesdb_server.values.vector_columns import VectorColumns
@@ -50,27 +49,6 @@ def add_request(request: pb.AddItemRequest) -> AddRequest:
 def add_requests(request: pb.AddItemsRequest) -> list[AddRequest | DatabaseError]:
     """Many items to add."""
     return each(add_request, request.items, "items")
-
-
-class AddRequests:
-    """The items of a stream, as `add_stream` takes them; one that cannot be read is its error."""
-
-    def __init__(self, stream: RequestStream) -> None:
-        self.arrival = stream.arrival
-        self.finished = stream.finished
-        self.is_over = stream.is_over
-        self._take = stream.take
-
-    def take(self) -> tuple[AddRequest | DatabaseError, int] | None:
-        """As `AddSource.take`."""
-        taken = self._take()
-        if taken is None:
-            return None
-        message, size = taken
-        try:
-            return add_request(message), size
-        except DatabaseError as error:
-            return error, size
 
 
 def add_vectors_request(request: pb.AddVectorsRequest) -> AddVectorsRequest:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -51,6 +52,19 @@ class BulkRecord(msgspec.Struct, array_like=True, gc=False):
         return newest if self.payload_label is None else max(newest, self.payload_label)
 
 
+def current_labels(records: Sequence[BulkRecord]) -> list[int]:
+    """The `current_label` of each."""
+    return [
+        max(record.labels.values())
+        if record.changed_label is None
+        and record.payload_label is None
+        and record.labels
+        and not record.failed
+        else record.current_label
+        for record in records
+    ]
+
+
 _unpacked: Final = msgspec.msgpack.Decoder(BulkRecord).decode
 
 
@@ -88,21 +102,27 @@ class BulkReads:
 
         kind: VECTOR, PREDICTIONS or FAILURE. labels: of the rows, in any order; None: no row.
         """
-        found: dict[int | None, bytes] = {}
-        wanted = np.sort(np.array([label for label in labels if label is not None], np.int64))
-        for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > GAP) + 1):
-            if len(run) < SHORT:
-                for label in run.tolist():
+        wanted = sorted({label for label in labels if label is not None})
+        found, values = list[int](), list[bytes]()
+        ends = (np.flatnonzero(np.diff(wanted) > GAP) + 1).tolist()
+        for start, end in pairwise((0, *ends, len(wanted))):
+            if end - start < SHORT:
+                for label in wanted[start:end]:
                     value = self._reader.value(keys.row_key(kind, space, label))
                     if value is not None:
-                        found[label] = value
+                        found.append(label)
+                        values.append(value)
                 continue
-            first, last = (keys.row_key(kind, space, int(label)) for label in (run[0], run[-1]))
-            for rows in self._reader.scan(first, last):
-                row_keys = np.frombuffer(b"".join([key for key, _ in rows]), _ROW_KEY)
-                values = [value for _, value in rows]
-                found.update(zip(row_keys["label"].tolist(), values, strict=True))
-        return [*map(found.get, labels)]
+            first, last = wanted[start], wanted[end - 1]
+            range_of_keys = (keys.row_key(kind, space, label) for label in (first, last))
+            for rows in self._reader.scan(*range_of_keys):
+                row_keys, row_values = zip(*rows, strict=True)
+                found += np.frombuffer(b"".join(row_keys), _ROW_KEY)["label"].tolist()
+                values += row_values
+        if found == labels:  # all of them, in order: as in a database that was only added to
+            return [*values]
+        by_label: dict[int | None, bytes] = dict(zip(found, values, strict=True))
+        return [*map(by_label.get, labels)]
 
     def _scanned_items(self, wanted: Sequence[bytes]) -> dict[bytes, bytes]:
         """The values of some of the keys, by a scan; none if that does not pay."""

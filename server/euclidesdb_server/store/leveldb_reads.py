@@ -88,18 +88,19 @@ def scan_range(
     with lock, storage_errors("reading"):
         iterator = source.raw_iterator(verify_checksums=True, fill_cache=False)
         iterator.seek(first)
+    valid, item, advance = iterator.valid, iterator.item, iterator.next
     try:
         while True:
             rows: list[tuple[bytes, bytes]] = []
             size, is_over = 0, False
             with lock, storage_errors("reading"):
                 while len(rows) < SCAN_ROWS and size < SCAN_BYTES:
-                    if not iterator.valid() or (row := iterator.item())[0] > last:
+                    if not valid() or (row := item())[0] > last:
                         is_over = True
                         break
                     rows.append(row)
                     size += len(row[1])
-                    iterator.next()
+                    advance()
             if rows:
                 yield rows
             if is_over:

@@ -42,11 +42,11 @@ const many = await call("AddItems", {
 const streamed = await new Promise((resolve, reject) => {
   const stream = db.AddItemStream();
   const outcomes = [];
-  stream.on("data", (reply) => outcomes.push(reply.outcome));
+  stream.on("data", (reply) => outcomes.push(...reply.outcomes.map((each) => each.outcome)));
   stream.on("error", reject);
   stream.on("end", () => resolve(outcomes));
-  stream.write(item("d", [0, 0, 1], { price: 1 }));
-  stream.write(item("e", [0, 0], {}));
+  stream.write({ items: [item("d", [0, 0, 1], { price: 1 })] });
+  stream.write({ items: [item("e", [0, 0], {})] });
   stream.end();
 });
 
