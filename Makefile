@@ -14,7 +14,7 @@
 #   make bench        measurements, each next to its limit or target, half an hour or more (growth to
 #                     200,000 rows only: benchmarks/growth.py alone goes to a million)
 #   make docs         the documentation site, in build/docs
-#   make docker-test  builds the image and runs it (needs docker)
+#   make docker-test  builds the image of the last commit and tests it (needs docker)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -95,8 +95,9 @@ bench: $(VENV)/.dev
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -n -b html -c docs . build/docs
 
-docker-test:
-	docker/test.sh
+# One after another: each has a container with half a gigabyte of memory.
+docker-test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m docker --docker tests/docker
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo.png

@@ -97,6 +97,9 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the long tests too (an hour)")
+    parser.addoption(
+        "--docker", action="store_true", help="run those that need a Docker engine too"
+    )
 
 
 def pytest_configure() -> None:
@@ -111,9 +114,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker(pytest.mark.slow)
-    if not config.getoption("--long"):
-        long = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    for marker in ("long", "docker"):
+        if not config.getoption(f"--{marker}"):
+            left_out = [item for item in items if item.get_closest_marker(marker)]
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker(marker)]
     # what the last test process runs while the others are idle is short
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

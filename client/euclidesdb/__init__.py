@@ -18,6 +18,7 @@ from euclidesdb._backup import (
     BackupFile,
 )
 from euclidesdb._backup_info import BackedUpModel, BackupInfo
+from euclidesdb._changes import AddErrors, Changes, Embeddings
 from euclidesdb._client import AsyncClient, Client
 from euclidesdb._credentials import UnencryptedKeyWarning
 from euclidesdb._errors import (
@@ -62,6 +63,7 @@ from euclidesdb._field_warnings import UnknownFieldWarning
 from euclidesdb._item_sets import Items, Removal
 from euclidesdb._job_calls import Job
 from euclidesdb._lists import Answers, ItemList
+from euclidesdb._models import Models
 from euclidesdb._neighbors import (
     FusedNeighbor,
     FusedNeighbors,
@@ -93,6 +95,7 @@ from euclidesdb._types import (
 )
 
 __all__ = [
+    "AddErrors",
     "Added",
     "AddsInterrupted",
     "Answer",
@@ -108,6 +111,7 @@ __all__ = [
     "BackupInfo",
     "CallStats",
     "Cancelled",
+    "Changes",
     "Client",
     "ClientClosed",
     "ConnectionFailed",
@@ -121,6 +125,7 @@ __all__ = [
     "Embedding",
     "EmbeddingFailed",
     "EmbeddingFailure",
+    "Embeddings",
     "EuclidesDBError",
     "Example",
     "Examples",
@@ -146,6 +151,7 @@ __all__ = [
     "ModelStats",
     "ModelUnavailable",
     "ModelVector",
+    "Models",
     "Neighbor",
     "Neighbors",
     "NewItem",

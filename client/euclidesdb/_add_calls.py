@@ -12,14 +12,16 @@ from euclidesdb import _replies as replies
 from euclidesdb._add_stream import MAX_IN_FLIGHT, AddStream
 from euclidesdb._adds import BulkAdd
 from euclidesdb._batches import NewItems, VectorColumns, item_batches, item_request
+from euclidesdb._changes import AddErrors, Embeddings, change_of
 from euclidesdb._checks import ItemId
 from euclidesdb._connection import Connection
-from euclidesdb._errors import Failed, Refused, embedding_failed
+from euclidesdb._errors import Failed, Refused
 from euclidesdb._images import Image, file_name
 from euclidesdb._operation import iteration, operation
 from euclidesdb._progress import Progress, reporting
 from euclidesdb._states import failures_of
-from euclidesdb._types import Added, Embedding, ModelVector, NewItem
+from euclidesdb._translation import embedding_failed
+from euclidesdb._types import Added, ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 
@@ -43,8 +45,9 @@ class AddCalls:
         include_vectors: bool = False,
         include_predictions: bool = False,
         raise_on_failure: bool = True,
+        request_key: bytes | None = None,
         timeout: float | None = None,
-    ) -> tuple[Embedding, ...]:
+    ) -> Embeddings:
         """Embed an item with each of `models`, store it durably and make it searchable.
 
         When this returns, the item is on disk and in the next search. Its vectors of models
@@ -66,15 +69,18 @@ class AddCalls:
         metadata: opaque bytes; None keeps what is stored.
         raise_on_failure: False: do not raise EmbeddingFailed; the models that have failed on the
             item are left out of what this returns.
+        request_key: 8 to 64 random bytes, for a program that is to repeat this after it was started
+            again: by the same key, the server knows what it has applied, for ten minutes.
 
-        Returns one embedding per model written; its arrays are None unless requested.
+        Returns one embedding per model written; its arrays are None unless requested. Their
+        `change` is "added", "replaced" or "unchanged".
         Retried after a lost reply, without undoing what another client has written since. After
         Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied.
         Raises UndecodableInput, DimensionMismatch, VersionMismatch, UnknownModel, ModelUnavailable,
         EmbeddingFailed, Overloaded, DiskFull, WriteInDoubt.
         """
         raise_on_failure = checks.flag("raise_on_failure", raise_on_failure)
-        item = NewItem(id, image, models, vectors, attributes, metadata, text, tensor)
+        item = NewItem(id, image, models, vectors, attributes, metadata, text, tensor, request_key)
         connection = self._connection
         request = await item_request(connection, item)
         request.include_vectors = checks.flag("include_vectors", include_vectors)
@@ -87,7 +93,7 @@ class AddCalls:
         )
         if reply.failures and raise_on_failure:
             raise embedding_failed(request.id, failures_of(reply.failures), file_name(image))
-        return tuple(map(replies.embedding, reply.embeddings))
+        return Embeddings(map(replies.embedding, reply.embeddings), change_of(reply.change))
 
     @operation
     async def add_many(
@@ -97,14 +103,15 @@ class AddCalls:
         bytes_per_call: int = 8 << 20,
         progress: Progress = False,
         timeout: float | None = None,
-    ) -> tuple[Refused | Failed, ...]:
+    ) -> AddErrors[Refused | Failed]:
         """Add items, each as `add` would; returns those with an error, () if there are none.
 
         When this returns, every item is on disk and in the next search, or among the refused
         (`Refused`), each with the error that `add` would have raised for it: one of the server's
         (UndecodableInput) or the client's (FileNotFoundError for an image). Items that are on disk,
         but that models have failed on, are returned, too (`Failed`). Items with the same id are
-        added in the order given.
+        added in the order given. `changes` of what is returned counts the items on disk: how many
+        are new, changed, and unchanged.
 
         items: any iterable, also a generator of millions: only a few hundred are held at a time.
         bytes_per_call: the size of each request; the server accepts 64 MiB by default. A larger
@@ -126,7 +133,9 @@ class AddCalls:
         with reporting(progress, items) as report:
             adds = BulkAdd(connection, "AddItems", seconds, report)
             refused = await adds.run(item_batches(connection, given, size, adds.refuse))
-        return tuple(sorted((*refused, *adds.failed), key=lambda each: each.position))
+        errors: list[Refused | Failed] = [*refused, *adds.failed]
+        errors.sort(key=lambda each: each.position)
+        return AddErrors(errors, refused.changes)
 
     @operation
     async def add_vectors(
@@ -139,8 +148,9 @@ class AddCalls:
         attributes: Sequence[Mapping[str, Any]] | None = None,
         metadata: Sequence[bytes] | None = None,
         bytes_per_call: int = 4 << 20,
+        request_key: bytes | None = None,
         timeout: float | None = None,
-    ) -> tuple[Refused, ...]:
+    ) -> AddErrors[Refused]:
         """Add ready-made vectors of one model by columns; returns those that were refused.
 
         This is `add_many` for bulk loads: the same promises at a fraction of the work.
@@ -149,6 +159,7 @@ class AddCalls:
             memory-mapped array is read a few megabytes at a time.
         fingerprint: the model version that made the vectors, if known.
         attributes, metadata: one per id; None keeps what is stored.
+        request_key: as in `add`; the other arguments must be the same, too.
         timeout: seconds for each call of at most 4,096 vectors; None: ten times the client's.
 
         Raises ValueError or TypeError, before anything is sent, for columns that differ in length
@@ -162,6 +173,7 @@ class AddCalls:
             fingerprint=fingerprint,
             attributes=attributes,
             metadata=metadata,
+            request_key=request_key,
         )
         connection = self._connection
         size = checks.positive("bytes_per_call", bytes_per_call)

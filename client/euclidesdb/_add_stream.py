@@ -13,6 +13,7 @@ from typing import Final
 
 from euclidesdb import _replies as replies
 from euclidesdb._batches import messages
+from euclidesdb._changes import change_of
 from euclidesdb._connection import Connection, Queue, Stream
 from euclidesdb._errors import AddsInterrupted, EuclidesDBError, Refused, ServerError
 from euclidesdb._states import failures_of
@@ -133,6 +134,7 @@ class AddStream:
             sent.id,
             tuple(map(replies.embedding, added.embeddings)),
             failures_of(added.failures),
+            change_of(added.change),
         )
 
     async def _check_end(self, call: Stream) -> None:

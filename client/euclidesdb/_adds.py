@@ -14,6 +14,7 @@ from contextlib import aclosing, suppress
 from typing import Final, TypeAlias
 
 from euclidesdb._batches import Batch
+from euclidesdb._changes import AddErrors, ChangeCount
 from euclidesdb._connection import Connection, StartedCall
 from euclidesdb._errors import (
     AddsInterrupted,
@@ -26,11 +27,10 @@ from euclidesdb._errors import (
     Refused,
     ServerError,
     WriteInDoubt,
-    embedding_failed,
 )
 from euclidesdb._progress import Report
 from euclidesdb._states import failures_of
-from euclidesdb._translation import name_file, refusal_error
+from euclidesdb._translation import embedding_failed, name_file, refusal_error
 from euclidesdb_protos.v1 import database_pb2 as pb
 
 _Reply: TypeAlias = pb.AddItemsReply | pb.AddVectorsReply | pb.ImportItemsReply
@@ -65,6 +65,7 @@ class BulkAdd:
         self._done = 0
         self._in_flight: deque[tuple[Batch, frozenset[str], StartedCall]] = deque()
         self._refused: list[Refused] = []
+        self._changes = ChangeCount()
         self._failed: list[Failed] = []
         self._unknown: list[tuple[int, str]] = []
         self._answered = False  # the fate of at least one item is known
@@ -81,7 +82,7 @@ class BulkAdd:
         self._done += 1
         self._refused.append(refused)
 
-    async def run(self, batches: AsyncGenerator[Batch, None]) -> tuple[Refused, ...]:
+    async def run(self, batches: AsyncGenerator[Batch, None]) -> AddErrors[Refused]:
         """Send all of `batches`, and close them; returns the refused items by position.
 
         Raises the error itself if nothing was written, otherwise AddsInterrupted from it.
@@ -102,7 +103,7 @@ class BulkAdd:
         finally:  # calls remain if the caller is interrupted: by Ctrl-C, or its task is cancelled
             for _, _, started in self._in_flight:
                 started.cancel()
-        return self._refused_by_position()
+        return AddErrors(self._refused_by_position(), self._changes.total())
 
     async def _send(self, batch: Batch) -> None:
         ids = frozenset(batch.ids)
@@ -123,6 +124,7 @@ class BulkAdd:
         try:
             reply: _Reply = await self._connection.finish(started)
             not_added = _not_added(reply, batch)
+            self._changes.update(reply)
             self._failed += _failed(reply, batch)
         except EuclidesDBError as error:
             if not isinstance(error, MessageTooLarge) or len(batch.ids) > 1:
@@ -159,6 +161,7 @@ class BulkAdd:
             resume_at,
         )
         interrupted.failed = self.failed
+        interrupted.changes = self._changes.total()
         return interrupted
 
     def _refused_by_position(self) -> tuple[Refused, ...]:

@@ -25,7 +25,7 @@ from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused
 from euclidesdb._images import file_name
 from euclidesdb._payloads import KINDS
-from euclidesdb._request_keys import new_request_key
+from euclidesdb._request_keys import part_key, request_key_of
 from euclidesdb._types import ModelVector, NewItem
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -68,7 +68,7 @@ def add_request(item: NewItem) -> pb.AddItemRequest:
     request = pb.AddItemRequest(
         id=checks.item_id("id", item.id),
         models=checks.names("models", item.models),
-        request_key=new_request_key(),
+        request_key=request_key_of(item.request_key),
     )
     if any(value is not None for value in raw.values()):
         kind, value = checks.exactly_one(raw)
@@ -181,7 +181,9 @@ class VectorColumns:
         fingerprint: str | None,
         attributes: Sequence[Mapping[str, Any]] | None,
         metadata: Sequence[bytes] | None,
+        request_key: bytes | None,
     ) -> None:
+        self._request_key = request_key_of(request_key)
         self._model = checks.text("model", model)
         self._fingerprint = "" if fingerprint is None else checks.text("fingerprint", fingerprint)
         self._ids = checks.item_ids("ids", ids)
@@ -215,7 +217,7 @@ class VectorColumns:
                 ids=self._ids[rows],
                 attributes_json=self._attributes[rows],
                 metadata=self._metadata[rows],
-                request_key=new_request_key(),
+                request_key=part_key(self._request_key, start),
             )
             arrays.write_floats(request.vectors, self._vectors[rows])
             yield Batch(request, range(start, stop), self._ids[rows])

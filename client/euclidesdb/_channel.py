@@ -31,14 +31,18 @@ _SCHEME = re.compile("(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 _HOST = re.compile(r"(\[[^\[\]/]+\]|[^\[\]:/\s]+)(?::([0-9]{1,5}))?")
 
 # Calls that change nothing are retried, and those whose requests have a key, by which the server
-# knows what it has applied already. If the reply to any other write is lost, sending it again could
-# undo what another writer did in between.
+# knows what it has applied already. A removal by filter has none: repeated, it removes what matches
+# then, as it may while it runs. If the reply to any other write is lost, sending it again could
+# undo what another writer did in between. gRPC does not retry a stream that has been answered:
+# AddItemStream tells the caller which items are in doubt.
 _RETRIED = (
     "AddItem",
     "AddItems",
     "AddVectors",
     "UpdateItem",
     "RemoveItem",
+    "RemoveItems",
+    "ImportItems",
     "GetItem",
     "GetItems",
     "CountItems",

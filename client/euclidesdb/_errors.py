@@ -42,9 +42,12 @@ Arguments that cannot be sent at all raise ValueError or TypeError before anythi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from euclidesdb._states import EmbeddingFailure, failure_text
+from euclidesdb._states import EmbeddingFailure
+
+if TYPE_CHECKING:
+    from euclidesdb._changes import Changes
 
 
 class EuclidesDBError(Exception):
@@ -180,15 +183,6 @@ class EmbeddingFailed(ModelFailed):
         return type(self), (str(self), self.id, self.failures), self.__dict__
 
 
-def embedding_failed(
-    item_id: str, failures: tuple[EmbeddingFailure, ...], file: str = ""
-) -> EmbeddingFailed:
-    """The error for an item that is stored, and has failures. file: of its image, if it has one."""
-    image = f" (image {file!r})" if file else ""
-    message = f"item {item_id!r}{image} is stored, but models have failed on it: "
-    return EmbeddingFailed(message + failure_text(failures), item_id, failures)
-
-
 class DeadlineExceeded(EuclidesDBError):
     """The timeout passed before the reply arrived. A write may or may not have been applied."""
 
@@ -269,6 +263,8 @@ class AddsInterrupted(EuclidesDBError):
     resume_at: every item before this position is on disk or refused, so adding the items from here
         on completes the work. Some of them may be on disk already; adding them again is safe
         unless another client has changed them since.
+    changes: `Changes`: what has changed of the items that are known to be on disk; None of
+        `add_stream`, which has yielded it.
     """
 
     def __init__(
@@ -281,6 +277,7 @@ class AddsInterrupted(EuclidesDBError):
     ) -> None:
         super().__init__(message, reason)
         self.failed: tuple[Failed, ...] = ()
+        self.changes: Changes | None = None
         self.refused = refused
         self.unknown = unknown
         self.resume_at = resume_at

@@ -13,7 +13,7 @@ from euclidesdb._connection import Connection
 from euclidesdb._item_sets import Items, Removal
 from euclidesdb._operation import operation
 from euclidesdb._query_types import Filter
-from euclidesdb._request_keys import new_request_key
+from euclidesdb._request_keys import request_key_of
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
 
@@ -94,6 +94,7 @@ class ItemCalls:
         merge: Mapping[str, Any] | None = None,
         remove: Sequence[str] = (),
         metadata: bytes | None = None,
+        request_key: bytes | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Change the attributes or the metadata of a stored item; returns its attributes then.
@@ -107,12 +108,15 @@ class ItemCalls:
         merge: attributes to set after that. Nested mappings are merged in turn, and None removes an
             attribute (RFC 7396). Of two merges at once, both survive.
         metadata: replaces the stored bytes.
+        request_key: as in `add`.
 
         After Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied.
         Raises UnknownItem, CorruptRecord, DiskFull, WriteInDoubt; InvalidRequest if the attributes
         would be too large.
         """
-        request = many_items.update_request(id, attributes, merge, remove, metadata)
+        request = many_items.update_request(
+            id, attributes, merge, remove, metadata=metadata, request_key=request_key
+        )
         connection = self._connection
         reply: pb.UpdateItemReply = await connection.call(
             "UpdateItem", request, connection.call_timeout(timeout)
@@ -120,13 +124,21 @@ class ItemCalls:
         return dict(replies.parsed_attributes(reply.attributes_json))
 
     @operation
-    async def remove(self, id: ItemId, *, timeout: float | None = None) -> None:  # noqa: A002  as above
+    async def remove(
+        self,
+        id: ItemId,  # noqa: A002  as above
+        *,
+        request_key: bytes | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Remove an item from the database and from all later search results. Raises UnknownItem.
 
+        request_key: as in `add`.
         After Unavailable, DeadlineExceeded, Cancelled or WriteInDoubt it may have been applied; if
         it is called again then, UnknownItem means that it was.
         """
-        request = pb.RemoveItemRequest(id=checks.item_id("id", id), request_key=new_request_key())
+        key = request_key_of(request_key)
+        request = pb.RemoveItemRequest(id=checks.item_id("id", id), request_key=key)
         connection = self._connection
         await connection.call("RemoveItem", request, connection.call_timeout(timeout))
 
@@ -146,7 +158,9 @@ class ItemCalls:
         dry_run: remove nothing, and return what would be removed.
         timeout: seconds for each call of at most 10,000 items; None: ten times the client's.
 
-        Never retried. If a call fails as a whole, or the removal of an item is in doubt
+        Retried after a lost reply: by id, no item that another client has added since is removed,
+        and those that the first attempt removed are counted; by filter, the number is that of the
+        last attempt. If a call fails as a whole, or the removal of an item is in doubt
         (WriteInDoubt), some items are removed, and others are not: repeat it, and those that were
         removed are among the missing.
         """

@@ -14,7 +14,7 @@ from euclidesdb._field_warnings import warned
 from euclidesdb._filters import filter_message
 from euclidesdb._item_sets import Items, Removal
 from euclidesdb._query_types import Filter
-from euclidesdb._request_keys import new_request_key
+from euclidesdb._request_keys import request_key_of
 from euclidesdb._translation import refusal_error
 from euclidesdb._types import Item
 from euclidesdb_protos.v1 import database_pb2 as pb
@@ -30,13 +30,15 @@ def update_request(
     attributes: Mapping[str, Any] | None,
     merge: Mapping[str, Any] | None,
     remove: Sequence[str],
+    *,
     metadata: bytes | None,
+    request_key: bytes | None,
 ) -> pb.UpdateItemRequest:
     """The message for a change of an item. Raises TypeError or ValueError if there is none."""
     request = pb.UpdateItemRequest(
         id=checks.item_id("id", item_id),
         remove_attributes=checks.names("remove", remove),
-        request_key=new_request_key(),
+        request_key=request_key_of(request_key),
     )
     if attributes is not None and (merge is not None or request.remove_attributes):
         raise ValueError(
@@ -99,7 +101,8 @@ async def remove_many(
     dry_run = checks.flag("dry_run", dry_run)
     removed, missing, refused = 0, list[str](), list[Refused]()
     for part in _parts([*places], ITEMS_PER_REMOVE):
-        request = pb.RemoveItemsRequest(ids=part, dry_run=dry_run)
+        key = b"" if dry_run else request_key_of(None)
+        request = pb.RemoveItemsRequest(ids=part, dry_run=dry_run, request_key=key)
         reply: pb.RemoveItemsReply = await connection.call("RemoveItems", request, timeout)
         refusals = _refused(reply, part, places)
         for each in refusals:

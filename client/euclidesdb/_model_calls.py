@@ -5,6 +5,7 @@ from __future__ import annotations
 from euclidesdb import _checks as checks
 from euclidesdb import _replies as replies
 from euclidesdb._connection import Connection
+from euclidesdb._models import Models
 from euclidesdb._operation import operation
 from euclidesdb._stats import server_stats
 from euclidesdb._stats_types import ServerStats
@@ -18,7 +19,7 @@ class ModelCalls:
     _connection: Connection
 
     @operation
-    async def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
+    async def models(self, *, timeout: float | None = None) -> Models:
         """List the models served, those that could not be loaded and why, and former versions."""
         return await listed_models(self._connection, timeout)
 
@@ -90,12 +91,12 @@ class ModelCalls:
         await connection.call("DropModelVersion", request, connection.bulk_timeout(timeout))
 
 
-async def listed_models(connection: Connection, timeout: float | None) -> tuple[ModelInfo, ...]:
+async def listed_models(connection: Connection, timeout: float | None) -> Models:
     """As `Client.models`."""
     reply: pb.ListModelsReply = await connection.call(
         "ListModels", pb.ListModelsRequest(), connection.call_timeout(timeout)
     )
-    return tuple(map(replies.model_info, reply.models))
+    return Models(map(replies.model_info, reply.models))
 
 
 async def _load(

@@ -80,6 +80,15 @@ def counts_html(counts: Mapping[str, ValueCounts]) -> str:
     return document.html()
 
 
+def table_html(head: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of other values."""
+    document = Document()
+    document.heading(head)
+    if rows:
+        document.table(names, rows[:MAX_ROWS], len(rows))
+    return document.html()
+
+
 def summary_html(summary: Summary) -> str:
     """Counts, and summaries of numbers."""
     document = Document()

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
 
 from euclidesdb import _checks as checks
 from euclidesdb._adds import BulkAdd
-from euclidesdb._batches import Batch, Refuse
+from euclidesdb._batches import Batch
+from euclidesdb._changes import Changes
 from euclidesdb._connection import Connection
 from euclidesdb._errors import Refused, UnknownModel, VersionMismatch
 from euclidesdb._export import ExportBase, exporting
 from euclidesdb._filters import filter_message
+from euclidesdb._import_batches import ImportBatches
 from euclidesdb._item_files import check_format, complete_file, open_source
 from euclidesdb._item_queries import counted
-from euclidesdb._item_rows import BadRow, RowSource, VectorColumn, imported_item, named_columns
+from euclidesdb._item_rows import VectorColumn, named_columns
 from euclidesdb._model_calls import listed_models
 from euclidesdb._operation import operation
 from euclidesdb._progress import Progress, reporting
@@ -26,15 +27,18 @@ from euclidesdb._query_types import Filter
 from euclidesdb._types import ModelInfo
 from euclidesdb_protos.v1 import database_pb2 as pb
 
-ITEMS_PER_IMPORT: Final = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What `import_file` did. items: how many are on disk. refused: the others, by position."""
+    """What `import_file` did.
+
+    items: how many are on disk. refused: the others, by position. changes: how many of `items` are
+    new, changed, and unchanged.
+    """
 
     items: int
     refused: tuple[Refused, ...] = ()
+    changes: Changes = field(default_factory=Changes)
 
 
 class Transfers:
@@ -171,9 +175,9 @@ class Transfers:
             wants = _Wanted(wanted, columns, await listed_models(connection, None))
             with reporting(progress, items) as report:
                 adds = BulkAdd(connection, "ImportItems", seconds, report, max_in_flight=1)
-                batches = _Batches(source, wants, size, adds.refuse)
+                batches = ImportBatches(source, wants, size, adds.refuse)
                 refused = await adds.run(_read(connection, iter(batches)))
-        return Imported(batches.count - len(refused), refused)
+        return Imported(batches.count - len(refused), tuple(refused), refused.changes)
 
 
 def _export_request(
@@ -247,53 +251,3 @@ class _Wanted:
                 "leave them out",
                 "version_mismatch",
             )
-
-
-class _Batches:
-    """The items of a file in batches. count: of the items so far."""
-
-    def __init__(
-        self, source: RowSource, wants: _Wanted, bytes_per_call: int, refuse: Refuse
-    ) -> None:
-        self.count = 0
-        self._source = source
-        self._wants = wants
-        self._bytes_per_call = bytes_per_call
-        self._refuse = refuse
-
-    def __iter__(self) -> Iterator[Batch]:
-        request, positions, size = pb.ImportItemsRequest(), list[int](), 0
-        failure: Exception | None = None
-        try:
-            for position, message in self._messages():
-                added = message.ByteSize()
-                full = len(positions) == ITEMS_PER_IMPORT or size + added > self._bytes_per_call
-                if positions and full:
-                    yield _batch(request, positions)
-                    request, positions, size = pb.ImportItemsRequest(), [], 0
-                request.items.append(message)
-                positions.append(position)
-                size += added
-        except Exception as error:  # of a file that is damaged; what is before it is sent
-            failure = error
-        if positions:
-            yield _batch(request, positions)
-        if failure is not None:
-            raise failure
-
-    def _messages(self) -> Iterator[tuple[int, Any]]:
-        for position, row in enumerate(self._source.rows()):
-            self.count = position + 1
-            if isinstance(row, BadRow):
-                self._refuse(Refused(position, row.id, row.error))
-                continue
-            try:
-                message = imported_item(row, self._wants)
-            except (TypeError, ValueError) as error:
-                self._refuse(Refused(position, row.id, error))
-            else:
-                yield position, message
-
-
-def _batch(request: pb.ImportItemsRequest, positions: Sequence[int]) -> Batch:
-    return Batch(request, positions, [item.id for item in request.items])

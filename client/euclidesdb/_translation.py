@@ -21,6 +21,7 @@ from euclidesdb._errors import (
     DeadlineExceeded,
     DimensionMismatch,
     DiskFull,
+    EmbeddingFailed,
     EuclidesDBError,
     InvalidRequest,
     MessageTooLarge,
@@ -44,6 +45,7 @@ from euclidesdb._errors import (
     VersionMismatch,
     WriteInDoubt,
 )
+from euclidesdb._states import EmbeddingFailure, failure_text
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_protos.v1.wire import REASON_KEY
 
@@ -145,3 +147,12 @@ def _error_of(status: grpc.StatusCode, reason: str, message: str) -> EuclidesDBE
     if kind is ResourceExhausted and not reason and "message larger than max" in message:
         kind = MessageTooLarge
     return kind(message, reason or status.name.lower())
+
+
+def embedding_failed(
+    item_id: str, failures: tuple[EmbeddingFailure, ...], file: str = ""
+) -> EmbeddingFailed:
+    """The error for an item that is stored, and has failures. file: of its image, if it has one."""
+    image = f" (image {file!r})" if file else ""
+    message = f"item {item_id!r}{image} is stored, but models have failed on it: "
+    return EmbeddingFailed(message + failure_text(failures), item_id, failures)

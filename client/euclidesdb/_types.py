@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ class ModelVector:
 class NewItem:
     """An item for `Client.add_many`; the fields are the arguments of `Client.add`.
 
-    At most one of `image`, `text` and `tensor`.
+    At most one of `image`, `text` and `tensor`. request_key: as in `Client.add`, of this item.
     """
 
     id: ItemId
@@ -74,6 +74,7 @@ class NewItem:
     metadata: bytes | None = None
     text: str | None = None
     tensor: npt.ArrayLike | None = None
+    request_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -98,12 +99,15 @@ class Added:
     position: its position among those given, from 0.
     embeddings: one per model written; their arrays are None unless requested.
     failures: the other models that the item names: each has failed on it.
+    change: "added": it is new; "replaced": it was stored already, and has been changed;
+        "unchanged": it was stored already as it was given. None if an older server does not tell.
     """
 
     position: int
     id: str
     embeddings: tuple[Embedding, ...] = ()
     failures: tuple[EmbeddingFailure, ...] = ()
+    change: Literal["added", "replaced", "unchanged"] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -64,7 +64,7 @@ def _help_without_click(arguments: list[str]) -> int:
     print(f"Usage: euclidesdb COMMAND ...\n\n{DESCRIPTION}\n\nCommands, and what each needs:")
     for name, command in COMMANDS.items():
         extra = f"euclidesdb[{command.extra}]"
-        print(f"  {name:<12}{extra:<20}{command.summary}")
+        print(f"  {name:<15}{extra:<20}{command.summary}")
     print("\nOnly the Python client is installed: pip install 'euclidesdb[cli]'")
     return 0 if "--help" in arguments else 2
 

@@ -85,7 +85,13 @@ VALUES = [
     ITEM,
     REFUSED,
     euclidesdb.Items({"a": ITEM}, ("c",), (REFUSED,)),
-    euclidesdb.Imported(7, (REFUSED,)),
+    euclidesdb.Imported(7, (REFUSED,), euclidesdb.Changes(5, 2)),
+    euclidesdb.Changes(5, 2, 1),
+    euclidesdb.Embeddings([EMBEDDING], "replaced"),
+    euclidesdb.AddErrors([REFUSED], euclidesdb.Changes(1, 2, 3)),
+    euclidesdb.Models(
+        [euclidesdb.ModelInfo("m", "ready", "", "image", 2, 3, "f", "exact", "l2", 5, (), False)]
+    ),
     euclidesdb.Removal(1, ("c",), (REFUSED,)),
     euclidesdb.ModelInfo("m", "ready", "", "image", 2, 3, "f", "exact", "l2", 5, ("x",), False),
     euclidesdb.ModelVector([1, 2], "f"),

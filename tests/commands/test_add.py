@@ -10,10 +10,13 @@ import subprocess
 import sys
 import time
 
+import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import euclidesdb
+from euclidesdb_server.commands.add import chosen_models
 from tests.support.images import encoded, noise
 
 DIGIT = encoded(noise(0, 8, "L"))
@@ -63,7 +66,9 @@ def test_items_that_are_stored_already_are_counted_as_such(command, photos):
     again = command("add", photos / "dogs", "--id-prefix", "again/", "--set", "new=1")
     assert again.out == "0 items added, 1 stored already and brought up to date\n"
     report = json.loads(command("add", photos / "dogs", "--id-prefix", "again/", "--json").out)
-    assert (report["added"], report["updated"], report["skipped"]) == (0, 1, 0)
+    assert (report["added"], report["updated"], report["unchanged"]) == (0, 0, 1)
+    unchanged = command("add", photos / "dogs", "--id-prefix", "again/")
+    assert unchanged.out == "0 items added, 1 stored already and unchanged\n"
 
 
 def test_existing_items_are_skipped(command, db, photos):
@@ -200,6 +205,34 @@ def test_models_that_do_not_fit_are_named_before_anything_is_added(
     ran = command("add", photos, *arguments)
     assert (ran.code, ran.out) == (1, "")
     assert expected in ran.err
+
+
+KNOWN = [
+    euclidesdb.ModelInfo(name, state, "", kind, 2, 0, "f", "exact", "l2", 0, (), False)
+    for name, state, kind in (
+        ("old@f", "superseded", "image"),
+        ("one", "ready", "image"),
+        ("two", "loading", "image"),
+        ("three", "ready", "image"),
+        ("words", "quarantined", "text"),
+    )
+]
+
+
+def test_without_a_name_the_only_model_of_the_kind_is_taken():
+    assert chosen_models(KNOWN[:2], (), {"image"}, all_models=False) == {"image": ["one"]}
+    with pytest.raises(click.ClickException, match="takes text is ready"):
+        chosen_models(KNOWN, (), {"text"}, all_models=False)
+    with pytest.raises(click.ClickException, match=r"name one or more of one, two, three by --mo"):
+        chosen_models(KNOWN, (), {"image"}, all_models=False)
+    assert chosen_models(KNOWN, (), {"image"}, all_models=True) == {"image": ["one", "three"]}
+    assert chosen_models(KNOWN, ("three",), {"image"}, all_models=False) == {"image": ["three"]}
+
+
+def test_model_and_all_models_exclude_each_other(command, photos):
+    ran = command("add", photos, "--model", "digits", "--all-models")
+    assert (ran.code, ran.out) == (2, "")
+    assert "give --model or --all-models" in ran.err
 
 
 def test_texts_are_added_by_file_and_by_line(command, db, tmp_path):

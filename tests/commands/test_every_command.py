@@ -62,6 +62,7 @@ BAD: dict[str, list[tuple[str, ...]]] = {
     "export": [("--to", "a.csv"), ("--to", "folder/none/a.jsonl"), ("--to", SURROGATE)],
     "import": [("missing.npz",), ("text.txt",), ("broken.jsonl",), ("folder",)],
     "models": [("--address", "127.0.0.1:1"), ("--address", "")],
+    "health": [("missing",), (SURROGATE,), ("-c", "missing.conf"), ("--address", "127.0.0.1:1")],
     "stats": [("--address", "unix:missing"), ("--address", "a b c")],
     "top": [("--once", "--address", "127.0.0.1:1"), ("--interval", "0")],
     "model check": [("missing",), ("text.txt",), ("folder",)],
@@ -72,7 +73,11 @@ BAD: dict[str, list[tuple[str, ...]]] = {
     "model unload": [("missing",)],
     "model drop": [("missing@0f3a",), ("digits",)],
     "key create": [("a b", "--role", "read"), ("a", "--role", "none"), ("a", "--role", "read")],
-    "key list": [("--keys-file", "text.txt"), ("--keys-file", "folder")],
+    "key list": [
+        ("--keys-file", "text.txt"),
+        ("--keys-file", "folder"),
+        ("--keys-file", "missing"),
+    ],
     "key revoke": [("a", "--keys-file", "missing"), ("a", "--keys-file", "folder")],
     "backup": [
         ("missing/none/b", "--address", "127.0.0.1:1"),

@@ -55,6 +55,26 @@ def test_an_image_finds_itself_first(command, query):
     assert len(others) == 7
 
 
+def test_predictions_are_shown_as_in_lists(command, db, query):
+    show = ("--show", "digits.label,parity", "--show", "digits.confidence")
+    ran = command("find", "--image", query, "--model", "digits", *WHERE, "-k", "2", *show)
+    _, columns, first, *_ = ran.out.splitlines()
+    assert columns.split() == [
+        "distance", "id", "label", "digits.label", "parity", "digits.confidence"
+    ]  # fmt: skip
+    listed = objects(command("list", "--where", 'id() == "find-3"', *show, "--json"))[0]["show"]
+    assert first.split()[-3:] == [str(each) for each in listed.values()]
+    found = objects(command("find", "--image", query, *WHERE, "-k", "1", *show, "--json"))
+    assert found[0]["show"] == listed
+    # what another model predicts
+    db.add("find-both", image=noise(103, 8, "L"), models=["digits"], vectors={"given": [9, 9, 9]})
+    given = command("find", "--id", "find-both", "--model", "given", "-k", "1", *show, "--json")
+    assert objects(given)[0]["show"].keys() == listed.keys()
+    db.remove("find-both")
+    ran = command("find", "--id", "find-0", "--show", "a,,b")
+    assert (ran.code, ran.out) == (2, "")
+
+
 def test_an_item_a_vector_and_examples_are_queries(command, db, tmp_path):
     by_id = objects(command("find", "--id", "find-0", *WHERE, "-k", "4", "--json"))
     assert "find-0" not in [each["id"] for each in by_id]

@@ -53,18 +53,22 @@ def test_a_server_that_goes_away_leaves_a_count_and_how_to_go_on(add, capsys):
             for position in (7, 400)
         )
         unknown = ((300, "item-300"), (301, "item-301"))
-        raise euclidesdb.AddsInterrupted(
+        interrupted = euclidesdb.AddsInterrupted(
             "adding stopped: gone", "unavailable", refused, unknown, 300
         )
+        interrupted.changes = euclidesdb.Changes(added=299, unchanged=2)
+        raise interrupted
 
     assert add(add_many) == 1
     printed = capsys.readouterr()
-    assert printed.out == "299 items added, 2 could not be added\n"
+    assert printed.out == (
+        "299 items added, 2 stored already and unchanged, 2 could not be added\n"
+    )
     *refused, last = printed.err.splitlines()
     assert [line.split(":")[0] for line in refused] == ["  item-7", "  item-400"]
     assert last == (
-        "euclidesdb: adding stopped: gone (299 were added; 2 more may have been); to go on, run "
-        "the same command with --skip-existing"
+        "euclidesdb: adding stopped: gone; 2 more may be on disk or not; to go on, run the "
+        "same command with --skip-existing"
     )
 
 
@@ -74,11 +78,19 @@ def test_ctrl_c_ends_the_input(add, capsys):
             pass
         signal.raise_signal(signal.SIGINT)
         assert not [*items]
-        return ()
+        return euclidesdb.AddErrors((), euclidesdb.Changes(added=90, replaced=10))
 
     assert add(add_many, as_json=True) == 130
     report = json.loads(capsys.readouterr().out)
-    assert report == {"added": 100, "updated": 0, "skipped": 0, "failed": 0, "errors": []}
+    assert report == {
+        "added": 90,
+        "updated": 10,
+        "unchanged": 0,
+        "incomplete": 0,
+        "skipped": 0,
+        "failed": 0,
+        "errors": [],
+    }
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -96,9 +108,10 @@ def test_a_second_ctrl_c_ends_at_once(add):
 def test_errors_are_listed_up_to_a_hundred(add, capsys):
     def add_many(items):
         error = euclidesdb.UndecodableInput("not an image\x1b[2J", "undecodable_input")
-        return tuple(
+        refused = [
             euclidesdb.Refused(position, item.id, error) for position, item in enumerate(items)
-        )
+        ]
+        return euclidesdb.AddErrors(refused, euclidesdb.Changes())
 
     assert add(add_many) == 1
     printed = capsys.readouterr()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 
@@ -173,7 +172,7 @@ def test_models_lists_the_models(command):
 
 def test_models_fit_into_a_terminal_of_80_columns(command, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
+    monkeypatch.setenv("COLUMNS", "80")
     for name in ("models", "stats"):
         lines = command(name).out.splitlines()
         assert max(map(len, lines)) <= 80

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 from hypothesis import given
@@ -52,7 +51,7 @@ def test_bytes_are_base64_in_json():
 
 def test_columns_that_do_not_fit_are_left_out(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((14, 9)))
+    monkeypatch.setenv("COLUMNS", "14")
     print_table(["id", "a", "b"], [["1", "12345", "1234567"]], fitted=True)
     print_table(["id", "a", "b"], [["1", "12345", "123"]], fitted=True)
     assert capsys.readouterr().out.splitlines() == [

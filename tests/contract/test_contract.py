@@ -115,7 +115,8 @@ def test_an_export_is_imported(call, tmp_path):
     path = tmp_path / "items.parquet"
     assert call(lambda db: db.export_file(path, include_payloads=True)) == 2
     assert call(lambda db: db.remove_many(["a", "b"])).removed == 2
-    assert call(lambda db: db.import_file(path)) == euclidesdb.Imported(2)
+    imported = call(lambda db: db.import_file(path))
+    assert imported == euclidesdb.Imported(2, (), euclidesdb.Changes(added=2))
     assert call(lambda db: db.get("a", include_payload=True)).image == cases.IMAGE
 
 

@@ -17,6 +17,7 @@ from euclidesdb_server.database.requests import (
     ModelVector,
     ModelVectors,
 )
+from euclidesdb_server.database.results import Written
 from euclidesdb_server.errors import (
     CorruptRecord,
     DimensionMismatch,
@@ -65,13 +66,13 @@ def test_an_item_that_is_refused_leaves_the_others_alone(database):
     )
     kinds = [type(outcome) for outcome in outcomes]
     assert kinds == [
-        tuple,
+        Written,
         InvalidRequest,
         DimensionMismatch,
         UnknownModel,
         InvalidRequest,
         InvalidRequest,
-        tuple,
+        Written,
     ]
     assert database.ids([0, 0], "one") == ["a", "f"]
 

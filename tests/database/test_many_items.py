@@ -138,9 +138,9 @@ def test_items_are_removed_in_batches_that_share_a_sync(database, monkeypatch):
     sizes = []
     remove = type(database.store).remove
 
-    def counted(store, *removed):
+    def counted(store, *removed, **options):
         sizes.append(len(removed))
-        remove(store, *removed)
+        remove(store, *removed, **options)
 
     monkeypatch.setattr(type(database.store), "remove", counted)
     assert remove_many(database, [f"{row}" for row in range(2500)]) == (2500, (), {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from euclidesdb_server.database.item_import import ImportedEmbedding, ImportedItem
 from euclidesdb_server.database.requests import (
     AddRequest,
     AddVectorsRequest,
@@ -12,6 +13,7 @@ from euclidesdb_server.database.requests import (
     UpdateRequest,
 )
 from euclidesdb_server.errors import InvalidRequest, UnknownItem
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.assembled import CALL, Database, no_models
 from tests.support.stores import copy_of_crashed, vector
@@ -98,11 +100,76 @@ def test_repeated_rows_of_columns_leave_later_writes(database, tmp_path):
     add_rows(database, ids, 1.0)
     add(database, "7", 2.0, b"")
     add(database, "4999", 3.0, b"")
-    assert not any(add_rows(database, ids, 1.0))
+    assert {*add_rows(database, ids, 1.0)} == {ItemChange.ADDED, ItemChange.REPLACED}
     assert [stored(database, name) for name in ("7", "4999", "8")] == [2.0, 3.0, 1.0]
     with crashed(tmp_path) as restarted:
         add_rows(restarted, ids, 1.0)
         assert [stored(restarted, name) for name in ("7", "4999", "8")] == [2.0, 3.0, 1.0]
+
+
+@pytest.mark.parametrize("attributes_json", [None, "{}"], ids=["by columns", "one by one"])
+def test_a_repeated_import_leaves_later_writes(database, tmp_path, attributes_json):
+    items = [
+        ImportedItem(
+            name,
+            attributes_json if name == "a" else None,
+            None,
+            (ImportedEmbedding("one", None, vector(1.0, 0.0), ready_made=True),),
+        )
+        for name in ("a", "b", "a")
+    ]
+    imports = database.features.imports
+    first = imports.write(items, KEY)
+    assert first == [ItemChange.ADDED, ItemChange.ADDED, ItemChange.UNCHANGED]
+    add(database, "b", 2.0, b"")
+    again = imports.write(items, KEY)
+    assert again[1] == ItemChange.REPLACED
+    assert stored(database, "b") == 2.0
+    with crashed(tmp_path) as restarted:
+        restarted.features.imports.write(items, KEY)
+        assert stored(restarted, "b") == 2.0
+        restarted.features.imports.write(items)
+        assert stored(restarted, "b") == 1.0
+    with pytest.raises(InvalidRequest, match="request_key"):
+        imports.write(items, b"short")
+
+
+def test_a_repeated_removal_of_many_counts_what_it_has_removed(database, tmp_path):
+    for name in "abc":
+        add(database, name, key=b"")
+    features = database.features
+    first = features.remove_many([*"abcx"], request_key=KEY)
+    assert (first.removed, first.missing) == (3, (3,))
+    add(database, "b", 2.0, b"")
+    assert features.remove_many([*"abcx"], request_key=KEY) == first
+    assert stored(database, "b") == 2.0
+    with crashed(tmp_path) as restarted:
+        assert restarted.features.remove_many([*"abcx"], request_key=KEY) == first
+        assert stored(restarted, "b") == 2.0
+        assert restarted.features.remove_many([*"abcx"]).removed == 1
+
+
+def test_what_an_add_has_changed_is_said(database):
+    def changes(*items, key=b""):
+        requests = [
+            AddRequest(name, vectors={"one": ModelVector(vector(x, 0.0))}, request_key=key)
+            for name, x in items
+        ]
+        return [each.change.value for each in database.features.add_many(requests, CALL)]
+
+    assert changes(("a", 1.0), ("b", 1.0), ("a", 1.0), ("a", 2.0)) == [
+        "added", "added", "unchanged", "replaced",
+    ]  # fmt: skip
+    assert changes(("c", 1.0), ("b", 2.0), key=KEY) == ["added", "replaced"]
+    assert changes(("c", 1.0), ("b", 2.0), key=KEY) == ["added", "replaced"]
+    assert changes(("d", 1.0), ("b", 2.0), ("c", 1.0)) == ["added", "unchanged", "unchanged"]
+    rows = VectorColumns([*"ade"], np.ones((3, 2), np.float32))
+    assert database.features.add_vectors(AddVectorsRequest("one", rows)) == [
+        ItemChange.REPLACED, ItemChange.REPLACED, ItemChange.ADDED,
+    ]  # fmt: skip
+    assert {*database.features.add_vectors(AddVectorsRequest("one", rows))} == {
+        ItemChange.UNCHANGED
+    }
 
 
 def test_a_repeated_update_leaves_a_later_one_and_returns_what_is_stored(database):

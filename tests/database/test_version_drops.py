@@ -14,6 +14,7 @@ from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.database.requests import AddVectorsRequest
 from euclidesdb_server.errors import DiskFull, UnknownItem, UnknownModel
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, keys
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.stores import write_labels
 from tests.support.versions import MODEL, OLD, make, names, opened, vectors
@@ -114,7 +115,8 @@ def test_a_write_to_a_version_that_is_dropped_meanwhile_is_refused(data):
         outcomes = writer.write_columns(space, columns, {})
         assert [type(outcome) for outcome in outcomes] == [UnknownModel] * 2
         assert "version 'old' of model 'one' has been dropped" in str(outcomes[0])
-        assert versions.features.add_vectors(AddVectorsRequest(MODEL, columns)) == [None, None]
+        added = versions.features.add_vectors(AddVectorsRequest(MODEL, columns))
+        assert added == [ItemChange.ADDED] * 2
         assert versions.drops.wait_idle(60)
         assert [fingerprint for fingerprint, _ in embeddings(versions, "late")] == ["new"]
 

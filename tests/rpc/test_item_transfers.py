@@ -150,7 +150,8 @@ def test_an_export_has_only_what_is_wanted(db):
     assert json.loads(table["attributes_json"][0].as_py()) == {"later": 1}
     assert table.column_names == ["id", "attributes_json", "metadata", "payload_digest"]
     names = db.export(models=["gray"], include_predictions=False).to_arrow().column_names
-    assert [name for name in names if ":" in name] == ["vector:gray", "ready_made:gray"]
+    of_model = [name for name in names if ":" in name]
+    assert of_model == ["vector:gray", "ready_made:gray", "failure:gray"]
     assert db.export({"later": 2}).to_arrow().num_rows == 0
     with pytest.raises(euclidesdb.UnknownModel, match="nobody"):
         db.export(models=["nobody"]).to_arrow()
@@ -163,7 +164,7 @@ def test_a_file_brings_everything_to_another_server(db, second, tmp_path, suffix
     assert db.export_file(file, include_payloads=True) == len(before)
     assert [*tmp_path.glob(".*")] == []
     result = second.import_file(file)
-    assert result == euclidesdb.Imported(len(before), ())
+    assert result == euclidesdb.Imported(len(before), (), euclidesdb.Changes(added=len(before)))
     after = stored(second)
     assert [*after] == [*before]
     assert after == before

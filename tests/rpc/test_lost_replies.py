@@ -127,6 +127,54 @@ def test_a_removal_whose_reply_is_lost_does_not_remove_what_was_added_since(serv
         assert first_number(db) == 2.0
 
 
+def test_a_removal_by_ids_whose_reply_is_lost_counts_what_it_has_removed(server, proxy):
+    with euclidesdb.Client(proxy.address, timeout=60, retries=4) as db:
+        db.add_many(ITEMS)
+        lose(proxy, server, add(2.0, "b"), crash=True)
+        removal = db.remove_many([*"abc", "missing"])
+        assert (removal.removed, removal.missing) == (3, ("missing",))
+        assert [db.exists(name) for name in "abc"] == [False, True, False]
+        assert first_number(db, "b") == 2.0
+
+
+def test_a_removal_by_filter_whose_reply_is_lost_is_repeated(server, proxy):
+    with euclidesdb.Client(proxy.address, timeout=60, retries=4) as db:
+        db.add_many(ITEMS)
+        lose(proxy, server, add(2.0, "other"), crash=False)
+        assert db.remove_many(filter={"$id": {"$in": [*"abc"]}}).removed == 0
+        assert (db.count(), proxy.lost) == (1, 1)
+
+
+@pytest.mark.usefixtures("proxy")
+def test_a_program_repeats_its_write_by_a_key_of_its_own(server):
+    key = b"kept by the program"
+    with euclidesdb.Client(server.address, timeout=60) as db:
+        assert db.add("a", vectors={"given": [1.0] * DIM}, request_key=key).change == "added"
+        assert add(2.0)(db).change == "replaced"
+        assert add(2.0)(db).change == "unchanged"
+        db.add("a", vectors={"given": [1.0] * DIM}, request_key=key)
+        assert first_number(db) == 2.0
+        items = [euclidesdb.NewItem("a", vectors={"given": [1.0] * DIM}, request_key=key)]
+        assert db.add_many(items).changes == euclidesdb.Changes(replaced=1)
+        assert [each.change for each in db.add_stream(items)] == ["replaced"]
+        rows = ["x", "y"], np.ones((2, DIM))
+        first = db.add_vectors(*rows, model="given", request_key=key)
+        assert first.changes == euclidesdb.Changes(added=2)
+        add(2.0, "x")(db)
+        again = db.add_vectors(*rows, model="given", request_key=key)
+        assert again.changes == euclidesdb.Changes(added=1, replaced=1)
+        assert first_number(db, "x") == 2.0
+        db.update("a", merge={"n": 1}, request_key=key)
+        db.update("a", merge={"n": 2})
+        assert db.update("a", merge={"n": 1}, request_key=key) == {"n": 2}
+        db.remove("x", request_key=key)
+        add(3.0, "x")(db)
+        db.remove("x", request_key=key)
+        assert first_number(db, "x") == 3.0
+        with pytest.raises(ValueError, match="8 to 64 random bytes, not 3"):
+            db.remove("x", request_key=b"abc")
+
+
 def test_the_asynchronous_client_repeats_likewise(server, proxy):
     lose(proxy, server, add(2.0, "b"), crash=False)
 

@@ -67,6 +67,7 @@ class InOneThread:
         self.remove_many = features.remove_many
         self.lock_items = features.lock_items
         self.list_models = features.list_models
+        self.imports = features.imports
         self.compact = features.compact
         self.searches_quickly = features.searches_quickly
         self._features = features
@@ -158,7 +159,9 @@ class Database:
         """Add by columns; why some are refused, by position."""
         made = VectorColumns(ids, np.array(vectors, np.float32), **columns)
         outcomes = self.features.add_vectors(AddVectorsRequest(model, made))
-        return {row: error for row, error in enumerate(outcomes) if error is not None}
+        return {
+            row: error for row, error in enumerate(outcomes) if isinstance(error, DatabaseError)
+        }
 
     def add_image(self, item_id: str, seed: int, *models: str, **others: Any) -> Written:
         """Add the image of that seed, embedded with the models."""

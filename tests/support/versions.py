@@ -28,6 +28,7 @@ from euclidesdb_server.database import (
 from euclidesdb_server.database.requests import AddRequest, AddVectorsRequest, ModelVector
 from euclidesdb_server.database.steps import finish
 from euclidesdb_server.engines.exact import ExactEngine
+from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import Compactor, ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
@@ -88,7 +89,7 @@ class Versions:
         """Give items a vector of the version in service."""
         columns = VectorColumns(ids, vectors(len(ids), seed))
         outcomes = self.features.add_vectors(AddVectorsRequest(MODEL, columns))
-        assert not any(outcomes)
+        assert not [each for each in outcomes if isinstance(each, DatabaseError)]
 
     def drop(self) -> None:
         """Drop the version `old`."""

@@ -23,6 +23,13 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_UINT8: _ClassVar[DataType]
     DATA_TYPE_BOOL: _ClassVar[DataType]
 
+class ItemChange(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ITEM_CHANGE_UNSPECIFIED: _ClassVar[ItemChange]
+    ITEM_CHANGE_ADDED: _ClassVar[ItemChange]
+    ITEM_CHANGE_REPLACED: _ClassVar[ItemChange]
+    ITEM_CHANGE_UNCHANGED: _ClassVar[ItemChange]
+
 class EmbeddingState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     EMBEDDING_STATE_UNSPECIFIED: _ClassVar[EmbeddingState]
@@ -70,6 +77,10 @@ DATA_TYPE_INT32: DataType
 DATA_TYPE_INT64: DataType
 DATA_TYPE_UINT8: DataType
 DATA_TYPE_BOOL: DataType
+ITEM_CHANGE_UNSPECIFIED: ItemChange
+ITEM_CHANGE_ADDED: ItemChange
+ITEM_CHANGE_REPLACED: ItemChange
+ITEM_CHANGE_UNCHANGED: ItemChange
 EMBEDDING_STATE_UNSPECIFIED: EmbeddingState
 EMBEDDING_STATE_DONE: EmbeddingState
 EMBEDDING_STATE_FAILED: EmbeddingState
@@ -155,12 +166,14 @@ class AddItemRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., vectors: _Optional[_Mapping[str, Vector]] = ..., models: _Optional[_Iterable[str]] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., include_vectors: _Optional[bool] = ..., include_predictions: _Optional[bool] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class AddItemReply(_message.Message):
-    __slots__ = ("embeddings", "failures")
+    __slots__ = ("embeddings", "failures", "change")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
     embeddings: _containers.RepeatedCompositeFieldContainer[Embedding]
     failures: _containers.RepeatedCompositeFieldContainer[EmbeddingFailure]
-    def __init__(self, embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[EmbeddingFailure, _Mapping]]] = ...) -> None: ...
+    change: ItemChange
+    def __init__(self, embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[EmbeddingFailure, _Mapping]]] = ..., change: _Optional[_Union[ItemChange, str]] = ...) -> None: ...
 
 class EmbeddingFailure(_message.Message):
     __slots__ = ("model", "fingerprint", "reason", "message", "time")
@@ -245,10 +258,12 @@ class AddVectorsRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., vectors: _Optional[_Union[Array, _Mapping]] = ..., attributes_json: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Iterable[bytes]] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class AddVectorsReply(_message.Message):
-    __slots__ = ("refused",)
+    __slots__ = ("refused", "changes")
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    changes: _containers.RepeatedScalarFieldContainer[ItemChange]
+    def __init__(self, refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., changes: _Optional[_Iterable[_Union[ItemChange, str]]] = ...) -> None: ...
 
 class GetItemRequest(_message.Message):
     __slots__ = ("id", "include_vectors", "include_predictions", "include_payload", "include_states")
@@ -658,16 +673,20 @@ class ImportedItem(_message.Message):
     def __init__(self, id: _Optional[str] = ..., attributes_json: _Optional[str] = ..., metadata: _Optional[bytes] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., ready_made: _Optional[_Iterable[int]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., payload_digest: _Optional[bytes] = ..., failures: _Optional[_Iterable[_Union[EmbeddingFailure, _Mapping]]] = ...) -> None: ...
 
 class ImportItemsRequest(_message.Message):
-    __slots__ = ("items",)
+    __slots__ = ("items", "request_key")
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[ImportedItem]
-    def __init__(self, items: _Optional[_Iterable[_Union[ImportedItem, _Mapping]]] = ...) -> None: ...
+    request_key: bytes
+    def __init__(self, items: _Optional[_Iterable[_Union[ImportedItem, _Mapping]]] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class ImportItemsReply(_message.Message):
-    __slots__ = ("refused",)
+    __slots__ = ("refused", "changes")
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
     refused: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    changes: _containers.RepeatedScalarFieldContainer[ItemChange]
+    def __init__(self, refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., changes: _Optional[_Iterable[_Union[ItemChange, str]]] = ...) -> None: ...
 
 class StartEmbeddingRequest(_message.Message):
     __slots__ = ("model", "filter", "states")
@@ -759,14 +778,16 @@ class Job(_message.Message):
     def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., message: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., states: _Optional[_Iterable[_Union[EmbeddingState, str]]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., done: _Optional[int] = ..., failed: _Optional[int] = ..., remaining: _Optional[int] = ..., skipped: _Optional[_Mapping[str, int]] = ..., items_per_second: _Optional[float] = ...) -> None: ...
 
 class RemoveItemsRequest(_message.Message):
-    __slots__ = ("ids", "filter", "dry_run")
+    __slots__ = ("ids", "filter", "dry_run", "request_key")
     IDS_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_KEY_FIELD_NUMBER: _ClassVar[int]
     ids: _containers.RepeatedScalarFieldContainer[str]
     filter: Filter
     dry_run: bool
-    def __init__(self, ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    request_key: bytes
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., dry_run: _Optional[bool] = ..., request_key: _Optional[bytes] = ...) -> None: ...
 
 class RemoveItemsReply(_message.Message):
     __slots__ = ("removed", "missing", "refused", "unknown_fields")

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="NAME",
     shell_complete=complete_models,
-    help="A model to embed the items with; may be repeated (default: all ready models that take "
-    "this kind of item).",
+    help="A model to embed the items with; may be repeated (default: the only one that takes this "
+    "kind of item).",
+)
+@click.option(
+    "--all-models", is_flag=True, help="Embed the items with all ready models that take them."
 )
 @click.option(
     "--text",
@@ -71,6 +74,7 @@ def add(
     *,
     paths: Sequence[str],
     models: Sequence[str],
+    all_models: bool,
     text: str | None,
     id_prefix: str,
     id_column: str | None,
@@ -94,6 +98,8 @@ def add(
     from euclidesdb_server.commands.add_tables import Columns  # noqa: PLC0415
     from euclidesdb_server.commands.adding import Adding  # noqa: PLC0415
 
+    if models and all_models:
+        raise click.UsageError("give --model or --all-models", click.get_current_context())
     options = SourceOptions(
         text=text,
         columns=Columns(id_column, image_column, text_column, frozenset(keep_text)),
@@ -101,8 +107,11 @@ def add(
     )
     found = sources(paths, options)
     with connected(address) as client:
-        chosen = _chosen_models(
-            client.models(), models, {kind for each in found for kind in each.kinds}
+        chosen = chosen_models(
+            client.models(),
+            models,
+            {kind for each in found for kind in each.kinds},
+            all_models=all_models,
         )
         adding = Adding(
             client,
@@ -114,12 +123,45 @@ def add(
         return adding.run(found, as_json=as_json)
 
 
-def _chosen_models(
-    known: Iterable[euclidesdb.ModelInfo], named: Sequence[str], kinds: set[str]
+def chosen_models(
+    known: Iterable[euclidesdb.ModelInfo],
+    named: Sequence[str],
+    kinds: set[str],
+    *,
+    all_models: bool,
 ) -> Mapping[str, list[str]]:
-    """For each kind of item, the models that embed it. Raises ClickException if there is none."""
-    inputs = {model.name: model.input for model in known if model.state != "superseded"}
-    ready = [model.name for model in known if model.state == "ready"]
+    """For each kind of item, the models that embed it.
+
+    Raises ClickException if there is none, or if there are several and it is not said which.
+    """
+    served = [model for model in known if model.state not in ("superseded", "unloaded")]
+    if named:
+        _check_names(served, named, kinds)
+    chosen: dict[str, list[str]] = {}
+    for kind in sorted(kinds):
+        fitting = [model for model in served if model.input == kind]
+        if named:
+            fitting = [model for model in fitting if model.name in named]
+        elif len(fitting) > 1 and not all_models:
+            names = ", ".join(model.name for model in fitting)
+            raise click.ClickException(
+                f"several models take {kind}: name one or more of {names} by --model, or give "
+                "--all-models"
+            )
+        ready = [model.name for model in fitting if named or model.state == "ready"]
+        if not ready:
+            raise click.ClickException(
+                f"no model that takes {kind} is {'named' if named else 'ready'}: see "
+                "`euclidesdb models`"
+            )
+        chosen[kind] = ready
+    return chosen
+
+
+def _check_names(
+    served: Iterable[euclidesdb.ModelInfo], named: Sequence[str], kinds: set[str]
+) -> None:
+    inputs = {model.name: model.input for model in served}
     for name in named:
         if name not in inputs:
             raise click.ClickException(
@@ -130,14 +172,3 @@ def _chosen_models(
             raise click.ClickException(
                 f"model {name!r} {takes}, and the items are {' and '.join(sorted(kinds))}"
             )
-    chosen = {
-        kind: [name for name in dict.fromkeys(named or ready) if inputs[name] == kind]
-        for kind in kinds
-    }
-    for kind, names in chosen.items():
-        if not names:
-            raise click.ClickException(
-                f"no model that takes {kind} is {'named' if named else 'ready'}: see "
-                "`euclidesdb models`"
-            )
-    return chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, Final
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 import euclidesdb
 from euclidesdb_server.commands.add_sources import Given, Source
+from euclidesdb_server.commands.change_text import change_counts, others
 from euclidesdb_server.commands.printing import counted, print_json, printable
 
 LOOKED_UP: Final = 512
@@ -41,8 +42,6 @@ class Adding:
         self._attributes = attributes
         self._skip_existing = skip_existing
         self._ids: set[str] = set()
-        self._sent = 0
-        self._stored: list[int] = []  # the positions of items whose id was stored already
         self._skipped = 0
         self._incomplete = 0
         self._errors: list[dict[str, str]] = []
@@ -52,26 +51,25 @@ class Adding:
         """Add everything and report it; return the exit code."""
         totals = [source.total for source in sources]
         total = None if None in totals else sum(each or 0 for each in totals)
-        stopped = ""
+        stopped, changes = "", euclidesdb.Changes()
         given = chain.from_iterable(source.items() for source in sources)
         with (
             self._stopped_by_ctrl_c(),
             tqdm(total=total, unit=" items", desc="adding", leave=False, disable=None) as bar,
         ):
             try:
-                problems = self._client.add_many(self._new_items(given, bar))
-                refused = [each for each in problems if isinstance(each, euclidesdb.Refused)]
-                done = self._sent
+                errors = self._client.add_many(self._new_items(given, bar))
+                problems, changes = tuple(errors), errors.changes
             except euclidesdb.AddsInterrupted as error:
-                problems, refused = (*error.refused, *error.failed), [*error.refused]
-                done = error.resume_at
-                added = done - sum(each.position < done for each in refused)
-                doubt = f"; {len(error.unknown)} more may have been" if error.unknown else ""
-                stopped = f"{error} ({added:,} were added{doubt})"
+                problems = (*error.refused, *error.failed)
+                changes = error.changes or changes
+                stopped = str(error)
+                if error.unknown:
+                    stopped += f"; {len(error.unknown):,} more may be on disk or not"
         for each in problems:
             self._incomplete += isinstance(each, euclidesdb.Failed)
             self._failed(each.id, each.reason, str(each.error))
-        self._report(done, {each.position for each in refused}, as_json=as_json)
+        self._report(changes, as_json=as_json)
         if self._stop_wanted:
             print(f"stopped; {GO_ON}", file=sys.stderr)
             return 130
@@ -82,7 +80,7 @@ class Adding:
     def _new_items(self, given: Iterable[Given], bar: tqdm[Any]) -> Iterator[euclidesdb.NewItem]:
         remaining = iter(given)
         while not self._stop_wanted and (part := [*islice(remaining, LOOKED_UP)]):
-            existing = self._existing(part)
+            existing = self._existing(part) if self._skip_existing else ()
             for each in part:
                 if self._stop_wanted:
                     return
@@ -94,13 +92,10 @@ class Adding:
                     self._failed(
                         item_id, "not_sent", "another item has the same id; see --id-prefix"
                     )
-                elif item_id in existing and self._skip_existing:
+                elif item_id in existing:
                     self._skipped += 1
                 else:
-                    if item_id in existing:
-                        self._stored.append(self._sent)
                     self._ids.add(item_id)
-                    self._sent += 1
                     yield self._new_item(item_id, each)
 
     def _existing(self, part: Sequence[Given]) -> Iterable[str]:
@@ -119,22 +114,19 @@ class Adding:
     def _failed(self, item_id: str, reason: str, message: str) -> None:
         self._errors.append({"id": item_id, "reason": reason, "message": message})
 
-    def _report(self, done: int, refused: Collection[int], *, as_json: bool) -> None:
-        """done: so many items, the first ones, are stored, except for the positions refused."""
-        updated = sum(position < done and position not in refused for position in self._stored)
-        added = done - updated - sum(position < done for position in refused)
+    def _report(self, changes: euclidesdb.Changes, *, as_json: bool) -> None:
+        """changes: of the items that are on disk."""
         if as_json:
-            counts = {"added": added, "updated": updated, "incomplete": self._incomplete}
+            counts = {**change_counts(changes), "incomplete": self._incomplete}
             failed_count = len(self._errors) - self._incomplete
             counts |= {"skipped": self._skipped, "failed": failed_count}
             print_json({**counts, "errors": self._errors})
             return
-        again = f", {updated:,} stored already and brought up to date" if updated else ""
         lacking = f", {self._incomplete:,} on which models failed" if self._incomplete else ""
         skipped = f", {self._skipped:,} stored already and skipped" if self._skipped else ""
         count = len(self._errors) - self._incomplete
         failed = f", {count:,} could not be added" if count else ""
-        print(f"{counted(added)} added{again}{lacking}{skipped}{failed}")
+        print(f"{counted(changes.added)} added{others(changes)}{lacking}{skipped}{failed}")
         sys.stdout.flush()
         for each in self._errors[:LISTED_ERRORS]:
             print(printable(f"  {each['id']}: {each['message']}"), file=sys.stderr)

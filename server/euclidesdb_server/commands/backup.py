@@ -7,16 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import tqdm
 
-from euclidesdb_server.backup.check import check_repository
-from euclidesdb_server.backup.errors import BackupError
-from euclidesdb_server.backup.make import make_backup
-from euclidesdb_server.backup.manifest import BackupManifest
-from euclidesdb_server.backup.repository import Repository
-from euclidesdb_server.backup.restore import restore_backup
 from euclidesdb_server.commands.connection import connected
 from euclidesdb_server.commands.parameters import (
     address_option,
@@ -25,6 +19,9 @@ from euclidesdb_server.commands.parameters import (
     path,
 )
 from euclidesdb_server.commands.printing import counted, print_json, print_table, printable
+
+if TYPE_CHECKING:
+    from euclidesdb_server.backup.manifest import BackupManifest
 
 _place = click.argument("place", metavar="PLACE", shell_complete=complete_files)
 _id_option = click.option(
@@ -49,6 +46,9 @@ def backup(*, place: str, keep: int | None, address: str, as_json: bool) -> int:
     on meanwhile. PLACE may hold any number of backups; files that did not change are sent and
     stored once.
     """
+    from euclidesdb_server.backup.make import make_backup  # noqa: PLC0415  as in all commands
+    from euclidesdb_server.backup.repository import Repository  # noqa: PLC0415
+
     with (
         connected(address, timeout=None) as client,
         _problems(),
@@ -86,6 +86,8 @@ def backup(*, place: str, keep: int | None, address: str, as_json: bool) -> int:
 @json_option
 def backups(*, place: str, as_json: bool) -> int:
     """List the backups in PLACE, the oldest first."""
+    from euclidesdb_server.backup.repository import Repository  # noqa: PLC0415  as above
+
     with _problems(), Repository(place) as repository:
         manifests = [repository.manifest(each) for each in repository.ids()]
     if as_json:
@@ -111,6 +113,9 @@ def backups(*, place: str, as_json: bool) -> int:
 @json_option
 def verify_backup(*, place: str, backup_id: str | None, as_json: bool) -> int:
     """Read all backups in PLACE, or one, and compare every file with its checksum."""
+    from euclidesdb_server.backup.check import check_repository  # noqa: PLC0415  as above
+    from euclidesdb_server.backup.repository import Repository  # noqa: PLC0415
+
     with _problems(), Repository(place) as repository:
         checked = check_repository(repository, backup_id)
     if as_json:
@@ -159,6 +164,9 @@ def restore(
     as_json: bool,
 ) -> int:
     """Restore a backup from PLACE, by default the latest, for a server to be started with."""
+    from euclidesdb_server.backup.repository import Repository  # noqa: PLC0415  as above
+    from euclidesdb_server.backup.restore import restore_backup  # noqa: PLC0415
+
     with _problems(), Repository(place) as repository, _progress("restoring") as report:
         manifest = repository.chosen(backup_id)
         restore_backup(repository, manifest, database_path, models_path, report=report)
@@ -181,6 +189,8 @@ def restore(
 @contextmanager
 def _problems() -> Iterator[None]:
     """What goes wrong with a place or with a file becomes click's error."""
+    from euclidesdb_server.backup.errors import BackupError  # noqa: PLC0415  as above
+
     try:
         yield
     except BackupError as error:
@@ -192,6 +202,8 @@ def _problems() -> Iterator[None]:
 @contextmanager
 def _progress(doing: str) -> Iterator[Callable[[int, int], None]]:
     """Shows how many bytes are done, on a terminal."""
+    import tqdm  # noqa: PLC0415  as above
+
     with tqdm.tqdm(
         desc=doing, unit="B", unit_scale=True, disable=None, file=sys.stderr, leave=False
     ) as bar:

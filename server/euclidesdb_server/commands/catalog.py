@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "embed": Listed("run a model over stored items", "embed:embed"),
     "jobs": Listed("list the jobs of embed, or end one", "embed:jobs"),
     "models": Listed("list the models of a running server", "models:models"),
+    "health": Listed("whether a server and its models can be used", "health:health"),
     "stats": Listed("an overview of a running server", "stats:stats"),
     "top": Listed("what a running server is doing, live", "top:top"),
     "model": Listed("check, compare, export, load, drop models", "model:model", "server"),

@@ -20,6 +20,7 @@ from euclidesdb_server.commands.parameters import (
 )
 
 if TYPE_CHECKING:
+    from euclidesdb_server.commands.find_fields import FoundFields
     from euclidesdb_server.commands.find_query import Query
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -68,12 +69,13 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--max-distance", type=float, metavar="D", help="Only items at most this far away.")
 @click.option("--exact", is_flag=True, help="Compare with every item.")
 @click.option(
+    "--show",
     "--attribute",
-    "names",
+    "show",
     multiple=True,
-    metavar="NAME",
-    help="Show this attribute, in the table and in the picture; repeatable (default: all in the "
-    "table, none in the picture).",
+    metavar="FIELD,...",
+    help="Show these in the table and in the picture: attributes, or digits.label, "
+    "digits.confidence, ... (default: all attributes in the table, none in the picture).",
 )
 @click.option(
     "--picture",
@@ -94,7 +96,7 @@ def find(
     unlike: Sequence[str],
     models: Sequence[str],
     top_k: int,
-    names: Sequence[str],
+    show: Sequence[str],
     picture: Path | None,
     address: str,
     as_json: bool,
@@ -106,8 +108,12 @@ def find(
     an --id is one more to be like.
     """
     # Imported when the command runs: they need the client.
+    from euclidesdb_server.commands.find_fields import FoundFields  # noqa: PLC0415
     from euclidesdb_server.commands.find_output import print_results  # noqa: PLC0415
     from euclidesdb_server.commands.find_query import query_of  # noqa: PLC0415
+    from euclidesdb_server.commands.shown_fields import field_names  # noqa: PLC0415
+
+    names = field_names(show)
 
     given = {"image": image, "text": text, "id": item_id, "vector": vector}
     query = query_of({name: each for name, each in given.items() if each is not None}, like, unlike)
@@ -122,20 +128,21 @@ def find(
             include_payload=picture is not None,
             **conditions,
         )
+        fields = FoundFields(client, names, results)
         if picture is not None:
-            _draw(picture, query, client, results, names)
-    print_results(results, names, as_json=as_json)
+            _draw(picture, query, client, results, fields)
+    print_results(results, fields, as_json=as_json)
     if picture is not None:
         print(f"drawn: {picture}", file=sys.stderr)
     return 0
 
 
-def _draw(file: Path, query: Query, client: Any, results: Any, names: Sequence[str]) -> None:
+def _draw(file: Path, query: Query, client: Any, results: Any, fields: FoundFields) -> None:
     """Write the picture. Raises ClickException if that fails."""
     from euclidesdb_server.commands.find_picture import draw_results  # noqa: PLC0415  needs Pillow
 
     try:
-        draw_results(query, client, results, names).save(file)
+        draw_results(query, client, results, fields).save(file)
     except OSError as error:
         raise click.ClickException(f"cannot write {file}: {error}") from error
     except ValueError as error:  # Pillow's, for an ending that it does not know

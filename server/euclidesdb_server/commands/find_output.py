@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import euclidesdb
+from euclidesdb_server.commands.find_fields import FoundFields
 from euclidesdb_server.commands.printing import (
-    attribute,
     counted,
     print_json,
     print_table,
@@ -17,22 +17,23 @@ from euclidesdb_server.commands.printing import (
 
 
 def print_results(
-    results: Mapping[str, euclidesdb.Neighbors], names: Sequence[str], *, as_json: bool
+    results: Mapping[str, euclidesdb.Neighbors], fields: FoundFields, *, as_json: bool
 ) -> None:
     """Print a table for each model, or each neighbor as a JSON object on a line of its own.
 
-    names: of the attributes in the table; none: all.
+    fields: those in the table; with JSON they are `show`.
     """
     for number, (model, neighbors) in enumerate(results.items()):
         if as_json:
             for rank, neighbor in enumerate(neighbors, 1):
-                print_json(_neighbor_object(neighbors, rank, neighbor))
+                shown_object = {"show": fields.values(neighbor)} if fields.names else {}
+                print_json({**_neighbor_object(neighbors, rank, neighbor), **shown_object})
             continue
         if number:
             print()
         print(f"{printable(model)}: {counted(len(neighbors))}, by {neighbors.metric} distance")
         if neighbors:
-            _print_neighbors(neighbors, names)
+            _print_neighbors(neighbors, fields)
 
 
 def label_of(neighbor: euclidesdb.Neighbor) -> euclidesdb.LabelProbability | None:
@@ -59,11 +60,8 @@ def _neighbor_object(
     return fields
 
 
-def _print_neighbors(neighbors: euclidesdb.Neighbors, names: Sequence[str]) -> None:
-    all_names = dict.fromkeys(
-        name for attributes in neighbors.attributes or () for name in attributes
-    )
-    columns = [*names] or [*all_names]
+def _print_neighbors(neighbors: euclidesdb.Neighbors, fields: FoundFields) -> None:
+    columns = fields.columns(neighbors)
     heads, rows = ["", "distance", "id"], list[list[str]]()
     labeled = any(map(label_of, neighbors))
     heads += ["label"] * labeled + ["group"] * (neighbors.groups is not None)
@@ -74,6 +72,7 @@ def _print_neighbors(neighbors: euclidesdb.Neighbors, names: Sequence[str]) -> N
             row.append(f"{printable(label.label)} ({label.probability:.0%})" if label else "")
         if neighbors.groups is not None:
             row.append(shown(neighbor.group))
-        row += [shown(attribute(neighbor.attributes or {}, name)) for name in columns]
+        values = fields.values(neighbor) if fields.names else neighbor.attributes or {}
+        row += [shown(values.get(name)) for name in columns]
         rows.append(row)
     print_table([*heads, *map(printable, columns)], rows, right=("", "distance"), fitted=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +17,10 @@ from euclidesdb_server.commands.contact_sheet import (
     Tile,
     contact_sheet,
 )
+from euclidesdb_server.commands.find_fields import FoundFields
 from euclidesdb_server.commands.find_output import label_of
 from euclidesdb_server.commands.find_query import Query
-from euclidesdb_server.commands.printing import attribute, printable, shown
+from euclidesdb_server.commands.printing import printable, shown
 
 MAX_NEIGHBORS: Final = 240
 """Drawn for each model."""
@@ -29,11 +30,11 @@ def draw_results(
     query: Query,
     client: euclidesdb.Client,
     results: Mapping[str, euclidesdb.Neighbors],
-    names: Sequence[str],
+    fields: FoundFields,
 ) -> Image.Image:
     """The query first, then its neighbors, for each model.
 
-    names: of the attributes to write below the neighbors.
+    fields: those to write below the neighbors.
     """
     single = len(query.positive) == 1 and not query.negative
     kind = "query" if single else "like"
@@ -42,7 +43,7 @@ def draw_results(
     sections = [
         Section(
             _heading(neighbors),
-            [*examples, *(_neighbor(each, names) for each in neighbors[:MAX_NEIGHBORS])],
+            [*examples, *(_neighbor(each, fields) for each in neighbors[:MAX_NEIGHBORS])],
         )
         for neighbors in results.values()
     ]
@@ -55,13 +56,12 @@ def _heading(neighbors: euclidesdb.Neighbors) -> str:
     return f"{printable(neighbors.model)} · {neighbors.metric} distance · {found}"
 
 
-def _neighbor(neighbor: euclidesdb.Neighbor, names: Sequence[str]) -> Tile:
+def _neighbor(neighbor: euclidesdb.Neighbor, fields: FoundFields) -> Tile:
     notes = [f"{neighbor.distance:.3f}"]
     label = label_of(neighbor)
     if label is not None:
         notes.append(f"{printable(label.label)} ({label.probability:.0%})")
-    attributes = neighbor.attributes or {}
-    more = [text for name in names if (text := shown(attribute(attributes, name)))]
+    more = [text for value in fields.values(neighbor).values() if (text := shown(value))]
     return Tile(
         _content(neighbor.payload),
         printable(neighbor.id),

@@ -90,8 +90,10 @@ def list_keys(*, config: Path | None, keys_file: Path | None, as_json: bool) -> 
     file = _file(config, keys_file)
     try:
         keys = read_keys(file)
-    except FileNotFoundError:
-        keys = ()
+    except FileNotFoundError as error:
+        raise click.ClickException(
+            f"{file} does not exist: `euclidesdb key create` makes it"
+        ) from error
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     if as_json:

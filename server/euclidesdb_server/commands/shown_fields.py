@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -52,16 +52,24 @@ class ShownFields:
 
     def values(self, item: euclidesdb.Item) -> dict[str, Any]:
         """The values by name; None for what the item does not have."""
+        return self.of(item.attributes, item.embeddings)
+
+    def of(
+        self, attributes: Mapping[str, Any], embeddings: Sequence[euclidesdb.Embedding]
+    ) -> dict[str, Any]:
+        """As `values`, of an item with these."""
         return {
-            name: self._predicted(item, *self._predictions[name])
+            name: self._predicted(embeddings, *self._predictions[name])
             if name in self._predictions
-            else attribute(item.attributes, name)
+            else attribute(attributes, name)
             for name in self.names
         }
 
-    def _predicted(self, item: euclidesdb.Item, model: euclidesdb.ModelInfo, value: str) -> Any:
+    def _predicted(
+        self, embeddings: Iterable[euclidesdb.Embedding], model: euclidesdb.ModelInfo, value: str
+    ) -> Any:
         base, _, _ = model.name.partition("@")
-        for embedding in item.embeddings:
+        for embedding in embeddings:
             found = embedding.predictions
             if (embedding.model, embedding.fingerprint) != (base, model.fingerprint):
                 continue

@@ -128,6 +128,11 @@ def _files(file: Path) -> Iterator[None]:
 
 
 def _report(imported: euclidesdb.Imported, file: Path, *, as_json: bool) -> None:
+    from euclidesdb_server.commands.change_text import (  # noqa: PLC0415  needs the client
+        change_counts,
+        others,
+    )
+
     if as_json:
         errors = [
             {
@@ -138,9 +143,12 @@ def _report(imported: euclidesdb.Imported, file: Path, *, as_json: bool) -> None
             }
             for each in imported.refused
         ]
-        print_json({"imported": imported.items, "errors": errors})
+        counts = change_counts(imported.changes)
+        print_json({"imported": imported.items, **counts, "errors": errors})
         return
-    print(f"{counted(imported.items)} imported")
+    changes = imported.changes
+    detail = f": {changes.added:,} new{others(changes)}" if others(changes) else ""
+    print(f"{counted(imported.items)} imported{detail}")
     sys.stdout.flush()
     for each in imported.refused:
         message = printable(f"{file}: item {each.position} ({each.id}): {each.error}")

@@ -19,7 +19,7 @@ from euclidesdb_server.database.embedding_jobs.step import JobSteps
 from euclidesdb_server.database.item_export import ItemExports
 from euclidesdb_server.database.item_import import ItemImports
 from euclidesdb_server.database.item_reads import Include, ItemReads
-from euclidesdb_server.database.item_removals import remove_many, remove_unchanged
+from euclidesdb_server.database.item_removals import remove_many, remove_unchanged, would_remove
 from euclidesdb_server.database.item_updates import check_update, updated
 from euclidesdb_server.database.leased import Leased
 from euclidesdb_server.database.model_choice import with_models
@@ -63,6 +63,7 @@ from euclidesdb_server.errors import CorruptRecord, DatabaseError, UnknownItem
 from euclidesdb_server.index import Compactor, ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.payload import Payload
 
 
@@ -102,12 +103,11 @@ class FeatureDatabase:
     async def add(self, request: AddRequest, call: Call) -> Written:
         """Embed and store an item. When this returns, it is on disk and in the next search.
 
-        Replaces the vectors of the models named, and leaves what does not change: the same vector,
-        or one made from the same payload, is not written again. A new payload removes the vectors
-        that other models made from the old one; ready-made vectors stay.
+        Replaces the vectors of the models named; what does not change is not written again. A new
+        payload removes the vectors that other models made from the old one, not ready-made ones.
 
-        A model that fails on the payload does not keep the item from being stored: its failure is,
-        in place of a vector. Returns the embedding, or the failure, of each model named.
+        A model that fails on the payload does not keep the item from being stored: its failure is.
+        Returns the embedding, or the failure, of each model named, and what changed.
 
         Raises InvalidRequest, UnknownModel, ModelUnavailable, Overloaded, DeadlineExceeded or
         StorageError (and ModelFailed if the request is `all_or_nothing`); then nothing was written.
@@ -135,15 +135,12 @@ class FeatureDatabase:
             check_add_reply(requests, leased, self._limits.max_reply_bytes)
             items = await self._embedded(requests, leased, call)
         begun = time.monotonic()
-        errors = self._writer.write(items)
+        changes = self._writer.write(items)
         call.note("store", begun, time.monotonic())
-        return [
-            item if isinstance(item, DatabaseError) else error or written_item(item)
-            for item, error in zip(items, errors, strict=True)
-        ]
+        return [*map(written_item, items, changes)]
 
-    def add_vectors(self, request: AddVectorsRequest) -> list[DatabaseError | None]:
-        """Add items with ready-made vectors, in order; None as an outcome: the item is added.
+    def add_vectors(self, request: AddVectorsRequest) -> list[ItemChange | DatabaseError]:
+        """Add items with ready-made vectors, in order; the outcome of each.
 
         Raises InvalidRequest, UnknownModel, ModelUnavailable, VersionMismatch or DimensionMismatch
         if no item can be added.
@@ -200,15 +197,18 @@ class FeatureDatabase:
         check_id(item_id)
         check_request_key(request_key)
         digest = digest_of(request_key, "remove", item_id)
-        for error in self._writer.remove([item_id], request=digest).values():
+        requests = None if digest is None else {item_id: digest}
+        for error in self._writer.remove([item_id], requests=requests).values():
             raise error
 
-    def remove_many(self, ids: Sequence[str], *, dry_run: bool = False) -> Removal:
-        """Remove many items, each as `remove` would; an id may occur more than once.
-
-        dry_run: remove nothing, and tell what would be removed.
-        """
-        return remove_many(self._store, self._writer, ids, dry_run=dry_run)
+    def remove_many(
+        self, ids: Sequence[str], *, dry_run: bool = False, request_key: bytes = b""
+    ) -> Removal:
+        """Remove many items, each as `remove` would. dry_run: tell what would be removed."""
+        check_request_key(request_key)
+        if dry_run:
+            return would_remove(self._store, ids)
+        return remove_many(self._writer, ids, request_key)
 
     def remove_unchanged(self, labels: Mapping[str, int]) -> Removal:
         """Remove items whose last writes have these labels; others are among the missing."""
@@ -231,7 +231,7 @@ class FeatureDatabase:
         return self._store.failure is None and self._searcher.is_quick(models, top_k)
 
     def list_models(self) -> tuple[ModelStatus, ...]:
-        """Models served, folders that cannot be served, and spaces without a model, by name."""
+        """Models served, folders that cannot be served, and spaces without a model."""
         return self._models.statuses()
 
     def compact(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
 from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import ItemRecord, ItemWrite, StoreReader
 from euclidesdb_server.values.embedding import Embedding
+from euclidesdb_server.values.item_change import ItemChange
 
 
 def item_write(
@@ -72,6 +73,35 @@ def item_write(
     after = after.with_labels(current=label, first=record.first_label or label)
     payload = item.payload if payload_label == label else None
     return ItemWrite(item.id, label, before, after, embeddings, payload, failures)
+
+
+def changes_of(
+    ids: Sequence[str], before: Sequence[ItemRecord | None], writes: Iterable[ItemWrite]
+) -> list[ItemChange]:
+    """What a batch has changed of each item. writes: of those that were stored before."""
+    written = {write.item_id for write in writes}
+    return [
+        ItemChange.ADDED
+        if record is None
+        else ItemChange.REPLACED
+        if item_id in written
+        else ItemChange.UNCHANGED
+        for item_id, record in zip(ids, before, strict=True)
+    ]
+
+
+def repeated_changes(records: Iterable[ItemRecord | None]) -> list[ItemChange]:
+    """What requests that have been applied are answered when they are repeated.
+
+    What they have changed, as far as that can be told from the items as they are now: added if an
+    item has never been written again, or is gone.
+    """
+    return [
+        ItemChange.ADDED
+        if record is None or record.first_label == record.current_label
+        else ItemChange.REPLACED
+        for record in records
+    ]
 
 
 def unchanged_spaces(

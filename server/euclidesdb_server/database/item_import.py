@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.model_table import ModelTable
+from euclidesdb_server.database.prepared_adds import digest_of
 from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.validation import (
     check_attributes,
     check_id,
     check_metadata,
+    check_request_key,
     check_vector,
     check_version,
 )
@@ -25,6 +28,7 @@ from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.failure import MAX_MESSAGE_BYTES, Failure
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
 
@@ -83,8 +87,10 @@ class ItemImports:
         self._writer = writer
         self._limits = limits
 
-    def write(self, items: Iterable[ImportedItem | DatabaseError]) -> list[DatabaseError | None]:
-        """Write items, in order; the outcome of each is why it is refused, or None: it is on disk.
+    def write(
+        self, items: Iterable[ImportedItem | DatabaseError], request_key: bytes = b""
+    ) -> list[ItemChange | DatabaseError]:
+        """Write items, in order; the outcome of each is what has changed, or why it is refused.
 
         An item that is there already is changed as by an add: it keeps its vectors of other models,
         unless they were made from another payload. An error in place of an item is its outcome.
@@ -92,14 +98,21 @@ class ItemImports:
         Outcomes: InvalidRequest, UnknownModel, ModelUnavailable, VersionMismatch,
         DimensionMismatch, StorageError (WriteInDoubt: it may be on disk or not).
         """
+        check_request_key(request_key)
         prepared = [self._prepared(item) for item in items]
-        outcomes = [item if isinstance(item, DatabaseError) else None for item in prepared]
+        if request_key:
+            prepared = [
+                item
+                if isinstance(item, DatabaseError)
+                else replace(item, request=digest_of(request_key, f"import {row}", item.id))
+                for row, item in enumerate(prepared)
+            ]
         good = [item for item in prepared if not isinstance(item, DatabaseError)]
         columns = _columns(good)
         if columns is None:
             return self._writer.write(prepared)
-        written = iter(self._writer.write_columns(*columns, {}))
-        return [outcome or next(written) for outcome in outcomes]
+        written = iter(self._writer.write_columns(*columns, {}, request_key))
+        return [item if isinstance(item, DatabaseError) else next(written) for item in prepared]
 
     def _prepared(self, item: ImportedItem | DatabaseError) -> EmbeddedItem | DatabaseError:
         if isinstance(item, DatabaseError):

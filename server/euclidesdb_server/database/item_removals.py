@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from euclidesdb_server.database.results import Removal
 from euclidesdb_server.database.validation import check_ids
 from euclidesdb_server.database.writer import Writer
 from euclidesdb_server.errors import CorruptRecord, DatabaseError, UnknownItem
-from euclidesdb_server.store import FeatureStore, StoreReader
+from euclidesdb_server.store import FeatureStore, StoreReader, request_digest
 
 READ_AT_A_TIME: Final = 1024
 
 
-def remove_many(
-    store: FeatureStore, writer: Writer, ids: Sequence[str], *, dry_run: bool
-) -> Removal:
+def remove_many(writer: Writer, ids: Sequence[str], request_key: bytes) -> Removal:
     """Remove items. ids: some may occur more than once, or be impossible.
 
-    dry_run: remove nothing, and tell what would be removed. Raises StorageError if that fails.
+    request_key: an item that a request with the same key has removed counts as removed, and is not
+    removed again.
     """
+
+    def remove(possible: Sequence[str]) -> Mapping[str, DatabaseError]:
+        requests = {each: request_digest(request_key, "remove", each) for each in possible}
+        return writer.remove(possible, requests=requests if request_key else None)
+
+    return _outcome(ids, remove)
+
+
+def would_remove(store: FeatureStore, ids: Sequence[str]) -> Removal:
+    """What `remove_many` would remove. Raises StorageError if that cannot be read."""
+    return _outcome(ids, lambda possible: _would_fail(store, possible))
+
+
+def _outcome(
+    ids: Sequence[str], remove: Callable[[Sequence[str]], Mapping[str, DatabaseError]]
+) -> Removal:
     impossible = check_ids(ids)
     possible = [*dict.fromkeys(each for row, each in enumerate(ids) if row not in impossible)]
-    failed = _would_fail(store, possible) if dry_run else writer.remove(possible)
+    failed = remove(possible)
     missing, errors = list[int](), dict[int, DatabaseError]()
     for row, item_id in enumerate(ids):
         error = impossible.get(row) or failed.get(item_id)

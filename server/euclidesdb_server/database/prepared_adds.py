@@ -15,6 +15,7 @@ from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import request_digest
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.failure import Failure
+from euclidesdb_server.values.item_change import ItemChange
 
 
 class PreparedAdd(msgspec.Struct, frozen=True):
@@ -68,14 +69,21 @@ def failure_of(error: ModelFailed) -> Failure:
     return Failure.now(error.failure_reason.value, str(error))
 
 
-def written_item(item: EmbeddedItem) -> Written:
-    """What an add returns of an item."""
+def written_item(
+    item: EmbeddedItem | DatabaseError, change: ItemChange | DatabaseError
+) -> Written | DatabaseError:
+    """What an add returns of an item, or why it has not been added."""
+    if isinstance(item, DatabaseError):
+        return item
+    if isinstance(change, DatabaseError):
+        return change
     written = Written(
         StoredEmbedding(
             space.record.model, space.record.fingerprint, found.vector, found.predictions
         )
         for space, found in item.embeddings.items()
     )
+    written.change = change
     if item.failures:
         written.failures = tuple(
             ItemFailure(space.record.model, space.record.fingerprint, failure)

@@ -1,4 +1,7 @@
-"""Remover: the writes that remove items."""
+"""Remover: removes items from the store and from every space, many in one batch.
+
+A failed removal is in doubt (WriteInDoubt), as a failed write is.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ from euclidesdb_server.errors import (
 )
 from euclidesdb_server.store import FeatureStore
 
+NO_REQUESTS: Mapping[str, bytes] = {}
+
 
 class Remover:
-    """Thread-safe; shares the locks and the doubts of the other writes."""
+    """Thread-safe. locks, doubts: those of all writes of items."""
 
     def __init__(
         self, store: FeatureStore, publisher: Publisher, locks: ItemLocks, doubts: WriteDoubts
@@ -33,60 +38,61 @@ class Remover:
         self,
         ids: Sequence[str],
         labels: Mapping[str, int] | None = None,
-        request: bytes | None = None,
+        requests: Mapping[str, bytes] | None = None,
     ) -> dict[str, DatabaseError]:
-        """Remove items from the store and from every space; why some were not, by id.
+        """Remove items; why some were not, by id.
 
         ids: none of them twice. labels: of the last writes of the items; one that has been written
-        again is not removed. request: the digest of a request to remove a single item; one that has
-        been applied is not applied again. Errors: UnknownItem (it is not there, or no longer as it
-        was), StorageError (WriteInDoubt: it may be removed or not), ShuttingDown.
+        again is not removed. requests: the digests of the requests to remove them, by id; one that
+        has been applied is not applied again. Errors: UnknownItem (it is not there, or no longer as
+        it was), StorageError (WriteInDoubt: it may be removed or not), ShuttingDown.
         """
         errors: dict[str, DatabaseError] = {}
         for start in range(0, len(ids), MAX_ITEMS):
-            self._try_to_remove(ids[start : start + MAX_ITEMS], labels, errors, request)
+            part = ids[start : start + MAX_ITEMS]
+            self._try_to_remove(part, labels, requests or NO_REQUESTS, errors)
         return errors
 
     def _try_to_remove(
         self,
         ids: Sequence[str],
         labels: Mapping[str, int] | None,
+        requests: Mapping[str, bytes],
         errors: dict[str, DatabaseError],
-        request: bytes | None = None,
     ) -> None:
         """Remove items in one batch; adds the error of each that is not removed."""
         try:
-            missing = self._remove(ids, labels, request)
+            missing = self._remove(ids, labels, requests)
         except (StorageError, ShuttingDown) as error:
             if isinstance(error, CorruptRecord) and len(ids) > 1:
                 # a record that cannot be read must not fail the others
-                self._try_to_remove(ids[: len(ids) // 2], labels, errors)
-                self._try_to_remove(ids[len(ids) // 2 :], labels, errors)
+                self._try_to_remove(ids[: len(ids) // 2], labels, requests, errors)
+                self._try_to_remove(ids[len(ids) // 2 :], labels, requests, errors)
                 return
             errors |= dict.fromkeys(ids, error)
         else:
             errors |= {item_id: UnknownItem(f"no item {item_id!r}") for item_id in missing}
 
     def _remove(
-        self, ids: Sequence[str], labels: Mapping[str, int] | None, request: bytes | None
+        self, ids: Sequence[str], labels: Mapping[str, int] | None, requests: Mapping[str, bytes]
     ) -> list[str]:
         """Remove items in one batch; returns those that are not stored, or not as they were."""
         with self._locks.of(ids):
             self._doubts.recover()
-            if request in self._store.requests:
-                return []
+            ids = [each for each in ids if requests.get(each) not in self._store.requests]
             removed = [
                 (item_id, record)
                 for item_id, record in zip(ids, self._store.items(ids), strict=True)
                 if record is not None
                 and (labels is None or labels[item_id] == record.current_label)
             ]
+            there = {item_id for item_id, _ in removed}
             if removed:
+                applied = [requests[each] for each in ids if each in there and each in requests]
                 try:
-                    self._store.remove(*removed, requests=[] if request is None else [request])
+                    self._store.remove(*removed, requests=applied)
                 except StorageError:
                     self._doubts.note(InDoubt(removed=removed))
                     raise
                 self._publisher.remove(removed)
-            there = {item_id for item_id, _ in removed}
             return [item_id for item_id in ids if item_id not in there]

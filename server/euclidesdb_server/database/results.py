@@ -21,6 +21,7 @@ from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.values.arrays import Vector
 from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.filters import Scalar
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.metric import Metric
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.status import EmbeddingState, IndexStatus, ModelState
@@ -234,6 +235,7 @@ class Written(tuple[StoredEmbedding, ...]):
     """
 
     failures: tuple[ItemFailure, ...] = ()
+    change: ItemChange = ItemChange.ADDED
 
 
 @dataclass(frozen=True, slots=True)

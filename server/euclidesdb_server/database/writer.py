@@ -12,7 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from euclidesdb_server.database.item_changes import item_write, unchanged_spaces
+from euclidesdb_server.database.item_changes import (
+    changes_of,
+    item_write,
+    repeated_changes,
+    unchanged_spaces,
+)
 from euclidesdb_server.database.item_locks import ItemLocks
 from euclidesdb_server.database.publisher import Publisher
 from euclidesdb_server.database.remover import Remover
@@ -41,6 +46,7 @@ from euclidesdb_server.store import (
     ItemWrite,
     request_digest,
 )
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.vector_columns import VectorColumns
 
 
@@ -58,13 +64,20 @@ class Writer:
         self._doubts = WriteDoubts(store, publisher.publish, publisher.remove)
         self._remover = Remover(store, publisher, self._locks, self._doubts)
 
-    def write(self, items: Sequence[EmbeddedItem | DatabaseError]) -> list[DatabaseError | None]:
-        """Write items, in order; the outcome of each is the error that it is or met, or None."""
-        outcomes = [item if isinstance(item, DatabaseError) else None for item in items]
+    def write(
+        self, items: Sequence[EmbeddedItem | DatabaseError]
+    ) -> list[ItemChange | DatabaseError]:
+        """Write items, in order; the outcome of each is what has changed, or why nothing has.
 
-        def write(positions: Sequence[int]) -> None:
+        An error in place of an item is its outcome.
+        """
+        outcomes: list[ItemChange | DatabaseError] = [
+            item if isinstance(item, DatabaseError) else ItemChange.UNCHANGED for item in items
+        ]
+
+        def write(positions: Sequence[int]) -> Sequence[ItemChange]:
             batch = [items[position] for position in positions]
-            self._write([item for item in batch if not isinstance(item, DatabaseError)])
+            return self._write([item for item in batch if not isinstance(item, DatabaseError)])
 
         for positions in item_batches(items):
             self._attempt(write, positions, outcomes)
@@ -76,18 +89,20 @@ class Writer:
         columns: VectorColumns,
         errors: Mapping[int, DatabaseError],
         request_key: bytes = b"",
-    ) -> list[DatabaseError | None]:
+    ) -> list[ItemChange | DatabaseError]:
         """Write ready-made vectors, in order; as `write`, and several times faster for new items.
 
         errors: by row, the rows that are not to be written. A repeated request has them in the same
         batches: each of them is remembered.
         """
-        outcomes: list[DatabaseError | None] = [*map(errors.get, range(len(columns)))]
+        outcomes: list[ItemChange | DatabaseError] = [
+            errors.get(row, ItemChange.UNCHANGED) for row in range(len(columns))
+        ]
 
-        def write(rows: Sequence[int]) -> None:
+        def write(rows: Sequence[int]) -> Sequence[ItemChange]:
             what = f"{rows[0]} {len(rows)} {columns.ids[rows[0]]}"
             digest = request_digest(request_key, "vectors", what) if request_key else None
-            self._write_columns(space, columns.take(rows), digest)
+            return self._write_columns(space, columns.take(rows), digest)
 
         for rows in column_batches(columns, errors):
             self._attempt(write, rows, outcomes)
@@ -133,10 +148,10 @@ class Writer:
         self,
         ids: Sequence[str],
         labels: Mapping[str, int] | None = None,
-        request: bytes | None = None,
+        requests: Mapping[str, bytes] | None = None,
     ) -> dict[str, DatabaseError]:
         """As `Remover.remove`."""
-        return self._remover.remove(ids, labels, request)
+        return self._remover.remove(ids, labels, requests)
 
     @contextmanager
     def lock_items(self, ids: Sequence[str]) -> Iterator[None]:
@@ -152,13 +167,13 @@ class Writer:
 
     def _attempt(
         self,
-        write: Callable[[Sequence[int]], None],
+        write: Callable[[Sequence[int]], Sequence[ItemChange]],
         positions: Sequence[int],
-        outcomes: list[DatabaseError | None],
+        outcomes: list[ItemChange | DatabaseError],
     ) -> None:
-        """Write a batch; note the error as the outcome of each position if that fails."""
+        """Write a batch; note what has changed of each position, or the error if that fails."""
         try:
-            write(positions)
+            changes = write(positions)
         except (StorageError, ShuttingDown, UnknownModel) as error:
             if isinstance(error, (CorruptRecord, UnknownModel)) and len(positions) > 1:
                 # The old record of one item cannot be read, or the version that one is for has
@@ -169,15 +184,21 @@ class Writer:
                 return
             for position in positions:
                 outcomes[position] = error
+        else:
+            for position, change in zip(positions, changes, strict=True):
+                outcomes[position] = change
 
-    def _write(self, items: Sequence[EmbeddedItem]) -> None:
+    def _write(self, items: Sequence[EmbeddedItem]) -> list[ItemChange]:
         """Write items of different ids in one batch. Raises StorageError, ShuttingDown."""
         with self._locks.of(item.id for item in items):
             self._doubts.recover()
-            items = [item for item in items if item.request not in self._store.requests]
-            if not items:
-                return
             before = self._store.items([item.id for item in items])
+            repeated = [item.request in self._store.requests for item in items]
+            changes = repeated_changes(before)
+            if all(repeated):
+                return changes
+            new = [row for row, is_repeated in enumerate(repeated) if not is_repeated]
+            items, before = [items[row] for row in new], [before[row] for row in new]
             labels, writes = range(0), list[ItemWrite]()
             try:
                 with self._store.labels.allocate(len(items)) as labels:
@@ -192,6 +213,10 @@ class Writer:
             except Exception:
                 self._doubts.note(InDoubt(labels, writes))
                 raise
+            ids = [item.id for item in items]
+            for row, change in zip(new, changes_of(ids, before, writes), strict=True):
+                changes[row] = change
+            return changes
 
     def write_unchanged(self, items: Sequence[EmbeddedItem], progress: JobProgress) -> None:
         """Write those of some items that a job chooses, in one batch with its progress.
@@ -221,13 +246,13 @@ class Writer:
 
     def _write_columns(
         self, space: ModelSpace, columns: VectorColumns, request: bytes | None
-    ) -> None:
+    ) -> list[ItemChange]:
         """As `_write`: new items by columns, those that replace others one by one."""
         with self._locks.of(columns.ids):
             self._doubts.recover()
-            if request in self._store.requests:
-                return
             before = self._store.items(columns.ids)
+            if request in self._store.requests:
+                return repeated_changes(before)
             old = [row for row, record in enumerate(before) if record is not None]
             new = [row for row, record in enumerate(before) if record is None] if old else []
             labels, writes, added = range(0), list[ItemWrite](), None
@@ -252,6 +277,7 @@ class Writer:
             except Exception:
                 self._doubts.note(InDoubt(labels, writes, added))
                 raise
+            return changes_of(columns.ids, before, writes)
 
     def _changes(
         self,

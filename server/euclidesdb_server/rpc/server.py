@@ -20,11 +20,13 @@ from euclidesdb_server.rpc.call_measures import CallObserver
 from euclidesdb_server.rpc.health import HealthService
 from euclidesdb_server.rpc.legacy import SimilarService
 from euclidesdb_server.rpc.listening import WHERE, is_loopback, listen_address
+from euclidesdb_server.rpc.memory_share import within_memory
 from euclidesdb_server.rpc.methods import Service, methods_of
 from euclidesdb_server.rpc.reflection import reflection_methods
 from euclidesdb_server.rpc.slow_calls import SlowCalls
 from euclidesdb_server.rpc.transport import listen
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
+from euclidesdb_server.system.memory_limit import memory_limit
 
 
 class RpcServer:
@@ -57,6 +59,7 @@ class RpcServer:
 
         Raises ConfigError.
         """
+        config = within_memory(config, memory_limit())
         self._stats = stats
         # from other machines, these calls need an admin's key or an explicit permission
         local = is_loopback(listen_address(config.address, where))

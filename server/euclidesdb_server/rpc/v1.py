@@ -135,9 +135,14 @@ class FeatureDatabaseService(JobCalls):
         if request.HasField("filter"):
             if request.ids:
                 raise InvalidRequest("ids and filter are both set; set one of them")
+            if request.request_key:
+                raise InvalidRequest("request_key is set with a filter; set it with ids alone")
             return self.remove_matching(request, call)
         ids = requests.item_ids(request)
-        return replies.remove_items_reply(self._database.remove_many(ids, dry_run=request.dry_run))
+        removal = self._database.remove_many(
+            ids, dry_run=request.dry_run, request_key=request.request_key
+        )
+        return replies.remove_items_reply(removal)
 
     def RemoveItem(  # noqa: N802
         self,

@@ -23,6 +23,7 @@ from euclidesdb_server.rpc.arrays import float32_array
 from euclidesdb_server.rpc.status import details_of, status_of
 from euclidesdb_server.rpc.v1_details import details_message
 from euclidesdb_server.rpc.v1_states import failure_messages, state_message
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.status import IndexStatus, ModelState
 
 _ItemsRequest: TypeAlias = (
@@ -39,10 +40,19 @@ STATES: Final = {
 }
 
 
+CHANGES: Final = {
+    ItemChange.ADDED: pb.ITEM_CHANGE_ADDED,
+    ItemChange.REPLACED: pb.ITEM_CHANGE_REPLACED,
+    ItemChange.UNCHANGED: pb.ITEM_CHANGE_UNCHANGED,
+}
+
+
 def add_item_reply(request: pb.AddItemRequest, written: Written) -> pb.AddItemReply:
     """What was written, as far as it was requested, and which models failed."""
     return pb.AddItemReply(
-        embeddings=_embeddings(written, request), failures=failure_messages(written.failures)
+        embeddings=_embeddings(written, request),
+        failures=failure_messages(written.failures),
+        change=CHANGES[written.change],
     )
 
 
@@ -61,9 +71,11 @@ def add_items_reply(
     )
 
 
-def import_items_reply(outcomes: Sequence[DatabaseError | None]) -> pb.ImportItemsReply:
-    """The refusals."""
-    return pb.ImportItemsReply(refused=_refusals(enumerate(outcomes)))
+def import_items_reply(outcomes: Sequence[ItemChange | DatabaseError]) -> pb.ImportItemsReply:
+    """What has changed, and the refusals."""
+    return pb.ImportItemsReply(
+        refused=_refusals(enumerate(outcomes)), changes=map(_change, outcomes)
+    )
 
 
 def add_item_stream_reply(
@@ -78,15 +90,15 @@ def add_item_stream_reply(
     elif isinstance(item, AddRequest):
         reply.added.embeddings.extend(_embeddings(outcome, item))
         reply.added.failures.extend(failure_messages(outcome.failures))
-        reply.added.SetInParent()
+        reply.added.change = CHANGES[outcome.change]
     return reply
 
 
-def add_vectors_reply(outcomes: Sequence[DatabaseError | None]) -> pb.AddVectorsReply:
-    """The refusals."""
-    if outcomes.count(None) == len(outcomes):
-        return pb.AddVectorsReply()
-    return pb.AddVectorsReply(refused=_refusals(enumerate(outcomes)))
+def add_vectors_reply(outcomes: Sequence[ItemChange | DatabaseError]) -> pb.AddVectorsReply:
+    """What has changed, and the refusals."""
+    return pb.AddVectorsReply(
+        refused=_refusals(enumerate(outcomes)), changes=map(_change, outcomes)
+    )
 
 
 def get_item_reply(request: pb.GetItemRequest, item: Item) -> pb.GetItemReply:
@@ -213,6 +225,12 @@ def _refusal(position: int, error: DatabaseError) -> pb.Refusal:
         reason=error.reason,
         message=details_of(error),
     )
+
+
+def _change(outcome: ItemChange | DatabaseError) -> pb.ItemChange:
+    if isinstance(outcome, DatabaseError):
+        return pb.ITEM_CHANGE_UNSPECIFIED
+    return CHANGES[outcome]
 
 
 def _index(status: IndexStatus) -> pb.Index:

@@ -35,5 +35,5 @@ class TransferCalls(ItemQueryCalls):
         call: Call,  # noqa: ARG002
     ) -> pb.ImportItemsReply:
         """See the proto."""
-        outcomes = self._items.imports.write(requests.imported_items(request))
+        outcomes = self._items.imports.write(requests.imported_items(request), request.request_key)
         return replies.import_items_reply(outcomes)

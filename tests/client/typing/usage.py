@@ -18,17 +18,20 @@ Vector = npt.NDArray[np.float32]
 
 def writes(db: euclidesdb.Client) -> None:
     written = db.add("a", image="a.png", models=["m"], vectors={"n": [1.0, 2.0]}, timeout=5)
-    assert_type(written, tuple[euclidesdb.Embedding, ...])
+    assert_type(written, euclidesdb.Embeddings)
     assert_type(written[0].vector, Vector | None)
-    assert_type(db.add("a", tensor=np.zeros(3), models=("m",)), tuple[euclidesdb.Embedding, ...])
+    assert_type(db.add("a", tensor=np.zeros(3), models=("m",)), euclidesdb.Embeddings)
     db.add("b", image=np.zeros((8, 8, 3), np.uint8), models=["m"])
     db.add("c", image=BytesIO(b""), models=["m"])
     items = (euclidesdb.NewItem(str(number), text="a text") for number in range(3))
     refused = db.add_many(items)
-    assert_type(refused, tuple[euclidesdb.Refused | euclidesdb.Failed, ...])
+    assert_type(refused, euclidesdb.AddErrors[euclidesdb.Refused | euclidesdb.Failed])
+    assert_type(refused.changes.added, int)
     assert_type(refused[0].error, Exception)
     vectors = np.zeros((2, 3))
-    assert_type(db.add_vectors(["a", "b"], vectors, model="m"), tuple[euclidesdb.Refused, ...])
+    assert_type(
+        db.add_vectors(["a", "b"], vectors, model="m"), euclidesdb.AddErrors[euclidesdb.Refused]
+    )
     db.remove("a")
     assert_type(db.update("a", merge={"price": None}, remove=["b"]), dict[str, Any])
     removal = db.remove_many(["a", "b"], dry_run=True)
@@ -95,7 +98,8 @@ def searches(db: euclidesdb.Client) -> None:
 
 
 def models(db: euclidesdb.Client) -> None:
-    assert_type(db.models(), tuple[euclidesdb.ModelInfo, ...])
+    assert_type(db.models(), euclidesdb.Models)
+    assert_type(db.models()[0], euclidesdb.ModelInfo)
     assert_type(db.load_model("folder"), euclidesdb.ModelInfo)
     info = db.reload_model("m")
     assert_type(info.index, euclidesdb.IndexInfo | None)
@@ -107,13 +111,13 @@ def models(db: euclidesdb.Client) -> None:
 
 async def awaited(db: euclidesdb.AsyncClient) -> None:
     written = await db.add(uuid4(), image="a.png", models=["m"], timeout=5)
-    assert_type(written, tuple[euclidesdb.Embedding, ...])
+    assert_type(written, euclidesdb.Embeddings)
 
     async def arriving() -> AsyncIterator[euclidesdb.NewItem]:
         yield euclidesdb.NewItem(1, text="a text", models=["m"])
 
-    assert_type(await db.add_many(arriving()), tuple[euclidesdb.Refused | euclidesdb.Failed, ...])
-    assert_type(await db.add_many([]), tuple[euclidesdb.Refused | euclidesdb.Failed, ...])
+    refused = await db.add_many(arriving())
+    assert_type(refused, euclidesdb.AddErrors[euclidesdb.Refused | euclidesdb.Failed])
     stream = db.add_stream(arriving())
     assert_type(stream, AsyncIterator[euclidesdb.Added | euclidesdb.Refused])
     async for outcome in stream:

@@ -31,7 +31,7 @@ class Pace:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._runs = model.run_counts[0]
-        """Items that it had run, of jobs and others, when it was looked at last."""
+        """Items that it had run, of jobs and others, when that was last looked at."""
         self._callers_until = 0.0
         self._size = 0
         self._seconds = 0.0

@@ -1,0 +1,35 @@
+"""The share of a limited memory that requests may take, so that many large ones are refused.
+
+Without it, a container with less memory than `[server] max_bytes_in_flight` would be killed by
+clients that stay within the limits that they are told.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Final
+
+from euclidesdb_server.config.server import MIB, ServerConfig
+
+SHARE: Final = 8
+"""An eighth: the bytes of a request are there up to three times while it is served, and replies
+may take as much."""
+
+log = logging.getLogger(__name__)
+
+
+def within_memory(config: ServerConfig, limit: int | None) -> ServerConfig:
+    """`config` with `max_bytes_in_flight` lowered to its share of `limit` bytes, if it is above.
+
+    limit: None if there is none.
+    """
+    if limit is None or config.max_bytes_in_flight <= (share := max(MIB, limit // SHARE)):
+        return config
+    log.info(
+        "[server] max_bytes_in_flight is lowered to %d, an eighth of the %d MiB of memory that "
+        "this server may use",
+        share,
+        limit // MIB,
+    )
+    return replace(config, max_bytes_in_flight=share)

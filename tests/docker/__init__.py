@@ -1,0 +1,1 @@
+"""The Docker image, on a real engine: `make docker-test`."""
