@@ -9,10 +9,8 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from euclidesdb_server.access import Certificates, KeyRing
@@ -27,19 +25,16 @@ from euclidesdb_server.database import (
     ModelFields,
     ModelLifecycle,
     ModelTable,
-    Serving,
+    SpaceOpener,
     SpaceSizes,
-    SupersededSpace,
     VersionDrops,
-    superseded_serving,
+    initial_servings,
 )
 from euclidesdb_server.database.backups import Backups
-from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.registry import Engines
 from euclidesdb_server.errors import ShuttingDown
-from euclidesdb_server.index import Compactor, ModelSpace, RecallSampler, SegmentBuilder
+from euclidesdb_server.index import Compactor, RecallSampler, SegmentBuilder
 from euclidesdb_server.inference import (
-    Model,
     ModelRegistry,
     configured_folders,
     embedding_cache,
@@ -54,13 +49,11 @@ from euclidesdb_server.rpc.v1_filters import stored_filter
 from euclidesdb_server.store import (
     FeatureStore,
     ModelVersion,
-    SpaceRecord,
     holds_euclidesdb,
     migrate,
 )
 from euclidesdb_server.store.layout import COLUMNS_FOLDER, SEGMENTS_FOLDER, STORE_FOLDER
 from euclidesdb_server.system.file_watch import FileWatch
-from euclidesdb_server.values.status import ModelState
 from euclidesdb_server.values.stop import CheckStop
 
 log = logging.getLogger(__name__)
@@ -138,7 +131,7 @@ class Server:
             compactor = Compactor(config.index)
             opened.callback(compactor.close)
             builder = SegmentBuilder(config.index)
-            opener = _SpaceOpener(
+            opener = SpaceOpener(
                 self._store,
                 engines,
                 segments,
@@ -150,7 +143,9 @@ class Server:
             )
             sizes = SpaceSizes(self._store, segments)
             opened.callback(sizes.close)
-            models = ModelTable(_servings(self._store, registry, opener), registry.broken, sizes)
+            models = ModelTable(
+                initial_servings(self._store, registry, opener), registry.broken, sizes
+            )
             cache = embedding_cache(config.models.cache_mib * MIB)
             self.database = FeatureDatabase(
                 self._store,
@@ -213,42 +208,6 @@ class Server:
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _SpaceOpener:
-    """Opens the spaces of a store, and has segments built that they lack."""
-
-    store: FeatureStore
-    engines: Engines
-    root: Path
-    builder: SegmentBuilder
-    build_threads: int
-    sampler: RecallSampler
-    compactor: Compactor
-    stop: threading.Event
-
-    def of_model(self, model: Model) -> ModelSpace:
-        """The space of a model's version; made if it is new."""
-        conf = model.folder.conf
-        record = self.store.open_space(conf.name, model.folder.fingerprint, conf.feature_dim)
-        return self.open(record, model.folder.engine)
-
-    def open(self, record: SpaceRecord, engine: SearchEngine | None = None) -> ModelSpace:
-        """The space of a record; engine: None: the server's."""
-        engine = engine or self.engines.for_dim(record.feature_dim)
-        space = ModelSpace(
-            record,
-            engine,
-            self.store,
-            self.root,
-            builder=self.builder,
-            build_threads=self.build_threads,
-            sampler=self.sampler,
-            stop=self.stop,
-        )
-        self.compactor.consider(space)
-        return space
-
-
 def _keys(config: Config, watch: FileWatch) -> KeyRing | None:
     """The API keys, if the configuration has them; read again when they change."""
     file = config.auth.keys_file
@@ -271,40 +230,6 @@ def _embedding_jobs(
 ) -> EmbeddingJobs:
     read_filter = functools.partial(stored_filter, resolver=queries.fields)
     return EmbeddingJobs(store, models, table, database.job_steps, read_filter)
-
-
-def _servings(
-    store: FeatureStore, registry: ModelRegistry, opener: _SpaceOpener
-) -> Iterator[Serving]:
-    """What each name stands for at first: the models, and the spaces without a model.
-
-    A name without a model stands for the newest version of it that is stored. Other versions are
-    not opened.
-    """
-    records = store.spaces()
-    known = {(record.model, record.fingerprint, record.feature_dim) for record in records}
-    names, numbers = set[str](), set[int]()
-    for name, model in registry.models.items():
-        version = (name, model.folder.fingerprint, model.folder.conf.feature_dim)
-        # A model that never was ready has not proved its model.conf right, unless it did so before.
-        unproved = model.state[0] in (ModelState.QUARANTINED, ModelState.LOADING)
-        has_space = not unproved or version in known
-        space = opener.of_model(model) if has_space else None
-        names.add(name)
-        numbers |= set() if space is None else {space.record.number}
-        yield Serving(name, model, space)
-    for record in reversed(records):
-        if record.number in numbers:
-            continue
-        served = registry.models.get(record.model)
-        same_length = served and served.folder.conf.feature_dim == record.feature_dim
-        engine = served.folder.engine if served and same_length else None
-        open_space = functools.partial(opener.open, record, engine)
-        if record.model in names:
-            yield superseded_serving(SupersededSpace(record, open_space))
-        else:
-            names.add(record.model)
-            yield Serving(record.model, None, open_space())
 
 
 def _versions(config: Config, engines: Engines, check_stop: CheckStop) -> dict[str, ModelVersion]:

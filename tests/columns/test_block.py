@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,8 @@ from euclidesdb_server.values.filters import (
     ItemId,
     Not,
     Operator,
+    Prediction,
+    PredictionValue,
 )
 from tests.support import filter_trees
 from tests.support.filtering import PlainItem, matches, value_of
@@ -250,3 +253,17 @@ def test_numbers_are_summarized():
     assert summary.standard_deviation == pytest.approx(np.std([1, 3, 5, 7, 9]))
     empty = number_summary(TableView([]).select(None, no_stop), Attribute("n"))
     assert (empty.count, empty.mean) == (0, None)
+
+
+def test_the_states_of_some_rows_are_those_of_all_rows():
+    labels = np.arange(1, 6)
+    vectors = {1: np.array([1, 0, 0, 0, 0]), 2: np.array([0, 2, 3, 0, 0])}
+    texts = ["{}"] * 5
+    block = Block.of(BlockRows(labels, [*"abcde"], labels, texts, vectors, {}, {1: [2, 3]}))
+    state = Prediction(1, PredictionValue.STATE, others=(2,))
+    strings = block.values(state).strings
+    assert strings is not None
+    assert strings.to_pylist() == ["done", "superseded", "failed", "failed", "missing"]
+    for rows in ([0, 1, 2, 3, 4], [4, 1], [2]):
+        some = block.values_at(state, np.array(rows)).strings
+        assert some == strings.take(pa.array(rows))

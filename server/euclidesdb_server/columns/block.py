@@ -25,7 +25,7 @@ from euclidesdb_server.columns.prediction_columns import (
     prediction_arrays,
 )
 from euclidesdb_server.columns.rest_values import rest_values
-from euclidesdb_server.columns.state_column import states
+from euclidesdb_server.columns.state_column import state_columns, states
 from euclidesdb_server.values.arrays import Labels
 from euclidesdb_server.values.filters import (
     Attribute,
@@ -187,9 +187,10 @@ class Block:
                 names = {ID}
             case Attribute(path):
                 names = {*self._paths.get(path, {}).values(), REST}
+            case Prediction(value=PredictionValue.STATE):
+                names = state_columns(field)
             case Prediction(space, value, _):
-                kind = "top" if value in CLASSES else value.value
-                names = {_space_column(space, kind)}
+                names = {_space_column(space, "top" if value in CLASSES else value.value)}
         names &= {*self.batch.schema.names}
         picked = self.batch.select([LABEL, ADDED, *names]).take(pa.array(rows))
         return Block(picked).values(field)

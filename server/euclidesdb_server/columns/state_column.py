@@ -40,6 +40,12 @@ def has_failed(batch: pa.RecordBatch, space: int) -> Mask:
     return failed
 
 
+def state_columns(field: Prediction) -> set[str]:
+    """The names of the columns that `states` reads."""
+    spaces = (field.space, *field.others)
+    return {FAILED.format(field.space), *map(VECTOR.format, spaces)}
+
+
 def states(batch: pa.RecordBatch, field: Prediction) -> pa.StringArray:
     """The state of each row in a model."""
     places = np.full(len(batch), _STATES.index(EmbeddingState.MISSING), np.int32)

@@ -9,10 +9,12 @@ from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.embedding_jobs import EmbeddingJobs
 from euclidesdb_server.database.feature_database import FeatureDatabase
 from euclidesdb_server.database.fields import ModelFields
+from euclidesdb_server.database.initial_servings import initial_servings
 from euclidesdb_server.database.item_queries import ItemQueries
 from euclidesdb_server.database.model_lifecycle import ModelLifecycle
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.serving import Serving, superseded_serving
+from euclidesdb_server.database.space_opener import SpaceOpener
 from euclidesdb_server.database.space_sizes import SpaceSizes
 from euclidesdb_server.database.superseded_space import SupersededSpace
 from euclidesdb_server.database.version_drops import VersionDrops
@@ -26,8 +28,10 @@ __all__ = [
     "ModelLifecycle",
     "ModelTable",
     "Serving",
+    "SpaceOpener",
     "SpaceSizes",
     "SupersededSpace",
     "VersionDrops",
+    "initial_servings",
     "superseded_serving",
 ]

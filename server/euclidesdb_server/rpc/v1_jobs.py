@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database import EmbeddingJobs, FeatureDatabase, ItemQueries
 from euclidesdb_server.database.embedding_jobs import JobRequest, JobStatus
-from euclidesdb_server.database.embedding_jobs.jobs import LACKING
+from euclidesdb_server.database.embedding_jobs.job_request import LACKING
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.errors import UnknownJob
 from euclidesdb_server.rpc.v1_states import STATES, state_of

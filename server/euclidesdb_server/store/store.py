@@ -10,6 +10,7 @@ Two processes cannot open the same folder.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Self
 
 import msgpack
 
-from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageError, WriteInDoubt
+from euclidesdb_server.errors import DataFolderError, StorageError, WriteInDoubt
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.checkpoint import Checkpoints
 from euclidesdb_server.store.column_writes import ColumnsWrite, put_columns
@@ -41,7 +42,7 @@ from euclidesdb_server.store.segment_records import (
 )
 from euclidesdb_server.store.space_data import SpaceData
 from euclidesdb_server.store.space_table import SpaceRecord, SpaceTable
-from euclidesdb_server.store.upgrade import name_current_labels
+from euclidesdb_server.store.upgrade import upgrade
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ class FeatureStore(StoreReader):
             first = 1 if value is None else keys.unpack_label(value)
             self.labels = LabelSequence(first, self._reserve_labels)
             if version < FORMAT_VERSION:
-                self._upgrade(folder, version)
+                note = functools.partial(self._put_version, "noting the format")
+                upgrade(folder, version, self._leveldb, self.labels, note)
             self.space_table = SpaceTable(self, self._put, self._put_in_time)
             self.requests = RecentRequests(self)
         except StorageError as error:
@@ -288,20 +290,6 @@ class FeatureStore(StoreReader):
             raise DataFolderError(f"{folder} is the LevelDB of another program; it was not changed")
         self._put_version("creating the store")
         return FORMAT_VERSION
-
-    def _upgrade(self, folder: Path, version: int) -> None:
-        """Bring a store of an earlier format up to date. Raises DataFolderError, StorageError."""
-        log.info("upgrading %s from format %d to format %d", folder, version, FORMAT_VERSION)
-        try:
-            count = name_current_labels(self._leveldb, self.labels)
-            self._put_version("noting the format")
-        except CorruptRecord:
-            raise
-        except StorageError as error:
-            raise DataFolderError(
-                f"{folder} cannot be upgraded to format {FORMAT_VERSION}: {error}"
-            ) from error
-        log.info("upgraded %s: %d items had no label", folder, count)
 
     def _put_version(self, doing: str) -> None:
         self._put(keys.DATABASE, msgpack.packb([FORMAT_VERSION]), doing)

@@ -8,15 +8,42 @@ only versions had been dropped, or one of EuclidesDB (C++) without a usable vect
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 
-from euclidesdb_server.errors import CorruptRecord
+from euclidesdb_server.errors import CorruptRecord, DataFolderError, StorageError
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.format_version import FORMAT_VERSION
 from euclidesdb_server.store.item_writes import ItemWrite, put_item
 from euclidesdb_server.store.labels import LabelSequence
 from euclidesdb_server.store.leveldb import LevelDB
 from euclidesdb_server.store.reader import ITEM_FIELDS, ItemRecord, unpack, unpack_item
 
 log = logging.getLogger(__name__)
+
+
+def upgrade(
+    folder: Path,
+    version: int,
+    leveldb: LevelDB,
+    labels: LabelSequence,
+    note: Callable[[], None],
+) -> None:
+    """Bring a store of an earlier format up to date; it is then noted that it is.
+
+    Raises DataFolderError, CorruptRecord.
+    """
+    log.info("upgrading %s from format %d to format %d", folder, version, FORMAT_VERSION)
+    try:
+        count = name_current_labels(leveldb, labels)
+        note()
+    except CorruptRecord:
+        raise
+    except StorageError as error:
+        raise DataFolderError(
+            f"{folder} cannot be upgraded to format {FORMAT_VERSION}: {error}"
+        ) from error
+    log.info("upgraded %s: %d items had no label", folder, count)
 
 
 def name_current_labels(leveldb: LevelDB, labels: LabelSequence) -> int:

@@ -5,6 +5,7 @@ where it was after any crash. It writes nothing for an item that has changed sin
 """
 
 from euclidesdb_server.database.embedding_jobs.job import Job, JobStatus
-from euclidesdb_server.database.embedding_jobs.jobs import EmbeddingJobs, JobRequest
+from euclidesdb_server.database.embedding_jobs.job_request import JobRequest
+from euclidesdb_server.database.embedding_jobs.jobs import EmbeddingJobs
 
 __all__ = ["EmbeddingJobs", "Job", "JobRequest", "JobStatus"]

@@ -12,6 +12,7 @@ class JobCall:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], object]] | None = []
+        self._ended = threading.Event()
 
     def time_remaining(self) -> float | None:
         """None: there is no deadline."""
@@ -32,9 +33,14 @@ class JobCall:
     def note(self, part: str, begun: float, ended: float) -> None:
         """Nothing: a job reports its own rate."""
 
+    def rest(self, seconds: float) -> None:
+        """Wait so long, or until it is ended."""
+        self._ended.wait(seconds)
+
     def end(self) -> None:
         """Give up what the models have not begun. Idempotent."""
         with self._lock:
             callbacks, self._callbacks = self._callbacks or [], None
+        self._ended.set()
         for callback in callbacks:
             callback()

@@ -11,8 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.database.embedding_jobs.job import Job, JobStatus
 from euclidesdb_server.database.embedding_jobs.job_call import JobCall
+from euclidesdb_server.database.embedding_jobs.job_request import JobRequest
 from euclidesdb_server.database.embedding_jobs.progress import JobOver
 from euclidesdb_server.database.embedding_jobs.step import JobSteps
 from euclidesdb_server.database.fields import ModelFields
@@ -40,7 +40,6 @@ from euclidesdb_server.store import (
 )
 from euclidesdb_server.system.thread_priority import lower_thread_priority
 from euclidesdb_server.values.filters import All, Filter, OneOf, PredictionValue
-from euclidesdb_server.values.status import EmbeddingState
 
 SELECTED: Final = 1024
 """Items that are looked up at a time: those that still match are looked up again after them."""
@@ -51,19 +50,7 @@ MAX_KEPT: Final = 100
 """Jobs that are over are forgotten, the oldest first, when there are more."""
 MAX_MESSAGE: Final = 1000
 
-LACKING: Final = (EmbeddingState.MISSING, EmbeddingState.SUPERSEDED)
-"""The items that a job deals with if it does not say."""
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class JobRequest:
-    """states: of the items in the model. condition: a filter as the caller sent it; b"": none."""
-
-    model: str
-    states: Sequence[EmbeddingState] = LACKING
-    condition: bytes = b""
 
 
 class EmbeddingJobs:
@@ -103,6 +90,7 @@ class EmbeddingJobs:
         When this returns, the job is on disk. Raises UnknownModel, ModelUnavailable,
         InvalidRequest, StorageError.
         """
+        request.check()
         serving = self._models.resolve(request.model)
         if serving.model is None:
             raise self._models.refusal(request.model)
@@ -112,8 +100,6 @@ class EmbeddingJobs:
         if request.condition:
             self._read_filter(request.condition)
         states = tuple(sorted({str(state) for state in request.states}))
-        if EmbeddingState.DONE in states:
-            raise InvalidRequest("states has done: items that have features are left as they are")
         with self._condition:
             for job in self._jobs.values():
                 same = (job.record.space, job.record.condition, job.record.states)
@@ -233,7 +219,11 @@ class EmbeddingJobs:
         with job.lock:
             if not job.is_over:
                 record = job.ended(state, message)
-                self._store.jobs.write(record)
+                try:
+                    self._store.jobs.write(record)
+                except StorageError:
+                    self._in_doubt.add(record.number)
+                    raise
                 job.record = record
         self._found.pop(job.record.number, None)
         with self._condition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import wait
@@ -11,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 from euclidesdb_server.database.embedder import Embedder, EmbedTask
 from euclidesdb_server.database.embedding_jobs.job import Job
 from euclidesdb_server.database.embedding_jobs.job_call import JobCall
+from euclidesdb_server.database.embedding_jobs.pace import Pace
 from euclidesdb_server.database.embedding_jobs.progress import Progress
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.prepared_adds import failure_of
@@ -33,9 +35,6 @@ from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.payload import Payload
 
-MAX_ITEMS: Final = 32
-"""Items of all jobs that are with the models at a time, however large the batches of a model are:
-callers' items wait behind these at most."""
 MAX_BYTES: Final = 16 << 20
 """Of their payloads; an item that is larger is a step of its own."""
 ATTEMPTS: Final = 3
@@ -75,6 +74,7 @@ class JobSteps:
         self._models = models
         self._embedder = embedder
         self._writer = writer
+        self._paces: dict[str, Pace] = {}
         self.recover = writer.recover
 
     def serving(self, record: JobRecord) -> Serving:
@@ -103,6 +103,7 @@ class JobSteps:
         with self._models.lease([record.model]) as leased:
             leased.get(record.model)
             serving = self.serving(record)
+            limit = self._pace(serving).step_size
             count = 0
             work = _Work(position=record.position)
             size = 0
@@ -110,7 +111,7 @@ class JobSteps:
                 payload = self._payload(serving, item_id, work.skipped)
                 if payload is not None:
                     size += len(payload.data)
-                    if len(work.ids) == MAX_ITEMS or (work.ids and size > MAX_BYTES):
+                    if len(work.ids) == limit or (work.ids and size > MAX_BYTES):
                         break
                     work.ids.append(item_id)
                     work.payloads.append(payload)
@@ -168,6 +169,16 @@ class JobSteps:
 
     def _outputs(self, job: Job, serving: Serving, payloads: Sequence[Payload]) -> list[Output]:
         """What the model makes of each payload. Raises what may pass."""
+        pace = self._pace(serving)
+        outputs: list[Output] = []
+        while len(outputs) < len(payloads):
+            chunk = payloads[len(outputs) :][: pace.next_chunk()]
+            begun = time.monotonic()
+            outputs += self._chunk(job, serving, chunk)
+            job.call.rest(pace.note(len(chunk), time.monotonic() - begun))
+        return outputs
+
+    def _chunk(self, job: Job, serving: Serving, payloads: Sequence[Payload]) -> list[Output]:
         tasks = [EmbedTask(payload, [serving]) for payload in payloads]
         outputs: list[Output] = []
         for outcome in _finished(self._embedder.embed_many(tasks, job.call), job.call):
@@ -179,6 +190,14 @@ class JobSteps:
                 (output,) = outcome
                 outputs.append(failure_of(output) if isinstance(output, ModelFailed) else output)
         return outputs
+
+    def _pace(self, serving: Serving) -> Pace:
+        if serving.model is None:
+            raise self._models.refusal(serving.name)
+        pace = self._paces.get(serving.name)
+        if pace is None or pace.model is not serving.model:
+            pace = self._paces[serving.name] = Pace(serving.model)
+        return pace
 
 
 def _finished(steps: Steps[T], call: JobCall) -> T:
