@@ -101,7 +101,11 @@ def test_a_job_never_runs_another_version_than_its_own(models, tmp_path):
         db.reload_model("moody")
         after = db.wait_for_job(job.id, timeout=SECONDS)
         assert (after.state, after.done) == ("succeeded", 40)
-        assert np.allclose(features(db, "moody")["9"][:3], 10 / 255)
+        made = {
+            each.fingerprint: each.vector for each in db.get("9", include_vectors=True).embeddings
+        }
+        assert np.allclose(made[job.fingerprint][:3], 10 / 255)
+        assert np.allclose(made[other.fingerprint], 20 / 255)
 
 
 def test_a_job_whose_version_is_dropped_fails(models, tmp_path):
