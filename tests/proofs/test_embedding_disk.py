@@ -65,6 +65,7 @@ def check_finished(db: euclidesdb.Client, job_id: str) -> None:
     assert reasons == {"raised"}
     for item in db.items("exists(picky.vector)", include_vectors=True):
         (vector,) = [each.vector for each in item.embeddings if each.model == "picky"]
+        assert vector is not None
         assert np.allclose(vector, value(int(item.id)) / 255)
 
 

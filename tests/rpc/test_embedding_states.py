@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from PIL import Image
 
 import euclidesdb
 from euclidesdb_protos.legacy import euclidesproto_pb2 as legacy
@@ -111,7 +112,8 @@ def test_what_a_caller_can_mend_refuses_the_item_as_a_whole(db):
     with pytest.raises(euclidesdb.UnknownModel):
         db.add("a", image=BLACK, models=["picky", "none"])
     with pytest.raises(euclidesdb.DeadlineExceeded):
-        db.add("a", image=BLACK, models=["moody"], timeout=0.2)
+        # not an image that is known to end the worker: such a one is refused at once
+        db.add("a", image=encoded(Image.new("RGB", (9, 9))), models=["moody"], timeout=0.2)
     assert not db.exists("a")
 
 
