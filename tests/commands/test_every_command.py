@@ -59,6 +59,13 @@ BAD: dict[str, list[tuple[str, ...]]] = {
         ("--like", "missing", "--unlike", "missing", "--model", "digits"),
         ("--text", "a", "--max-distance", "nan", "--model", "words"),
     ],
+    "embed": [
+        ("missing",),
+        ("digits", "--where", "a ="),
+        ("digits", "--state", "odd"),
+        (SURROGATE,),
+    ],
+    "jobs": [("--cancel", "missing"), ("--address", "127.0.0.1:1")],
     "export": [("--to", "a.csv"), ("--to", "folder/none/a.jsonl"), ("--to", SURROGATE)],
     "import": [("missing.npz",), ("text.txt",), ("broken.jsonl",), ("folder",)],
     "models": [("--address", "127.0.0.1:1"), ("--address", "")],

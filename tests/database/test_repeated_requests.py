@@ -149,7 +149,7 @@ def test_a_repeated_removal_of_many_counts_what_it_has_removed(database, tmp_pat
         assert restarted.features.remove_many([*"abcx"]).removed == 1
 
 
-def test_what_an_add_has_changed_is_said(database):
+def test_an_add_answers_what_it_has_changed(database):
     def changes(*items, key=b""):
         requests = [
             AddRequest(name, vectors={"one": ModelVector(vector(x, 0.0))}, request_key=key)

@@ -44,7 +44,7 @@ def volume() -> Iterator[str]:
 
 @pytest.fixture
 def run(image: str, volume: str) -> Iterator[Callable[..., Container]]:
-    """Starts containers of the image, on `volume` unless told otherwise."""
+    """Starts containers of the image, on `volume` unless the options name another."""
     started = []
 
     def start(**options: object) -> Container:

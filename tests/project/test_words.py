@@ -71,6 +71,7 @@ ALLOWED = {
     ("README.md", "picture"): "euclidesdb find draws one",
     ("tests/commands/test_find", "picture"): "euclidesdb find draws one",
     ("tests/commands/test_command_line", "picture"): "euclidesdb find draws one",
+    ("tests/commands/test_shell_completion", "picture"): "euclidesdb find draws one",
     ("tests/commands/test_every_command", "picture"): "euclidesdb find draws one",
     ("tests/demo/", "picture"): "the demo draws one",
     ("tests/client/typing/", "picture"): "an argument that does not exist",

@@ -92,7 +92,7 @@ class Selection:
         for source in np.unique(sources).tolist():
             block, rows = self.parts[source]
             places = np.flatnonzero(sources == source)
-            found = block.ids(rows[numbers[places] - starts[source]])
+            found: list[str] = block.ids(rows[numbers[places] - starts[source]])
             if len(found) == len(ids):
                 return found
             for place, item_id in zip(places.tolist(), found, strict=True):

@@ -132,7 +132,7 @@ def chosen_models(
 ) -> Mapping[str, list[str]]:
     """For each kind of item, the models that embed it.
 
-    Raises ClickException if there is none, or if there are several and it is not said which.
+    Raises ClickException if there is none, or if there are several and none is named.
     """
     served = [model for model in known if model.state not in ("superseded", "unloaded")]
     if named:

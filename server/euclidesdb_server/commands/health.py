@@ -19,6 +19,7 @@ from euclidesdb_server.commands.parameters import (
     path,
 )
 from euclidesdb_server.commands.printing import print_json, printable
+from euclidesdb_server.errors import ConfigError
 
 if TYPE_CHECKING:
     import grpc
@@ -66,7 +67,7 @@ def health(
 
             address, options, given = own_server(config, given, timeout)
         target = Target.of(address, 0, Credentials.of(**given))
-    except (ValueError, OSError) as error:
+    except (ConfigError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     try:
         status = _status("" if service == "server" else service, target, options, timeout)

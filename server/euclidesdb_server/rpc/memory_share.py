@@ -1,7 +1,7 @@
 """The share of a limited memory that requests may take, so that many large ones are refused.
 
 Without it, a container with less memory than `[server] max_bytes_in_flight` would be killed by
-clients that stay within the limits that they are told.
+clients that stay within the limits.
 """
 
 from __future__ import annotations
