@@ -70,8 +70,9 @@ def test_of_two_servers_that_start_at_once_on_a_socket_one_serves(here, turns):
 
 def test_an_unknown_host_is_named_with_the_default_port_before_models_load(here, tiny_models):
     code, message = failed_start(
-        "--models", tiny_models, "--data", "data", "--address", "nowhere.invalid"
-    )
+        "--models", tiny_models, "--data", "data", "--address", "nowhere.invalid",
+        "--allow-anonymous",
+    )  # fmt: skip
     assert code == 1
     says = "--address: cannot listen on 'nowhere.invalid:50000': the host is unknown"
     assert message.startswith(f"euclidesdb: {says}")

@@ -132,7 +132,7 @@ def test_an_address_in_the_configuration_that_cannot_be_used_is_named_with_its_f
     tmp_path, no_models, address
 ):
     conf = write_conf(tmp_path, no_models, address=address)
-    code, message = failed_start("-c", conf)
+    code, message = failed_start("-c", conf, "--allow-anonymous")
     assert (code, message.splitlines()) == (1, [message.strip()])
     says = WRONG_ADDRESSES[address]
     assert message.startswith(f"euclidesdb: {conf}: [server] address{says}")

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-import euclidesdb
 from tests.support.images import encoded, noise
 
 
@@ -44,7 +43,10 @@ def test_results_are_printed_as_json(command, tmp_path):
     assert (ran.code, json.loads(ran.out)["imported"]) == (1, 2)
     assert (error["position"], error["id"], error["reason"]) == (1, "own-\x1b", "invalid_request")
     ran = command("import", file, "--vectors", "embedding", "given")
-    assert (ran.code, ran.out) == (1, "2 items imported\n")
+    assert (ran.code, ran.out) == (
+        1,
+        "2 items imported: 0 new, 2 stored already and unchanged\n",
+    )
     assert ran.err.startswith(f"euclidesdb: {file}: item 1 (own-\\x1b): ")
     target = tmp_path / "out.npz"
     ran = command(
@@ -77,26 +79,3 @@ def test_files_that_cannot_be_used_are_named(command, tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 nothing")
     ran = command("import", tmp_path / "broken.parquet")
     assert (ran.code, ran.out) == (1, "")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "method", "message"),
-    [
-        (("export", "--to", "a.jsonl"), "export", "nothing was written to a.jsonl"),
-        (("import", "a.jsonl"), "models", "to go on, run the same command"),
-    ],
-)
-def test_ctrl_c_says_what_is_done(command, tmp_path, monkeypatch, arguments, method, message):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.chdir(tmp_path)
-    row = {"id": "ctrl-c", "vectors": [{"model": "given", "values": [1, 2, 3]}]}
-    (tmp_path / "a.jsonl").write_text(json.dumps(row))
-    before = (tmp_path / "a.jsonl").read_bytes()
-    monkeypatch.setattr(euclidesdb.Client, method, interrupted)
-    ran = command(*arguments)
-    assert (ran.code, ran.out) == (130, "")
-    assert f"stopped; {message}" in ran.err
-    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
-    assert (tmp_path / "a.jsonl").read_bytes() == before
