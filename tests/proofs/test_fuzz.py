@@ -279,6 +279,8 @@ def random_value(field: Any, chance: random.Random, depth: int) -> Any:
             return chance.choice((0.0, 1.0, -1e30, float("nan"), float("inf")))
         case FieldDescriptor.TYPE_ENUM:
             return chance.choice(field.enum_type.values).number
+        case FieldDescriptor.TYPE_UINT32:
+            return chance.choice(NUMBERS) % (1 << 32)
         case _:
             return chance.choice(NUMBERS)
 
