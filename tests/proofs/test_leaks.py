@@ -205,6 +205,9 @@ def test_updates_of_a_thousand_items_take_no_more_than_a_thousand_items(tmp_path
     # tombstones are moved into bitmaps some thousands at a time
     assert worn.records.pop(keys.TOMBSTONE[0], 0) <= TOMBSTONES
     fresh.records.pop(keys.TOMBSTONE[0], None)
+    # the keys of requests are remembered for a while, one for each write
+    assert worn.records.pop(keys.REQUESTS[0], 0) <= len(worn.disk)
+    fresh.records.pop(keys.REQUESTS[0], None)
     assert worn.records == fresh.records
     assert worn.disk[-1] <= MERGED
     assert max(worn.disk) <= UNMERGED
