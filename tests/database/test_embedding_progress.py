@@ -1,10 +1,13 @@
-"""What a job writes of its items when others write them while the model runs."""
+"""Which items a job has, and what it writes of them when others write them meanwhile."""
 
 from __future__ import annotations
+
+from contextlib import closing
 
 import numpy as np
 import pytest
 
+from euclidesdb_server.database.embedding_jobs import EmbeddingJobs, JobRequest
 from euclidesdb_server.database.embedding_jobs.job import Job
 from euclidesdb_server.database.embedding_jobs.progress import Progress
 from euclidesdb_server.database.publisher import Publisher
@@ -13,7 +16,9 @@ from euclidesdb_server.database.writer import Writer
 from euclidesdb_server.store import JobRecord
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.failure import Failure
+from tests.support.assembled import EMBEDDERS, Database
 from tests.support.stores import vector
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -62,3 +67,22 @@ def test_a_failure_counts_when_it_is_written_though_the_step_goes_on(database, w
     )
     assert (job.record.done, job.record.failed, job.record.position) == (1, 1, 9)
     assert job.record.skipped == {"no_payload": 1}
+
+
+def test_a_job_has_what_was_acknowledged_before_it_though_an_older_write_is_in_flight(
+    registry, tmp_path
+):
+    with Database(tmp_path, registry, EMBEDDERS) as database:
+        jobs = EmbeddingJobs(
+            database.store,
+            database.models,
+            database.table,
+            database.features._features.job_steps,
+            lambda _: pytest.fail("there is no filter"),
+        )
+        with closing(jobs), database.store.labels.allocate():
+            database.add_image("a", 1, "color")
+            number = jobs.start(JobRequest("gray")).record.number
+            wait_for(lambda: jobs.get(number).record.state != "running", "the job is over")
+            assert jobs.get(number).record.done == 1
+        assert {*database.vectors("a")} == {"color", "gray"}
