@@ -84,7 +84,7 @@ class JobCalls:
 
         It runs over the items that have been added before, from the image, text or tensor that is
         kept of each, and goes on after a crash of the server. If a job that does the same is
-        running, that one is returned.
+        running, that one is returned: items added since it began are left out of it.
 
         filter: only items that match; None: all.
         state: only items in these states in the model: by default those that it has not been run

@@ -24,8 +24,8 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class EmbeddingFailure:
     """A model version that failed on a stored item.
 
-    reason: "raised", "invalid_output" (NaN, infinity, a wrong shape), "out_of_memory", "crashed" or
-        "timed_out"; a newer server may have others.
+    reason: "raised", "invalid_output" (NaN, infinity, a wrong shape), "out_of_memory", "crashed",
+        "timed_out" or, of an embedding job, "undecodable"; a newer server may have others.
     time: in UTC, when it first failed on this item with this message.
     """
 

@@ -252,6 +252,49 @@ def test_a_stream_does_not_overload_a_queue_by_itself():
     assert adds.begun[3:] == [["f"], ["g", "h", "i"]]
 
 
+class FullOnce(Adds):
+    """Refuses the items at some positions of its first batch, as a queue that is full for these."""
+
+    def __init__(self, *refused: int) -> None:
+        super().__init__()
+        self._refused = refused
+
+    async def __call__(self, items: Sequence[Item], call: object) -> list[Outcome]:
+        refused = () if self.begun else self._refused
+        outcomes = await super().__call__(items, call)
+        return [Overloaded("full") if at in refused else each for at, each in enumerate(outcomes)]
+
+
+def test_what_was_written_is_not_added_again():
+    adds = FullOnce(1, 3)
+    run = Run(adds)
+    run.go()
+    for names in ("abcde", "f"):
+        run.source.put(*names)
+        run.go()
+    run.source.end()
+    while not run.ended:
+        next(future for future in adds.done if not future.done()).set_result(None)
+        run.go()
+    assert adds.begun == [[*"abcde"], ["f"], ["b", "d"]]
+    assert run.outcomes == [*"abcdef"]
+
+
+def test_a_refused_item_does_not_undo_a_later_one_of_its_id():
+    adds = FullOnce(0, 1)
+    run = Run(adds)
+    run.go()
+    for names in ("aba", "f"):
+        run.source.put(*names)
+        run.go()
+    adds.automatic = True
+    for future in adds.done:
+        future.set_result(None)
+    with pytest.raises(Overloaded):
+        run.go()
+    assert adds.begun == [[*"aba"], ["f"], ["b"]]
+
+
 def test_what_others_overload_is_refused():
     adds = Queue(room=0)
     adds.automatic = True

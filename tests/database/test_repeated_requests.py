@@ -15,7 +15,7 @@ from euclidesdb_server.database.requests import (
 from euclidesdb_server.errors import InvalidRequest, UnknownItem
 from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.vector_columns import VectorColumns
-from tests.support.assembled import CALL, Database, no_models
+from tests.support.assembled import CALL, EMBEDDERS, Database, no_models
 from tests.support.stores import copy_of_crashed, vector
 
 KEY = b"the key of a request"
@@ -43,19 +43,32 @@ def crashed(tmp_path):
     return Database(folder, no_models(folder / "models"), DIMS)
 
 
-def test_a_repeated_add_answers_the_same_and_leaves_a_later_write(database):
+def test_a_repeated_add_leaves_a_later_write_and_answers_with_what_is_stored(database):
     (first,) = add(database)
+    (again,) = add(database)
+    assert again.vector.tolist() == first.vector.tolist() == [1.0, 0.0]
+    assert again.fingerprint == first.fingerprint
     add(database, x=2.0, key=b"of another caller")
     (again,) = add(database)
-    assert again.vector.tolist() == first.vector.tolist()
-    assert again.fingerprint == first.fingerprint
+    assert again.vector.tolist() == [2.0, 0.0]
     assert stored(database) == 2.0
+
+
+def test_a_repeated_add_runs_no_model(registry, tmp_path):
+    """Another caller has given the item another payload, so a model would have to run."""
+    with Database(tmp_path, registry, EMBEDDERS) as database:
+        database.add_image("a", 1, "gray", request_key=KEY)
+        (other,) = database.add_image("a", 2, "gray")
+        before = registry.models["gray"].run_counts
+        (again,) = database.add_image("a", 1, "gray", request_key=KEY)
+        assert registry.models["gray"].run_counts == before
+        assert again.vector.tolist() == other.vector.tolist()
 
 
 def test_a_repeated_add_does_not_bring_back_what_was_removed_since(database):
     add(database)
     database.features.remove("a")
-    add(database)
+    assert not add(database)
     with pytest.raises(UnknownItem):
         database.get("a")
 

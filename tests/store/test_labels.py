@@ -106,6 +106,16 @@ def test_a_label_that_could_not_be_reserved_is_not_given():
     assert reserved == [2 + RESERVATION, 2 + RESERVATION]
 
 
+def test_the_last_label_is_that_of_the_last_write_though_others_are_in_flight():
+    labels = LabelSequence(1, lambda _: None)
+    assert labels.last() == 0
+    with labels.allocate(3):
+        with labels.allocate() as (label,):
+            pass
+        assert labels.last() == label == 4
+        assert labels.low_watermark() == 0
+
+
 def test_threads_never_share_a_label():
     labels = LabelSequence(1, lambda _: None)
     taken: list[int] = []

@@ -3,7 +3,8 @@
 Several batches are in work, so that the models have items while others are being written. Nothing
 waits for more to arrive: a batch is what is there when there is room for one. So a lone item is
 added at once, and a fast sender gets large batches. A stream does not overload a model by itself:
-what a full queue refuses while several batches are in work is tried once more without the others.
+what a full queue refuses while several batches are in work is tried once more without the others,
+unless a later item with its id has been written.
 
 Knows nothing of messages.
 """
@@ -20,7 +21,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from euclidesdb_server.database.requests import AddRequest, Call
 from euclidesdb_server.database.results import Written
 from euclidesdb_server.database.steps import Steps, Wait
-from euclidesdb_server.errors import DatabaseError, Overloaded, ReplyTooLarge
+from euclidesdb_server.errors import DatabaseError, Overloaded, ReplyTooLarge, WriteInDoubt
 
 MAX_BATCHES: Final = 3
 """In work: one is being written, one is with the models, one waits for them."""
@@ -97,7 +98,8 @@ class _Batch:
     """Items in work.
 
     outcomes: None until all are on disk or refused. has_company: whether other batches of the
-    stream have been in work meanwhile. kept: outcomes of the items before those tried again.
+    stream have been in work meanwhile. kept: the outcomes before some items were tried again.
+    again: the positions of these.
     """
 
     items: list[Item]
@@ -108,17 +110,30 @@ class _Batch:
     outcomes: list[Outcome] | None = None
     has_company: bool = False
     kept: list[Outcome] | None = None
+    again: Sequence[int] = ()
 
-    def overloaded(self) -> int | None:
-        """The first item for which a queue may have been full of others of this stream."""
+    def overloaded(self) -> list[int]:
+        """The items to try again: a queue may have been full of others of this stream.
+
+        Not one with the id of a later item that has been written: it would undo that.
+        """
+        found: list[int] = []
         if self.outcomes is None or self.kept is not None or not self.has_company:
-            return None
-        found = (at for at, each in enumerate(self.outcomes) if isinstance(each, Overloaded))
-        return next(found, None)
+            return found
+        written = set[str]()
+        for position in reversed(range(len(self.items))):
+            item, outcome = self.items[position], self.outcomes[position]
+            if not isinstance(item, AddRequest):
+                continue
+            if isinstance(outcome, (Written, WriteInDoubt)):
+                written.add(item.id)
+            elif isinstance(outcome, Overloaded) and item.id not in written:
+                found.append(position)
+        return found[::-1]
 
-    def try_again(self, first: int, steps: Steps[list[Outcome]]) -> None:
-        """Take other steps for the items from `first` on."""
-        self.kept = (self.outcomes or [])[:first]
+    def try_again(self, positions: Sequence[int], steps: Steps[list[Outcome]]) -> None:
+        """Take other steps for these items; the outcomes of the others stay."""
+        self.kept, self.again = self.outcomes, positions
         self.steps, self.waits, self.outcomes = steps, None, None
 
     def advance(self, *, is_late: bool) -> None:
@@ -127,7 +142,11 @@ class _Batch:
             try:
                 self.waits = self.steps.send(None)
             except StopIteration as end:
-                self.outcomes = [*(self.kept or ()), *end.value]
+                self.outcomes = end.value
+                if self.kept is not None:
+                    self.outcomes = self.kept
+                    for position, outcome in zip(self.again, end.value, strict=True):
+                        self.outcomes[position] = outcome
 
 
 class _Work:
@@ -167,7 +186,7 @@ class _Work:
     def pop_done(self) -> _Batch | None:
         """The oldest batch, if it is done."""
         if self._batches and self._batches[0].outcomes is not None:
-            return None if self._batches[0].overloaded() is not None else self._batches.popleft()
+            return None if self._batches[0].overloaded() else self._batches.popleft()
         return None
 
     def waits(self) -> Wait | None:
@@ -189,14 +208,14 @@ class _Work:
     def _try_again(self, *, is_late: bool) -> None:
         """Let the oldest batch have the queues for itself, if they were full.
 
-        Also the items after the first one that was refused: one of them may have the same id.
+        What has been written is left alone: another client may have written it since.
         """
         oldest = self._batches[0] if self._batches else None
         if oldest is None or any(each.outcomes is None for each in self._batches):
             return
-        first = oldest.overloaded()
-        if first is not None:
-            oldest.try_again(first, self._added(oldest.items[first:]))
+        if positions := oldest.overloaded():
+            items = [oldest.items[position] for position in positions]
+            oldest.try_again(positions, self._added(items))
             oldest.advance(is_late=is_late)
 
     def _has_room(self) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 
 from euclidesdb_server.columns import ItemTable
@@ -26,6 +25,7 @@ from euclidesdb_server.database.model_choice import with_models
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.prepared_adds import PreparedAdd, digest_of, written_item
 from euclidesdb_server.database.publisher import Publisher
+from euclidesdb_server.database.repeated_adds import RepeatedAdds, known_outputs
 from euclidesdb_server.database.reply_size import (
     GET_ADVICE,
     GET_MANY_ADVICE,
@@ -59,12 +59,11 @@ from euclidesdb_server.database.validation import (
 )
 from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.database.writer import Writer
-from euclidesdb_server.errors import CorruptRecord, DatabaseError, UnknownItem
+from euclidesdb_server.errors import DatabaseError, UnknownItem
 from euclidesdb_server.index import Compactor, ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.item_change import ItemChange
-from euclidesdb_server.values.payload import Payload
 
 
 class FeatureDatabase:
@@ -95,6 +94,7 @@ class FeatureDatabase:
         publisher = Publisher(models, compactor, table)
         self._writer = Writer(store, publisher, keep_payloads=keep_payloads)
         self.lock_items = self._writer.lock_items
+        self._repeats = RepeatedAdds(store, self._writer)
         compactor.recover_with(self._writer.recover)
         self.exports = ItemExports(store, models, table)
         self.imports = ItemImports(models, self._writer, limits)
@@ -133,11 +133,20 @@ class FeatureDatabase:
         }
         with self._models.lease(names) as leased:
             check_add_reply(requests, leased, self._limits.max_reply_bytes)
-            items = await self._embedded(requests, leased, call)
+            found = [self._repeats.known(request, leased) for request in requests]
+            new = [each for each, known in zip(requests, found, strict=True) if known is None]
+            items = await self._embedded(new, leased, call)
         begun = time.monotonic()
-        changes = self._writer.write(items)
+        repeated = set[bytes]()
+        changes = self._writer.write(items, repeated)
         call.note("store", begun, time.monotonic())
-        return [*map(written_item, items, changes)]
+        written = (
+            self._repeats.answer(item.id, item.spaces)
+            if isinstance(item, EmbeddedItem) and item.request in repeated
+            else written_item(item, change)
+            for item, change in zip(items, changes, strict=True)
+        )
+        return [next(written) if known is None else known for known in found]
 
     def add_vectors(self, request: AddVectorsRequest) -> list[ItemChange | DatabaseError]:
         """Add items with ready-made vectors, in order; the outcome of each.
@@ -275,26 +284,9 @@ class FeatureDatabase:
             known: dict[ModelSpace, Embedding] = {}
             task = None
             if request.payload is not None:
-                known = self._known(request.id, request.payload, spaces)
+                known = known_outputs(self._store, request.id, request.payload, spaces)
                 missing = [serving for serving in embedding if serving.space not in known]
                 task = EmbedTask(request.payload, missing) if missing else None
             return PreparedAdd(request, ready_made, known, task)
         except DatabaseError as error:
             return error
-
-    def _known(
-        self, item_id: str, payload: Payload, spaces: Sequence[ModelSpace]
-    ) -> dict[ModelSpace, Embedding]:
-        """The outputs of models for this very payload that are stored with the item."""
-        known: dict[ModelSpace, Embedding] = {}
-        record = self._store.item(item_id)
-        if record is None or record.payload_digest != payload.digest:
-            return known
-        for space in spaces:
-            number = space.record.number
-            label = record.labels.get(number)
-            if label is not None and number not in record.ready_made:
-                with suppress(CorruptRecord):  # then it is made again
-                    if (found := self._store.embedding(number, label)) is not None:
-                        known[space] = found
-        return known

@@ -65,19 +65,19 @@ class Writer:
         self._remover = Remover(store, publisher, self._locks, self._doubts)
 
     def write(
-        self, items: Sequence[EmbeddedItem | DatabaseError]
+        self, items: Sequence[EmbeddedItem | DatabaseError], repeated: set[bytes] | None = None
     ) -> list[ItemChange | DatabaseError]:
         """Write items, in order; the outcome of each is what has changed, or why nothing has.
 
-        An error in place of an item is its outcome.
+        An error in place of an item is its outcome. repeated: gets what was applied before.
         """
         outcomes: list[ItemChange | DatabaseError] = [
             item if isinstance(item, DatabaseError) else ItemChange.UNCHANGED for item in items
         ]
 
         def write(positions: Sequence[int]) -> Sequence[ItemChange]:
-            batch = [items[position] for position in positions]
-            return self._write([item for item in batch if not isinstance(item, DatabaseError)])
+            good = [item for at in positions if isinstance(item := items[at], EmbeddedItem)]
+            return self._write(good, set() if repeated is None else repeated)
 
         for positions in item_batches(items):
             self._attempt(write, positions, outcomes)
@@ -188,13 +188,14 @@ class Writer:
             for position, change in zip(positions, changes, strict=True):
                 outcomes[position] = change
 
-    def _write(self, items: Sequence[EmbeddedItem]) -> list[ItemChange]:
+    def _write(self, items: Sequence[EmbeddedItem], known: set[bytes]) -> list[ItemChange]:
         """Write items of different ids in one batch. Raises StorageError, ShuttingDown."""
         with self._locks.of(item.id for item in items):
             self._doubts.recover()
             before = self._store.items([item.id for item in items])
             repeated = [item.request in self._store.requests for item in items]
             changes = repeated_changes(before)
+            known |= {item.request or b"" for item, old in zip(items, repeated, strict=True) if old}
             if all(repeated):
                 return changes
             new = [row for row, is_repeated in enumerate(repeated) if not is_repeated]

@@ -30,7 +30,7 @@ class JobRecord(msgspec.Struct, frozen=True, array_like=True):
 
     number: from 1, never reused. model, fingerprint, space: of the version that makes the features.
     condition: which items, as the caller's filter was sent; b"": all. states: of the items chosen.
-    up_to: the label of the last write before the job began: later items are none of its.
+    up_to: the last label given out before the job began: later items are none of its.
     created: in milliseconds since 1970. position: items whose first label is not greater have been
     dealt with. done, failed: how many have features now, and on how many the model failed.
     skipped: how many were left out, by reason. state: RUNNING or how the job ended, with a message

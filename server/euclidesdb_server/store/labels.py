@@ -55,6 +55,11 @@ class LabelSequence:
         with self._condition:
             return min(self._in_flight | self._in_doubt, default=self._next) - 1
 
+    def last(self) -> int:
+        """The last label given out: no write that is published has a greater one."""
+        with self._condition:
+            return self._next - 1
+
     def wait_for_writes(self) -> None:
         """Wait until every write that is in flight now is published or has failed."""
         with self._condition:

@@ -115,7 +115,7 @@ class EmbeddingJobs:
                 space.number,
                 request.condition,
                 states,
-                self._store.labels.low_watermark(),
+                self._store.labels.last(),
                 time.time_ns() // 1_000_000,
             )
             over = [number for number, job in self._jobs.items() if job.is_over]

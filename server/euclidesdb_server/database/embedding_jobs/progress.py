@@ -23,8 +23,7 @@ class JobOver(Exception):
 class Progress:
     """Of one write of the items of a step. Called by the writer, which holds their locks.
 
-    failed: so many items of this step have failed in writes before. may_change: items whose payload
-    has changed are tried again: then the step is not over.
+    may_change: items whose payload has changed are tried again: then the step is not over.
 
     changed: the ids of these, after the write.
     """
@@ -35,35 +34,32 @@ class Progress:
         position: int,
         skipped: Mapping[str, int],
         *,
-        failed: int,
         may_change: bool,
     ) -> None:
         self.changed: Collection[str] = ()
-        self.failed = failed
         self._job = job
         self._position = position
         self._skipped = dict(skipped)
         self._may_change = may_change
-        self._done = 0
+        self._done = self._failed = 0
 
     def choose(
         self, items: Sequence[EmbeddedItem], before: Sequence[ItemRecord | None]
     ) -> list[int]:
         """The positions of the items to write: those whose payload is what they were made from.
 
-        before: their records; None for one that has been removed.
+        What another write has stored meanwhile stays. before: their records; None for one that has
+        been removed.
         """
         chosen, changed = [], []
         for position, (item, record) in enumerate(zip(items, before, strict=True)):
-            if record is None:
+            if record is None or any(space.record.number in record.labels for space in item.spaces):
                 continue
             if record.payload_digest != item.digest:
                 changed.append(item.id)
                 continue
-            if any(space.record.number in record.labels for space in item.failures):
-                continue  # another write has stored features meanwhile
             self._done += bool(item.embeddings)
-            self.failed += bool(item.failures)
+            self._failed += bool(item.failures)
             chosen.append(position)
         self.changed = changed
         return chosen
@@ -75,14 +71,15 @@ class Progress:
             if self._job.is_over:
                 raise JobOver
             before = self._job.record
-            after = msgspec.structs.replace(before, done=before.done + self._done)
+            after = msgspec.structs.replace(
+                before, done=before.done + self._done, failed=before.failed + self._failed
+            )
             if not (self.changed and self._may_change):
                 skipped = self._skipped
                 if self.changed:
                     skipped = {**skipped, CHANGED: skipped.get(CHANGED, 0) + len(self.changed)}
                 after = msgspec.structs.replace(
                     after,
-                    failed=before.failed + self.failed,
                     skipped={
                         reason: before.skipped.get(reason, 0) + skipped.get(reason, 0)
                         for reason in sorted({*before.skipped, *skipped})

@@ -145,11 +145,8 @@ class JobSteps:
     def _run(self, job: Job, serving: Serving, work: _Work) -> None:
         """Run the items, and write the outcomes; those that change meanwhile again."""
         space = serving.writable_space()
-        failed = 0
         for attempt in range(1, ATTEMPTS + 1):
-            progress = Progress(
-                job, work.position, work.skipped, failed=failed, may_change=attempt < ATTEMPTS
-            )
+            progress = Progress(job, work.position, work.skipped, may_change=attempt < ATTEMPTS)
             if not work.ids:
                 with progress.record() as record:
                     self._store.jobs.write(record)
@@ -160,7 +157,6 @@ class JobSteps:
             self._writer.write_unchanged(items, progress)
             if not progress.changed or attempt == ATTEMPTS:
                 return
-            failed = progress.failed
             ids, work.ids, work.payloads = progress.changed, [], []
             for item_id in ids:
                 if (payload := self._payload(serving, item_id, work.skipped)) is not None:
