@@ -38,11 +38,11 @@ def main(arguments: Sequence[str]) -> None:
     """Prepare the first start, then become `euclidesdb`."""
     if arguments[:1] == ["serve"]:
         config = _settings(_config_file(arguments))
-        data = Path(config.get("database", "db_path", fallback="/data"))
+        data = Path(config.get("database", {}).get("db_path", "/data"))
         why = why_lost(MOUNTS.read_text("utf-8", "surrogateescape"), data)
         if why:
             print(_warning(data, why), file=sys.stderr, flush=True)
-        keys_file = Path(config.get("auth", "keys_file", fallback=""))
+        keys_file = Path(config.get("auth", {}).get("keys_file", ""))
         if keys_file.parent == KEYS_FOLDER and not KEYS_FOLDER.exists():
             _make_key(keys_file.name)
     os.execvp("euclidesdb", ["euclidesdb", *arguments])  # noqa: S606, S607  ours, on the PATH
@@ -97,21 +97,23 @@ def _config_file(arguments: Sequence[str]) -> Path:
     return CONFIG
 
 
-def _settings(file: Path) -> configparser.ConfigParser:
-    """Of a file that the server will judge: what cannot be read is left to it."""
-    settings = configparser.ConfigParser(interpolation=None, strict=False)
+def _settings(file: Path) -> dict[str, dict[str, str]]:
+    """Sections of a file, read as the server does, which will judge it: to it errors are left."""
+    parser = configparser.ConfigParser(
+        interpolation=None, inline_comment_prefixes=(";",), default_section="\0none"
+    )
     try:
-        settings.read(file, "utf-8")
-    except (configparser.Error, UnicodeDecodeError):
-        settings.clear()
-    return settings
+        parser.read(file, "utf-8-sig")
+    except (configparser.Error, UnicodeDecodeError, OSError):
+        return {}
+    return {name.lower(): dict(parser[name]) for name in parser.sections()}
 
 
 def _make_key(file_name: str) -> None:
     """A key of the role admin, which is printed; whole or not at all."""
     new = KEYS_FOLDER.with_name(KEYS_FOLDER.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
-    os.umask(0o077)
+    umask = os.umask(0o077)
     new.mkdir()
     print(
         "The API key of the role admin, which is shown this once (EUCLIDESDB_API_KEY):", flush=True
@@ -123,6 +125,7 @@ def _make_key(file_name: str) -> None:
     if made.returncode != 0:
         sys.exit(made.returncode)
     new.rename(KEYS_FOLDER)
+    os.umask(umask)
 
 
 if __name__ == "__main__":

@@ -103,13 +103,16 @@ def test_control_characters_stay_on_their_line_in_text():
 
 def test_a_traceback_keeps_its_lines():
     try:
-        raise ValueError("wrong")
+        raise ValueError("wrong\n2026-01-01 ERROR fake\x1b[31m")
     except ValueError as error:
         text = TextFormatter().format(
             record("failed", exc_info=(ValueError, error, error.__traceback__))
         )
-    assert text.splitlines()[-1] == "ValueError: wrong"
-    assert "Traceback" in text
+    assert text.splitlines()[-2:] == [
+        "  ValueError: wrong",
+        r"  2026-01-01 ERROR fake\x1b[31m",
+    ], "indented, so that none looks like another record"
+    assert "\n  Traceback" in text
 
 
 class Terminal(io.StringIO):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -59,6 +60,34 @@ if "euclidesdb_server.worker" in sys.orig_argv:
     threading.Thread(target=run, daemon=True).start()
 """
 EPERM = 1
+
+READ_THE_PARENT = """
+import ctypes, os
+from pathlib import Path
+from euclidesdb_server.system.confinement import hide_memory
+os.getuid() or os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # as after exec
+
+def child_reads(name):
+    pid = os.fork()
+    if not pid:
+        try:
+            Path(f"/proc/{os.getppid()}/{name}").open("rb").close()
+        except PermissionError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+assert child_reads("environ")
+hide_memory()
+assert not child_reads("environ") and not child_reads("mem")
+Path("/proc/self/statm").read_text()
+assert os.listdir("/proc/self/fd")
+"""
+
+
+def test_a_process_of_the_same_user_cannot_read_the_server_s_memory():
+    subprocess.run([sys.executable, "-c", READ_THE_PARENT], check=True, timeout=100)
 
 
 def start(tmp_path, monkeypatch, **options):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from euclidesdb_server.config.ini import read_ini
 from euclidesdb_server.config.server import load_config
 from euclidesdb_server.engines.registry import engine_names
 from tests.project.tree import ROOT
@@ -33,6 +34,13 @@ def entrypoint():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_configuration_is_read_as_the_server_reads_it(entrypoint, tmp_path):
+    file = tmp_path / "euclidesdb.conf"
+    file.write_text("\ufeff[Database]\nDB_path = /x ; here\n[AUTH]\nkeys_file = /data/keys/k\n")
+    found = {"database": {"db_path": "/x"}, "auth": {"keys_file": "/data/keys/k"}}
+    assert entrypoint._settings(file) == read_ini(file) == found
 
 
 def test_the_modules_that_the_dockerfile_imports_exist():

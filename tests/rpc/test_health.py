@@ -102,7 +102,7 @@ def test_all_names_are_listed(served):
     }
 
 
-@pytest.mark.parametrize("name", ["nothing", "models/", "models/nothing", "a\nb", "x" * 5000])
+@pytest.mark.parametrize("name", ["nothing", "models/", "models/nothing", "a\nb", "x" * 1000])
 def test_another_name_is_not_found(served, name):
     refused = refusal(served.stub.Check, pb.HealthCheckRequest(service=name))
     assert (refused.status, refused.reason) == (grpc.StatusCode.NOT_FOUND, "not_found")
@@ -124,10 +124,33 @@ def test_who_watches_an_unloaded_model_hears_of_it(served):
 
 
 def test_a_client_that_watches_again_and_again_does_not_use_up_the_streams(served):
-    for _ in range(1200):  # more than [server] max_streams
+    for _ in range(1200):  # more than may watch
         watched = served.watch("models/tiny")
         assert next(watched).status == SERVING
         watched.cancel()
+
+
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+def test_a_request_that_needs_no_key_is_short(served, compression):
+    request = pb.HealthCheckRequest(service="x" * 1100)
+    for method in (served.stub.Check, lambda *args, **more: next(served.stub.Watch(*args, **more))):
+        with pytest.raises(grpc.RpcError, match="larger than max") as refused:
+            method(request, timeout=TIMEOUT, compression=compression)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_watches_are_few_and_take_no_stream_from_others(tmp_path, transport):
+    with Served(tmp_path, transport, max_streams=1) as served:
+        watches = [served.watch("") for _ in range(10)]
+        assert [next(each).status for each in watches] == [SERVING] * 10
+        with pytest.raises(grpc.RpcError, match="10 may be") as refused:
+            next(served.watch(""))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        with euclidesdb.Client(served.server.address) as client:
+            item = euclidesdb.NewItem("a", vectors={"other": [1.0, 2.0, 3.0]})
+            assert [each.id for each in client.add_stream([item])] == ["a"]
+        watches[0].cancel()
+        assert next(served.watch("")).status == SERVING
 
 
 def test_a_dead_worker_and_the_stop_of_the_server_are_reported(tmp_path, transport):

@@ -238,6 +238,44 @@ def closed(connection):
 
 @needs_nghttp2
 @pytest.mark.parametrize("transport", [Transport.NGHTTP2])
+def test_a_client_that_sends_a_window_of_data_at_once_is_answered(serve, authority):
+    server = serve(*authority.issue())
+    host, port = server.address.split(":")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = authority.client_context()
+    tls_client = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection((host, int(port)), timeout=60) as plain:
+        while True:
+            try:
+                tls_client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                plain.sendall(outgoing.read())
+                incoming.write(plain.recv(1 << 16))
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+        headers = b"".join(
+            bytes((0, len(name))) + name + bytes((len(value),)) + value
+            for name, value in (
+                (b":method", b"POST"),
+                (b":scheme", b"https"),
+                (b":path", b"/euclidesdb.v1.FeatureDatabase/GetItem"),
+                (b":authority", b"localhost"),
+                (b"content-type", b"application/grpc"),
+            )
+        )
+        sent = preface + len(headers).to_bytes(3, "big") + b"\x01\x04\0\0\0\x01" + headers
+        message = b"\0" + (100_000).to_bytes(4, "big") + bytes(65_530)
+        for at in range(0, len(message), 16_384):
+            piece = message[at : at + 16_384]
+            sent += len(piece).to_bytes(3, "big") + b"\0\0\0\0\0\x01" + piece
+        tls_client.write(sent)
+        plain.sendall(outgoing.read())  # with the end of the handshake
+        incoming.write(plain.recv(1 << 16))
+        assert tls_client.read(9)[3] == 4, "the server's settings"
+
+
+@needs_nghttp2
+@pytest.mark.parametrize("transport", [Transport.NGHTTP2])
 def test_a_client_that_does_not_offer_http2_or_sends_too_much_is_closed(serve, authority, caplog):
     caplog.set_level("INFO")
     server = serve(*authority.issue())
@@ -249,7 +287,7 @@ def test_a_client_that_does_not_offer_http2_or_sends_too_much_is_closed(serve, a
     assert "does not offer HTTP/2" in caplog.text
     with socket.create_connection((host, int(port)), timeout=60) as plain:
         # a record of a handshake that goes on and on
-        plain.sendall(b"\x16\x03\x01\x40\x00" + b"\x01\xff\xff\xff" + bytes(70_000))
+        plain.sendall(b"\x16\x03\x01\x40\x00" + b"\x01\xff\xff\xff" + bytes(300_000))
         plain.settimeout(60)
         received = b""
         try:

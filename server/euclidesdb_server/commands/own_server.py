@@ -1,7 +1,9 @@
 """How a command reaches the server of a configuration on this machine.
 
 It connects to the address that the server listens on. With TLS it trusts the server's certificate
-itself, not its authority, which the configuration does not name: who presents it is the server.
+itself, not its authority, which the configuration does not name: who presents it is the server. In
+the middle of a renewal, the file has another one than the server, which waits for its key: then the
+certificate that the server presents is trusted. Nothing secret is sent to it.
 """
 
 from __future__ import annotations
@@ -33,7 +35,13 @@ def own_server(
     if cert is None:
         return address, (), {**given, "tls": False}
     trusted = cert.read_bytes()
-    name = _name_in_certificate(address, trusted, timeout)
+    try:
+        name = _name_in_certificate(address, trusted, timeout)
+    except OSError as error:
+        if not isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise
+        trusted = _presented(address, timeout)
+        name = _name_in_certificate(address, trusted, timeout)
     return address, (("grpc.ssl_target_name_override", name),), {**given, "ca": trusted}
 
 
@@ -71,6 +79,19 @@ def _name_in_certificate(address: str, trusted: bytes, timeout: float) -> str:
         if kind in _NAMES:
             return str(name).replace("*", "any", 1)
     raise ValueError(f"{address}: the server's certificate is for no name or address of a host")
+
+
+def _presented(address: str, timeout: float) -> bytes:
+    """The certificate that the server presents, in PEM, whatever it is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with (
+        _connected(address, timeout) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as encrypted,
+    ):
+        return ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True) or b"").encode()
 
 
 def _connected(address: str, timeout: float) -> socket.socket:

@@ -17,6 +17,7 @@ from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.commands.serve_log import configure_logging
 from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
 from euclidesdb_server.system.allocator import limit_arenas
+from euclidesdb_server.system.confinement import hide_memory
 from euclidesdb_server.system.long_lived import long_lived
 from euclidesdb_server.system.open_files import OpenFilesWatch, raise_limit
 from euclidesdb_server.system.signals import handle_signals
@@ -45,6 +46,7 @@ def run(
             signal.SIGHUP: reload_wanted.set,
         }
     )
+    hide_memory()
     limit_arenas()
     raise_limit()
     # Concurrent searches each have a thread. By default faiss would start one OpenMP thread per

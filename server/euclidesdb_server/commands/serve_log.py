@@ -11,7 +11,8 @@ import re
 import sys
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, TypeAlias
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -20,6 +21,9 @@ from euclidesdb_server.config.watching import LogFormat
 from euclidesdb_server.errors import StartupError
 
 TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_ExcInfo: TypeAlias = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -35,6 +39,11 @@ class TextFormatter(logging.Formatter):
         line = super().formatMessage(record)
         request_id = getattr(record, "request_id", "")
         return f"{line} [{escaped(request_id)}]" if request_id else line
+
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802
+        """The lines of a traceback, escaped and indented: none looks like another record."""
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"  {escaped(line)}" for line in lines)
 
 
 class _Json(JsonFormatter):

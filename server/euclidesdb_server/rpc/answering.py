@@ -7,9 +7,9 @@ waits for a model it holds no thread, so thousands of them can wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from euclidesdb_server.config.server import ServerConfig
@@ -28,6 +28,10 @@ QUICK_BYTES: Final = 64 << 10
 """A longer request is parsed in a thread."""
 CONTROL_BYTES: Final = 64 << 10
 """The longest request that is admitted whatever else is being answered."""
+MAX_OPEN_STREAMS: Final = 100
+MAX_OPEN_STREAMS_PER_CLIENT: Final = 10
+"""Of methods that require no role. They do not count for [server] max_streams, so that callers
+without a key take no stream from those with one."""
 CONTROL_THREADS: Final = 4
 CHANGE_THREADS: Final = 2
 
@@ -47,7 +51,7 @@ class Answerer:
         self._max_streams = config.max_streams
         self._max_calls_per_client = config.max_calls_per_client
         self._max_streams_per_client = config.max_streams_per_client
-        self._calls = self._streams = self._bytes = self._unread = 0
+        self._calls = self._streams = self._open_streams = self._bytes = self._unread = 0
         threads = {
             Lane.CALLS: config.threads,
             Lane.CONTROL: CONTROL_THREADS,
@@ -70,30 +74,18 @@ class Answerer:
         self, method: Method, requests: RequestStream, replies: ReplyStream, call: RpcCall
     ) -> None:
         """Answer a call of a method that streams; the replies go to `replies`. Else as `answer`."""
-        if self._streams >= self._max_streams:
-            raise Overloaded(
-                f"{self._streams:,} streams are open: [server] max_streams permits no more"
-            )
-        caller = call.caller
-        if caller.streams >= self._max_streams_per_client:
-            raise Overloaded(
-                f"{caller.streams:,} streams of the client {caller.name} are open: [server] "
-                "max_streams_per_client permits no more"
-            )
-        self._streams += 1
-        caller.streams += 1
-        pool = self._pools[method.lane]
-        answer = StreamAnswer(method, requests, replies, call)
-        try:
-            while (outcome := await _submit(pool, answer.step)) is not None:
-                if isinstance(outcome, Wait):
-                    await _until(outcome)
-                elif outcome is Pause.FULL:
-                    await replies.room()
-        finally:
-            self._streams -= 1
-            caller.streams -= 1
-            _give_up(pool, answer)
+        counted = self._open_stream if method.is_open else self._stream
+        with counted(call.caller):
+            pool = self._pools[method.lane]
+            answer = StreamAnswer(method, requests, replies, call)
+            try:
+                while (outcome := await _submit(pool, answer.step)) is not None:
+                    if isinstance(outcome, Wait):
+                        await _until(outcome)
+                    elif outcome is Pause.FULL:
+                        await replies.room()
+            finally:
+                _give_up(pool, answer)
 
     def begin(
         self, method: Method, data: bytes, call: RpcCall
@@ -156,6 +148,46 @@ class Answerer:
     def release(self, size: int) -> None:
         """Count bytes no more."""
         self._bytes -= size
+
+    @contextmanager
+    def _stream(self, caller: Caller) -> Iterator[None]:
+        """Count a stream while it is open. Raises Overloaded."""
+        if self._streams >= self._max_streams:
+            raise Overloaded(
+                f"{self._streams:,} streams are open: [server] max_streams permits no more"
+            )
+        if caller.streams >= self._max_streams_per_client:
+            raise Overloaded(
+                f"{caller.streams:,} streams of the client {caller.name} are open: [server] "
+                "max_streams_per_client permits no more"
+            )
+        self._streams += 1
+        caller.streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+            caller.streams -= 1
+
+    @contextmanager
+    def _open_stream(self, caller: Caller) -> Iterator[None]:
+        """As `_stream`, of a method that requires no role."""
+        if self._open_streams >= MAX_OPEN_STREAMS:
+            raise Overloaded(
+                f"{self._open_streams} streams without a role are open: {MAX_OPEN_STREAMS} may be"
+            )
+        if caller.open_streams >= MAX_OPEN_STREAMS_PER_CLIENT:
+            raise Overloaded(
+                f"{caller.open_streams} streams without a role of the client {caller.name} are "
+                f"open: {MAX_OPEN_STREAMS_PER_CLIENT} may be"
+            )
+        self._open_streams += 1
+        caller.open_streams += 1
+        try:
+            yield
+        finally:
+            self._open_streams -= 1
+            caller.open_streams -= 1
 
     def _admit(self, size: int, caller: Caller) -> None:
         """Count a request of `size` bytes until `_leave`. Raises Overloaded."""

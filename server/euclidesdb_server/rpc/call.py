@@ -116,7 +116,9 @@ class RpcCall:
             self._ended = True
             callbacks, self._callbacks = self._callbacks, []
             watch, self._watch = self._watch, None
-        if watch is not None:
-            watch(self)
-        for callback in callbacks:
-            callback()
+        try:
+            if watch is not None:
+                watch(self)
+        finally:
+            for callback in callbacks:
+                callback()

@@ -12,16 +12,18 @@ _PEER: Final = re.compile(r"(?:ipv4|ipv6):(.*):\d+")
 
 
 class Caller:
-    """name: for messages. calls, streams: of this caller, that are being answered.
+    """name: for messages. calls, streams, open_streams: of this caller, that are being answered.
+
+    open_streams: of methods that require no role; they are not among `streams`.
 
     The counts are for the event loop's thread.
     """
 
-    __slots__ = ("__weakref__", "calls", "name", "streams")
+    __slots__ = ("__weakref__", "calls", "name", "open_streams", "streams")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.calls = self.streams = 0
+        self.calls = self.streams = self.open_streams = 0
 
 
 class Callers:

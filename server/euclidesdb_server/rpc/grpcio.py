@@ -26,8 +26,8 @@ from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.grpcio_stream_call import Context, GrpcioStreamCall, new_call
 from euclidesdb_server.rpc.listening import WHERE, check_address, listen_address
-from euclidesdb_server.rpc.methods import Method
-from euclidesdb_server.rpc.status import Failure, late_message
+from euclidesdb_server.rpc.methods import OPEN_BYTES, Method
+from euclidesdb_server.rpc.status import Failure, check_length, late_message
 
 MAX_PENDING_CALLS: Final = 1 << 20
 """Calls that gRPC may hold until the event loop takes them, in a moment; then our limits count."""
@@ -116,6 +116,8 @@ class GrpcioListener:
         try:
             with ending_with_the_call():
                 data = await self._message(context)
+            if method.is_open:
+                check_length(data, OPEN_BYTES)
             reply = await self._answerer.answer(method, data, call)
             call.status, call.reply_bytes = grpc.StatusCode.OK, len(reply)
             return reply

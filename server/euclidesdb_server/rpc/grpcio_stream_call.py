@@ -23,11 +23,11 @@ from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.caller import Caller
 from euclidesdb_server.rpc.departed_callers import ending_with_the_call
 from euclidesdb_server.rpc.framing import PREFIX_BYTES
-from euclidesdb_server.rpc.methods import Method
+from euclidesdb_server.rpc.methods import OPEN_BYTES, Method
 from euclidesdb_server.rpc.reply_stream import ReplyStream
 from euclidesdb_server.rpc.request_ids import KEY, given_id
 from euclidesdb_server.rpc.request_stream import RequestStream
-from euclidesdb_server.rpc.status import Failure, late_message, unread_replies
+from euclidesdb_server.rpc.status import Failure, check_length, late_message, unread_replies
 
 READ_AHEAD_BYTES: Final = 1 << 20
 """Of requests that the handler has not taken."""
@@ -135,6 +135,8 @@ class GrpcioStreamCall:
                         data = await self._context.read()
                     if not isinstance(data, bytes):
                         break
+                    if self._method.is_open:
+                        check_length(data, OPEN_BYTES)
                     self._requests.put(data)
                     if not is_stream:
                         break

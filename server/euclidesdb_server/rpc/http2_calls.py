@@ -116,9 +116,8 @@ class ConnectionCalls:
             self._streams[stream] = StreamCall(self._server, route, method, call, encoding)
             self._read.add(self._streams[stream])
             return
-        self._now[stream] = _Incoming(
-            call, method, encoding, MessageReader(self._server.max_message_bytes)
-        )
+        limit = method.max_bytes(self._server.max_message_bytes)
+        self._now[stream] = _Incoming(call, method, encoding, MessageReader(limit))
         self._begun.append(stream)
 
     def data(self, stream: int, piece: bytes) -> bool:
@@ -218,10 +217,9 @@ class ConnectionCalls:
             self._in(remaining, now, self._passed, stream)
 
     async def _inflate_and_answer(self, now: _Incoming, data: bytes) -> bytes:
+        limit = now.method.max_bytes(self._server.max_message_bytes)
         try:
-            message = await asyncio.to_thread(
-                inflated, data, now.encoding, self._server.max_message_bytes
-            )
+            message = await asyncio.to_thread(inflated, data, now.encoding, limit)
         finally:
             self._release(now)
         return await self._server.answerer.answer(now.method, message, now.call)

@@ -58,7 +58,8 @@ class StreamCall:
         self._method = method
         self._call = call
         self._encoding = encoding
-        self._reader = MessagesReader(server.max_message_bytes)
+        self._max_bytes = method.max_bytes(server.max_message_bytes)
+        self._reader = MessagesReader(self._max_bytes)
         self._owed = 0  # bytes that have arrived, and that the client may not yet send again
         self._reads = True
         self._has_sent = False
@@ -136,7 +137,7 @@ class StreamCall:
     def _message(self, data: bytes, is_compressed: bool) -> tuple[Message, int]:
         """A request that has arrived, and its size. In a thread of its handler."""
         if is_compressed:
-            data = inflated(data, self._encoding, self._server.max_message_bytes)
+            data = inflated(data, self._encoding, self._max_bytes)
         return parsed(self._method, data), len(data)
 
     def _end_requests(self, error: Exception | None = None) -> None:

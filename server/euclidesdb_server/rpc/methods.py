@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from euclidesdb_server.database.requests import Call
+from euclidesdb_server.rpc.roles import required_role
 
 Handler: TypeAlias = Callable[[Any, Call], Any]
 """Takes a request and the call; returns the reply, or the steps to it (`Steps`) if it may wait for
@@ -68,6 +69,10 @@ READS: Final = frozenset(
 )
 
 
+OPEN_BYTES: Final = 1 << 10
+"""The longest request to a method that requires no role: a caller without a key fills no memory."""
+
+
 class Service(Protocol):
     """Has a handler for each method of its descriptor, under the method's name."""
 
@@ -91,18 +96,25 @@ class Method:
     """Whether it only reads, so that a call may be refused when its reply is there."""
     streams_requests: bool = False
     streams_replies: bool = False
+    is_open: bool = False
+    """Whether it requires no role, and so no API key either."""
 
     @property
     def is_unary(self) -> bool:
         """Whether a call is one request and one reply."""
         return not (self.streams_requests or self.streams_replies)
 
+    def max_bytes(self, configured: int) -> int:
+        """The longest request that is taken. configured: [server] max_message_bytes."""
+        return min(configured, OPEN_BYTES) if self.is_open else configured
+
 
 def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Method]:
     """The methods of a service, with the handlers of `service`."""
     for method in descriptor.methods:
+        path = f"/{descriptor.full_name}/{method.name}"
         yield Method(
-            f"/{descriptor.full_name}/{method.name}",
+            path,
             GetMessageClass(method.input_type).FromString,
             getattr(service, method.name),
             LANES.get(method.name, Lane.CALLS),
@@ -110,4 +122,5 @@ def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Meth
             method.name in READS,
             method.client_streaming,
             method.server_streaming,
+            required_role(path) is None,
         )

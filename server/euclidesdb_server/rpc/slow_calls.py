@@ -53,7 +53,10 @@ class SlowCalls:
             "seconds": round(seconds, 4),
             "request_bytes": call.request_bytes,
             "reply_bytes": call.reply_bytes,
-            **{f"{name}_seconds": round(part.seconds, 4) for name, part in call.parts.items()},
+            **{
+                f"{name}_seconds": round(part.seconds, 4)
+                for name, part in call.parts.copy().items()  # a thread may still add some
+            },
         }
         words = " ".join(f"{name}={value}" for name, value in fields.items())
         log.warning("slow call: %s", words, extra={**fields, "request_id": call.request_id})

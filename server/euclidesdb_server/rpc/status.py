@@ -103,6 +103,12 @@ def late_message(timeout: float) -> DeadlineExceeded:
     )
 
 
+def check_length(data: bytes, limit: int) -> None:
+    """Raise Overloaded, in gRPC's own words, for a message of more than `limit` bytes."""
+    if len(data) > limit:
+        raise Overloaded(f"Received message larger than max ({len(data)} vs. {limit})")
+
+
 def unread_replies(timeout: float) -> DeadlineExceeded:
     """The error of a stream whose client does not read its replies."""
     return DeadlineExceeded(

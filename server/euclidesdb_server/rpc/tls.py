@@ -23,8 +23,9 @@ MAX_HANDSHAKES: Final = 1000
 """Connections that have not finished theirs, also those that have sent nothing: with one more, the
 oldest is closed, as those of clients that mean it take milliseconds."""
 HANDSHAKE_SECONDS: Final = 10.0
-MAX_HANDSHAKE_BYTES: Final = 64 << 10
-"""What a client may send for a handshake: its certificates, above all."""
+MAX_HANDSHAKE_BYTES: Final = 256 << 10
+"""What a client may send before the server sees its handshake finished: its certificates, and with
+them its first calls, of which HTTP/2 permits 64 KiB before the server answers."""
 HANDSHAKE_THREADS: Final = 2
 READ_BYTES: Final = 256 << 10
 LOG_INTERVAL: Final = 60.0

@@ -7,6 +7,7 @@ They are exported in the background; what an exporter cannot take is dropped by 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -24,7 +25,7 @@ from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.methods import Method
 
 NAME: Final = "euclidesdb"
-FLUSH_MS: Final = 3000
+CLOSE_SECONDS: Final = 3.0
 """That spans which wait have to be exported when the server stops."""
 
 
@@ -59,7 +60,7 @@ class CallSpans:
         if span is None:
             return
         context = trace.set_span_in_context(span)
-        for name, part in call.parts.items():
+        for name, part in call.parts.copy().items():  # a thread may still add some
             child = self._tracer.start_span(
                 name,
                 context,
@@ -88,13 +89,15 @@ def otlp_spans(config: TracingConfig) -> tuple[CallSpans, Callable[[], None]]:
     """
     resource = Resource.create({"service.name": NAME}).merge(OTELResourceDetector().detect())
     sampler = ParentBasedTraceIdRatio(config.sample_ratio) if config.sample_ratio < 1 else None
-    provider = TracerProvider(sampler, resource)
+    provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
     exporter = OTLPSpanExporter(endpoint=config.endpoint or None)
     provider.add_span_processor(BatchSpanProcessor(exporter))
 
     def close() -> None:
-        provider.force_flush(FLUSH_MS)
-        provider.shutdown()
+        # exports what waits; without a collector, that takes as long as the exporter tries
+        closing = threading.Thread(target=provider.shutdown, name="tracing", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
 
     return CallSpans(provider.get_tracer(NAME)), close
 

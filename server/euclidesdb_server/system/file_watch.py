@@ -16,7 +16,7 @@ INTERVAL: Final = 1.0
 
 log = logging.getLogger(__name__)
 
-_Signature: TypeAlias = tuple[tuple[int, int, int, int] | None, ...]
+_Signature: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
 
 class FileWatch:
@@ -72,9 +72,10 @@ class _Watched:
         return tuple(map(_signature, self._files))
 
 
-def _signature(file: Path) -> tuple[int, int, int, int] | None:
+def _signature(file: Path) -> tuple[int, ...] | None:
     try:
         found = file.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    # the time of the last change of status: an owner or mode that lets the file be read
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
