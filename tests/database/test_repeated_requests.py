@@ -107,7 +107,7 @@ def test_repeated_rows_of_columns_leave_later_writes(database, tmp_path):
         assert [stored(restarted, name) for name in ("7", "4999", "8")] == [2.0, 3.0, 1.0]
 
 
-@pytest.mark.parametrize("attributes_json", [None, "{}"], ids=["by columns", "one by one"])
+@pytest.mark.parametrize("attributes_json", [None, "{}"], ids=["alike", "unlike"])
 def test_a_repeated_import_leaves_later_writes(database, tmp_path, attributes_json):
     items = [
         ImportedItem(
@@ -132,6 +132,19 @@ def test_a_repeated_import_leaves_later_writes(database, tmp_path, attributes_js
         assert stored(restarted, "b") == 1.0
     with pytest.raises(InvalidRequest, match="request_key"):
         imports.write(items, b"short")
+
+
+def test_a_repeated_import_of_which_other_items_are_refused_leaves_later_writes(database):
+    def item(name, *, has_attributes=False, x=1.0):
+        vectors = (ImportedEmbedding("one", None, vector(x, 0.0), ready_made=True),)
+        return ImportedItem(name, "{}" if has_attributes else None, None, vectors)
+
+    imports = database.features.imports
+    refused = InvalidRequest("at first")
+    imports.write([item("a"), refused], KEY)
+    imports.write([item("a", x=2.0)])
+    imports.write([item("a"), item("b", has_attributes=True)], KEY)
+    assert (stored(database), stored(database, "b")) == (2.0, 1.0)
 
 
 def test_a_repeated_removal_of_many_counts_what_it_has_removed(database, tmp_path):
