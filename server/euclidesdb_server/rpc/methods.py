@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from euclidesdb_server.database.requests import Call
+from euclidesdb_server.rpc.repeated_fields import parse_of
 
 Handler: TypeAlias = Callable[[Any, Call], Any]
 """Takes a request and the call; returns the reply, or the steps to it (`Steps`) if it may wait for
@@ -103,7 +103,7 @@ def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Meth
     for method in descriptor.methods:
         yield Method(
             f"/{descriptor.full_name}/{method.name}",
-            GetMessageClass(method.input_type).FromString,
+            parse_of(method),
             getattr(service, method.name),
             LANES.get(method.name, Lane.CALLS),
             service.is_quick,
