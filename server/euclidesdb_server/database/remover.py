@@ -45,7 +45,7 @@ class Remover:
         ids: none of them twice. labels: of the last writes of the items; one that has been written
         again is not removed. requests: the digests of the requests to remove them, by id; one that
         has been applied is not applied again. Errors: UnknownItem (it is not there, or was not when
-        the request was first made, or is no longer as it was), StorageError (WriteInDoubt: it may
+        the request was first made, or has changed since), StorageError (WriteInDoubt: it may
         be removed or not), ShuttingDown.
         """
         errors: dict[str, DatabaseError] = {}
