@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 import euclidesdb
 from euclidesdb_server.__main__ import main
+from euclidesdb_server.backup.errors import BackupError
 from euclidesdb_server.backup.make import make_backup
+from euclidesdb_server.backup.manifest import BackupManifest, manifest_of
 from euclidesdb_server.backup.repository import Repository
 from tests.backup.conftest import answers_of, backed_up, fill, serve
 from tests.support.waiting import wait_for
@@ -230,3 +233,58 @@ def test_models_that_are_there_already_are_kept(command, models, tmp_path):
     )
     assert (ran.code, ran.err) == (0, "")
     assert (copy / "digits" / "digits.pt").stat().st_ino == inode
+
+
+def test_a_second_backup_into_a_place_leaves_the_one_that_runs_alone(tmp_path):
+    with Repository(str(tmp_path), create=True) as running:
+        file = running.storage.incoming / "file"
+        file.write_bytes(b"content")
+        with pytest.raises(BackupError, match="another process is writing a backup there"):
+            Repository(str(tmp_path), create=True)
+        running.add_object(file, "ab" * 32)
+        assert running.objects() == {"ab" * 32: 7}
+
+
+def test_what_a_killed_backup_has_stored_is_synced_by_the_next_one(tmp_path, monkeypatch):
+    with Repository(str(tmp_path), create=True) as killed:
+        file = killed.storage.incoming / "file"
+        file.write_bytes(b"content")
+        killed.add_object(file, "ab" * 32)
+    synced: list[Path] = []
+    monkeypatch.setattr("euclidesdb_server.backup.storage.sync", synced.append)
+    with Repository(str(tmp_path), create=True) as following:
+        following.add_backup(BackupManifest("20260131T235959Z", "", (), (), {}, ()))
+    assert {tmp_path, tmp_path / "objects", tmp_path / "objects" / "ab"} <= {*synced}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"files": [{"path": 1, "size": 1, "sha256": "0" * 64}]},
+        {"files": [{"path": "data/a", "size": "1", "sha256": "0" * 64}]},
+        {"files": [{"path": "data/a", "size": -1, "sha256": "0" * 64}]},
+        {"files": [{"path": "data/a", "size": 1, "sha256": None}]},
+        {"files": [{"path": "data/restoring.tmp/a", "size": 1, "sha256": "0" * 64}]},
+        {"files": [{"path": "data/\ud800", "size": 1, "sha256": "0" * 64}]},
+        {"models": [{"name": "a", "folder": 1, "fingerprint": ""}]},
+        {"id": 1},
+        {"search": []},
+        {"search": {"key": 1}},
+        {"warnings": None},
+        {"warnings": [1]},
+    ],
+)
+def test_a_list_of_files_with_unexpected_values_is_refused(changed):
+    manifest = BackupManifest("20260131T235959Z", "", (), (), {}, ())
+    fields = {**json.loads(manifest.to_bytes()), **changed}
+    del fields["sha256"]
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    fields["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    with pytest.raises(BackupError, match=r"the list (is damaged|names a file)"):
+        manifest_of(json.dumps(fields).encode(), "the list")
+
+
+@pytest.mark.parametrize("data", [b"[" * 200_000, b"[]", b"1", b'{"sha256": 1}', b"\xff"])
+def test_what_is_not_a_list_of_files_is_refused(data):
+    with pytest.raises(BackupError, match="the list is damaged"):
+        manifest_of(data, "the list")

@@ -81,12 +81,31 @@ def test_a_repeated_add_is_known_after_a_crash(database, tmp_path):
         assert stored(restarted) == 2.0
 
 
-def test_an_add_that_changed_nothing_may_be_applied_when_it_is_repeated(database):
+def test_a_repeated_add_that_changed_nothing_leaves_a_later_write(database, tmp_path):
     add(database, key=b"")
-    add(database)  # nothing is written: it takes place whenever its reply arrives
+    add(database)
     add(database, x=2.0, key=b"of another caller")
     add(database)
-    assert stored(database) == 1.0
+    assert stored(database) == 2.0
+    with crashed(tmp_path) as restarted:
+        add(restarted)
+        assert stored(restarted) == 2.0
+
+
+def test_repeated_rows_that_changed_nothing_leave_a_later_write(database):
+    add_rows(database, ["a"], 1.0, b"")
+    add_rows(database, ["a"], 1.0)
+    add(database, x=2.0, key=b"")
+    add_rows(database, ["a"], 1.0)
+    assert stored(database) == 2.0
+
+
+def test_a_repeated_update_that_changed_nothing_leaves_a_later_one(database):
+    add(database)
+    request = UpdateRequest("a", merge_json='{"price": null}', request_key=KEY)
+    assert database.features.update(request) == "{}"
+    database.features.update(UpdateRequest("a", merge_json='{"price": 2}'))
+    assert database.features.update(request) == '{"price":2}'
 
 
 def test_the_same_key_of_another_item_or_without_one_is_another_request(database):
@@ -120,7 +139,7 @@ def test_repeated_rows_of_columns_leave_later_writes(database, tmp_path):
         assert [stored(restarted, name) for name in ("7", "4999", "8")] == [2.0, 3.0, 1.0]
 
 
-@pytest.mark.parametrize("attributes_json", [None, "{}"], ids=["by columns", "one by one"])
+@pytest.mark.parametrize("attributes_json", [None, "{}"], ids=["alike", "unlike"])
 def test_a_repeated_import_leaves_later_writes(database, tmp_path, attributes_json):
     items = [
         ImportedItem(
@@ -147,6 +166,19 @@ def test_a_repeated_import_leaves_later_writes(database, tmp_path, attributes_js
         imports.write(items, b"short")
 
 
+def test_a_repeated_import_of_which_other_items_are_refused_leaves_later_writes(database):
+    def item(name, *, has_attributes=False, x=1.0):
+        vectors = (ImportedEmbedding("one", None, vector(x, 0.0), ready_made=True),)
+        return ImportedItem(name, "{}" if has_attributes else None, None, vectors)
+
+    imports = database.features.imports
+    refused = InvalidRequest("at first")
+    imports.write([item("a"), refused], KEY)
+    imports.write([item("a", x=2.0)])
+    imports.write([item("a"), item("b", has_attributes=True)], KEY)
+    assert (stored(database), stored(database, "b")) == (2.0, 1.0)
+
+
 def test_a_repeated_removal_of_many_counts_what_it_has_removed(database, tmp_path):
     for name in "abc":
         add(database, name, key=b"")
@@ -154,12 +186,13 @@ def test_a_repeated_removal_of_many_counts_what_it_has_removed(database, tmp_pat
     first = features.remove_many([*"abcx"], request_key=KEY)
     assert (first.removed, first.missing) == (3, (3,))
     add(database, "b", 2.0, b"")
+    add(database, "x", 2.0, b"")
     assert features.remove_many([*"abcx"], request_key=KEY) == first
-    assert stored(database, "b") == 2.0
+    assert (stored(database, "b"), stored(database, "x")) == (2.0, 2.0)
     with crashed(tmp_path) as restarted:
         assert restarted.features.remove_many([*"abcx"], request_key=KEY) == first
-        assert stored(restarted, "b") == 2.0
-        assert restarted.features.remove_many([*"abcx"]).removed == 1
+        assert (stored(restarted, "b"), stored(restarted, "x")) == (2.0, 2.0)
+        assert restarted.features.remove_many([*"abcx"]).removed == 2
 
 
 def test_an_add_answers_what_it_has_changed(database):
@@ -207,13 +240,13 @@ def test_a_repeated_removal_leaves_what_was_added_since(database, tmp_path):
         assert stored(restarted) == 2.0
 
 
-def test_the_removal_of_an_item_that_was_not_there_is_not_remembered(database):
+def test_the_repeated_removal_of_what_was_not_there_leaves_what_was_added_since(database):
     with pytest.raises(UnknownItem):
         database.features.remove("a", KEY)
     add(database, key=b"")
-    database.features.remove("a", KEY)
     with pytest.raises(UnknownItem):
-        database.get("a")
+        database.features.remove("a", KEY)
+    assert stored(database) == 1.0
 
 
 @pytest.mark.parametrize("length", [1, 7, 65])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,8 @@ FORMAT_VERSION: Final = 1
 ID: Final = re.compile(r"\d{8}T\d{6}Z(-\d+)?")
 DATA: Final = "data/"
 MODELS: Final = "models/"
+RESTORING: Final = "restoring.tmp"
+"""Where a restore writes files first."""
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -80,12 +83,28 @@ def manifest_of(data: bytes, where: str) -> BackupManifest:
         files = [ManifestFile(**each) for each in fields.pop("files")]
         models = [ManifestModel(**each) for each in fields.pop("models")]
         manifest = BackupManifest(files=files, models=models, **fields)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        _check_types(manifest)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BackupError(f"{where} is damaged: {error}") from error
     for file in files:
         if not _is_safe(file):
             raise BackupError(f"{where} names a file {file.path!r}, which is not in a backup")
     return manifest
+
+
+def _check_types(manifest: BackupManifest) -> None:
+    """Raise TypeError or ValueError for a field that cannot be what it is to be."""
+    texts: list[object] = [manifest.id, manifest.created, *manifest.search, *manifest.warnings]
+    texts += manifest.search.values()
+    texts += [text for each in manifest.models for text in asdict(each).values()]
+    texts += [text for each in manifest.files for text in (each.path, each.sha256)]
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r} is not a string")
+    for each in manifest.files:
+        os.fsencode(each.path)
+        if type(each.size) is not int or each.size < 0:
+            raise TypeError(f"{each.size!r} is not a size in bytes")
 
 
 def _is_safe(file: ManifestFile) -> bool:
@@ -95,6 +114,7 @@ def _is_safe(file: ManifestFile) -> bool:
         file.path.startswith((DATA, MODELS))
         and len(parts) > 1
         and ".." not in parts
+        and parts[1] != RESTORING
         and "\0" not in file.path
         and file.path == "/".join(parts)
         and _DIGEST.fullmatch(file.sha256) is not None

@@ -17,11 +17,16 @@ from pathlib import Path
 from typing import Final
 
 from euclidesdb_server.backup.errors import BackupError
-from euclidesdb_server.backup.manifest import DATA, MODELS, BackupManifest, ManifestFile
+from euclidesdb_server.backup.manifest import (
+    DATA,
+    MODELS,
+    RESTORING,
+    BackupManifest,
+    ManifestFile,
+)
 from euclidesdb_server.backup.repository import Repository
 from euclidesdb_server.system.fsync import make_folder, sync
 
-RESTORING: Final = "restoring.tmp"
 STORE: Final = "leveldb"
 """As `store/layout.py` has it: a data folder without it holds no database."""
 

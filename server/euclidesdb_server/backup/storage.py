@@ -82,13 +82,20 @@ class FolderStorage:
         if not self._folder.is_dir():
             make_folder(self._folder)
             self._folder.chmod(0o700)  # a backup holds all there is
-        if self._lock is None:
-            self._lock = (self._folder / LOCK).open("ab")
+        lock = (self._folder / LOCK).open("ab")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BackupError(f"{self.place}: another process is writing a backup there") from error
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException as error:
+            lock.close()
+            if isinstance(error, BlockingIOError):
+                raise BackupError(
+                    f"{self.place}: another process is writing a backup there"
+                ) from error
+            raise
+        self._lock = lock  # only now, as `close` deletes what is incoming
         shutil.rmtree(self.incoming, ignore_errors=True)
+        # a killed backup may have put files whose names are not on disk yet
+        self._changed |= {*self._folder.glob("**/")}
         self.incoming.mkdir()
 
     def is_empty(self) -> bool:

@@ -107,11 +107,13 @@ class ItemImports:
                 else replace(item, request=digest_of(request_key, f"import {row}", item.id))
                 for row, item in enumerate(prepared)
             ]
+            # not by columns: a repetition, of which other items may be refused, must find each
+            return self._writer.write(prepared)
         good = [item for item in prepared if not isinstance(item, DatabaseError)]
         columns = _columns(good)
         if columns is None:
             return self._writer.write(prepared)
-        written = iter(self._writer.write_columns(*columns, {}, request_key))
+        written = iter(self._writer.write_columns(*columns, {}))
         return [item if isinstance(item, DatabaseError) else next(written) for item in prepared]
 
     def _prepared(self, item: ImportedItem | DatabaseError) -> EmbeddedItem | DatabaseError:

@@ -18,7 +18,7 @@ from euclidesdb_server.errors import (
     StorageError,
     UnknownItem,
 )
-from euclidesdb_server.store import FeatureStore
+from euclidesdb_server.store import FeatureStore, request_digest
 
 NO_REQUESTS: Mapping[str, bytes] = {}
 
@@ -44,8 +44,9 @@ class Remover:
 
         ids: none of them twice. labels: of the last writes of the items; one that has been written
         again is not removed. requests: the digests of the requests to remove them, by id; one that
-        has been applied is not applied again. Errors: UnknownItem (it is not there, or no longer as
-        it was), StorageError (WriteInDoubt: it may be removed or not), ShuttingDown.
+        has been applied is not applied again. Errors: UnknownItem (it is not there, or was not when
+        the request was first made, or has changed since), StorageError (WriteInDoubt: it may
+        be removed or not), ShuttingDown.
         """
         errors: dict[str, DatabaseError] = {}
         for start in range(0, len(ids), MAX_ITEMS):
@@ -79,16 +80,23 @@ class Remover:
         """Remove items in one batch; returns those that are not stored, or not as they were."""
         with self._locks.of(ids):
             self._doubts.recover()
-            ids = [each for each in ids if requests.get(each) not in self._store.requests]
+            known = self._store.requests
+            ids = [each for each in ids if requests.get(each) not in known]
+            absent = {each: _absent(requests[each]) for each in ids if each in requests}
+            to_remove = [each for each in ids if absent.get(each) not in known]
             removed = [
                 (item_id, record)
-                for item_id, record in zip(ids, self._store.items(ids), strict=True)
+                for item_id, record in zip(to_remove, self._store.items(to_remove), strict=True)
                 if record is not None
                 and (labels is None or labels[item_id] == record.current_label)
             ]
             there = {item_id for item_id, _ in removed}
-            if removed:
-                applied = [requests[each] for each in ids if each in there and each in requests]
+            applied = [
+                requests[each] if each in there else absent[each]
+                for each in to_remove
+                if each in requests
+            ]
+            if removed or applied:
                 try:
                     self._store.remove(*removed, requests=applied)
                 except StorageError:
@@ -96,3 +104,8 @@ class Remover:
                     raise
                 self._publisher.remove(removed)
             return [item_id for item_id in ids if item_id not in there]
+
+
+def _absent(request: bytes) -> bytes:
+    """What is remembered of a request whose item was not there: it is not, when it is repeated."""
+    return request_digest(request, "absent", "")

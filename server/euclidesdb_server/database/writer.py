@@ -92,8 +92,7 @@ class Writer:
     ) -> list[ItemChange | DatabaseError]:
         """Write ready-made vectors, in order; as `write`, and several times faster for new items.
 
-        errors: by row, the rows that are not to be written. A repeated request has them in the same
-        batches: each of them is remembered.
+        errors: by row, those that are not written. Each batch of a request is remembered.
         """
         outcomes: list[ItemChange | DatabaseError] = [
             errors.get(row, ItemChange.UNCHANGED) for row in range(len(columns))
@@ -130,6 +129,8 @@ class Writer:
                 raise UnknownItem(f"no item {item_id!r}")
             after = change(before)
             if after == before:
+                if request is not None:
+                    self._store.write(requests=[request])
                 return before
             labels, writes = range(0), list[ItemWrite]()
             try:
@@ -206,8 +207,8 @@ class Writer:
                     spaces = {space for item in items for space in item.spaces}
                     check_not_dropped(spaces, self._store)
                     writes += self._changes(items, labels, before)
-                    if writes:
-                        requests = [item.request for item in items if item.request is not None]
+                    requests = [item.request for item in items if item.request is not None]
+                    if writes or requests:
                         self._store.write(*writes, requests=requests)
                         # It is on disk: what follows only makes it visible, and does not fail.
                         self._publisher.publish(writes)
@@ -271,8 +272,8 @@ class Writer:
                         added = ColumnsWrite(
                             space.record.number, [labels[row] for row in new], columns.take(new)
                         )
-                    if writes or added is not None:
-                        requests = [] if request is None else [request]
+                    requests = [] if request is None else [request]
+                    if writes or added is not None or requests:
                         self._store.write(*writes, columns=added, requests=requests)
                         self._publisher.publish(writes, added)
             except Exception:

@@ -195,6 +195,8 @@ def parsed(method: Method, data: bytes, call: RpcCall | None = None) -> Message:
         message = method.parse(data)
         call.note("decode", begun, time.monotonic())
         return message
+    except InvalidRequest:
+        raise
     except Exception as error:  # DecodeError or anything else: the bytes come from outside
         reason = "its messages are nested too deeply" if "MaxDepth" in str(error) else error
         raise InvalidRequest(f"the request cannot be parsed: {reason}") from error

@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from euclidesdb_server.database.requests import Call
+from euclidesdb_server.rpc.repeated_fields import parse_of
 from euclidesdb_server.rpc.roles import required_role
 
 Handler: TypeAlias = Callable[[Any, Call], Any]
@@ -115,7 +115,7 @@ def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Meth
         path = f"/{descriptor.full_name}/{method.name}"
         yield Method(
             path,
-            GetMessageClass(method.input_type).FromString,
+            parse_of(method),
             getattr(service, method.name),
             LANES.get(method.name, Lane.CALLS),
             service.is_quick,

@@ -14,9 +14,10 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database.requests import AddRequest
 from euclidesdb_server.database.results import Written
 from euclidesdb_server.errors import DatabaseError
+from euclidesdb_server.rpc.repeated_fields import MAX_PER_CALL
 from euclidesdb_server.rpc.request_stream import RequestStream
 from euclidesdb_server.rpc.v1_replies import add_item_reply, refusal
-from euclidesdb_server.rpc.v1_requests import MAX_PER_CALL, add_request, check_count
+from euclidesdb_server.rpc.v1_requests import add_request, check_count
 
 REPLY_BYTES: Final = 256 << 10
 """Of the outcomes in one reply; a larger outcome has one of its own."""

@@ -7,7 +7,7 @@ of many items or queries that cannot be read becomes its own outcome: the error 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.database.item_import import ImportedEmbedding, ImportedItem
@@ -19,13 +19,10 @@ from euclidesdb_server.database.requests import (
 )
 from euclidesdb_server.errors import DatabaseError, InvalidRequest
 from euclidesdb_server.rpc import payloads
+from euclidesdb_server.rpc.repeated_fields import MAX_PER_CALL
 from euclidesdb_server.rpc.v1_states import imported_failure
 from euclidesdb_server.rpc.v1_vectors import matrix, model_vector, vector
 from euclidesdb_server.values.vector_columns import VectorColumns
-
-MAX_PER_CALL: Final = 100_000
-"""Items, queries or examples in one call; those sent by columns are limited by the message's size
-only."""
 
 _Message = TypeVar("_Message")
 _Value = TypeVar("_Value")

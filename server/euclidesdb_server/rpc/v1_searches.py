@@ -20,10 +20,11 @@ from euclidesdb_server.database.requests import (
 )
 from euclidesdb_server.errors import DatabaseError, InvalidRequest
 from euclidesdb_server.rpc import payloads
+from euclidesdb_server.rpc.repeated_fields import MAX_PER_CALL
 from euclidesdb_server.rpc.v1_fields import FieldResolver
 from euclidesdb_server.rpc.v1_filters import filter_tree
 from euclidesdb_server.rpc.v1_options import search_options
-from euclidesdb_server.rpc.v1_requests import MAX_PER_CALL, check_count, each
+from euclidesdb_server.rpc.v1_requests import check_count, each
 from euclidesdb_server.rpc.v1_vectors import matrix, model_vector
 
 MAX_EXAMPLES: Final = 1000

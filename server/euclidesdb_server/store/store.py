@@ -140,6 +140,8 @@ class FeatureStore(StoreReader):
             put_job(batch, job)
         others = f" and {len(ids) - 1} others" if len(ids) > 1 else ""
         doing = f"writing item {ids[0]!r}{others}" if ids else "writing the progress of a job"
+        if not ids and job is None:
+            doing = "remembering a request"
         with self.requests.written(batch, requests):
             self._leveldb.write(batch, doing)
         for key, _ in unrecorded:
@@ -151,8 +153,9 @@ class FeatureStore(StoreReader):
         for item_id, before in removed:
             delete_item(batch, item_id, before)
         others = f" and {len(removed) - 1} others" if len(removed) > 1 else ""
+        doing = f"removing item {removed[0][0]!r}{others}" if removed else "remembering a request"
         with self.requests.written(batch, requests):
-            self._leveldb.write(batch, f"removing item {removed[0][0]!r}{others}")
+            self._leveldb.write(batch, doing)
 
     def segments(self, space: int) -> list[SegmentRecord]:
         """The segments that a space consists of, in the order of their labels."""

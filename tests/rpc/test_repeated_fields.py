@@ -1,0 +1,94 @@
+"""Requests with too many small messages are refused before these take memory."""
+
+from __future__ import annotations
+
+import time
+
+import grpc
+import pytest
+
+from euclidesdb_protos.v1 import database_pb2 as pb
+from euclidesdb_server.config.server import Transport
+from euclidesdb_server.errors import InvalidRequest
+from euclidesdb_server.rpc import repeated_fields
+from euclidesdb_server.rpc.repeated_fields import MAX_PER_CALL, REPEATED, check_repeated
+from tests.rpc.test_transports import needs_nghttp2
+from tests.support.calls import Stubs
+from tests.support.servers import start_server
+from tests.support.vector_spaces import save_vector_space
+
+TIMEOUT = 60
+EMPTY = b"\x0a\x00"
+MANY = 1 << 20
+
+
+def refused(data, number=1):
+    with pytest.raises(InvalidRequest) as caught:
+        check_repeated(data, number, "items")
+    return str(caught.value)
+
+
+def test_a_field_is_counted_whatever_is_between():
+    padding = pb.AddItemRequest(id="x" * 300, metadata=bytes(1000)).SerializeToString()
+    large = pb.AddItemsRequest(items=[pb.AddItemRequest(id="y" * 500)] * 1000).SerializeToString()
+    others = b"\x78\x05" + b"\x79" + bytes(8) + b"\x7d" + bytes(4) + b"\x82\x01\x03abc"
+    check_repeated(large + others + padding + EMPTY * 90_000, 1, "items")
+    assert "more than 100,000 items" in refused(large + others + EMPTY * 100_000)
+
+
+def test_the_limit_itself_is_permitted():
+    check_repeated(b"\x0a\x01x" * MAX_PER_CALL, 1, "items")
+    assert "more than 100,000 items" in refused(b"\x0a\x01x" * (MAX_PER_CALL + 1))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [EMPTY, b"\x78\x00", b"\x8a\x80\x80\x00\x00", b"\x7b", b"\x7c", b"\x7f"],
+    ids=["empty items", "unknown fields", "long tags", "starts of groups", "ends", "no type"],
+)
+def test_the_walk_ends_at_the_limit(data):
+    begun = time.process_time()
+    refused(data * (16 << 20))
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize("data", [b"\x80", b"\xff", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f"])
+def test_bytes_that_are_no_message_are_left_to_the_parser(data):
+    begun = time.process_time()
+    check_repeated(data * (1 << 20), 1, "items")
+    assert time.process_time() - begun < 5
+
+
+def test_each_counted_field_is_there():
+    methods = pb.DESCRIPTOR.services_by_name["FeatureDatabase"].methods_by_name
+    for method, name in REPEATED.items():
+        assert methods[method].input_type.fields_by_name[name].is_repeated
+        with pytest.raises(InvalidRequest, match=f"more than 100,000 {name} in one call"):
+            repeated_fields.parse_of(methods[method])(EMPTY * MANY)
+
+
+@pytest.fixture(scope="module", params=["grpcio", pytest.param("nghttp2", marks=needs_nghttp2)])
+def channel(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("repeated")
+    save_vector_space(folder / "models", feature_dim=3)
+    transport = {"transport": Transport(request.param)}
+    with (
+        start_server(folder / "data", folder / "models", server=transport) as server,
+        Stubs(server.address) as stubs,
+    ):
+        yield stubs.channel
+
+
+@pytest.mark.parametrize("method", sorted({*REPEATED} - {"AddItemStream"}))
+def test_a_call_with_too_many_small_messages_is_refused(channel, method):
+    raw = channel.unary_unary(f"/euclidesdb.v1.FeatureDatabase/{method}")
+    with pytest.raises(grpc.RpcError, match="more than 100,000 ") as caught:
+        raw(EMPTY * MANY, timeout=TIMEOUT)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_message_of_a_stream_with_too_many_small_messages_ends_it(channel):
+    raw = channel.stream_stream("/euclidesdb.v1.FeatureDatabase/AddItemStream")
+    with pytest.raises(grpc.RpcError, match="more than 100,000 items") as caught:
+        list(raw(iter([EMPTY * MANY]), timeout=TIMEOUT))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
