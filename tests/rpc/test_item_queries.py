@@ -144,6 +144,7 @@ def test_items_are_drawn_at_random(db):
     assert len(db.sample(1000)) == COUNT + 3
 
 
+@pytest.mark.filterwarnings("ignore:no item has an attribute")
 def test_items_are_summarized(db):
     summary = db.summarize(count_by=["color", "tiny.label"], numbers=["price", "missing"])
     assert summary.count == COUNT + 3
@@ -176,6 +177,7 @@ def test_a_search_finds_items_that_match_alone(db):
     assert len(nothing) == 0
 
 
+@pytest.mark.filterwarnings("ignore:no item has an attribute")
 def test_what_is_updated_or_removed_is_so_for_filters_at_once(db):
     db.add("changing", vectors={"tiny": [0.5] * DIM}, attributes={"state": "new"})
     assert db.count({"state": "new"}) == 1
