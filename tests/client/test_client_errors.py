@@ -33,6 +33,7 @@ ANSWERS = [
     ("not_found", Status.NOT_FOUND, euclidesdb.NotFound),
     ("unknown_model", Status.NOT_FOUND, euclidesdb.UnknownModel),
     ("unknown_item", Status.NOT_FOUND, euclidesdb.UnknownItem),
+    ("unknown_job", Status.NOT_FOUND, euclidesdb.UnknownJob),
     ("overloaded", Status.RESOURCE_EXHAUSTED, euclidesdb.Overloaded),
     ("backup_in_progress", Status.RESOURCE_EXHAUSTED, euclidesdb.BackupInProgress),
     ("disk_full", Status.RESOURCE_EXHAUSTED, euclidesdb.DiskFull),

@@ -6,6 +6,7 @@ which is in no need of two seconds to import torch.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ class Process(threading.Thread):
         self._script = script
         self._code = 0
         self.killed = threading.Event()
+        self.pid = os.getpid()
         self.start()
 
     def wait(self, timeout: float | None = None) -> int:
