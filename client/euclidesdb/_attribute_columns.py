@@ -121,4 +121,5 @@ def _is_encodable(text: str) -> bool:
 
 
 def _encodable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()
+    # polars ends a name at a NUL
+    return name.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
