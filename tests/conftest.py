@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 from tests.support.models import save_model
 
 TESTS = Path(__file__).parent
+
+# A shell lets what it starts in the background ignore Ctrl-C, and with it what the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOW = (
     # These start servers, workers or other processes, which takes seconds each.

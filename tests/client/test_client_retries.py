@@ -43,7 +43,6 @@ def test_a_read_is_given_up_after_four_attempts(db, server):
 @pytest.mark.parametrize(
     ("method", "call"),
     [
-        ("RemoveItems", lambda db: db.remove_many(["a"])),
         ("LoadModel", lambda db: db.load_model("m")),
         ("UnloadModel", lambda db: db.unload_model("m")),
         ("DropModelVersion", lambda db: db.drop_model_version("m@f")),
@@ -63,6 +62,7 @@ def test_a_change_without_a_key_is_never_repeated(db, server, method, call):
         ("AddItem", lambda db: db.add("a", vectors={"m": [1]})),
         ("UpdateItem", lambda db: db.update("a", metadata=b"")),
         ("RemoveItem", lambda db: db.remove("a")),
+        ("RemoveItems", lambda db: db.remove_many(["a"])),
         ("AddItems", lambda db: db.add_many([euclidesdb.NewItem("a", vectors={"m": [1]})])),
         ("AddVectors", lambda db: db.add_vectors(["a"], [[1]], model="m")),
     ],
