@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tests.support.waiting import wait_for
 ROWS, DIM = 2000, 96
 TOLERANCE = 0.25
 METADATA = 40
+WRITE_BUFFER_KIB = 64
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def load(folder, engine: str, options: dict[str, str]) -> None:
     with (
         start_server(
             folder / "data", folder / "models", engine=engine, engines={engine: options},
-            index=config, database={"write_buffer_kib": 64},
+            index=config, database={"write_buffer_kib": WRITE_BUFFER_KIB},
         ) as server,
         euclidesdb.Client(server.address, timeout=100) as db,
     ):  # fmt: skip
@@ -68,6 +70,14 @@ def load(folder, engine: str, options: dict[str, str]) -> None:
         db.count({"brand": "brand-1"})
         wait_for(lambda: db.models()[0].index.segments == 1, "the index")
         wait_for(lambda: [*(folder / "data" / "columns").glob("*.arrow")], "the columns")
+        wait_for(lambda: log_bytes(folder / "data") < WRITE_BUFFER_KIB << 10, "LevelDB's flush")
+
+
+def log_bytes(data) -> int:
+    """Of LevelDB's logs. One whose rows are in tables, too, is deleted a moment later."""
+    with suppress(FileNotFoundError):
+        return sum(file.stat().st_size for file in (data / "leveldb").glob("*.log"))
+    return 1 << 40
 
 
 @pytest.mark.parametrize(
@@ -100,7 +110,7 @@ def test_the_disk_that_images_and_predictions_take_is_predicted(sizes, tmp_path,
     images = [encoded(noise(row, size=16)) for row in range(300)]
     with (
         start_server(
-            tmp_path / "data", tiny_models, database={"write_buffer_kib": 64}
+            tmp_path / "data", tiny_models, database={"write_buffer_kib": WRITE_BUFFER_KIB}
         ) as server,
         euclidesdb.Client(server.address, timeout=100) as db,
     ):  # fmt: skip

@@ -53,7 +53,7 @@ def test_the_walk_ends_at_the_limit(data):
 
 
 @pytest.mark.parametrize("data", [b"\x80", b"\xff", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f"])
-def test_bytes_that_are_no_message_are_left_to_the_parser(data):
+def test_what_is_not_a_message_is_left_to_the_parser(data):
     begun = time.process_time()
     check_repeated(data * (1 << 20), 1, "items")
     assert time.process_time() - begun < 5

@@ -13,7 +13,7 @@ import msgspec
 
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import ModelSpace
-from euclidesdb_server.store import ItemRecord, JobRecord
+from euclidesdb_server.store import ColumnsWrite, ItemRecord, JobRecord
 from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.payload import Payload
@@ -148,3 +148,18 @@ def column_item(space: ModelSpace, columns: VectorColumns, row: int) -> Embedded
         None if columns.metadata is None else columns.metadata[row],
         frozenset([space]),
     )
+
+
+def new_columns(
+    space: ModelSpace,
+    columns: VectorColumns,
+    labels: Sequence[int],
+    before: Sequence[ItemRecord | None],
+) -> ColumnsWrite | None:
+    """The write of those rows whose items are not stored yet; None if all are."""
+    new = [row for row, record in enumerate(before) if record is None]
+    if not new:
+        return None
+    if len(new) < len(columns):
+        columns, labels = columns.take(new), [labels[row] for row in new]
+    return ColumnsWrite(space.record.number, labels, columns)

@@ -28,6 +28,7 @@ from euclidesdb_server.database.write_batches import (
     column_batches,
     column_item,
     item_batches,
+    new_columns,
 )
 from euclidesdb_server.database.write_doubts import InDoubt, WriteDoubts
 from euclidesdb_server.errors import (
@@ -39,13 +40,7 @@ from euclidesdb_server.errors import (
     UnknownModel,
 )
 from euclidesdb_server.index import ModelSpace
-from euclidesdb_server.store import (
-    ColumnsWrite,
-    FeatureStore,
-    ItemRecord,
-    ItemWrite,
-    request_digest,
-)
+from euclidesdb_server.store import FeatureStore, ItemRecord, ItemWrite, request_digest
 from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.vector_columns import VectorColumns
 
@@ -256,7 +251,6 @@ class Writer:
             if request in self._store.requests:
                 return repeated_changes(before)
             old = [row for row, record in enumerate(before) if record is not None]
-            new = [row for row, record in enumerate(before) if record is None] if old else []
             labels, writes, added = range(0), list[ItemWrite](), None
             try:
                 with self._store.labels.allocate(len(columns)) as labels:
@@ -266,12 +260,7 @@ class Writer:
                         [labels[row] for row in old],
                         [before[row] for row in old],
                     )
-                    if not old:
-                        added = ColumnsWrite(space.record.number, labels, columns)
-                    elif new:
-                        added = ColumnsWrite(
-                            space.record.number, [labels[row] for row in new], columns.take(new)
-                        )
+                    added = new_columns(space, columns, labels, before)
                     requests = [] if request is None else [request]
                     if writes or added is not None or requests:
                         self._store.write(*writes, columns=added, requests=requests)

@@ -47,7 +47,7 @@ def parse_of(method: MethodDescriptor) -> Callable[[bytes], Message]:
 def check_repeated(data: bytes, number: int, name: str) -> None:
     """Raise InvalidRequest if a message has a field more than MAX_PER_CALL times, or all others.
 
-    A step for each field, whatever its length. Bytes that are no message are left to the parser.
+    A step for each field, whatever its length. Bytes that are not a message are left to the parser.
     """
     if len(data) <= FIELD_BYTES * MAX_PER_CALL:
         return
