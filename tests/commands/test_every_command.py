@@ -43,7 +43,7 @@ BAD: dict[str, list[tuple[str, ...]]] = {
         (SURROGATE, "--set", "a=1"),
         ("missing", "--merge", "[" * 9999),
         ("--where", "a b", "--set", "a=1"),
-        ("--where", "a == 1", "--set", "a=1"),
+        ("--where", "id() == 'missing'", "--set", "a=1"),
     ],
     "remove": [("missing",), (SURROGATE,), ("--where", "a ="), ("--where", "")],
     "count": [("--where", "("), ("--where", "a == " + "9" * 5000), ("--where", SURROGATE)],

@@ -15,6 +15,7 @@ from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.errors import CorruptRecord, DeadlineExceeded
 from euclidesdb_server.rpc.arrow_items import PIECE_BYTES, arrow_stream
 from euclidesdb_server.store import keys
+from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.payload import Payload
 from tests.support.assembled import CALL, Database, no_models
 
@@ -52,7 +53,8 @@ def test_large_items_are_read_alone_and_sent_in_pieces(database):
         ImportedItem(f"item-{number}", payload=Payload("image", bytes(size)), metadata=b"m" * 1000)
         for number, size in enumerate([10, 3 << 20, 10, 700_000, 700_000, 5])
     ]
-    assert not any(database.features._features.imports.write(items))
+    changes = database.features._features.imports.write(items)
+    assert [*changes] == [ItemChange.ADDED] * 6
     found = [batch.ids for batch in batches(database)]
     assert found == [["item-0"], ["item-1"], ["item-2", "item-3"], ["item-4", "item-5"]]
     request = ExportRequest(include=EVERYTHING)

@@ -182,7 +182,7 @@ def test_a_record_that_cannot_be_parsed_is_named(tmp_path):
         database.put(keys.label_key(1), b"\xff")
         database.put(keys.row_key(keys.VECTOR, 1, 1), b"123")
     with FeatureStore(tmp_path) as store:
-        with pytest.raises(CorruptRecord, match="'short' should have 5 to 8 fields"):
+        with pytest.raises(CorruptRecord, match="'short' should have 5 to 9 fields"):
             store.item("short")
         with pytest.raises(CorruptRecord, match="'garbage' cannot be parsed"):
             store.item("garbage")
