@@ -11,9 +11,12 @@ from tests.support.models import save_model
 
 TESTS = Path(__file__).parent
 
-# A shell lets what it starts in the background ignore Ctrl-C, and with it what the tests start.
+# A shell lets what it starts in the background ignore Ctrl-C, and nohup a hangup; and so would what
+# the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SLOW = (
     # These start servers, workers or other processes, which takes seconds each.

@@ -147,7 +147,7 @@ class Server:
                 initial_servings(self._store, registry, opener), registry.broken, sizes
             )
             cache = embedding_cache(config.models.cache_mib * MIB)
-            self.database = FeatureDatabase(
+            database = FeatureDatabase(
                 self._store,
                 models,
                 Embedder(models, cache),
@@ -156,10 +156,14 @@ class Server:
                 limits=config.server,
                 keep_payloads=config.database.keep_payloads,
             )
-            self.drops = VersionDrops(
-                self._store, self.database.lock_items, segments, stop_rewriting=compactor.forget
+            self.database = opened.enter_context(closing(database))
+            self.drops = opened.enter_context(
+                closing(
+                    VersionDrops(
+                        self._store, database.lock_items, segments, stop_rewriting=compactor.forget
+                    )
+                )
             )
-            opened.callback(self.drops.close)
             self._lifecycle = ModelLifecycle(
                 registry, models, compactor, opener.of_model, self.drops
             )

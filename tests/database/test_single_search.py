@@ -7,12 +7,13 @@ import threading
 import numpy as np
 import pytest
 
-from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVector
+from euclidesdb_server.database.requests import AddRequest, Conditions, FindRequest, ModelVector
 from euclidesdb_server.database.single_search import single_query
 from euclidesdb_server.engines.exact import ExactEngine, ExactOptions
 from euclidesdb_server.engines.faiss import FaissEngine, FaissOptions
-from euclidesdb_server.errors import DatabaseError
-from tests.support.assembled import CALL, Database, no_models
+from euclidesdb_server.errors import DatabaseError, UndecodableInput
+from euclidesdb_server.values.payload import Payload
+from tests.support.assembled import CALL, Database, no_models, sample_image
 
 DIM = 8
 PER_SEGMENT = 300
@@ -71,6 +72,33 @@ def test_a_query_alone_finds_what_it_finds_among_others(database):
     alone, among = both(database, "0-8", top_k=1000)
     assert alone == among
     assert len(alone[3]) == 3 * PER_SEGMENT - 1
+
+
+def test_a_payload_alone_finds_what_it_finds_among_others(embedding_database):
+    database = embedding_database
+    for seed in range(20):
+        image = sample_image(seed)
+        database.features.add(AddRequest(str(seed), image, models=("color",)), CALL)
+    for query in (sample_image(3), sample_image(99), Payload("image", b"no image")):
+        alone = outcome(database, [query], model="color", top_k=5)
+        assert alone == outcome(database, [query, query], model="color", top_k=5)
+    assert alone[0] is UndecodableInput
+
+
+def test_a_payload_alone_is_refused_as_among_others(embedding_database):
+    for query, model in (
+        (Payload("text", b"a"), "color"),
+        (sample_image(1), "given"),
+        (sample_image(1), "none"),
+    ):
+        refusals = []
+        for queries in ([query], [query, query]):
+            try:
+                refusals.append(outcome(embedding_database, queries, model=model, top_k=5))
+            except DatabaseError as error:
+                refusals.append((type(error), str(error)))
+        assert refusals[0] == refusals[1]
+        assert issubclass(refusals[0][0], DatabaseError)
 
 
 @pytest.mark.parametrize(

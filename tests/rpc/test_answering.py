@@ -15,15 +15,15 @@ from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.rpc.answering import CONTROL_BYTES, Answerer
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.call_measures import CallMeasures
-from euclidesdb_server.rpc.methods import Lane, Method
+from euclidesdb_server.rpc.methods import Lane, Method, QuickSteps
 
 REQUEST = v1.RemoveItemRequest(id="a")
 TIMEOUT = 60
 
 
-def method(handle, lane=Lane.CALLS):
+def method(handle, lane=Lane.CALLS, quick=QuickSteps.NONE):
     parse = v1.RemoveItemRequest.FromString
-    return Method("/service/Method", parse, handle, lane, is_quick=lambda _: False)
+    return Method("/service/Method", parse, handle, lane, quick_steps=lambda _: quick)
 
 
 @pytest.fixture
@@ -33,10 +33,19 @@ def answerer():
     made.close()
 
 
-async def begun(answerer, handle):
-    """An answer under way, as a task."""
-    call = RpcCall(None)
-    task = asyncio.create_task(answerer.answer(method(handle), REQUEST.SerializeToString(), call))
+async def begun(answerer, handle, quick=QuickSteps.NONE):
+    """An answer under way, as a task, whose call ends with it."""
+
+    async def answered():
+        call = RpcCall(None)
+        try:
+            return await answerer.answer(
+                method(handle, quick=quick), REQUEST.SerializeToString(), call
+            )
+        finally:
+            call.end()
+
+    task = asyncio.create_task(answered())
     await asyncio.sleep(0)
     return task
 
@@ -130,6 +139,54 @@ def test_a_call_that_is_cancelled_in_the_middle_of_a_step_is_closed_after_it(ans
 
     asyncio.run(scenario())
     assert closed.wait(TIMEOUT)
+
+
+@pytest.mark.parametrize("quick", QuickSteps)
+def test_quick_steps_are_taken_on_the_event_loop(answerer, quick):
+    future: Future[None] = Future()
+    threads = []
+
+    async def handle(request, _):
+        threads.append(threading.current_thread())
+        await Wait(future, None)
+        threads.append(threading.current_thread())
+        return request
+
+    async def scenario():
+        task = await begun(answerer, handle, quick)
+        await asyncio.sleep(0.1)
+        future.set_result(None)
+        return await asyncio.wait_for(task, TIMEOUT)
+
+    assert asyncio.run(scenario()) == REQUEST.SerializeToString()
+    on_loop = [thread is threading.current_thread() for thread in threads]
+    assert on_loop == [quick is not QuickSteps.NONE, quick is QuickSteps.ALL]
+    assert answerer.traffic(None).calls == 0
+
+
+@pytest.mark.parametrize("quick", QuickSteps)
+def test_a_call_that_ends_before_its_answer_is_awaited_leaves_nothing(answerer, quick):
+    closed = threading.Event()
+
+    async def handle(*_):
+        try:
+            await Wait(Future(), None)
+        finally:
+            closed.set()
+
+    async def scenario():
+        call = RpcCall(None)
+        answer = answerer.begin(method(handle, quick=quick), REQUEST.SerializeToString(), call)
+        assert answerer.traffic(None).calls == 1
+        task = asyncio.create_task(answer)
+        call.end()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+    assert closed.is_set() == (quick is not QuickSteps.NONE)
+    assert answerer.traffic(None).calls == 0
 
 
 @pytest.mark.parametrize("lane", [Lane.CONTROL, Lane.CHANGES])

@@ -70,6 +70,7 @@ class InOneThread:
         self.imports = features.imports
         self.compact = features.compact
         self.searches_quickly = features.searches_quickly
+        self.close = features.close
         self._features = features
 
     def add(self, request: AddRequest, call: Call) -> Written:
@@ -187,6 +188,7 @@ class Database:
         return [neighbor.id for neighbor in self.near(query, model, top_k, **options)]
 
     def close(self) -> None:
+        self.features.close()
         self.compactor.close()
         self.table.close()
         self.store.close()

@@ -7,30 +7,26 @@ is written, and nothing changes, for an item that is refused. What waits for mod
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.config.server import ServerConfig
-from euclidesdb_server.database.embedder import Embedder, EmbedTask
+from euclidesdb_server.database.adder import Adder
+from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.embedding_jobs.step import JobSteps
 from euclidesdb_server.database.item_export import ItemExports
 from euclidesdb_server.database.item_import import ItemImports
 from euclidesdb_server.database.item_reads import Include, ItemReads
 from euclidesdb_server.database.item_removals import remove_many, remove_unchanged, would_remove
 from euclidesdb_server.database.item_updates import check_update, updated
-from euclidesdb_server.database.leased import Leased
-from euclidesdb_server.database.model_choice import with_models
 from euclidesdb_server.database.model_table import ModelTable
-from euclidesdb_server.database.prepared_adds import PreparedAdd, digest_of, written_item
+from euclidesdb_server.database.prepared_adds import digest_of
 from euclidesdb_server.database.publisher import Publisher
-from euclidesdb_server.database.repeated_adds import RepeatedAdds, known_outputs
 from euclidesdb_server.database.reply_size import (
     GET_ADVICE,
     GET_MANY_ADVICE,
     ReplyBudget,
-    check_add_reply,
 )
 from euclidesdb_server.database.requests import (
     AddRequest,
@@ -48,21 +44,17 @@ from euclidesdb_server.database.results import (
 )
 from euclidesdb_server.database.searcher import Searcher
 from euclidesdb_server.database.validation import (
-    check_add,
     check_columns,
     check_id,
     check_ids,
     check_request_key,
     check_texts,
-    check_vector,
     check_vectors,
 )
-from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.database.writer import Writer
 from euclidesdb_server.errors import DatabaseError, UnknownItem
-from euclidesdb_server.index import Compactor, ModelSpace
+from euclidesdb_server.index import Compactor
 from euclidesdb_server.store import FeatureStore
-from euclidesdb_server.values.embedding import Embedding
 from euclidesdb_server.values.item_change import ItemChange
 
 
@@ -87,14 +79,13 @@ class FeatureDatabase:
         """limits: the keys `max_...` of [server]."""
         self._store = store
         self._models = models
-        self._embedder = embedder
         self._compactor = compactor
         self._limits = limits
         self._searcher = Searcher(store, models, embedder, table, limits=limits)
         publisher = Publisher(models, compactor, table)
         self._writer = Writer(store, publisher, keep_payloads=keep_payloads)
         self.lock_items = self._writer.lock_items
-        self._repeats = RepeatedAdds(store, self._writer)
+        self._adder = Adder(store, models, embedder, self._writer, limits)
         compactor.recover_with(self._writer.recover)
         self.exports = ItemExports(store, models, table)
         self.imports = ItemImports(models, self._writer, limits)
@@ -124,29 +115,7 @@ class FeatureDatabase:
 
         Raises ReplyTooLarge, before any model is run, if callers want more than fits into a reply.
         """
-        requests = with_models(requests, self._models)
-        names = {
-            name: None
-            for request in requests
-            if isinstance(request, AddRequest)
-            for name in (*request.models, *request.vectors)
-        }
-        with self._models.lease(names) as leased:
-            check_add_reply(requests, leased, self._limits.max_reply_bytes)
-            found = [self._repeats.known(request, leased) for request in requests]
-            new = [each for each, known in zip(requests, found, strict=True) if known is None]
-            items = await self._embedded(new, leased, call)
-        begun = time.monotonic()
-        repeated = set[bytes]()
-        changes = self._writer.write(items, repeated)
-        call.note("store", begun, time.monotonic())
-        written = (
-            self._repeats.answer(item.id, item.spaces)
-            if isinstance(item, EmbeddedItem) and item.request in repeated
-            else written_item(item, change)
-            for item, change in zip(items, changes, strict=True)
-        )
-        return [next(written) if known is None else known for known in found]
+        return await self._adder.add(requests, call)
 
     def add_vectors(self, request: AddVectorsRequest) -> list[ItemChange | DatabaseError]:
         """Add items with ready-made vectors, in order; the outcome of each.
@@ -234,10 +203,18 @@ class FeatureDatabase:
         """
         return await self._searcher.find(request, call)
 
+    def adds_quickly(self) -> bool:
+        """Whether an add waits for nothing but models and its write."""
+        return self._store.failure is None
+
     def searches_quickly(self, models: Sequence[str], top_k: int) -> bool:
         """Whether a search of these models for one vector or id takes a millisecond or so."""
         # after a failed write, a read may wait until the store has been opened again
         return self._store.failure is None and self._searcher.is_quick(models, top_k)
+
+    def close(self) -> None:
+        """End the thread that writes; nothing may be added any more."""
+        self._adder.close()
 
     def list_models(self) -> tuple[ModelStatus, ...]:
         """Models served, folders that cannot be served, and spaces without a model."""
@@ -247,46 +224,3 @@ class FeatureDatabase:
         """Request that every space is compacted in the background; returns at once."""
         for space in self._models.spaces():
             self._compactor.request(space)
-
-    async def _embedded(
-        self,
-        requests: Sequence[AddRequest | DatabaseError],
-        leased: Leased,
-        call: Call,
-    ) -> list[EmbeddedItem | DatabaseError]:
-        """The items, their payloads run through the models; or why one cannot be added."""
-        prepared = [self._prepared(request, leased) for request in requests]
-        tasks = [
-            add.task for add in prepared if isinstance(add, PreparedAdd) and add.task is not None
-        ]
-        outputs = iter(await self._embedder.embed_many(tasks, call))
-        return [
-            add.embedded(() if add.task is None else next(outputs))
-            if isinstance(add, PreparedAdd)
-            else add
-            for add in prepared
-        ]
-
-    def _prepared(
-        self, request: AddRequest | DatabaseError, leased: Leased
-    ) -> PreparedAdd | DatabaseError:
-        if isinstance(request, DatabaseError):
-            return request
-        try:
-            check_add(request, self._limits)
-            ready_made: dict[ModelSpace, Embedding] = {}
-            for name, vector in request.vectors.items():
-                space = leased.get(name).writable_space()
-                check_vector(space.record, vector.values, vector.fingerprint, self._models)
-                ready_made[space] = Embedding(vector.values, None)
-            embedding = [leased.get(name) for name in dict.fromkeys(request.models)]
-            spaces = [serving.writable_space() for serving in embedding]
-            known: dict[ModelSpace, Embedding] = {}
-            task = None
-            if request.payload is not None:
-                known = known_outputs(self._store, request.id, request.payload, spaces)
-                missing = [serving for serving in embedding if serving.space not in known]
-                task = EmbedTask(request.payload, missing) if missing else None
-            return PreparedAdd(request, ready_made, known, task)
-        except DatabaseError as error:
-            return error

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
+from euclidesdb_server.database.grouped_writes import GroupedWrites
 from euclidesdb_server.database.item_changes import repeated_changes
 from euclidesdb_server.database.leased import Leased
 from euclidesdb_server.database.prepared_adds import digest_of
 from euclidesdb_server.database.requests import AddRequest
 from euclidesdb_server.database.results import ItemFailure, StoredEmbedding, Written
+from euclidesdb_server.database.steps import result_of
 from euclidesdb_server.database.writer import Writer
 from euclidesdb_server.errors import CorruptRecord, DatabaseError
 from euclidesdb_server.index import ModelSpace
@@ -21,11 +24,13 @@ from euclidesdb_server.values.payload import Payload
 class RepeatedAdds:
     """Answers requests that were applied before, from what is stored then. Thread-safe."""
 
-    def __init__(self, store: FeatureStore, writer: Writer) -> None:
+    def __init__(self, store: FeatureStore, writer: Writer, grouped: GroupedWrites) -> None:
+        """grouped: has the thread that waits for writes of the items."""
         self._store = store
         self._writer = writer
+        self._grouped = grouped
 
-    def known(
+    async def known(
         self, request: AddRequest | DatabaseError, leased: Leased
     ) -> Written | DatabaseError | None:
         """The answer to a request that has been applied; None if it is not known to be."""
@@ -39,10 +44,13 @@ class RepeatedAdds:
             spaces = [leased.get(name).writable_space() for name in names]
         except DatabaseError as error:
             return error
-        return self.answer(request.id, spaces)
+        return await self.answer(request.id, spaces)
 
-    def answer(self, item_id: str, spaces: Iterable[ModelSpace]) -> Written | DatabaseError:
+    async def answer(self, item_id: str, spaces: Iterable[ModelSpace]) -> Written | DatabaseError:
         """What these spaces have of the item now, which may be nothing."""
+        return await result_of(self._grouped.run(partial(self._answer, item_id, [*spaces])))
+
+    def _answer(self, item_id: str, spaces: Iterable[ModelSpace]) -> Written | DatabaseError:
         try:
             with self._writer.lock_items([item_id]):
                 return self._stored(item_id, spaces)

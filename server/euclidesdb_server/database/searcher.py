@@ -30,6 +30,7 @@ from euclidesdb_server.database.requests import (
     Call,
     Conditions,
     FindRequest,
+    ModelVector,
     ModelVectors,
     Query,
 )
@@ -41,6 +42,8 @@ from euclidesdb_server.database.single_search import answer_single, single_query
 from euclidesdb_server.database.space_search import SpaceQueries, SpaceSearch, rows_wanted
 from euclidesdb_server.errors import DatabaseError, InvalidRequest
 from euclidesdb_server.store import FeatureStore
+from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.values.payload import Payload
 
 QUICK_PRODUCTS: Final = 1 << 22
 """Of two numbers, in a search of one query: a millisecond."""
@@ -75,14 +78,32 @@ class Searcher:
             max_reply_bytes=self._limits.max_reply_bytes,
         )
         if (query := single_query(request)) is not None:
-            begun = time.monotonic()
-            answer = answer_single(self._store, self._models, query, request, work)
-            call.note("search", begun, time.monotonic())
-            return ModelAnswers((answer,))
+            return ModelAnswers((await self._find_single(query, request, call, work),))
         answers = ModelAnswers(await self._find(request, call, work))
         if request.conditions.options.fuse:
             answers.fused = fused_neighbors(self._store, answers, request.conditions, work)
         return answers
+
+    async def _find_single(
+        self, query: Payload | ModelVector | str, request: FindRequest, call: Call, work: SearchWork
+    ) -> ModelAnswer:
+        vector: Vector | ModelVector | str | DatabaseError
+        if isinstance(query, Payload):
+            with self._models.lease(request.models) as leased:
+                serving = leased.get(request.models[0])
+                _count_work([serving], request, work)  # raises before the model runs
+                (outputs,) = await self._embedder.embed_many([EmbedTask(query, [serving])], call)
+                made = all_made(outputs)
+                vector = made if isinstance(made, DatabaseError) else made[0].vector
+        else:
+            serving, vector = self._models.resolve(request.models[0]), query
+            _count_work([serving], request, work)
+        begun = time.monotonic()
+        answer = answer_single(
+            self._store, self._models, serving, vector, request.conditions, work=work
+        )
+        call.note("search", begun, time.monotonic())
+        return answer
 
     async def _find(
         self, request: FindRequest, call: Call, work: SearchWork

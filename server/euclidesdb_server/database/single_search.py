@@ -1,4 +1,4 @@
-"""The search for one vector or one stored item in one space, answered with nothing but the nearest.
+"""The search for one query in one space, answered with nothing but the nearest.
 
 Most searches are of this kind. It finds what `Searcher` finds by `space_search`, which takes any
 number of queries and any conditions, but makes fewer objects: half as much of the interpreter's
@@ -11,17 +11,19 @@ import numpy as np
 
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.post_filter import others
-from euclidesdb_server.database.requests import FindRequest, ModelVector, ModelVectors
+from euclidesdb_server.database.requests import Conditions, FindRequest, ModelVector, ModelVectors
 from euclidesdb_server.database.results import Answers, ModelAnswer, Neighbors
 from euclidesdb_server.database.search_work import SearchWork, texts_bytes
+from euclidesdb_server.database.serving import Serving
 from euclidesdb_server.database.validation import check_id, check_vector
 from euclidesdb_server.errors import DatabaseError, UnknownItem
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.arrays import Vector
+from euclidesdb_server.values.payload import Payload
 
 
-def single_query(request: FindRequest) -> ModelVector | str | None:
+def single_query(request: FindRequest) -> Payload | ModelVector | str | None:
     """The query of a request that `answer_single` can answer; None if it cannot."""
     queries, conditions = request.queries, request.conditions
     if len(queries) != 1 or len(request.models) != 1 or not conditions.ids_and_distances_only:
@@ -29,7 +31,7 @@ def single_query(request: FindRequest) -> ModelVector | str | None:
     if isinstance(queries, ModelVectors):
         return None
     query = queries[0]
-    if isinstance(query, ModelVector):
+    if isinstance(query, ModelVector | Payload):
         return query
     return query if isinstance(query, str) and not conditions.include_self else None
 
@@ -37,29 +39,35 @@ def single_query(request: FindRequest) -> ModelVector | str | None:
 def answer_single(
     store: FeatureStore,
     models: ModelTable,
-    query: ModelVector | str,
-    request: FindRequest,
+    serving: Serving,
+    query: Vector | ModelVector | str | DatabaseError,
+    conditions: Conditions,
+    *,
     work: SearchWork,
 ) -> ModelAnswer:
-    """The answer to the `single_query` of a request.
+    """The answer to the `single_query` of a request, whose work has been counted.
 
-    Raises UnknownModel, ModelUnavailable, InvalidRequest, ReplyTooLarge, DeadlineExceeded,
-    StorageError. What is wrong with the query itself becomes its outcome.
+    query: of a payload, the features that its model has made, or why there are none.
+
+    Raises ModelUnavailable, ReplyTooLarge, DeadlineExceeded, StorageError. What is wrong with the
+    query itself becomes its outcome.
     """
-    conditions = request.conditions
-    serving = models.resolve(request.models[0])
     space = serving.searchable_space(work.check)
     top_k = conditions.top_k
-    work.add(1, space.rows_compared(top_k))
     work.check()
     item_id, is_row = None, False
     try:
-        if isinstance(query, str):
-            item_id = query
-            vector, is_row = _stored_row(store, item_id, space)
-        else:
-            vector = query.values
-            check_vector(space.record, vector, query.fingerprint, models)
+        match query:
+            case str():
+                item_id = query
+                vector, is_row = _stored_row(store, item_id, space)
+            case ModelVector():
+                vector = query.values
+                check_vector(space.record, vector, query.fingerprint, models)
+            case DatabaseError():
+                raise query
+            case _:
+                vector = query
     except DatabaseError as error:
         answers = Answers([0], Neighbors([], []), {0: error})
     else:

@@ -32,6 +32,12 @@ class Wait:
             yield self
 
 
+async def result_of(future: Future[T]) -> T:
+    """The result of a future, however long it takes. Raises what the work raised."""
+    await Wait(future, None)
+    return future.result()
+
+
 def finish(steps: Steps[T]) -> T:
     """Run steps to their end in this thread, which waits in between; returns their result."""
     while True:

@@ -7,6 +7,7 @@ waits for a model it holds no thread, so thousands of them can wait.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,11 +17,11 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import InvalidRequest, Overloaded, ShuttingDown
 from euclidesdb_server.monitoring.stats import Traffic
-from euclidesdb_server.rpc.answers import Pause, StreamAnswer, UnaryAnswer, parsed, serialized
+from euclidesdb_server.rpc.answers import Pause, StreamAnswer, UnaryAnswer, parsed
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.call_measures import CallMeasures
 from euclidesdb_server.rpc.caller import Caller
-from euclidesdb_server.rpc.methods import Lane, Method
+from euclidesdb_server.rpc.methods import Lane, Method, QuickSteps
 from euclidesdb_server.rpc.reply_stream import ReplyStream
 from euclidesdb_server.rpc.request_stream import RequestStream
 
@@ -98,15 +99,12 @@ class Answerer:
                     f"the request has {len(data):,} bytes: {method.path} takes at most "
                     f"{CONTROL_BYTES:,}"
                 )
-            return self._in_threads(method, data, call)
+            return self._in_threads(self._pools[method.lane], UnaryAnswer(method, data, call), call)
         if len(data) <= QUICK_BYTES:
-            self._admit(len(data), call.caller)
-            try:
-                if method.is_quick(request := parsed(method, data, call)):
-                    return serialized(method.handle(request, call))
-            finally:
-                self._leave(len(data), call.caller)
-        return self._admitted_in_threads(method, data, call)
+            return self._begin_quickly(method, data, call)
+        self._admit(len(data), call.caller)
+        call.on_done(functools.partial(self._leave, len(data), call.caller))
+        return self._in_threads(self._pools[method.lane], UnaryAnswer(method, data, call), call)
 
     def traffic(self, connections: int | None) -> Traffic:
         """What is being answered now, on so many connections."""
@@ -217,23 +215,52 @@ class Answerer:
             f"[server] max_bytes_in_flight = {self._max_bytes:,}"
         )
 
-    async def _admitted_in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
-        size = len(data)
-        self._admit(size, call.caller)
+    def _begin_quickly(
+        self, method: Method, data: bytes, call: RpcCall
+    ) -> bytes | Coroutine[Any, Any, bytes]:
+        """Take the quick steps at once; the reply, or what must be awaited for it."""
+        self._admit(len(data), call.caller)
+        wait = None
         try:
-            return await self._in_threads(method, data, call)
-        finally:
-            self._leave(size, call.caller)
+            request = parsed(method, data, call)
+            quick = method.quick_steps(request)
+            answer = UnaryAnswer(method, request, call)
+            if quick is not QuickSteps.NONE:
+                outcome = answer.step()
+                if isinstance(outcome, bytes):
+                    self._leave(len(data), call.caller)
+                    return outcome
+                wait = outcome
+        except BaseException:
+            self._leave(len(data), call.caller)
+            raise
+        call.on_done(functools.partial(self._leave, len(data), call.caller))
+        if wait is None or quick is QuickSteps.FIRST:
+            return self._in_threads(self._pools[method.lane], answer, call, wait)
+        call.on_done(answer.close)
+        return _on_loop(answer, wait)
 
-    async def _in_threads(self, method: Method, data: bytes, call: RpcCall) -> bytes:
-        pool = self._pools[method.lane]
-        answer = UnaryAnswer(method, data, call)
-        try:
-            while not isinstance(outcome := await _submit(pool, answer.step), bytes):
-                await _until(outcome)
-            return outcome
-        finally:
-            _give_up(pool, answer)
+    def _in_threads(
+        self, pool: ThreadPoolExecutor, answer: UnaryAnswer, call: RpcCall, wait: Wait | None = None
+    ) -> Coroutine[Any, Any, bytes]:
+        """Take the steps that are left in threads. wait: what must be waited for first."""
+        call.on_done(functools.partial(_give_up, pool, answer))
+        return _in_threads(pool, answer, wait)
+
+
+async def _on_loop(answer: UnaryAnswer, wait: Wait) -> bytes:
+    await _until(wait)
+    while not isinstance(outcome := answer.step(), bytes):
+        await _until(outcome)
+    return outcome
+
+
+async def _in_threads(pool: ThreadPoolExecutor, answer: UnaryAnswer, wait: Wait | None) -> bytes:
+    if wait is not None:
+        await _until(wait)
+    while not isinstance(outcome := await _submit(pool, answer.step), bytes):
+        await _until(outcome)
+    return outcome
 
 
 async def _submit(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
@@ -254,10 +281,16 @@ def _give_up(pool: ThreadPoolExecutor, answer: StreamAnswer | UnaryAnswer) -> No
 async def _until(wait: Wait) -> None:
     """Wait without a thread; returns, whatever became of the future."""
     loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    wait.future.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
+    done = loop.create_future()
+    wait.future.add_done_callback(lambda _: loop.call_soon_threadsafe(_set, done))
+    timer = None if wait.timeout is None else loop.call_later(wait.timeout, _set, done)
     try:
-        async with asyncio.timeout(wait.timeout):
-            await done.wait()
-    except TimeoutError:
-        pass
+        await done
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def _set(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)

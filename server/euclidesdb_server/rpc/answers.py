@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from google.protobuf.message import Message
 
-from euclidesdb_server.database.steps import Steps, Wait, finish
+from euclidesdb_server.database.steps import Steps, Wait
 from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.methods import Method
@@ -67,9 +67,10 @@ class _Answer:
 class UnaryAnswer(_Answer):
     """A call with one request and one reply."""
 
-    def __init__(self, method: Method, data: bytes, call: RpcCall) -> None:
+    def __init__(self, method: Method, request: bytes | Message, call: RpcCall) -> None:
+        """request: its bytes are parsed in the first step."""
         super().__init__(method, call)
-        self._data = data
+        self._request: bytes | Message = request
         self._steps: Steps[Message] | None = None
 
     def step(self) -> bytes | Wait:
@@ -79,8 +80,10 @@ class UnaryAnswer(_Answer):
                 return b""
             try:
                 if self._steps is None:
-                    data, self._data = self._data, b""
-                    reply = self._method.handle(parsed(self._method, data, self._call), self._call)
+                    request, self._request = self._request, b""
+                    if isinstance(request, bytes):
+                        request = parsed(self._method, request, self._call)
+                    reply = self._method.handle(request, self._call)
                     if isinstance(reply, Message):
                         self.ended = True
                         return reply.SerializeToString()
@@ -96,7 +99,7 @@ class UnaryAnswer(_Answer):
             return waits
 
     def _close(self) -> None:
-        self.ended, self._data = True, b""
+        self.ended, self._request = True, b""
         if self._steps is not None:
             self._steps.close()
 
@@ -200,9 +203,3 @@ def parsed(method: Method, data: bytes, call: RpcCall | None = None) -> Message:
     except Exception as error:  # DecodeError or anything else: the bytes come from outside
         reason = "its messages are nested too deeply" if "MaxDepth" in str(error) else error
         raise InvalidRequest(f"the request cannot be parsed: {reason}") from error
-
-
-def serialized(reply: Message | Steps[Message]) -> bytes:
-    """The bytes of a reply; steps are run to their end."""
-    message = reply if isinstance(reply, Message) else finish(reply)
-    return message.SerializeToString()
