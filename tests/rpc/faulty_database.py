@@ -26,6 +26,9 @@ class FaultyDatabase:
     def fields(self) -> FaultyDatabase:
         return self
 
+    def adds_quickly(self) -> bool:
+        return False
+
     def searches_quickly(self, *_: object) -> bool:
         return False
 
