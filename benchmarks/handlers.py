@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,8 @@ def main() -> None:
         with serving(folder, "faiss") as process:
             load(process, clustered(chosen.rows))
         config = load_config(folder / "euclidesdb.conf", ["faiss"])
-        with Server(config, threading.Event()) as server:
+        any_port = replace(config.server, address="127.0.0.1:0")
+        with Server(replace(config, server=any_port), threading.Event()) as server:
             service = FeatureDatabaseService(
                 server.database,
                 server.queries,
