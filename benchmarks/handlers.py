@@ -28,9 +28,9 @@ from euclidesdb_server.app import Server
 from euclidesdb_server.config.server import load_config
 from euclidesdb_server.engines.faiss_index import read_without_rows, refer_to_rows
 from euclidesdb_server.engines.vectors import load_vectors
-from euclidesdb_server.rpc.answers import UnaryAnswer, parsed
+from euclidesdb_server.rpc.answers import begun, parsed
 from euclidesdb_server.rpc.call import RpcCall
-from euclidesdb_server.rpc.methods import Method, QuickSteps, methods_of
+from euclidesdb_server.rpc.methods import Method, methods_of
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
 
 LIMITS = {"by vector": 70, "by id": 90}
@@ -42,9 +42,9 @@ def answer(method: Method, data: bytes) -> bytes:
     """The reply to a request, as on the event loop."""
     call = RpcCall(10.0)
     request = parsed(method, data)
-    if method.quick_steps(request) is not QuickSteps.ALL:
+    if not method.is_quick(request):
         raise SystemExit("this search is not answered on the event loop")
-    reply = UnaryAnswer(method, request, call).step()
+    reply = begun(method, request, call)
     call.end()
     if not isinstance(reply, bytes):
         raise SystemExit("this search waits")

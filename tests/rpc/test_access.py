@@ -18,7 +18,7 @@ from euclidesdb_server.config.server import ServerConfig, Transport, load_config
 from euclidesdb_server.errors import ConfigError
 from euclidesdb_server.rpc.access import Access, check_access
 from euclidesdb_server.rpc.http2_listener import Http2Listener
-from euclidesdb_server.rpc.methods import Lane, Method, QuickSteps
+from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.roles import ROLES
 from euclidesdb_server.rpc.transport import listen
 from euclidesdb_server.values.role import Role
@@ -193,7 +193,7 @@ def test_every_method_that_is_served_has_a_role(tmp_path, monkeypatch):
 
 @needs_nghttp2
 def test_a_call_is_refused_before_its_message_arrives():
-    echo = Method(READ, BytesValue.FromString, lambda r, _: r, Lane.CALLS, lambda _: QuickSteps.ALL)
+    echo = Method(READ, BytesValue.FromString, lambda r, _: r, Lane.CALLS, bool)
     listener = Http2Listener([echo], ServerConfig(address="127.0.0.1:0"), Access(KeySet([]), None))
     try:
         with Http2Peer(listener.address) as peer:
@@ -217,7 +217,7 @@ def test_one_client_cannot_take_all_calls_of_the_others(transport, keys):
         gate.wait(TIMEOUT)
         return request
 
-    held = Method(READ, BytesValue.FromString, hold, Lane.CALLS, lambda _: QuickSteps.NONE)
+    held = Method(READ, BytesValue.FromString, hold, Lane.CALLS, lambda _: False)
     listener = listen([held], config, access=Access(KeySet(read_keys(file)), Role.WRITE))
     try:
         with grpc.insecure_channel(listener.address) as channel:
@@ -255,7 +255,7 @@ def test_one_client_cannot_take_all_streams_of_the_others(transport, keys):
             yield request
 
     method = Method(
-        READ, BytesValue.FromString, echo, Lane.CALLS, lambda _: QuickSteps.NONE,
+        READ, BytesValue.FromString, echo, Lane.CALLS, lambda _: False,
         streams_requests=True, streams_replies=True,
     )  # fmt: skip
     listener = listen([method], config, access=Access(KeySet(read_keys(file))))

@@ -16,7 +16,7 @@ from euclidesdb_server.access import Certificates
 from euclidesdb_server.config.access import TlsConfig
 from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.rpc.http2_listener import Http2Listener
-from euclidesdb_server.rpc.methods import Lane, Method, QuickSteps
+from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.nghttp2 import RESETS_AT_ONCE
 from euclidesdb_server.rpc.nghttp2_callbacks import MAX_HEADER_BYTES
 from euclidesdb_server.system.file_watch import FileWatch
@@ -60,11 +60,7 @@ def listener(
 ) -> Iterator[Http2Listener]:
     """One that echoes; all peers speak with it as it expects."""
     echo = Method(
-        PATH,
-        BytesValue.FromString,
-        lambda request, _: request,
-        Lane.CALLS,
-        lambda _: QuickSteps.ALL,
+        PATH, BytesValue.FromString, lambda request, _: request, Lane.CALLS, lambda _: True
     )
     config = ServerConfig(address="127.0.0.1:0", shutdown_grace=0)
     certificates = None

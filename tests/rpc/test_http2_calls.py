@@ -15,7 +15,7 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.rpc.answering import CONTROL_BYTES
 from euclidesdb_server.rpc.event_loop import run
 from euclidesdb_server.rpc.http2_listener import Http2Listener
-from euclidesdb_server.rpc.methods import Lane, Method, QuickSteps
+from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.nghttp2 import CANCEL
 from tests.support.http2_peer import Http2Peer
 from tests.support.waiting import wait_for
@@ -41,12 +41,8 @@ def read(_: object, __: object) -> Any:
     return BytesValue(value=bytes(LIMIT // 3 - 10))
 
 
-def never(_: object) -> QuickSteps:
-    return QuickSteps.NONE
-
-
-def always(_: object) -> QuickSteps:
-    return QuickSteps.ALL
+def never(_: object) -> bool:
+    return False
 
 
 def held(request: Any, _: object) -> Any:
@@ -60,10 +56,10 @@ def serve() -> Iterator[Callable[..., Http2Listener]]:
     """Starts a listener of methods that echo; keywords are those of its configuration."""
     GATE.clear()
     methods = [
-        Method(f"/Test/{name}", BytesValue.FromString, handle, lane, quick_steps, name == "Read")
-        for name, handle, lane, quick_steps in (
+        Method(f"/Test/{name}", BytesValue.FromString, handle, lane, is_quick, name == "Read")
+        for name, handle, lane, is_quick in (
             ("Call", echo, Lane.CALLS, never),
-            ("Quick", echo, Lane.CALLS, always),
+            ("Quick", echo, Lane.CALLS, bool),
             ("Control", echo, Lane.CONTROL, never),
             ("Held", held, Lane.CALLS, never),
             ("Read", read, Lane.CALLS, never),

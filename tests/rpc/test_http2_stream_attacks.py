@@ -18,7 +18,7 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.rpc.framing import prefix_of
 from euclidesdb_server.rpc.http2_listener import Http2Listener
-from euclidesdb_server.rpc.methods import Lane, Method, QuickSteps
+from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.nghttp2 import CANCEL, STREAM_WINDOW
 from euclidesdb_server.rpc.reply_stream import MAX_UNREAD_BYTES
 from tests.support.http2_peer import Call, Http2Peer
@@ -40,13 +40,7 @@ class Streams:
         self.made = 0
         self.ended = threading.Semaphore(0)
         methods = [
-            Method(
-                "/Test/Unary",
-                BytesValue.FromString,
-                self._unary,
-                Lane.CALLS,
-                lambda _: QuickSteps.ALL,
-            ),
+            Method("/Test/Unary", BytesValue.FromString, self._unary, Lane.CALLS, bool),
             self._method("Echo", self._echo),
             self._method("Ignore", self._ignore),
             self._method("Endless", self._endless, streams_requests=False),
@@ -59,12 +53,7 @@ class Streams:
     def _method(name: str, handle: Any, **kinds: bool) -> Method:
         kinds = {"streams_requests": True, "streams_replies": True, **kinds}
         return Method(
-            f"/Test/{name}",
-            BytesValue.FromString,
-            handle,
-            Lane.CALLS,
-            lambda _: QuickSteps.NONE,
-            **kinds,
+            f"/Test/{name}", BytesValue.FromString, handle, Lane.CALLS, lambda _: False, **kinds
         )
 
     def peer(self, **options: Any) -> Http2Peer:

@@ -16,7 +16,7 @@ from euclidesdb_server.config.server import ServerConfig, Transport
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.rpc.http2_listener import Http2Listener
-from euclidesdb_server.rpc.methods import Lane, Method, QuickSteps
+from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.reply_stream import MAX_UNREAD_BYTES
 from euclidesdb_server.rpc.transport import listen
 from tests.support.waiting import wait_for
@@ -57,7 +57,7 @@ class Service:
         def method(name, handle, *, requests=False, replies=False):
             path, parse = f"/test.Test/{name}", BytesValue.FromString
             streams = {"streams_requests": requests, "streams_replies": replies}
-            return Method(path, parse, handle, Lane.CALLS, lambda _: QuickSteps.NONE, **streams)
+            return Method(path, parse, handle, Lane.CALLS, lambda _: False, **streams)
 
         return [
             method("Unary", lambda request, _: request),

@@ -19,7 +19,7 @@ from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import ConfigError, InvalidRequest, ModelUnavailable
 from euclidesdb_server.rpc import grpcio
 from euclidesdb_server.rpc.http2_listener import Http2Listener
-from euclidesdb_server.rpc.methods import Lane, Method, QuickSteps
+from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.nghttp2_library import Nghttp2Unavailable
 from euclidesdb_server.rpc.transport import listen
 from tests.support.calls import Refusal, refusal
@@ -51,16 +51,16 @@ class Service:
         self.remaining: list[float | None] = []
 
     def methods(self):
-        def method(name, handle, quick=QuickSteps.NONE):
+        def method(name, handle, *, quick=False):
             return Method(
                 f"/test.Test/{name}", BytesValue.FromString, handle, Lane.CALLS, lambda _: quick
             )
 
         return [
-            method("Quick", lambda request, _: request, QuickSteps.ALL),
+            method("Quick", lambda request, _: request, quick=True),
             method("Echo", lambda request, _: request),
             method("Fail", self._fail),
-            method("FailQuickly", self._fail, QuickSteps.ALL),
+            method("FailQuickly", self._fail, quick=True),
             method("Hold", self._hold),
             method("Wait", self._wait),
         ]

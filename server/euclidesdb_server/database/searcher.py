@@ -78,32 +78,41 @@ class Searcher:
             max_reply_bytes=self._limits.max_reply_bytes,
         )
         if (query := single_query(request)) is not None:
-            return ModelAnswers((await self._find_single(query, request, call, work),))
+            if isinstance(query, Payload):
+                return await self._find_by_payload(query, request, call, work)
+            serving = self._models.resolve(request.models[0])
+            _count_work([serving], request, work)
+            return self._answer_single(serving, query, request, call, work)
         answers = ModelAnswers(await self._find(request, call, work))
         if request.conditions.options.fuse:
             answers.fused = fused_neighbors(self._store, answers, request.conditions, work)
         return answers
 
-    async def _find_single(
-        self, query: Payload | ModelVector | str, request: FindRequest, call: Call, work: SearchWork
-    ) -> ModelAnswer:
-        vector: Vector | ModelVector | str | DatabaseError
-        if isinstance(query, Payload):
-            with self._models.lease(request.models) as leased:
-                serving = leased.get(request.models[0])
-                _count_work([serving], request, work)  # raises before the model runs
-                (outputs,) = await self._embedder.embed_many([EmbedTask(query, [serving])], call)
-                made = all_made(outputs)
-                vector = made if isinstance(made, DatabaseError) else made[0].vector
-        else:
-            serving, vector = self._models.resolve(request.models[0]), query
-            _count_work([serving], request, work)
+    async def _find_by_payload(
+        self, payload: Payload, request: FindRequest, call: Call, work: SearchWork
+    ) -> ModelAnswers:
+        with self._models.lease(request.models) as leased:
+            serving = leased.get(request.models[0])
+            _count_work([serving], request, work)  # raises before the model runs
+            (outputs,) = await self._embedder.embed_many([EmbedTask(payload, [serving])], call)
+        made = all_made(outputs)
+        vector = made if isinstance(made, DatabaseError) else made[0].vector
+        return self._answer_single(serving, vector, request, call, work)
+
+    def _answer_single(
+        self,
+        serving: Serving,
+        query: Vector | ModelVector | str | DatabaseError,
+        request: FindRequest,
+        call: Call,
+        work: SearchWork,
+    ) -> ModelAnswers:
         begun = time.monotonic()
         answer = answer_single(
-            self._store, self._models, serving, vector, request.conditions, work=work
+            self._store, self._models, serving, query, request.conditions, work=work
         )
         call.note("search", begun, time.monotonic())
-        return answer
+        return ModelAnswers((answer,))
 
     async def _find(
         self, request: FindRequest, call: Call, work: SearchWork

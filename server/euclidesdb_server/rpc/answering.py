@@ -17,11 +17,11 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import InvalidRequest, Overloaded, ShuttingDown
 from euclidesdb_server.monitoring.stats import Traffic
-from euclidesdb_server.rpc.answers import Pause, StreamAnswer, UnaryAnswer, parsed
+from euclidesdb_server.rpc.answers import Pause, StreamAnswer, UnaryAnswer, begun, parsed
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.call_measures import CallMeasures
 from euclidesdb_server.rpc.caller import Caller
-from euclidesdb_server.rpc.methods import Lane, Method, QuickSteps
+from euclidesdb_server.rpc.methods import Lane, Method
 from euclidesdb_server.rpc.reply_stream import ReplyStream
 from euclidesdb_server.rpc.request_stream import RequestStream
 
@@ -99,12 +99,12 @@ class Answerer:
                     f"the request has {len(data):,} bytes: {method.path} takes at most "
                     f"{CONTROL_BYTES:,}"
                 )
-            return self._in_threads(self._pools[method.lane], UnaryAnswer(method, data, call), call)
+            return self._in_threads(method, UnaryAnswer(method, data, call), call)
         if len(data) <= QUICK_BYTES:
-            return self._begin_quickly(method, data, call)
+            return self._begin_small(method, data, call)
         self._admit(len(data), call.caller)
         call.on_done(functools.partial(self._leave, len(data), call.caller))
-        return self._in_threads(self._pools[method.lane], UnaryAnswer(method, data, call), call)
+        return self._in_threads(method, UnaryAnswer(method, data, call), call)
 
     def traffic(self, connections: int | None) -> Traffic:
         """What is being answered now, on so many connections."""
@@ -215,37 +215,35 @@ class Answerer:
             f"[server] max_bytes_in_flight = {self._max_bytes:,}"
         )
 
-    def _begin_quickly(
+    def _begin_small(
         self, method: Method, data: bytes, call: RpcCall
     ) -> bytes | Coroutine[Any, Any, bytes]:
-        """Take the quick steps at once; the reply, or what must be awaited for it."""
+        """As `begin`. If the request is a quick one, its first step is taken at once."""
         self._admit(len(data), call.caller)
-        wait = None
+        outcome: bytes | tuple[UnaryAnswer, Wait] | None = None
+        waits = False
         try:
             request = parsed(method, data, call)
-            quick = method.quick_steps(request)
-            answer = UnaryAnswer(method, request, call)
-            if quick is not QuickSteps.NONE:
-                outcome = answer.step()
-                if isinstance(outcome, bytes):
-                    self._leave(len(data), call.caller)
-                    return outcome
-                wait = outcome
-        except BaseException:
-            self._leave(len(data), call.caller)
-            raise
+            if method.is_quick(request):
+                outcome = begun(method, request, call)
+            waits = not isinstance(outcome, bytes)
+        finally:
+            if not waits:
+                self._leave(len(data), call.caller)
+        if isinstance(outcome, bytes):
+            return outcome
         call.on_done(functools.partial(self._leave, len(data), call.caller))
-        if wait is None or quick is QuickSteps.FIRST:
-            return self._in_threads(self._pools[method.lane], answer, call, wait)
-        call.on_done(answer.close)
-        return _on_loop(answer, wait)
+        if outcome is None:
+            return self._in_threads(method, UnaryAnswer(method, request, call), call)
+        call.on_done(outcome[0].close)
+        return _on_loop(*outcome)
 
     def _in_threads(
-        self, pool: ThreadPoolExecutor, answer: UnaryAnswer, call: RpcCall, wait: Wait | None = None
+        self, method: Method, answer: UnaryAnswer, call: RpcCall
     ) -> Coroutine[Any, Any, bytes]:
-        """Take the steps that are left in threads. wait: what must be waited for first."""
+        pool = self._pools[method.lane]
         call.on_done(functools.partial(_give_up, pool, answer))
-        return _in_threads(pool, answer, wait)
+        return _in_threads(pool, answer)
 
 
 async def _on_loop(answer: UnaryAnswer, wait: Wait) -> bytes:
@@ -255,9 +253,7 @@ async def _on_loop(answer: UnaryAnswer, wait: Wait) -> bytes:
     return outcome
 
 
-async def _in_threads(pool: ThreadPoolExecutor, answer: UnaryAnswer, wait: Wait | None) -> bytes:
-    if wait is not None:
-        await _until(wait)
+async def _in_threads(pool: ThreadPoolExecutor, answer: UnaryAnswer) -> bytes:
     while not isinstance(outcome := await _submit(pool, answer.step), bytes):
         await _until(outcome)
     return outcome

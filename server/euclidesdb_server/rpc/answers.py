@@ -67,11 +67,17 @@ class _Answer:
 class UnaryAnswer(_Answer):
     """A call with one request and one reply."""
 
-    def __init__(self, method: Method, request: bytes | Message, call: RpcCall) -> None:
-        """request: its bytes are parsed in the first step."""
+    def __init__(
+        self,
+        method: Method,
+        request: bytes | Message,
+        call: RpcCall,
+        steps: Steps[Message] | None = None,
+    ) -> None:
+        """request: its bytes are parsed in the first step. steps: if that has been taken."""
         super().__init__(method, call)
-        self._request: bytes | Message = request
-        self._steps: Steps[Message] | None = None
+        self._request = request
+        self._steps = steps
 
     def step(self) -> bytes | Wait:
         """Go on, up to the reply or to what must be waited for."""
@@ -154,6 +160,19 @@ class StreamAnswer(_Answer):
     def _close(self) -> None:
         self.ended = True
         self._events.close()
+
+
+def begun(method: Method, request: Message, call: RpcCall) -> bytes | tuple[UnaryAnswer, Wait]:
+    """Take the first step of an answer: the reply, or what remains and what it waits for."""
+    reply = method.handle(request, call)
+    if isinstance(reply, Message):
+        return reply.SerializeToString()
+    try:
+        waits: Wait = reply.send(None)
+    except StopIteration as end:
+        message: Message = end.value
+        return message.SerializeToString()
+    return UnaryAnswer(method, b"", call, reply), waits
 
 
 def _events_of(replies: AsyncGenerator[Message]) -> Events:

@@ -23,7 +23,6 @@ from grpc_health.v1 import health_pb2 as pb
 from euclidesdb_server.database.requests import Call
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import NotFound
-from euclidesdb_server.rpc.methods import QuickSteps
 
 SERVER: Final = ""
 MODELS: Final = "models"
@@ -67,9 +66,9 @@ class HealthService:
         with self._condition:
             self._condition.wait_for(lambda: not self._watching, END_SECONDS)
 
-    def quick_steps(self, request: Any) -> QuickSteps:  # noqa: ARG002
-        """As `Service.quick_steps`; control calls never are."""
-        return QuickSteps.NONE
+    def is_quick(self, request: Any) -> bool:  # noqa: ARG002
+        """As `Service.is_quick`; control calls never are."""
+        return False
 
     def Check(  # noqa: N802
         self,

@@ -16,7 +16,6 @@ from euclidesdb_server.database import FeatureDatabase
 from euclidesdb_server.database.requests import AddRequest, Call, Conditions, FindRequest
 from euclidesdb_server.database.results import ModelAnswer, StoredEmbedding
 from euclidesdb_server.errors import InvalidRequest, NotAllowed
-from euclidesdb_server.rpc.methods import QuickSteps
 from euclidesdb_server.values.metric import MetricKind
 from euclidesdb_server.values.payload import Payload
 
@@ -45,14 +44,13 @@ class SimilarService:
         self._may_stop = may_stop
         self._may_refresh = may_refresh
 
-    def quick_steps(self, request: Any) -> QuickSteps:
-        """As `Service.quick_steps`."""
+    def is_quick(self, request: Any) -> bool:
+        """As `Service.is_quick`."""
         if isinstance(request, pb.AddImageRequest):
-            return QuickSteps.ALL if self._database.adds_quickly() else QuickSteps.NONE
-        is_quick = isinstance(
+            return self._database.adds_quickly()
+        return isinstance(
             request, pb.FindSimilarImageByIdRequest | pb.FindSimilarImageRequest
         ) and self._database.searches_quickly(request.models, request.top_k)
-        return QuickSteps.ALL if is_quick else QuickSteps.NONE
 
     async def AddImage(  # noqa: N802
         self, request: pb.AddImageRequest, call: Call

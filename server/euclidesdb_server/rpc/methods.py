@@ -73,23 +73,14 @@ OPEN_BYTES: Final = 1 << 10
 """The longest request to a method that requires no role: a caller without a key fills no memory."""
 
 
-class QuickSteps(Enum):
-    """Which steps of an answer take a millisecond or so, and so are taken on the event loop.
-
-    To hand a step over to a thread and to get its result back takes longer than most of them.
-    """
-
-    NONE = 0
-    FIRST = 1
-    """What precedes the first wait for a model."""
-    ALL = 2
-
-
 class Service(Protocol):
     """Has a handler for each method of its descriptor, under the method's name."""
 
-    def quick_steps(self, request: Any) -> QuickSteps:
-        """Which steps of the answer to a request are quick."""
+    def is_quick(self, request: Any) -> bool:
+        """Whether each step of the answer takes a millisecond or so: the event loop takes it then.
+
+        To hand a step over to a thread and to get its result back takes longer than most of them.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +94,7 @@ class Method:
     parse: Callable[[bytes], Message]
     handle: Handler
     lane: Lane
-    quick_steps: Callable[[Any], QuickSteps]
+    is_quick: Callable[[Any], bool]
     reads: bool = False
     """Whether it only reads, so that a call may be refused when its reply is there."""
     streams_requests: bool = False
@@ -130,7 +121,7 @@ def methods_of(descriptor: ServiceDescriptor, service: Service) -> Iterator[Meth
             parse_of(method),
             getattr(service, method.name),
             LANES.get(method.name, Lane.CALLS),
-            service.quick_steps,
+            service.is_quick,
             method.name in READS,
             method.client_streaming,
             method.server_streaming,

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
 from euclidesdb_server.database.requests import Call
-from euclidesdb_server.rpc.methods import Method, QuickSteps, methods_of
+from euclidesdb_server.rpc.methods import Method, methods_of
 
 ALPHA: Final = "reflection.v1alpha"
 V1: Final = "reflection.v1"
@@ -33,9 +33,9 @@ class _ReflectionService:
     def __init__(self, names: Sequence[str], pool: DescriptorPool) -> None:
         self._servicer = aio.ReflectionServicer(names, pool=pool)
 
-    def quick_steps(self, request: Any) -> QuickSteps:  # noqa: ARG002
-        """As `Service.quick_steps`."""
-        return QuickSteps.NONE
+    def is_quick(self, request: Any) -> bool:  # noqa: ARG002
+        """As `Service.is_quick`."""
+        return False
 
     def ServerReflectionInfo(self, requests: Any, call: Call) -> Any:  # noqa: N802
         """An answer to each request."""

@@ -21,7 +21,6 @@ from euclidesdb_server.monitoring.stats import ServerStats
 from euclidesdb_server.rpc import v1_replies as replies
 from euclidesdb_server.rpc import v1_requests as requests
 from euclidesdb_server.rpc import v1_searches as searches
-from euclidesdb_server.rpc.methods import QuickSteps
 from euclidesdb_server.rpc.request_stream import RequestStream
 from euclidesdb_server.rpc.v1_add_stream import AddRequests, add_item_stream_replies
 from euclidesdb_server.rpc.v1_backup import backup_stream
@@ -54,11 +53,11 @@ class FeatureDatabaseService(JobCalls):
         self._stats = stats
         self._may_change_models = may_change_models
 
-    def quick_steps(self, request: Any) -> QuickSteps:
-        """As `Service.quick_steps`."""
+    def is_quick(self, request: Any) -> bool:
+        """As `Service.is_quick`."""
         if isinstance(request, pb.AddItemRequest):
-            return QuickSteps.ALL if self._database.adds_quickly() else QuickSteps.NONE
-        is_quick = (
+            return self._database.adds_quickly()
+        return (
             isinstance(request, pb.FindSimilarRequest)
             and request.query.WhichOneof("kind") in ("id", "vector", "payload")
             # what may be large, or take several searches
@@ -67,7 +66,6 @@ class FeatureDatabaseService(JobCalls):
             and not request.HasField("options")
             and self._database.searches_quickly(request.models, request.top_k)
         )
-        return QuickSteps.ALL if is_quick else QuickSteps.NONE
 
     async def AddItem(self, request: pb.AddItemRequest, call: Call) -> pb.AddItemReply:  # noqa: N802
         """See the proto."""
