@@ -140,6 +140,7 @@ def test_a_model_that_is_configured_later_takes_over_its_vectors(moved, old):
 def test_what_euclidesdb_ignored_or_took_is_named(old, tmp_path, change, message):
     file = tmp_path / "euclidesdb.conf"
     conf = change(blocks("ini")[0]).replace("dir_path = models", f"dir_path = {old / 'models'}")
+    conf = re.sub(r"(?m)^address = .*", "address = 127.0.0.1:0", conf)
     file.write_text(conf.replace("annoy\n", "faiss\n", 1) if "IDMap" in conf else conf)
     code, error = failed_start("--config", file)
     assert (code, message in error) == (1, True), error
