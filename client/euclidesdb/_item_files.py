@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from euclidesdb._arrow import pyarrow
+from euclidesdb._arrow_batches import ArrowBatch, arrow_batches
 from euclidesdb._arrow_rows import ArrowColumns
 from euclidesdb._item_jsonl import JsonlSource, JsonlWriter
-from euclidesdb._item_rows import BadRow, Row, RowSource, VectorColumn
+from euclidesdb._item_rows import VectorColumn
 from euclidesdb._npz_source import NpzSource
 from euclidesdb._npz_writer import NpzWriter
+from euclidesdb._row_batches import ROWS_AT_A_TIME, RowSource
 
 GROUP_BYTES: Final = 32 << 20
 GROUP_ROWS: Final = 1 << 16
 """Of a row group of a Parquet file."""
+ROWS_WITH_PAYLOADS: Final = 1024
+"""Fewer are read at a time if they may have images."""
 
 
 class ItemWriter(Protocol):
@@ -101,10 +105,10 @@ class ArrowSource:
             self._file.close()
             raise
 
-    def rows(self) -> Iterator[Row | BadRow]:
+    def batches(self) -> Iterator[ArrowBatch]:
         """See RowSource."""
-        for number in range(self._reader.num_record_batches):
-            yield from self._columns.rows(self._reader.get_batch(number))
+        numbers = range(self._reader.num_record_batches)
+        return arrow_batches(self._columns, map(self._reader.get_batch, numbers))
 
     def count(self) -> int:
         """See RowSource."""
@@ -129,10 +133,11 @@ class ParquetSource:
             self._file.close()
             raise
 
-    def rows(self) -> Iterator[Row | BadRow]:
+    def batches(self) -> Iterator[ArrowBatch]:
         """See RowSource."""
-        for batch in self._file.iter_batches(1024):
-            yield from self._columns.rows(batch)
+        may_be_large = "payload" in self._file.schema_arrow.names
+        rows = ROWS_WITH_PAYLOADS if may_be_large else ROWS_AT_A_TIME
+        return arrow_batches(self._columns, self._file.iter_batches(rows))
 
     def count(self) -> int:
         """See RowSource."""

@@ -52,7 +52,7 @@ def write(path, rows):
 def read(path, named=None):
     source = open_source(path, named or {})
     try:
-        return [*source.rows()]
+        return [row for batch in source.batches() for row in batch.rows()]
     finally:
         source.close()
 
