@@ -20,8 +20,9 @@ from euclidesdb_server.store import SpaceRecord
 from euclidesdb_server.store.record_columns import RecordColumns, Slices
 from euclidesdb_server.values.failure import Failure
 
-PIECE_BYTES: Final = 1 << 20
-"""Of one reply at most."""
+PIECE_BYTES: Final = 1 << 16
+"""Of one reply at most. With pieces of a mebibyte, an export takes a tenth more of the processors:
+they are in no cache when they are copied, and a client waits for each while the next is made."""
 FORMAT: Final = b"1"
 FAILURE: Final = pa.struct(
     {"reason": pa.string(), "message": pa.string(), "time": pa.timestamp("ms", "UTC")}
