@@ -11,6 +11,7 @@ import pytest
 from euclidesdb_server.errors import CorruptRecord, DataFolderError
 from euclidesdb_server.store import ColumnsWrite, FeatureStore, keys
 from euclidesdb_server.store.bulk_reads import BulkReads, unpacked_record
+from euclidesdb_server.store.item_values import item_values, values_within
 from euclidesdb_server.values.vector_columns import VectorColumns
 from tests.support.stores import embedding, write_item
 
@@ -47,14 +48,13 @@ def same(bulk, record):
 @pytest.mark.parametrize("count", [1, 2, 7, 64, 700])
 @pytest.mark.parametrize("prefix", [b"", b"item-1"])
 def test_items_are_those_that_single_reads_find(store, count, prefix):
-    bulk = BulkReads(store)
     ids = [key[1:].decode() for key, _ in store.prefix(keys.ITEM + prefix)]
     ids += ["missing", "item-1000", "\0", "\U0010ffff"]
     order = np.random.default_rng(count).permutation(len(ids))
     for places in (order, np.sort(order)):
         for start in range(0, len(ids), count):
             part = [ids[place] for place in places[start : start + count]]
-            values = bulk.values(part)
+            values = item_values(store.source, part)
             found = [
                 None if value is None else unpacked_record(item_id, value)
                 for item_id, value in zip(part, values, strict=True)
@@ -78,20 +78,20 @@ def test_records_of_an_earlier_format_and_damaged_ones_are_read_as_single_ones_a
         store.open_space("one", "1", 1)
         value = write_item(store, "old", {1: embedding(1)}).packed()
         store._put(keys.item_key("old"), b"\x95" + value[1:-1], "as format 1")
-        (found,) = BulkReads(store).values(["old"])
+        (found,) = item_values(store.source, ["old"])
         assert found is not None
         assert same(unpacked_record("old", found), store.item("old"))
         store._put(keys.item_key("old"), b"damaged", "damaging it")
         with pytest.raises(CorruptRecord, match="item 'old'"):
-            unpacked_record("old", BulkReads(store).values(["old"])[0] or b"")
+            unpacked_record("old", item_values(store.source, ["old"])[0] or b"")
 
 
 def test_values_are_given_up_if_they_are_too_many_bytes(store):
     ids = [f"item-{number}" for number in range(1, 600)]
-    values = BulkReads(store).values(ids)
+    values = item_values(store.source, ids)
     size = sum(len(value) for value in values if value is not None)
-    assert BulkReads(store).values_within(size, ids) == values
-    assert BulkReads(store).values_within(size // 2, ids) is None
+    assert values_within(size, store.source, ids) == values
+    assert values_within(size // 2, store.source, ids) is None
 
 
 COUNT = 3000
@@ -120,7 +120,10 @@ def hash_of(number):
 
 def read(store, ids, labels):
     bulk = BulkReads(store)
-    return bulk.values(ids), bulk.values(sorted(ids)), bulk.rows(keys.VECTOR, 1, [*labels])
+    others = [item_id for number in range(0, COUNT, 40) for item_id in (ids[number], f"z{number}")]
+    source = store.source
+    found = [item_values(source, each) for each in (ids, sorted(ids), others)]
+    return [*found, bulk.rows(keys.VECTOR, 1, [*labels])]
 
 
 def test_damage_is_an_error_and_nothing_is_left_out(in_tables, tmp_path):

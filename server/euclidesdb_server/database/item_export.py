@@ -25,6 +25,7 @@ from euclidesdb_server.database.superseded_space import superseded_name
 from euclidesdb_server.errors import ModelUnavailable
 from euclidesdb_server.store import FeatureStore, SpaceRecord, StoreReader
 from euclidesdb_server.store.bulk_reads import BulkReads
+from euclidesdb_server.store.item_values import item_values, values_within
 from euclidesdb_server.store.keys import PREDICTIONS, VECTOR
 from euclidesdb_server.store.record_columns import RecordColumns, record_columns
 from euclidesdb_server.values.arrays import Labels
@@ -209,14 +210,16 @@ class ItemExport:
             check_waiting(self._call)
             numbers = order[first : first + BATCH_ROWS].astype(np.int64)
             ids, labels = self._selection.ids(numbers), self._selection.labels[numbers]
-            values = self._bulk.values_within(RECORDS_BYTES, ids)
+            values = values_within(RECORDS_BYTES, self._reader.source, ids)
             if values is not None:
                 yield self._stored(ids, values, labels)
                 continue
             for start in range(0, len(ids), RECORDS_AT_A_TIME):
                 check_waiting(self._call)
                 part = slice(start, start + RECORDS_AT_A_TIME)
-                yield self._stored(ids[part], self._bulk.values(ids[part]), labels[part])
+                yield self._stored(
+                    ids[part], item_values(self._reader.source, ids[part]), labels[part]
+                )
 
     def _stored(
         self, ids: Sequence[str], values: Sequence[bytes | None], labels: Labels

@@ -1,30 +1,23 @@
 """BulkReads: many records of one moment, read in the order of their keys where that is quicker.
 
-LevelDB reads a record that follows the one before in half a microsecond, one that it has to search
-in two if that is near the one before, and in twelve if it is anywhere. So records are read in the
-order of their keys, and those that are neighbors are scanned.
+Rows that lie close together are scanned; `item_values` reads the records of items.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.item_values import AT_A_TIME
 from euclidesdb_server.store.reader import StoreReader, unpack_item
 
 GAP: Final = 16
 """Labels that are farther apart are not in one scan."""
-PROBE: Final = 32
-"""Before many records are read as neighbors, so many are, to see whether they are."""
-AT_A_TIME: Final = 1024
-"""Rows that are read at a time: while they are, LevelDB cannot be opened again."""
 SHORT: Final = 4
 """Fewer labels are looked up."""
 
@@ -66,23 +59,6 @@ class BulkReads:
     def __init__(self, reader: StoreReader) -> None:
         self._reader = reader
 
-    def values(self, ids: Sequence[str]) -> list[bytes | None]:
-        """The values of items' keys; None for those that are not stored."""
-        return self.values_within(sys.maxsize, ids) or []
-
-    def values_within(self, max_bytes: int, ids: Sequence[str]) -> list[bytes | None] | None:
-        """As `values`; None if they are more bytes, as soon as that is known."""
-        wanted = [*map(keys.ITEM.__add__, map(str.encode, ids))]
-        in_order = sorted(wanted)
-        found, size = dict[bytes, bytes](), 0
-        for start in range(0, len(in_order), AT_A_TIME):
-            for rows in self._items(in_order[start : start + AT_A_TIME]):
-                found.update(rows)
-                size += sum([len(value) for _, value in rows])
-                if size > max_bytes:
-                    return None
-        return [*map(found.get, wanted)]
-
     def rows(self, kind: bytes, space: int, labels: Sequence[int | None]) -> list[bytes | None]:
         """What is stored of rows of a space; None for those that are not.
 
@@ -112,23 +88,6 @@ class BulkReads:
             return [*values]
         by_label: dict[int | None, bytes] = dict(zip(found, values, strict=True))
         return [*map(by_label.get, labels)]
-
-    def _items(self, wanted: Sequence[bytes]) -> Iterator[list[tuple[bytes, bytes]]]:
-        """The rows of some items, whose keys are ascending, and perhaps of some between them."""
-        if len(wanted) > PROBE and self._neighbors(wanted[:PROBE]) is not None:
-            rows = self._neighbors(wanted)
-            if rows is not None and dict(rows).keys() >= {*wanted}:
-                yield rows
-                return
-        scan: Any = self._reader.source.scan_keys(wanted)
-        with closing(scan):
-            yield from scan
-
-    def _neighbors(self, wanted: Sequence[bytes]) -> list[tuple[bytes, bytes]] | None:
-        """The rows from the first key to the last; None if most are not wanted."""
-        limit = len(wanted) + len(wanted) // 2
-        rows = self._reader.source.neighbors(wanted[0], wanted[-1], limit)
-        return rows if len(rows) < limit else None
 
     def _consecutive_rows(
         self, kind: bytes, space: int, labels: Sequence[int | None]

@@ -15,6 +15,7 @@ import numpy as np
 
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.item_values import item_values
 from euclidesdb_server.store.leveldb_reads import Readable
 from euclidesdb_server.values.arrays import Labels, Matrix, Vector
 from euclidesdb_server.values.embedding import Embedding
@@ -183,7 +184,7 @@ class StoreReader:
 
     def items(self, ids: Sequence[str]) -> list[ItemRecord | None]:
         """The records of many items."""
-        values = self.source.get_many([*map(keys.ITEM.__add__, map(str.encode, ids))])
+        values = item_values(self.source, ids)
         if values.count(None) == len(values):  # as in a bulk load
             return [None] * len(values)
         return [
