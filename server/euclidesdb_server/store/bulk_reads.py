@@ -92,19 +92,22 @@ class BulkReads:
     def _consecutive_rows(
         self, kind: bytes, space: int, labels: Sequence[int | None]
     ) -> list[bytes | None] | None:
-        """The rows, if their labels are consecutive, and a row is stored of each."""
+        """The rows, if their labels are consecutive, and of each or of none a row is stored."""
         first, count = labels[0] if labels else None, len(labels)
         if first is None or count < SHORT or labels != [*range(first, first + count)]:
             return None
-        found = list[bytes | None]()
+        source, found = self._reader.source, list[bytes | None]()
         for start in range(first, first + count, AT_A_TIME):
             stop = min(start + AT_A_TIME, first + count)
             first_key = keys.row_key(kind, space, start)
             last_key = keys.row_key(kind, space, stop - 1)
-            rows = self._reader.source.neighbors(first_key, last_key, stop - start)
-            if len(rows) < stop - start:
+            rows = source.neighbors(first_key, last_key, stop - start)
+            if len(rows) == stop - start:
+                found += [value for _, value in rows]
+            elif rows or any(source.scan(first_key, last_key)):  # which reports damage
                 return None
-            found += [value for _, value in rows]
+            else:
+                found += [None] * (stop - start)
         return found
 
 

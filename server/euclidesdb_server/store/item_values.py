@@ -38,30 +38,31 @@ def values_within(
     for start in range(0, len(in_order), AT_A_TIME):
         for rows in _rows(source, in_order[start : start + AT_A_TIME]):
             found.update(rows)
-            size += sum([len(value) for _, value in rows])
+            size += sum(map(len, rows.values()))
             if size > max_bytes:
                 return None
     return [*map(found.get, wanted)]
 
 
-def _rows(source: Readable, wanted: Sequence[bytes]) -> Iterator[list[tuple[bytes, bytes]]]:
+def _rows(source: Readable, wanted: Sequence[bytes]) -> Iterator[dict[bytes, bytes]]:
     """The rows of some keys, which are ascending, and perhaps of some between them."""
     if len(wanted) <= FEW:
         values = zip(wanted, source.get_many(wanted), strict=True)
-        yield [(key, value) for key, value in values if value is not None]
+        yield {key: value for key, value in values if value is not None}
         return
     scan: Any = None
     if len(wanted) > PROBE and _neighbors(source, wanted[:PROBE]) is not None:
         rows = _neighbors(source, wanted)
         if rows is not None:
-            if dict(rows).keys() >= {*wanted}:
-                yield rows
+            by_key = dict(rows)
+            if all(map(by_key.__contains__, wanted)):
+                yield by_key
                 return
             # few are stored, or one is damaged, which a scan reports
             scan = source.scan(wanted[0], wanted[-1])
     scan = source.scan_keys(wanted) if scan is None else scan
     with closing(scan):
-        yield from scan
+        yield from map(dict, scan)
 
 
 def _neighbors(source: Readable, wanted: Sequence[bytes]) -> list[tuple[bytes, bytes]] | None:

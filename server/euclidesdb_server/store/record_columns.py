@@ -202,7 +202,8 @@ def _are_plain(
     expected = record_ends(space, labels)
     size = len(expected[0])
     rows = np.flatnonzero((ends - starts == size) & (lengths_of(expected) == size))
-    wanted = np.frombuffer(b"".join([expected[row] for row in rows.tolist()]), np.uint8)
+    chosen = expected if len(rows) == len(expected) else [expected[row] for row in rows.tolist()]
+    wanted = np.frombuffer(b"".join(chosen), np.uint8)
     are = numbers[starts[rows, None] + np.arange(size)]
     found[rows] = (are == wanted.reshape(are.shape)).all(axis=1)
     return found
