@@ -1,6 +1,6 @@
 """What one does with many items, over gRPC, each next to its target.
 
-    python benchmarks/items.py [--rows 1000000] [--seconds 2] [--streamed 20000]
+    python benchmarks/items.py [--rows 1000000] [--seconds 2] [--streamed 20000] [--transfers]
 
 Every item has a number, a color, and a vector of 128 dimensions in an HNSW32 index. A search with
 a filter is compared with one without, and its results with those of an exact search. An export and
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -36,6 +37,7 @@ TOP_K = 10
 COLORS = ("red", "green", "blue", "yellow")
 SELECTIVITIES = (0.0001, 0.001, 0.01, 0.1, 0.3, 0.5, 0.9, 1.0)
 PER_CALL = 20_000
+FORMATS = (".arrow", ".parquet", ".npz")
 
 
 def load(address: str, rows: int) -> None:
@@ -221,23 +223,29 @@ def copied(file: Path) -> float:
 
 
 def measure_transfers(process: ServerProcess, server: psutil.Process, folder: Path) -> None:
-    """An export of all items, and an import of them into another server."""
+    """Exports of all items, and imports of them into other servers."""
     with euclidesdb.Client(process.address, timeout=600) as db:
-        for suffix in (".arrow", ".parquet"):
+        for suffix in FORMATS:
             file = folder / f"items{suffix}"
             with used(server) as usage:
                 count = db.export_file(file)
             size = file.stat().st_size
             print(
                 f"{f'export to {suffix}, {size >> 20:,} MiB':50} {count / usage.wall:8,.0f} items/s"
-                f", {usage}; a plain copy takes {copied(file):.1f} s (target)"
+                f", {usage}; a plain copy takes {copied(file):.1f} s (target)",
+                flush=True,
             )
-    with serving(folder / "other", "faiss") as other, euclidesdb.Client(other.address) as db:
-        with used(psutil.Process(other.pid)) as usage:
-            imported = db.import_file(folder / "items.arrow", timeout=600)
-        if imported.refused:
-            raise SystemExit(f"refused: {imported.refused[0]}")
-        print(f"{'import from .arrow':50} {imported.items / usage.wall:8,.0f} items/s, {usage}")
+            file.with_suffix(".copy").unlink()
+    for suffix in FORMATS:
+        other = folder / f"other{suffix}"
+        with serving(other, "faiss") as made, euclidesdb.Client(made.address) as db:
+            with used(psutil.Process(made.pid)) as usage:
+                imported = db.import_file(folder / f"items{suffix}", timeout=600)
+            if imported.refused:
+                raise SystemExit(f"refused: {imported.refused[0]}")
+        rate = imported.items / usage.wall
+        print(f"{f'import from {suffix}':50} {rate:8,.0f} items/s, {usage}", flush=True)
+        shutil.rmtree(other)
 
 
 def measure_streams(process: ServerProcess, server: psutil.Process, count: int) -> None:
@@ -266,6 +274,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--streamed", type=int, default=20_000)
+    parser.add_argument("--transfers", action="store_true", help="only exports and imports")
     chosen = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as name,
@@ -275,11 +284,13 @@ def main() -> None:
         started = time.monotonic()
         load(process.address, chosen.rows)
         print(f"{chosen.rows:,} items added in {time.monotonic() - started:.0f} s")
-        calls = Calls(channel)
+        calls, server = Calls(channel), psutil.Process(process.pid)
+        if chosen.transfers:
+            measure_transfers(process, server, Path(name))
+            return
         measure_queries(calls, chosen.seconds)
         index_all(process)
         measure_searches(calls, chosen.seconds)
-        server = psutil.Process(process.pid)
         measure_transfers(process, server, Path(name))
         measure_streams(process, server, chosen.streamed)
 

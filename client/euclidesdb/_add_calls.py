@@ -131,7 +131,7 @@ class AddCalls:
         seconds = connection.bulk_timeout(timeout)
         given = connection.each(items, "items", "NewItem")
         with reporting(progress, items) as report:
-            adds = BulkAdd(connection, "AddItems", seconds, report)
+            adds = BulkAdd(connection, seconds, report)
             refused = await adds.run(item_batches(connection, given, size, adds.refuse))
         errors: list[Refused | Failed] = [*refused, *adds.failed]
         errors.sort(key=lambda each: each.position)
@@ -177,7 +177,7 @@ class AddCalls:
         )
         connection = self._connection
         size = checks.positive("bytes_per_call", bytes_per_call)
-        adds = BulkAdd(connection, "AddVectors", connection.bulk_timeout(timeout))
+        adds = BulkAdd(connection, connection.bulk_timeout(timeout))
         return await adds.run(columns.batches(size))
 
     @iteration

@@ -49,7 +49,6 @@ class BulkAdd:
     def __init__(
         self,
         connection: Connection,
-        method: str,
         timeout: float | None,
         report: Report = lambda *_: None,
         *,
@@ -58,7 +57,6 @@ class BulkAdd:
         """max_in_flight: with 1, items are stored in the order given."""
         connection.check_open()
         self._connection = connection
-        self._method = method
         self._timeout = timeout
         self._report = report
         self._max_in_flight = max_in_flight
@@ -111,7 +109,7 @@ class BulkAdd:
             ids.isdisjoint(others) for _, others, _ in self._in_flight
         ):
             await self._finish_oldest()
-        started = self._connection.start(self._method, batch.request, self._timeout)
+        started = self._connection.start(batch.method, batch.request, self._timeout)
         self._in_flight.append((batch, ids, started))
         self._sent = batch.positions[-1] + 1
 

@@ -39,7 +39,7 @@ NewItems: TypeAlias = Iterable[NewItem] | AsyncIterable[NewItem]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The items that one call adds or imports.
+    """The items that one call adds or imports; the type of its request says which.
 
     positions: the positions of its items among all items given, ascending. files: the names of the
     files of images, by place in the batch.
@@ -49,6 +49,18 @@ class Batch:
     positions: Sequence[int]
     ids: Sequence[str]
     files: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """The name of the call."""
+        return _METHODS[type(self.request)]
+
+
+_METHODS: Final[Mapping[type, str]] = {
+    pb.AddItemsRequest: "AddItems",
+    pb.AddVectorsRequest: "AddVectors",
+    pb.ImportItemsRequest: "ImportItems",
+}
 
 
 async def item_request(connection: Connection, item: NewItem) -> pb.AddItemRequest:
@@ -209,30 +221,34 @@ class VectorColumns:
 
     async def batches(self, bytes_per_call: int) -> AsyncGenerator[Batch, None]:
         """The rows in batches; a memory-mapped array is read one batch at a time."""
-        for start, stop in self._ranges(bytes_per_call):
-            rows = slice(start, stop)
+        columns = (self._ids, self._attributes, self._metadata)
+        for rows in row_slices(self._vectors, columns, bytes_per_call):
             request = pb.AddVectorsRequest(
                 model=self._model,
                 fingerprint=self._fingerprint,
                 ids=self._ids[rows],
                 attributes_json=self._attributes[rows],
                 metadata=self._metadata[rows],
-                request_key=part_key(self._request_key, start),
+                request_key=part_key(self._request_key, rows.start),
             )
             arrays.write_floats(request.vectors, self._vectors[rows])
-            yield Batch(request, range(start, stop), self._ids[rows])
+            yield Batch(request, range(rows.start, rows.stop), self._ids[rows])
 
-    def _ranges(self, bytes_per_call: int) -> Iterator[tuple[int, int]]:
-        count = len(self._ids)
-        sizes = np.full(count, 4 * self._vectors.shape[1], np.int64)
-        for column in (self._ids, self._attributes, self._metadata):
-            if column:
-                sizes += np.fromiter(map(len, column), np.int64, count)
-        ends = np.cumsum(sizes)
-        start = 0
-        while start < count:
-            before = int(ends[start] - sizes[start])
-            fitting = int(np.searchsorted(ends, before + bytes_per_call, side="right"))
-            stop = min(max(fitting, start + 1), start + VECTORS_PER_CALL)
-            yield start, stop
-            start = stop
+
+def row_slices(
+    vectors: npt.NDArray[Any], columns: Iterable[Sequence[Any]], bytes_per_call: int
+) -> Iterator[slice]:
+    """The rows for one call of AddVectors after the other. columns: texts and bytes, or empty."""
+    count, dim = vectors.shape
+    sizes = np.full(count, 4 * dim, np.int64)
+    for column in columns:
+        if column:
+            sizes += np.fromiter(map(len, column), np.int64, count)
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < count:
+        before = int(ends[start] - sizes[start])
+        fitting = int(np.searchsorted(ends, before + bytes_per_call, side="right"))
+        stop = min(max(fitting, start + 1), start + VECTORS_PER_CALL)
+        yield slice(start, stop)
+        start = stop

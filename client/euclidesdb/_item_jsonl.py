@@ -14,6 +14,7 @@ import numpy as np
 from euclidesdb._arrow_rows import ArrowColumns
 from euclidesdb._checks import shown
 from euclidesdb._item_rows import BadRow, Row, RowFailure, RowVector, VectorColumn
+from euclidesdb._row_batches import SingleRow
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
@@ -48,8 +49,18 @@ class JsonlSource:
         self._named = named
         self._file = path.open(encoding="utf-8")
 
-    def rows(self) -> Iterator[Row | BadRow]:
+    def batches(self) -> Iterator[SingleRow]:
         """See RowSource."""
+        return map(SingleRow, self._rows())
+
+    def count(self) -> None:
+        """It is not known."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _rows(self) -> Iterator[Row | BadRow]:
         for number, line in enumerate(self._file, 1):
             if not line.strip():
                 continue
@@ -65,13 +76,6 @@ class JsonlSource:
                 kind = "it has no" if isinstance(error, KeyError) else f"{type(error).__name__}:"
                 why = f"line {number} is not an item: {kind} {error}"
                 yield BadRow(item_id if isinstance(item_id, str) else "", ValueError(why))
-
-    def count(self) -> None:
-        """It is not known."""
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def _line(row: Row) -> str:

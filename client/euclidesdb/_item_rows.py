@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -85,19 +85,6 @@ class BadRow:
 
     id: str
     error: Exception
-
-
-class RowSource(Protocol):
-    """An open file of items."""
-
-    def rows(self) -> Iterator[Row | BadRow]:
-        """The items, in order."""
-
-    def count(self) -> int | None:
-        """Their number, if it is known."""
-
-    def close(self) -> None:
-        """Close the file."""
 
 
 def imported_item(row: Row, wants: Callable[[VectorColumn], bool]) -> pb.ImportedItem:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,7 @@ from euclidesdb._item_rows import (
     VectorColumn,
     missing_column,
 )
-
-ROWS_AT_A_TIME: Final = 1024
+from euclidesdb._row_batches import ROWS_AT_A_TIME, RowColumns, Wants
 
 
 class NpzSource:
@@ -70,18 +69,12 @@ class NpzSource:
             if member.length != self._count:
                 raise ValueError(f"{path}: {name} has {member.length} rows for {self._count} ids")
 
-    def rows(self) -> Iterator[Row | BadRow]:
+    def batches(self) -> Iterator[NpzBatch]:
         """See RowSource."""
         for start in range(0, self._count, ROWS_AT_A_TIME):
             count = min(ROWS_AT_A_TIME, self._count - start)
             part = {name: member.read(count) for name, member in self._members.items()}
-            attributes = part.get(ATTRIBUTES)
-            for row in range(count):
-                yield Row(
-                    _text(part[self._ids][row]),
-                    None if attributes is None else _text(attributes[row]),
-                    vectors=[*self._vectors(part, row)],
-                )
+            yield NpzBatch(part, part[self._ids], self._columns)
 
     def count(self) -> int:
         """See RowSource."""
@@ -90,20 +83,6 @@ class NpzSource:
     def close(self) -> None:
         """Close the file."""
         self._opened.close()
-
-    def _vectors(self, part: Mapping[str, npt.NDArray[Any]], row: int) -> Iterator[RowVector]:
-        for name, column in self._columns.items():
-            values = _numbers(part[name][row])
-            if values is None:
-                continue
-            predictions = part.get(PREDICTIONS + column.name)
-            ready_made = part.get(READY_MADE + column.name)
-            yield RowVector(
-                column,
-                values,
-                None if predictions is None else _numbers(predictions[row]),
-                None if ready_made is None else bool(ready_made[row]),
-            )
 
     def _column(self, name: str, names: Sequence[str]) -> VectorColumn:
         model, fingerprint = name, ""
@@ -116,6 +95,73 @@ class NpzSource:
     def _value(self, name: str) -> str:
         with closing(_Member(self._file, name)) as member:
             return _text(member.value())
+
+
+class NpzBatch:
+    """Rows of the arrays. See RowBatch."""
+
+    def __init__(
+        self,
+        part: Mapping[str, npt.NDArray[Any]],
+        ids: npt.NDArray[Any],
+        columns: Mapping[str, VectorColumn],
+    ) -> None:
+        self._part = part
+        self._ids = ids
+        self._columns = columns
+
+    def rows(self) -> Iterator[Row | BadRow]:
+        """See RowBatch."""
+        attributes = self._part.get(ATTRIBUTES)
+        for row, item_id in enumerate(self._ids):
+            yield Row(
+                _text(item_id),
+                None if attributes is None else _text(attributes[row]),
+                vectors=[*self._vectors(row)],
+            )
+
+    def columns(self, wants: Wants) -> RowColumns | None:
+        """See RowBatch."""
+        given = [
+            (name, column)
+            for name, column in self._columns.items()
+            if (~_is_missing(self._part[name])).any() and wants(column)
+        ]
+        if len(given) != 1:
+            return None
+        ((name, column),) = given
+        values = self._part[name]
+        predictions = self._part.get(PREDICTIONS + column.name)
+        ready_made = self._part.get(READY_MADE + column.name)
+        if (
+            values.ndim != 2
+            or values.dtype.kind not in "fiu"
+            or _is_missing(values).any()
+            or (predictions is not None and not _is_missing(predictions).all())
+            or (ready_made is not None and not ready_made.all())
+            or not wants.as_columns(column, values.shape[1])
+        ):
+            return None
+        attributes = self._part.get(ATTRIBUTES)
+        with np.errstate(over="ignore"):  # overflow gives an infinity, which the server refuses
+            vectors = values.astype(np.float32, copy=False)
+        return RowColumns(
+            column, _texts(self._ids), vectors, None if attributes is None else _texts(attributes)
+        )
+
+    def _vectors(self, row: int) -> Iterator[RowVector]:
+        for name, column in self._columns.items():
+            values = _numbers(self._part[name][row])
+            if values is None:
+                continue
+            predictions = self._part.get(PREDICTIONS + column.name)
+            ready_made = self._part.get(READY_MADE + column.name)
+            yield RowVector(
+                column,
+                values,
+                None if predictions is None else _numbers(predictions[row]),
+                None if ready_made is None else bool(ready_made[row]),
+            )
 
 
 class _Member:
@@ -176,5 +222,25 @@ def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.float32] | None:
     return values.astype(np.float32, copy=False)
 
 
+def _is_missing(rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Of which rows `_numbers` is None."""
+    count = len(rows)
+    if not rows.size:
+        return np.ones(count, np.bool_)
+    flat = rows.reshape(count, -1)
+    missing = np.isnan(flat[:, 0]) if flat.dtype.kind == "f" else np.zeros(count, np.bool_)
+    if missing.any():
+        missing[missing] = np.isnan(flat[missing]).all(axis=1)
+    return missing
+
+
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _texts(values: npt.NDArray[Any]) -> list[str]:
+    """`_text` of each."""
+    if values.dtype.kind == "U":
+        texts: list[str] = values.tolist()
+        return texts
+    return [*map(_text, values)]

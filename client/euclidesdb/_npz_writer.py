@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Final
@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from euclidesdb._arrow_batches import ArrowBatch
 from euclidesdb._arrow_rows import ArrowColumns
 from euclidesdb._item_rows import (
     ATTRIBUTES,
@@ -27,8 +28,13 @@ from euclidesdb._item_rows import (
     VECTOR,
     BadRow,
     RowVector,
+    VectorColumn,
 )
+from euclidesdb._row_batches import RowColumns
 
+TEXTS_AT_A_TIME: Final = 1024
+TEXT_COMPRESSION: Final = 1
+"""The quickest: most of an array of texts is zeros."""
 MAX_TEXTS_BYTES: Final = 4 << 30
 """Of an array of texts, which has room for the longest in every row."""
 
@@ -53,7 +59,12 @@ class NpzWriter:
 
     def write(self, batch: Any) -> None:
         """See ItemWriter."""
-        for row in self._columns.rows(batch):
+        found = ArrowBatch(self._columns, batch)
+        columns = found.columns(_Everything())
+        if columns is not None:
+            self._write_columns(columns)
+            return
+        for row in found.rows():
             if isinstance(row, BadRow):
                 raise row.error
             self._ids.add(row.id)
@@ -62,9 +73,17 @@ class NpzWriter:
             for column, vectors in self._vectors.items():
                 vectors.add(found.get(column))
 
+    def _write_columns(self, columns: RowColumns) -> None:
+        count = len(columns.ids)
+        self._ids.add_all(columns.ids)
+        self._attributes.add_all(columns.attributes_json or ["{}"] * count)
+        for column, vectors in self._vectors.items():
+            vectors.add_all(columns.vectors if column == columns.column else None, count)
+
     def finish(self) -> None:
         """See ItemWriter."""
-        with zipfile.ZipFile(self._path, "w") as file:
+        deflated, level = zipfile.ZIP_DEFLATED, TEXT_COMPRESSION
+        with zipfile.ZipFile(self._path, "w", deflated, compresslevel=level) as file:
             self._save(file)
 
     def close(self) -> None:
@@ -85,6 +104,16 @@ class NpzWriter:
                 _save(file, prefix + column.name, value.dtype.str, (), [value.tobytes()])
 
 
+class _Everything:
+    """See Wants."""
+
+    def __call__(self, column: VectorColumn) -> bool:  # noqa: ARG002
+        return True
+
+    def as_columns(self, column: VectorColumn, dim: int) -> bool:  # noqa: ARG002
+        return True
+
+
 def _temporary_file(path: Path) -> IO[bytes]:
     """One next to the file that is being written, on a disk that has room for it."""
     return tempfile.TemporaryFile(dir=path.parent)
@@ -99,15 +128,19 @@ class _Texts:
         self._longest = 1
 
     def add(self, text: str) -> None:
-        if text.endswith("\0"):
-            raise ValueError(
-                f"an .npz file cannot hold {text!r}, which ends with a null character; use "
-                ".parquet, .arrow or .jsonl"
-            )
-        data = text.encode()
-        self._file.write(data)
-        self._sizes.append(len(data))
-        self._longest = max(self._longest, len(text))
+        self.add_all([text])
+
+    def add_all(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            if text.endswith("\0"):
+                raise ValueError(
+                    f"an .npz file cannot hold {text!r}, which ends with a null character; use "
+                    ".parquet, .arrow or .jsonl"
+                )
+        encoded = [*map(str.encode, texts)]
+        self._file.write(b"".join(encoded))
+        self._sizes += map(len, encoded)
+        self._longest = max(self._longest, *map(len, texts))
 
     def save(self, file: zipfile.ZipFile, name: str) -> None:
         size = 4 * self._longest * len(self._sizes)
@@ -121,8 +154,9 @@ class _Texts:
 
     def _parts(self, kind: str) -> Iterator[bytes]:
         self._file.seek(0)
-        for size in self._sizes:
-            yield np.array(self._file.read(size).decode(), kind).tobytes()
+        for start in range(0, len(self._sizes), TEXTS_AT_A_TIME):
+            sizes = self._sizes[start : start + TEXTS_AT_A_TIME]
+            yield np.array([self._file.read(size).decode() for size in sizes], kind).tobytes()
 
 
 class _Rows:
@@ -147,6 +181,18 @@ class _Rows:
             self._file.write(self._nothing() if vector is None else vector.tobytes())
         self._count += 1
 
+    def add_all(self, vectors: npt.NDArray[np.float32] | None, count: int) -> None:
+        """Many rows; None: all are missing."""
+        if vectors is None and self._dim is None:
+            self._count += count
+        elif vectors is None or not count:
+            for _ in range(count):
+                self.add(None)
+        else:
+            self.add(vectors[0])
+            self._file.write(vectors[1:].tobytes())
+            self._count += count - 1
+
     def save(self, file: zipfile.ZipFile, name: str) -> None:
         self._file.seek(0)
         _save(file, name, "<f4", (self._count, self._dim or 0), self._file)
@@ -168,6 +214,12 @@ class _Vectors:
         self.predictions.add(None if vector is None else vector.predictions)
         self.ready_made.append(vector is None or bool(vector.ready_made))
 
+    def add_all(self, vectors: npt.NDArray[np.float32] | None, count: int) -> None:
+        """Ready-made vectors of many items; None: they have none."""
+        self.values.add_all(vectors, count)
+        self.predictions.add_all(None, count)
+        self.ready_made += [True] * count
+
 
 def _save(
     file: zipfile.ZipFile,
@@ -179,8 +231,8 @@ def _save(
     compressed: bool = False,
 ) -> None:
     """Write an array. parts: its bytes, or a file of them."""
-    entry = zipfile.ZipInfo(f"{name}.npy")
-    entry.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    # a name alone is compressed as the file is
+    entry: Any = f"{name}.npy" if compressed else zipfile.ZipInfo(f"{name}.npy")
     with file.open(entry, "w", force_zip64=True) as target:
         header = {"descr": kind, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_2_0(target, header)

@@ -154,7 +154,7 @@ class Transfers:
         models: the models whose vectors are stored; None: all in the file. A vector is stored only
             for the version that made it.
         vectors: further columns of vectors, {column: model}; in .jsonl keys.
-        timeout: seconds for each call of at most 1,024 items; None: ten times the client's.
+        timeout: seconds for each call of at most 4,096 items; None: ten times the client's.
         bytes_per_call, progress: as in `add_many`.
 
         Raises OSError, ValueError or TypeError for a file that cannot be read, UnknownModel or
@@ -174,7 +174,7 @@ class Transfers:
             items = None if count is None else range(count)
             wants = _Wanted(wanted, columns, await listed_models(connection, None))
             with reporting(progress, items) as report:
-                adds = BulkAdd(connection, "ImportItems", seconds, report, max_in_flight=1)
+                adds = BulkAdd(connection, seconds, report, max_in_flight=1)
                 batches = ImportBatches(source, wants, size, adds.refuse)
                 refused = await adds.run(_read(connection, iter(batches)))
         return Imported(batches.count - len(refused), tuple(refused), refused.changes)
@@ -231,6 +231,16 @@ class _Wanted:
                 self._check(column)
             self._known[column] = known
         return known
+
+    def as_columns(self, column: VectorColumn, dim: int) -> bool:
+        """See Wants."""
+        return any(
+            model.name == column.model
+            and model.state != "superseded"
+            and model.feature_dim == dim
+            and column.fingerprint in ("", model.fingerprint)
+            for model in self._server_models
+        )
 
     def _check(self, column: VectorColumn) -> None:
         found = self._server_models

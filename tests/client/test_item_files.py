@@ -52,7 +52,7 @@ def write(path, rows):
 def read(path, named=None):
     source = open_source(path, named or {})
     try:
-        return [*source.rows()]
+        return [row for batch in source.batches() for row in batch.rows()]
     finally:
         source.close()
 
@@ -264,3 +264,49 @@ def test_without_a_library_of_data_frames_an_export_says_what_to_install(monkeyp
 def test_arguments_are_checked_before_anything_is_read(tmp_path, arguments):
     with euclidesdb.Client("localhost:1") as db, pytest.raises((TypeError, ValueError)):
         db.import_file(tmp_path / "missing.npz", **arguments)
+
+
+def test_vectors_in_parquet_are_neither_compressed_nor_summarized(tmp_path):
+    path = tmp_path / "rows.parquet"
+    write(path, ROWS)
+    group = pa.parquet.ParquetFile(path).metadata.row_group(0)
+    found = {
+        column.path_in_schema: (column.compression, column.is_stats_set)
+        for column in map(group.column, range(group.num_columns))
+    }
+    assert found == {
+        "id": ("SNAPPY", True),
+        "attributes_json": ("SNAPPY", True),
+        "vector:m.list.element": ("UNCOMPRESSED", False),
+        "predictions:m.list.element": ("UNCOMPRESSED", False),
+        "ready_made:m": ("SNAPPY", True),
+    }
+
+
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_an_npz_file_of_many_batches_has_every_row(tmp_path, is_mixed):
+    """Batches of ready-made vectors alone, of two models, and others between them."""
+    vectors = [
+        pa.field(f"vector:{name}", pa.list_(pa.float32(), 2), metadata={"model": name})
+        for name in "ab"
+    ]
+    schema = pa.schema([SCHEMA.field("id"), SCHEMA.field("attributes_json"), *vectors])
+    rows = []
+    for number in range(90):
+        name = "ab"[number // 20 % 2]
+        row = {"id": f"ü{number}", "attributes_json": json.dumps({"é": number})}
+        rows.append({**row, f"vector:{name}": [number, -number]})
+    if is_mixed:
+        rows[33] |= {"vector:a": [1, 2], "vector:b": [3, 4]}
+        rows[70] |= {"vector:a": None, "vector:b": None}
+    path = tmp_path / "rows.npz"
+    with complete_file(path, schema) as file:
+        for start in range(0, len(rows), 10):
+            file.write(pa.RecordBatch.from_pylist(rows[start : start + 10], schema=schema))
+    with np.load(path) as arrays:
+        assert arrays["ids"].tolist() == [row["id"] for row in rows]
+        assert arrays["attributes_json"].tolist() == [row["attributes_json"] for row in rows]
+        for name in "ab":
+            found = arrays[f"vector:{name}"]
+            expected = [row.get(f"vector:{name}") or [np.nan] * 2 for row in rows]
+            np.testing.assert_array_equal(found, np.array(expected, np.float32))

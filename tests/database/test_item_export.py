@@ -91,6 +91,30 @@ def test_damage_is_named_and_ends_an_export(database):
         [*batches(database)]
 
 
+def test_attributes_that_are_not_utf8_are_named_and_end_an_export(database):
+    for item_id in ("sound", "broken", "later"):
+        database.add(item_id, one=[1, 2, 3], texts={"attributes_json": '{"a":"b"}'})
+    database.table.view(lambda: None)
+    value = database.store.value(keys.item_key("broken")).replace(b'"b"', b'"\xff"')
+    database.store._put(keys.item_key("broken"), value, "damaging it")
+    request = ExportRequest(include=EVERYTHING)
+    with (
+        database.features._features.exports.open(request, CALL) as export,
+        pytest.raises(CorruptRecord, match="'broken'"),
+    ):
+        [*arrow_stream(export)]
+
+
+def test_many_large_records_are_read_few_at_a_time(database):
+    ids = [f"item-{number:03}" for number in range(300)]
+    metadata = [bytes([number % 256]) * 100_000 for number in range(300)]
+    database.add_vectors("one", ids, np.zeros((300, 3)), metadata=metadata)
+    found = [*batches(database)]
+    assert max(len(batch.ids) for batch in found) * 100_000 <= BATCH_BYTES
+    assert [each for batch in found for each in batch.ids] == ids
+    assert [each for batch in found for each in batch.records.metadata.values()] == metadata
+
+
 def test_a_filter_holds_for_what_is_exported(database):
     """Also for an item whose last write is stored, but not published yet."""
     from euclidesdb_server.values.filters import Attribute, Comparison, Operator  # noqa: PLC0415

@@ -202,6 +202,31 @@ def test_an_npz_file_holds_ids_attributes_vectors_and_predictions(db, second, tm
     assert file.exists()
 
 
+def test_an_npz_file_says_what_it_changes(db, second, tmp_path):
+    """Although it does not hold what the vectors were made from."""
+    file = tmp_path / "items.npz"
+    condition = {"$id": {"$ne": "null\0inside"}}
+    count = db.export_file(file, condition)
+    before = stored(db)
+    assert db.import_file(file).changes == euclidesdb.Changes(unchanged=count)
+    assert stored(db) == before
+    assert second.import_file(file).changes == euclidesdb.Changes(added=count)
+    assert second.import_file(file).changes == euclidesdb.Changes(unchanged=count)
+    with np.load(file) as arrays:
+        found = {**arrays}
+    changed = [found["ids"].tolist().index(each) for each in ("image-1", "many-17")]
+    found["vector:tiny"][changed[0]] += 1
+    found["vector:made"][changed[1]] += 1
+    np.savez(file, **found)
+    assert second.import_file(file).changes == euclidesdb.Changes(replaced=2, unchanged=count - 2)
+    # it is not known what the other vector of "image-1" was made from
+    db.export_file(tmp_path / "image.parquet", {"$id": "image-1"}, include_payloads=True)
+    second.import_file(tmp_path / "image.parquet")
+    assert second.get("image-1", include_payload=True).image is not None
+    assert second.import_file(file).changes == euclidesdb.Changes(replaced=1, unchanged=count - 1)
+    assert second.get("image-1", include_payload=True).image is None
+
+
 def test_digests_are_kept_without_payloads(db, second, tmp_path):
     file = tmp_path / "items.parquet"
     db.export_file(file)

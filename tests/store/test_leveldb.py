@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,41 @@ def test_a_scan_goes_on_over_every_piece_and_stops_at_its_end(database):
     assert [*database.scan(b"m", b"n")] == []
 
 
+def test_a_scan_of_keys_finds_those_that_are_stored_however_far_apart(database):
+    batch = database.batch()
+    for number in range(3000):
+        batch.put(b"k%06d" % number, b"%d" % number)
+    database.write(batch, "filling")
+    for step in (1, 2, 3, 7, 100, 2999):
+        wanted = [b"k%06d" % number for number in range(0, 3000, step)]
+        asked = sorted([b"", *wanted, b"k000000x", b"k000007x", b"k002998x", b"z"])
+        found = [row for rows in database.scan_keys(asked) for row in rows]
+        assert found == [(key, b"%d" % int(key[1:])) for key in wanted]
+    assert [*database.scan_keys([])] == []
+    assert [*database.scan_keys([b"a", b"j"])] == []
+
+
+def test_a_scan_of_keys_reads_few_large_records_at_a_time(database):
+    keys = [b"large-%d" % number for number in range(6)]
+    for key in keys:
+        put(database, key, bytes(SCAN_BYTES // 2))
+    assert [len(rows) for rows in database.scan_keys(keys)] == [2, 2, 2]
+
+
+def test_neighbors_are_read_up_to_a_number(database):
+    keys = [b"k%06d" % number for number in range(100)]
+    batch = database.batch()
+    for key in keys:
+        batch.put(key, key)
+    database.write(batch, "filling")
+    assert database.neighbors(keys[10], keys[19], 50) == [(key, key) for key in keys[10:20]]
+    assert database.neighbors(keys[10], keys[19], 5) == [(key, key) for key in keys[10:15]]
+    with closing(database.snapshot()) as snapshot:
+        put(database, b"k000010x")
+        assert snapshot.neighbors(keys[10], keys[11], 50) == [(key, key) for key in keys[10:12]]
+        assert [*snapshot.scan_keys([keys[10], b"k000010x"])] == [[(keys[10], keys[10])]]
+
+
 def test_a_scan_reads_few_large_records_at_a_time(database):
     sizes = [SCAN_BYTES // 2, SCAN_BYTES // 2, 1, 2 * SCAN_BYTES, 1, 1]
     for number, size in enumerate(sizes):
@@ -124,6 +160,9 @@ def test_using_a_closed_store_raises(database):
         lambda: put(database, b"k"),
         lambda: snapshot.get(b"k"),
         lambda: next(scan),
+        lambda: next(database.scan_keys([b"k"])),
+        lambda: database.neighbors(b"a", b"z", 1),
+        lambda: snapshot.neighbors(b"a", b"z", 1),
         database.snapshot,
     ):
         with pytest.raises(ShuttingDown, match="closed"):

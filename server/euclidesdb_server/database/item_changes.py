@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import ItemRecord, ItemWrite, StoreReader
@@ -102,6 +104,30 @@ def repeated_changes(records: Iterable[ItemRecord | None]) -> list[ItemChange]:
         else ItemChange.REPLACED
         for record in records
     ]
+
+
+def with_known_payload(
+    item: EmbeddedItem, before: ItemRecord | None, reader: StoreReader
+) -> EmbeddedItem:
+    """The item, with the digest of the stored payload if that is what its vectors were made from.
+
+    An imported item may come without the digest, as from an .npz file, which has none. If a model
+    made its vectors, and they are those that are stored, bit for bit, they are of the same payload.
+    """
+    if not (item.imported and before is not None and before.payload_digest):
+        return item
+    if item.payload is not None or item.digest != b"" or item.failures:
+        return item
+    for space, embedding in item.embeddings.items():
+        if space in item.ready_made:
+            continue
+        number = space.record.number
+        label = before.labels.get(number)
+        if label is None or number in before.ready_made:
+            return item
+        if not _is_stored(reader, number, label, embedding):
+            return item
+    return replace(item, payload_digest=before.payload_digest)
 
 
 def unchanged_spaces(

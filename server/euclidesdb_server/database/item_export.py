@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.columns.block import BlockFilter
@@ -23,17 +24,24 @@ from euclidesdb_server.database.requests import Call, check_waiting
 from euclidesdb_server.database.superseded_space import superseded_name
 from euclidesdb_server.errors import ModelUnavailable
 from euclidesdb_server.store import FeatureStore, SpaceRecord, StoreReader
-from euclidesdb_server.store.bulk_reads import BulkReads, BulkRecord, current_labels
+from euclidesdb_server.store.bulk_reads import BulkReads
+from euclidesdb_server.store.item_values import item_values, values_within
 from euclidesdb_server.store.keys import PREDICTIONS, VECTOR
+from euclidesdb_server.store.record_columns import RecordColumns, record_columns
+from euclidesdb_server.values.arrays import Labels
 from euclidesdb_server.values.failure import Failure
 from euclidesdb_server.values.filters import Filter
 from euclidesdb_server.values.payload import Payload
 
+Sizes = npt.NDArray[np.int64]
+
 BATCH_BYTES: Final = 1 << 20
 BATCH_ROWS: Final = 4096
 """Limits of what is read at a time; an item that is larger is read alone."""
+RECORDS_BYTES: Final = 16 << 20
 RECORDS_AT_A_TIME: Final = 128
-"""Records may have a mebibyte of metadata each."""
+"""The records of BATCH_ROWS items are read at a time; fewer if they have more bytes than that, as
+each may have a mebibyte of metadata."""
 ITEM_BYTES: Final = 64
 """About what an item takes besides what it holds."""
 FIRST_PREDICTIONS: Final = 4096
@@ -67,10 +75,14 @@ class ModelColumns:
 class ExportedItems:
     """Some items, by columns. models: by name. payloads: None unless requested."""
 
-    ids: Sequence[str]
-    records: Sequence[BulkRecord]
+    records: RecordColumns
     models: Mapping[str, ModelColumns]
     payloads: Sequence[Payload | None] | None
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Their ids."""
+        return self.records.ids
 
 
 class ItemExports:
@@ -145,63 +157,93 @@ class ItemExport:
 
         Raises StorageError (CorruptRecord names what cannot be read), DeadlineExceeded.
         """
-        batch = _Batch()
-        for ids, records in self._found():
-            sizes = self._sizes(records)
-            total = sum(sizes)
-            if not self.include.payload and batch.has_room(total, len(ids)):
-                batch.extend(ids, records, total)
-                continue
-            for item_id, record, size in zip(ids, records, sizes, strict=True):
-                payload = self._payload(record)
-                added = size + (0 if payload is None else len(payload.data))
-                if batch.ids and not batch.has_room(added, 1):
-                    yield self._exported(batch)
-                    batch = _Batch()
-                batch.extend([item_id], [record], added, payload)
-        if batch.ids:
-            yield self._exported(batch)
+        for found in self._found():
+            start = 0
+            held: Payload | None = None
+            while start < len(found):
+                check_waiting(self._call)
+                sizes = self._fixed_size() + found[start:].sizes()
+                count = max(1, int(np.searchsorted(sizes.cumsum(), BATCH_BYTES, side="right")))
+                payloads: list[Payload | None] | None = None
+                if self.include.payload:
+                    payloads, held = self._payloads(found[start : start + count], sizes, held)
+                    count = len(payloads)
+                yield self._exported(found[start : start + count], payloads)
+                start += count
 
-    def _sizes(self, records: Sequence[BulkRecord]) -> list[int]:
-        """About how many bytes there will be of each item, without its payload."""
-        fixed = ITEM_BYTES
+    def _fixed_size(self) -> int:
+        """About how many bytes there will be of an item, without its texts and its payload."""
+        size = ITEM_BYTES
         if self.include.vectors:
-            fixed += sum(4 * space.feature_dim for space in self.spaces.values())
+            size += sum(4 * space.feature_dim for space in self.spaces.values())
         if self.include.predictions:
-            fixed += self._prediction_bytes
-        return [fixed + len(each.attributes_json) + len(each.metadata) for each in records]
+            size += self._prediction_bytes
+        return size
 
-    def _found(self) -> Iterator[tuple[Sequence[str], Sequence[BulkRecord]]]:
-        """Ids and records of some items at a time."""
+    def _payloads(
+        self, items: RecordColumns, sizes: Sizes, held: Payload | None
+    ) -> tuple[list[Payload | None], Payload | None]:
+        """The payloads of as many items as fit into a batch, and the one that did not fit.
+
+        sizes: of the items without them. held: that of the first item, if it has been read already.
+        """
+        found: list[Payload | None] = []
+        total = 0
+        for row, size in zip(range(len(items)), sizes.tolist(), strict=False):
+            record = items.others.get(row)
+            payload = held
+            held = None
+            if payload is None and record is not None and record.payload_label is not None:
+                payload = self._reader.payload(record.payload_label)
+            total += size + (0 if payload is None else len(payload.data))
+            if found and total > BATCH_BYTES:
+                return found, payload
+            found.append(payload)
+        return found, None
+
+    def _found(self) -> Iterator[RecordColumns]:
+        """The records of some items at a time."""
         parts = [block.added[rows] for block, rows in self._selection.parts]
         # what is kept until the end, for each item, is as small as can be
         order = np.argsort(np.concatenate([*parts, np.empty(0, np.int64)])).astype(np.uint32)
         for first in range(0, len(order), BATCH_ROWS):
+            check_waiting(self._call)
             numbers = order[first : first + BATCH_ROWS].astype(np.int64)
-            ids = self._selection.ids(numbers)
-            labels: list[int] = self._selection.labels[numbers].tolist()
+            ids, labels = self._selection.ids(numbers), self._selection.labels[numbers]
+            values = values_within(RECORDS_BYTES, self._reader.source, ids)
+            if values is not None:
+                yield self._stored(ids, values, labels)
+                continue
             for start in range(0, len(ids), RECORDS_AT_A_TIME):
                 check_waiting(self._call)
                 part = slice(start, start + RECORDS_AT_A_TIME)
-                yield self._stored(ids[part], labels[part])
+                yield self._stored(
+                    ids[part], item_values(self._reader.source, ids[part]), labels[part]
+                )
 
     def _stored(
-        self, ids: Sequence[str], labels: Sequence[int]
-    ) -> tuple[Sequence[str], Sequence[BulkRecord]]:
+        self, ids: Sequence[str], values: Sequence[bytes | None], labels: Labels
+    ) -> RecordColumns:
         """Those of some items that are in the snapshot. labels: of the writes that were selected.
 
         The snapshot may have writes that are not acknowledged yet, and so were not selected.
         """
-        stored = self._bulk.items(ids)
-        records = [record for record in stored if record is not None]
-        if len(records) == len(stored) and current_labels(records) == labels:
-            return ids, records
-        found = [
-            (item_id, record)
-            for item_id, record, label in zip(ids, stored, labels, strict=True)
-            if record is not None and (record.current_label == label or self._matches(item_id))
-        ]
-        return [item_id for item_id, _ in found], [record for _, record in found]
+        there = [value for value in values if value is not None]
+        if len(there) < len(ids):
+            rows = [row for row, value in enumerate(values) if value is not None]
+            return self._stored([ids[row] for row in rows], there, labels[rows])
+        found = record_columns(ids, there, labels)
+        left_out = {
+            row
+            for row, record in found.others.items()
+            if record.current_label != labels[row] and not self._matches(ids[row])
+        }
+        if not left_out:
+            return found
+        rows = [row for row in range(len(ids)) if row not in left_out]
+        return record_columns(
+            [ids[row] for row in rows], [there[row] for row in rows], labels[rows]
+        )
 
     def _matches(self, item_id: str) -> bool:
         record = self._reader.item(item_id)
@@ -212,24 +254,17 @@ class ItemExport:
             rows.put(row)
         return bool(rows.block().matching(BlockFilter(self._condition))[0])
 
-    def _payload(self, record: BulkRecord) -> Payload | None:
-        if not self.include.payload or record.payload_label is None:
-            return None
-        return self._reader.payload(record.payload_label)
-
-    def _exported(self, batch: _Batch) -> ExportedItems:
-        models = {
-            name: self._columns(space.number, batch.records) for name, space in self.spaces.items()
-        }
+    def _exported(
+        self, items: RecordColumns, payloads: Sequence[Payload | None] | None
+    ) -> ExportedItems:
+        models = {name: self._columns(space.number, items) for name, space in self.spaces.items()}
         if self.include.predictions:
             rows = [row for columns in models.values() for row in columns.predictions or ()]
-            self._prediction_bytes = sum(len(row or b"") for row in rows) // len(batch.ids)
-        payloads = batch.payloads if self.include.payload else None
-        return ExportedItems(batch.ids, batch.records, models, payloads)
+            self._prediction_bytes = sum(map(len, filter(None, rows))) // len(items)
+        return ExportedItems(items, models, payloads)
 
-    def _columns(self, space: int, records: Sequence[BulkRecord]) -> ModelColumns:
-        labels = [record.labels.get(space) for record in records]
-        is_made = [space in record.ready_made for record in records]
+    def _columns(self, space: int, items: RecordColumns) -> ModelColumns:
+        labels, is_made = items.vector_labels(space), items.ready_made(space)
         return ModelColumns(
             [
                 None if label is None else ready_made
@@ -237,40 +272,15 @@ class ItemExport:
             ]
             if None in labels
             else is_made,
-            self._failures(space, records),
+            self._failures(space, items),
             self._bulk.rows(VECTOR, space, labels) if self.include.vectors else None,
             self._bulk.rows(PREDICTIONS, space, labels) if self.include.predictions else None,
         )
 
-    def _failures(self, space: int, records: Sequence[BulkRecord]) -> list[Failure | None]:
-        if not any(record.failed for record in records):
-            return [None] * len(records)
-        return [
-            None if label is None else self._reader.item_failure(space, label)
-            for label in (record.failed.get(space) for record in records)
-        ]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Items that are read together. size: about how many bytes. payloads: only if requested."""
-
-    ids: list[str] = field(default_factory=list)
-    records: list[BulkRecord] = field(default_factory=list)
-    payloads: list[Payload | None] = field(default_factory=list)
-    size: int = 0
-
-    def has_room(self, size: int, count: int) -> bool:
-        return self.size + size <= BATCH_BYTES and len(self.ids) + count <= BATCH_ROWS
-
-    def extend(
-        self,
-        ids: Sequence[str],
-        records: Sequence[BulkRecord],
-        size: int,
-        payload: Payload | None = None,
-    ) -> None:
-        self.ids += ids
-        self.records += records
-        self.payloads.append(payload)
-        self.size += size
+    def _failures(self, space: int, items: RecordColumns) -> list[Failure | None]:
+        found: list[Failure | None] = [None] * len(items)
+        for row, record in items.others.items():
+            label = record.failed.get(space)
+            if label is not None:
+                found[row] = self._reader.item_failure(space, label)
+        return found

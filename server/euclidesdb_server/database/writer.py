@@ -17,6 +17,7 @@ from euclidesdb_server.database.item_changes import (
     item_write,
     repeated_changes,
     unchanged_spaces,
+    with_known_payload,
 )
 from euclidesdb_server.database.item_locks import ItemLocks
 from euclidesdb_server.database.publisher import Publisher
@@ -277,6 +278,10 @@ class Writer:
         before: Sequence[ItemRecord | None],
     ) -> list[ItemWrite]:
         """The writes of those items that differ from what is stored."""
+        given = (
+            with_known_payload(item, record, self._store)
+            for item, record in zip(items, before, strict=True)
+        )
         writes = (
             item_write(
                 item,
@@ -285,6 +290,6 @@ class Writer:
                 unchanged_spaces(item, record, self._store),
                 keep_payloads=self._keep_payloads,
             )
-            for item, label, record in zip(items, labels, before, strict=True)
+            for item, label, record in zip(given, labels, before, strict=True)
         )
         return [write for write in writes if write is not None]

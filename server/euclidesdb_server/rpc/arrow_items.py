@@ -17,14 +17,18 @@ import pyarrow as pa
 from euclidesdb_server.database.item_export import ExportedItems, ItemExport, ModelColumns
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import SpaceRecord
+from euclidesdb_server.store.record_columns import RecordColumns, Slices
 from euclidesdb_server.values.failure import Failure
 
-PIECE_BYTES: Final = 1 << 20
-"""Of one reply at most."""
+PIECE_BYTES: Final = 1 << 16
+"""Of one reply at most. With pieces of a mebibyte, an export takes a tenth more of the processors:
+they are in no cache when they are copied, and a client waits for each while the next is made."""
 FORMAT: Final = b"1"
 FAILURE: Final = pa.struct(
     {"reason": pa.string(), "message": pa.string(), "time": pa.timestamp("ms", "UTC")}
 )
+MAX_OFFSET: Final = (1 << 31) - 1
+"""Of Arrow's arrays of bytes."""
 END: Final = b"\xff\xff\xff\xff\0\0\0\0"
 """Of a stream, as the format has it."""
 
@@ -70,8 +74,8 @@ def _batch(items: ExportedItems, export: ItemExport, schema: pa.Schema) -> pa.Re
     records = items.records
     arrays = [
         pa.array(items.ids, pa.string()),
-        pa.array([record.attributes_json for record in records], pa.string()),
-        pa.array([record.metadata for record in records], pa.binary()),
+        _texts(records),
+        _bytes(records.metadata),
     ]
     for name, columns in items.models.items():
         arrays += _model_arrays(columns, export.spaces[name])
@@ -79,8 +83,34 @@ def _batch(items: ExportedItems, export: ItemExport, schema: pa.Schema) -> pa.Re
         kinds = [None if payload is None else payload.kind for payload in items.payloads]
         data = [None if payload is None else payload.data for payload in items.payloads]
         arrays += [pa.array(kinds, pa.string()), pa.array(data, pa.binary())]
-    arrays.append(pa.array([record.payload_digest or None for record in records], pa.binary()))
+    arrays.append(pa.array(records.digests(), pa.binary()))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _texts(records: RecordColumns) -> pa.Array:
+    """The attributes. Raises CorruptRecord if they are not UTF-8."""
+    try:
+        return _bytes(records.attributes_json).cast(pa.string())
+    except pa.ArrowInvalid:
+        for item_id, value in zip(records.ids, records.attributes_json.values(), strict=True):
+            try:
+                value.decode()
+            except UnicodeDecodeError as error:
+                raise CorruptRecord(
+                    f"the attributes of item {item_id!r} are not UTF-8: {error}"
+                ) from error
+        raise
+
+
+def _bytes(slices: Slices) -> pa.Array:
+    count, data = len(slices), slices.data
+    if len(data) > MAX_OFFSET or not count:
+        return pa.array(slices.values(), pa.binary())
+    # an array of the slices and of what is between them, of which every second one is copied
+    offsets = np.column_stack([slices.starts, slices.stops]).astype(np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    both = pa.Array.from_buffers(pa.binary(), 2 * count - 1, buffers)
+    return both.take(pa.array(np.arange(0, 2 * count, 2)))
 
 
 def _model_arrays(columns: ModelColumns, space: SpaceRecord) -> Iterator[pa.Array]:
@@ -104,7 +134,8 @@ def _failures(failures: Sequence[Failure | None]) -> pa.Array:
 def _vectors(rows: Sequence[bytes | None], space: SpaceRecord) -> pa.Array:
     size = 4 * space.feature_dim
     nothing = bytes(size)
-    rows_or_nothing = [nothing if row is None else row for row in rows]
+    present = None not in rows
+    rows_or_nothing: Any = rows if present else [row or nothing for row in rows]
     if {*map(len, rows_or_nothing)} - {size}:
         raise CorruptRecord(
             f"a vector of version {space.fingerprint!r} of model {space.model!r} has not "

@@ -1,26 +1,21 @@
 """BulkReads: many records of one moment, read in the order of their keys where that is quicker.
 
-LevelDB reads a record that follows the one before in about a microsecond, and one that it has to
-look up in ten. So records that lie close together are scanned.
+Rows that lie close together are scanned; `item_values` reads the records of items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.item_values import AT_A_TIME
 from euclidesdb_server.store.reader import StoreReader, unpack_item
 
-WASTE: Final = 2
-"""A scan for ids is given up after so many records for each that is wanted."""
-LOOK_UPS: Final = 16
-"""After a scan that was given up, so many requests for ids are looked up."""
 GAP: Final = 16
 """Labels that are farther apart are not in one scan."""
 SHORT: Final = 4
@@ -52,19 +47,6 @@ class BulkRecord(msgspec.Struct, array_like=True, gc=False):
         return newest if self.payload_label is None else max(newest, self.payload_label)
 
 
-def current_labels(records: Sequence[BulkRecord]) -> list[int]:
-    """The `current_label` of each."""
-    return [
-        max(record.labels.values())
-        if record.changed_label is None
-        and record.payload_label is None
-        and record.labels
-        and not record.failed
-        else record.current_label
-        for record in records
-    ]
-
-
 _unpacked: Final = msgspec.msgpack.Decoder(BulkRecord).decode
 
 
@@ -76,32 +58,15 @@ class BulkReads:
 
     def __init__(self, reader: StoreReader) -> None:
         self._reader = reader
-        self._look_ups = 0
-
-    def items(self, ids: Sequence[str]) -> list[BulkRecord | None]:
-        """The records of items; None for those that are not stored."""
-        wanted = [keys.ITEM + item_id.encode() for item_id in ids]
-        found = self._scanned_items(wanted)
-        values = [*map(found.get, wanted)]
-        if None in values:
-            value_of = self._reader.value
-            values = [
-                value_of(key) if value is None else value
-                for key, value in zip(wanted, values, strict=True)
-            ]
-        try:
-            return [None if value is None else _unpacked(value) for value in values]
-        except (msgspec.MsgspecError, ValueError):  # one is of an earlier format, or damaged
-            return [
-                None if value is None else _record(item_id, value)
-                for item_id, value in zip(ids, values, strict=True)
-            ]
 
     def rows(self, kind: bytes, space: int, labels: Sequence[int | None]) -> list[bytes | None]:
         """What is stored of rows of a space; None for those that are not.
 
         kind: VECTOR, PREDICTIONS or FAILURE. labels: of the rows, in any order; None: no row.
         """
+        all_of_them = self._consecutive_rows(kind, space, labels)
+        if all_of_them is not None:
+            return all_of_them
         wanted = sorted({label for label in labels if label is not None})
         found, values = list[int](), list[bytes]()
         ends = (np.flatnonzero(np.diff(wanted) > GAP) + 1).tolist()
@@ -115,7 +80,7 @@ class BulkReads:
                 continue
             first, last = wanted[start], wanted[end - 1]
             range_of_keys = (keys.row_key(kind, space, label) for label in (first, last))
-            for rows in self._reader.scan(*range_of_keys):
+            for rows in self._reader.source.scan(*range_of_keys):
                 row_keys, row_values = zip(*rows, strict=True)
                 found += np.frombuffer(b"".join(row_keys), _ROW_KEY)["label"].tolist()
                 values += row_values
@@ -124,24 +89,30 @@ class BulkReads:
         by_label: dict[int | None, bytes] = dict(zip(found, values, strict=True))
         return [*map(by_label.get, labels)]
 
-    def _scanned_items(self, wanted: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The values of some of the keys, by a scan; none if that does not pay."""
-        if self._look_ups > 0 or not wanted:
-            self._look_ups -= 1
-            return {}
-        found: dict[bytes, bytes] = {}
-        limit = WASTE * len(wanted)
-        scan: Any = self._reader.scan(min(wanted), max(wanted))
-        with closing(scan):
-            for rows in scan:
-                found.update(rows)
-                if len(found) > limit:
-                    self._look_ups = LOOK_UPS
-                    break
+    def _consecutive_rows(
+        self, kind: bytes, space: int, labels: Sequence[int | None]
+    ) -> list[bytes | None] | None:
+        """The rows, if their labels are consecutive, and of each or of none a row is stored."""
+        first, count = labels[0] if labels else None, len(labels)
+        if first is None or count < SHORT or labels != [*range(first, first + count)]:
+            return None
+        source, found = self._reader.source, list[bytes | None]()
+        for start in range(first, first + count, AT_A_TIME):
+            stop = min(start + AT_A_TIME, first + count)
+            first_key = keys.row_key(kind, space, start)
+            last_key = keys.row_key(kind, space, stop - 1)
+            rows = source.neighbors(first_key, last_key, stop - start)
+            if len(rows) == stop - start:
+                found += [value for _, value in rows]
+            elif rows or any(source.scan(first_key, last_key)):  # which reports damage
+                return None
+            else:
+                found += [None] * (stop - start)
         return found
 
 
-def _record(item_id: str, value: bytes) -> BulkRecord:
+def unpacked_record(item_id: str, value: bytes) -> BulkRecord:
+    """The record in an item's value. Raises CorruptRecord."""
     try:
         return _unpacked(value)
     except (msgspec.MsgspecError, ValueError):  # of an earlier format, or damaged

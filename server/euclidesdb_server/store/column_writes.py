@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from euclidesdb_server.store import keys
 from euclidesdb_server.store.reader import FLOAT32
-from euclidesdb_server.values.arrays import as_labels
+from euclidesdb_server.values.arrays import Labels, as_labels
 from euclidesdb_server.values.vector_columns import VectorColumns
 
 _ARRAY_OF_SIX: Final = b"\x96"
@@ -64,12 +64,26 @@ def _records(write: ColumnsWrite) -> Iterable[bytes]:
     pack = msgpack.Packer().pack
     attributes = _packed(pack, columns.attributes_json, "{}")
     metadata = _packed(pack, columns.metadata, b"")
-    before, after = _MAP_OF_ONE + pack(write.space), pack(None) + pack(b"") + pack([write.space])
+    before, after = _around_label(pack, write.space)
     if columns.attributes_json is None and columns.metadata is None:
         before = _ARRAY_OF_SIX + next(attributes) + next(metadata) + before
         return _with_labels(pack, before, write.labels, after)
     ends = _with_labels(pack, before, write.labels, after)
     return map(b"".join, zip(repeat(_ARRAY_OF_SIX), attributes, metadata, ends, strict=False))
+
+
+def record_ends(space: int, labels: Labels) -> list[bytes]:
+    """What follows the attributes and the metadata in the records of such items, in any order."""
+    pack = msgpack.Packer().pack
+    before, after = _around_label(pack, space)
+    marker, size = _width(int(labels.min()))
+    if (marker, size) != _width(int(labels.max())):
+        return [before + pack(label) + after for label in labels.tolist()]
+    return _numbered(before + marker, labels.astype(">u8"), after, size=size)
+
+
+def _around_label(pack: Any, space: int) -> tuple[bytes, bytes]:
+    return _MAP_OF_ONE + pack(space), pack(None) + pack(b"") + pack([space])
 
 
 def _packed(pack: Any, column: Sequence[Any] | None, default: Any) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -49,7 +49,7 @@ from euclidesdb_server.store.leveldb_folder import (
     open_leveldb,
     sync_logs,
 )
-from euclidesdb_server.store.leveldb_reads import Snapshot, read_value, read_values, scan_range
+from euclidesdb_server.store.leveldb_reads import Reads, Snapshot
 from euclidesdb_server.store.shared_lock import SharedLock
 
 REOPEN_INTERVAL: Final = 0.5
@@ -59,7 +59,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-class LevelDB:
+class LevelDB(Reads):
     """An open LevelDB; `Readable`. Thread-safe. `close` is idempotent."""
 
     def __init__(
@@ -91,21 +91,6 @@ class LevelDB:
         None while writes are possible.
         """
         return self._failure
-
-    def get(self, key: bytes) -> bytes | None:
-        """As `Readable.get`."""
-        return self._use(read_value, key)
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """As `Readable.get_many`."""
-        return self._use(read_values, keys)
-
-    def scan(self, first: bytes, last: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
-        """As `Readable.scan`."""
-        self._ensure_open()
-        with self._lock:
-            source = self._open_database()
-        return scan_range(self._lock, source, first, last)
 
     def snapshot(self) -> Snapshot:
         """The database as it is now; close it."""
@@ -253,6 +238,11 @@ class LevelDB:
         self._ensure_open()
         with self._lock:
             return work(self._open_database(), argument)
+
+    def _source(self) -> Any:
+        self._ensure_open()
+        with self._lock:
+            return self._open_database()
 
     def _ensure_open(self) -> None:
         """Reopen the database if the last attempt closed it and could not open it again."""

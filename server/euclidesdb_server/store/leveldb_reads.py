@@ -8,15 +8,22 @@ in the meantime raises ShuttingDown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, Protocol, TypeVar
 
 from euclidesdb_server.store.leveldb_errors import LEVELDB_ERRORS, storage_errors, translated
 from euclidesdb_server.store.shared_lock import SharedLock
 
+A = TypeVar("A")
+T = TypeVar("T")
+
 SCAN_ROWS: Final = 1024
 SCAN_BYTES: Final = 4 << 20
 """Records that a scan reads at a time; one that is larger is read alone."""
+STEPS: Final = 4
+"""A record that so many lie before is searched for: to find one takes as long as to read four."""
 
 
 class Readable(Protocol):
@@ -34,32 +41,73 @@ class Readable(Protocol):
         Raises as `get` does.
         """
 
+    def scan_keys(self, keys: Sequence[bytes]) -> Iterator[list[tuple[bytes, bytes]]]:
+        """As `scan`, of those of some keys that are stored. keys: ascending.
 
-class Snapshot:
+        Quicker than `get_many` even if the keys are far apart. Raises as `get` does.
+        """
+
+    def neighbors(self, first: bytes, last: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        """Up to `count` keys and values from `first` to `last`, both included, at once.
+
+        In two thirds of the time of `scan`. It ends early, without an error, where it meets damage:
+        for callers that know how many there should be, and scan otherwise. Raises StorageError,
+        ShuttingDown.
+        """
+
+
+class Reads(ABC):
+    """What a database and a snapshot have in common."""
+
+    _lock: SharedLock
+
+    def get(self, key: bytes) -> bytes | None:
+        """As `Readable.get`."""
+        return self._use(read_value, key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `Readable.get_many`."""
+        return self._use(read_values, keys)
+
+    def neighbors(self, first: bytes, last: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        """As `Readable.neighbors`."""
+        return self._use(read_neighbors, (first, last, count))
+
+    def scan(self, first: bytes, last: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
+        """As `Readable.scan`."""
+        return scan_range(self._lock, self._source(), first, last)
+
+    def scan_keys(self, keys: Sequence[bytes]) -> Iterator[list[tuple[bytes, bytes]]]:
+        """As `Readable.scan_keys`."""
+        return scan_keys(self._lock, self._source(), keys)
+
+    @abstractmethod
+    def _use(self, work: Callable[[Any, A], T], argument: A) -> T:
+        """`work(source, argument)`, with the lock. source: a plyvel database or snapshot."""
+
+    @abstractmethod
+    def _source(self) -> Any:
+        """The source, for a scan, which takes the lock itself."""
+
+
+class Snapshot(Reads):
     """The database as it was at one moment. Close it; its database may be closed before."""
 
     def __init__(self, lock: SharedLock, snapshot: Any) -> None:
         self._lock = lock
         self._snapshot = snapshot
 
-    def get(self, key: bytes) -> bytes | None:
-        """As `Readable.get`."""
-        with self._lock:
-            return read_value(self._snapshot, key)
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """As `Readable.get_many`."""
-        with self._lock:
-            return read_values(self._snapshot, keys)
-
-    def scan(self, first: bytes, last: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
-        """As `Readable.scan`."""
-        return scan_range(self._lock, self._snapshot, first, last)
-
     def close(self) -> None:
         """Release the snapshot."""
         with self._lock:
             self._snapshot.close()
+
+    def _use(self, work: Callable[[Any, A], T], argument: A) -> T:
+        with self._lock:
+            return work(self._snapshot, argument)
+
+    def _source(self) -> Any:
+        return self._snapshot
 
 
 def read_value(source: Any, key: bytes) -> bytes | None:
@@ -108,3 +156,73 @@ def scan_range(
     finally:
         with lock:
             iterator.close()
+
+
+def read_neighbors(source: Any, wanted: tuple[bytes, bytes, int]) -> list[tuple[bytes, bytes]]:
+    """As `Readable.neighbors`. source: a plyvel database or snapshot; the caller holds its lock."""
+    first, last, count = wanted
+    with (
+        storage_errors("reading"),
+        source.iterator(
+            start=first, stop=last, include_stop=True, verify_checksums=True, fill_cache=False
+        ) as iterator,
+    ):
+        return [*islice(iterator, count)]
+
+
+def scan_keys(
+    lock: SharedLock, source: Any, keys: Sequence[bytes]
+) -> Iterator[list[tuple[bytes, bytes]]]:
+    """As `Readable.scan_keys`. The caller does not hold `lock`."""
+    if not keys:
+        return
+    with lock, storage_errors("reading"):
+        iterator = source.raw_iterator(verify_checksums=True, fill_cache=False)
+        iterator.seek(keys[0])
+    wanted = iter(keys)
+    key: bytes | None = next(wanted)
+    try:
+        while key is not None:
+            rows: list[tuple[bytes, bytes]] = []
+            with lock, storage_errors("reading"):
+                key = _next_of(iterator, key, wanted, rows)
+            if rows:
+                yield rows
+    finally:
+        with lock:
+            iterator.close()
+
+
+def _next_of(
+    iterator: Any, first: bytes, wanted: Iterator[bytes], rows: list[tuple[bytes, bytes]]
+) -> bytes | None:
+    """Append the next rows that are wanted; returns the key to go on with, None at the end.
+
+    iterator: at the first record that is not before `first`, or up to STEPS before it.
+    """
+    valid, item, advance, seek = iterator.valid, iterator.item, iterator.next, iterator.seek
+    key: bytes | None = first
+    size, limit = 0, STEPS
+    while key is not None and len(rows) < SCAN_ROWS and size < SCAN_BYTES:
+        if not valid():
+            return None
+        row = item()
+        steps = 0
+        while row[0] < key:
+            steps += 1
+            if steps > limit:
+                seek(key)
+                limit = 0  # those that follow are probably as far apart
+            else:
+                advance()
+            if not valid():
+                return None
+            row = item()
+        if not steps:
+            limit = STEPS
+        if row[0] == key:
+            rows.append(row)
+            size += len(row[1])
+            advance()
+        key = next(wanted, None)
+    return key

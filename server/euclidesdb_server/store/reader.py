@@ -15,6 +15,7 @@ import numpy as np
 
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
+from euclidesdb_server.store.item_values import item_values
 from euclidesdb_server.store.leveldb_reads import Readable
 from euclidesdb_server.values.arrays import Labels, Matrix, Vector
 from euclidesdb_server.values.embedding import Embedding
@@ -135,7 +136,7 @@ def unpack(value: bytes, what: str, *lengths: int) -> list[Any]:
     """
     try:
         fields = msgpack.unpackb(value, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as error:
+    except (TypeError, ValueError, msgpack.UnpackException) as error:
         raise CorruptRecord(f"{what} cannot be parsed: {error}") from error
     if not isinstance(fields, list) or len(fields) not in lengths:
         expected = " to ".join(map(str, dict.fromkeys((lengths[0], lengths[-1]))))
@@ -164,7 +165,7 @@ class StoreReader:
     """
 
     def __init__(self, source: Readable) -> None:
-        self._source = source
+        self.source = source
 
     def item(self, item_id: str) -> ItemRecord | None:
         """The record of an item; None if it is not stored."""
@@ -183,7 +184,7 @@ class StoreReader:
 
     def items(self, ids: Sequence[str]) -> list[ItemRecord | None]:
         """The records of many items."""
-        values = self._source.get_many([*map(keys.ITEM.__add__, map(str.encode, ids))])
+        values = item_values(self.source, ids)
         if values.count(None) == len(values):  # as in a bulk load
             return [None] * len(values)
         return [
@@ -229,7 +230,7 @@ class StoreReader:
     def rows(self, space: int, dim: int, *, after: int, up_to: int) -> Iterator[StoredRows]:
         """The rows of a space with labels in (after, up_to], ascending, some at a time."""
         first, last = (keys.row_key(keys.VECTOR, space, label) for label in (after + 1, up_to))
-        for found in self._source.scan(first, last):
+        for found in self.source.scan(first, last):
             labels = [keys.label_of(key) for key, _ in found]
             for label, (_, value) in zip(labels, found, strict=True):
                 if len(value) != dim * FLOAT32.itemsize:
@@ -247,35 +248,31 @@ class StoreReader:
     def tombstones(self, space: int) -> Labels:
         """The tombstones of a space: deleted labels that a segment may still hold, ascending."""
         first, last = (keys.row_key(keys.TOMBSTONE, space, label) for label in (0, keys.MAX_LABEL))
-        found = [keys.label_of(key) for rows in self._source.scan(first, last) for key, _ in rows]
+        found = [keys.label_of(key) for rows in self.source.scan(first, last) for key, _ in rows]
         return np.array(found, dtype=np.int64)
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every key that starts with `prefix`, in order, with its value."""
-        for rows in self._source.scan(prefix, (prefix or b"\xff") + b"\xff" * keys.MAX_KEY_BYTES):
+        for rows in self.source.scan(prefix, (prefix or b"\xff") + b"\xff" * keys.MAX_KEY_BYTES):
             yield from rows
 
     def between(self, first: bytes, last: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every key from `first` to `last`, both included, in order, with its value."""
-        for rows in self._source.scan(first, last):
+        for rows in self.source.scan(first, last):
             yield from rows
-
-    def scan(self, first: bytes, last: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
-        """As `between`, in lists."""
-        return self._source.scan(first, last)
 
     def value(self, key: bytes) -> bytes | None:
         """The value of a key; None if it is not stored."""
-        return self._source.get(key)
+        return self.source.get(key)
 
     def _ids(self, space: int, labels: list[int]) -> list[str]:
         """The ids of the items that the labels of rows refer to."""
         wanted = [keys.label_key(label) for label in labels]
         if labels[-1] - labels[0] < SPARSE * len(labels):
-            scan = self._source.scan(wanted[0], wanted[-1])
+            scan = self.source.scan(wanted[0], wanted[-1])
             known: dict[bytes, bytes | None] = {key: value for rows in scan for key, value in rows}
         else:  # most labels between are of other spaces
-            known = dict(zip(wanted, self._source.get_many(wanted), strict=True))
+            known = dict(zip(wanted, self.source.get_many(wanted), strict=True))
         ids = []
         for label, key in zip(labels, wanted, strict=True):
             item_id = _text(label, known.get(key))
