@@ -23,9 +23,9 @@ from tests.support.waiting import wait_for
 
 import euclidesdb
 
-ITEMS = 4000
+ITEMS = 8000
 ROUNDS = 6
-SEARCHES = 40
+SEARCHES = 60
 PAUSES = (0.0, 0.1)
 """Seconds between the searches of a caller."""
 

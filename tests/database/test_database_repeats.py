@@ -22,9 +22,9 @@ class Counted:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def embed(self, payload):
+    def embed(self, payload, **options):
         self._calls[self._model.folder.conf.name] += 1
-        return self._model.embed(payload)
+        return self._model.embed(payload, **options)
 
 
 class CountedModels:

@@ -35,7 +35,8 @@ def chunk(pace, model, seconds_per_item):
     """Let a chunk be run; returns its size and how long the model is left to others."""
     size = pace.next_chunk()
     model.run(size)
-    return size, pace.note(size, size * seconds_per_item)
+    pace.note(size, size * seconds_per_item)
+    return size, pace.rest
 
 
 def test_without_callers_the_chunks_grow_to_the_most(pace, model):
@@ -47,7 +48,7 @@ def test_without_callers_the_chunks_grow_to_the_most(pace, model):
 
 def test_a_slow_model_gets_few_items_at_a_time(pace, model):
     assert [chunk(pace, model, 0.02)[0] for _ in range(4)] == [1, 2, 2, 2]
-    assert pace.step_size == 32
+    assert pace.step_size == 25
     chunk(pace, model, 3.0)
     assert chunk(pace, model, 3.0) == (1, 0)
     assert pace.step_size == 1
@@ -76,3 +77,11 @@ def test_chunks_grow_again_when_callers_have_left(pace, model, monkeypatch):
     monkeypatch.setattr(pacing, "CALLERS_STAY", 0.0)
     model.run(1)
     assert [chunk(pace, model, 0.0001) for _ in range(2)] == [(2, 0), (4, 0)]
+
+
+@pytest.mark.parametrize(("waiting", "size"), [(1, 1), (31, 1), (100, 6), (100_000, 32)])
+def test_the_more_callers_wait_the_more_items_a_job_has_among_them(pace, model, waiting, size):
+    for _ in range(6):
+        chunk(pace, model, 0.0001)
+    model.queue_length = waiting
+    assert chunk(pace, model, 0.01)[0] == size

@@ -27,9 +27,9 @@ class Version:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def embed(self, payload):
+    def embed(self, payload, **options):
         self._before()
-        return self._model.embed(payload)
+        return self._model.embed(payload, **options)
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
@@ -24,14 +26,15 @@ from euclidesdb_server.database.requests import (
     NoCaller,
 )
 from euclidesdb_server.database.results import Item, ModelAnswer, Neighbor, Written
-from euclidesdb_server.database.serving import Serving
+from euclidesdb_server.database.serving import Serving, superseded_serving
 from euclidesdb_server.database.steps import finish
+from euclidesdb_server.database.superseded_space import SupersededSpace
 from euclidesdb_server.engines import SearchEngine
 from euclidesdb_server.engines.exact import ExactEngine
 from euclidesdb_server.errors import DatabaseError
 from euclidesdb_server.index import Compactor, ModelSpace, SegmentBuilder
 from euclidesdb_server.inference import EmbeddingCache, ModelRegistry
-from euclidesdb_server.store import FeatureStore
+from euclidesdb_server.store import FeatureStore, SpaceRecord
 from euclidesdb_server.store.leveldb_folder import WRITE_BUFFER_BYTES
 from euclidesdb_server.values.payload import Payload
 from euclidesdb_server.values.vector_columns import VectorColumns
@@ -53,6 +56,11 @@ def no_models(folder: Path) -> ModelRegistry:
     """A registry that runs nothing: enough for ready-made vectors."""
     folder.mkdir(exist_ok=True)
     return ModelRegistry(ModelsConfig(dir_path=folder))
+
+
+def registry_with(registry: ModelRegistry, **models: Any) -> Any:
+    """A registry with these models in place of its own of the same names."""
+    return SimpleNamespace(models={**registry.models, **models}, broken=registry.broken)
 
 
 class InOneThread:
@@ -90,6 +98,9 @@ class Database:
 
     dims: the models whose spaces there are, with the length of their vectors; a model's
     fingerprint is the registry's, or "version 1". builder: by default one that starts no process.
+    column_rows: in memory, before they are written to a file.
+
+    Other versions of these models that are stored are served as superseded ones.
     """
 
     def __init__(
@@ -107,18 +118,25 @@ class Database:
         cache: EmbeddingCache | None = None,
         write_buffer_bytes: int = WRITE_BUFFER_BYTES,
         builder: SegmentBuilder | None = None,
+        column_rows: int = 10_000,
     ) -> None:
         self.store = FeatureStore(
             folder / "leveldb", sync=sync, write_buffer_bytes=write_buffer_bytes
         )
+
+        def space(record: SpaceRecord) -> ModelSpace:
+            return ModelSpace(
+                record,
+                engine or ExactEngine(),
+                self.store,
+                folder / "segments",
+                builder=builder or InProcessBuilder(),
+            )
+
         try:
             self.spaces = {
-                name: ModelSpace(
-                    self.store.open_space(name, self._fingerprint(models, name, fingerprint), dim),
-                    engine or ExactEngine(),
-                    self.store,
-                    folder / "segments",
-                    builder=builder or InProcessBuilder(),
+                name: space(
+                    self.store.open_space(name, self._fingerprint(models, name, fingerprint), dim)
                 )
                 for name, dim in dims.items()
             }
@@ -126,10 +144,16 @@ class Database:
             self.store.close()
             raise
         self.compactor = Compactor(index)
-        self.table = ItemTable(self.store, folder / "columns")
+        self.table = ItemTable(self.store, folder / "columns", flush_rows=column_rows)
         names = {**models.models, **self.spaces}
         servings = [Serving(name, models.models.get(name), self.spaces.get(name)) for name in names]
-        self.models = ModelTable(servings, models.broken)
+        current = {each.record.number for each in self.spaces.values()}
+        earlier = [
+            superseded_serving(SupersededSpace(record, functools.partial(space, record)))
+            for record in self.store.spaces()
+            if record.model in self.spaces and record.number not in current
+        ]
+        self.models = ModelTable([*servings, *earlier], models.broken)
         self.features = InOneThread(
             FeatureDatabase(
                 self.store,

@@ -29,10 +29,14 @@ Outputs: TypeAlias = tuple[Embedding | ModelFailed, ...]
 
 @dataclass(frozen=True, slots=True)
 class EmbedTask:
-    """A payload, and the models to run on it."""
+    """A payload, and the models to run on it.
+
+    beyond_limit: it is queued even if the queue of a model is full (`Model.embed`).
+    """
 
     payload: Payload
     servings: Sequence[Serving]
+    beyond_limit: bool = False
 
 
 class Embedder:
@@ -81,7 +85,7 @@ class Embedder:
                     raise self._models.refusal(serving.name)
             for serving in task.servings:
                 if serving.model is not None:
-                    future = self._embed(serving.model, task.payload)
+                    future = self._embed(serving.model, task)
                     begun.futures[serving.name] = future
                     call.on_done(future.cancel)
         except DatabaseError as error:
@@ -89,14 +93,15 @@ class Embedder:
             begun.error = error
         return begun
 
-    def _embed(self, model: Model, payload: Payload) -> Future[Embedding]:
-        conf = model.folder.conf
+    def _embed(self, model: Model, task: EmbedTask) -> Future[Embedding]:
+        conf, payload = model.folder.conf, task.payload
+        run = functools.partial(model.embed, payload, beyond_limit=task.beyond_limit)
         if self._cache is None or payload.kind != conf.input:
-            return model.embed(payload)
+            return run()
         # A fingerprint may be a name that the user gave, to more than one model.
         version = (conf.name, model.folder.fingerprint, conf.feature_dim, conf.prediction_dim)
         key = (version, payload.digest)
-        return self._cache.embed(key, model, functools.partial(model.embed, payload))
+        return self._cache.embed(key, model, run)
 
 
 def all_made(outcome: Outputs | DatabaseError) -> Embeddings | DatabaseError:

@@ -32,8 +32,10 @@ class Model(Protocol):
     def wait_until_started(self, timeout: float | None = None) -> bool:
         """As `wait_until_tried`, and until one of the workers was ready."""
 
-    def embed(self, payload: Payload) -> Future[Embedding]:
+    def embed(self, payload: Payload, *, beyond_limit: bool = False) -> Future[Embedding]:
         """Queue an item. Canceling the future before the item is run saves the work.
+
+        beyond_limit: queue it even if the queue is full, and take no place from other callers.
 
         Raises InvalidRequest for a kind of input that the model does not take, Overloaded,
         ModelUnavailable, ShuttingDown. The future raises UndecodableInput or ModelFailed.

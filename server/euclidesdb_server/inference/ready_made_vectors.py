@@ -32,7 +32,12 @@ class ReadyMadeVectors:
         """True: there is nothing to start."""
         return True
 
-    def embed(self, payload: Payload) -> Future[Embedding]:
+    def embed(
+        self,
+        payload: Payload,
+        *,
+        beyond_limit: bool = False,  # noqa: ARG002
+    ) -> Future[Embedding]:
         """Raises InvalidRequest: there is no program to run."""
         raise InvalidRequest(
             f"model {self.folder.conf.name!r} takes ready-made vectors, not {payload.kind!r}"

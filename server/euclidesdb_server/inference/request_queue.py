@@ -1,6 +1,7 @@
 """The queue in which requests for one model become batches.
 
-Bounded: a request beyond the limit is refused at once and does not wait. A request whose caller
+Bounded: a request beyond the limit is refused at once and does not wait, unless its caller has only
+a few and must go on (an embedding job). A request whose caller
 canceled it is never handed out. Every request that is accepted gets a result, at the latest when
 the queue is closed. While the worker is busy a batch grows; if items differ in cost, items of
 similar cost share a batch.
@@ -64,16 +65,17 @@ class RequestQueue(Generic[Work, Result]):
         with self._lock:
             self._takers.remove(taker)
 
-    def put(self, work: Work) -> Future[Result]:
-        """Queue an item. Raises Overloaded if the queue is full, or the error that closed it."""
+    def put(self, work: Work, *, beyond_limit: bool = False) -> Future[Result]:
+        """Queue an item. Raises Overloaded if the queue is full, or the error that closed it.
+
+        beyond_limit: queue it even then, and leave all places of the limit to others.
+        """
         with self._lock:
             if self._refusal is not None:
                 raise copy_of(self._refusal)
-            if len(self._waiting) >= self._limit:
-                self._remove_canceled()
-            if len(self._waiting) >= self._limit:
+            if not beyond_limit and self._is_full():
                 raise Overloaded(f"{self._name} has {self._limit} items waiting; try again later")
-            request: Request[Work, Result] = Request(work)
+            request: Request[Work, Result] = Request(work, beyond_limit=beyond_limit)
             self._waiting.append(request)
             send = next(filter(None, map(self._sending, self._takers)), None)
             if send is None:
@@ -230,6 +232,12 @@ class RequestQueue(Generic[Work, Result]):
             if now + self._due_in(taker) < until:
                 self._condition.notify_all()
                 return
+
+    def _is_full(self) -> bool:
+        if len(self._waiting) < self._limit:
+            return False
+        self._remove_canceled()
+        return sum(not request.beyond_limit for request in self._waiting) >= self._limit
 
     def _remove_canceled(self) -> None:
         self._waiting = deque(

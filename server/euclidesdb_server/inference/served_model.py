@@ -68,7 +68,7 @@ class ServedModel:
         """As `Model.wait_until_started`."""
         return self._health.started.wait(timeout)
 
-    def embed(self, payload: Payload) -> Future[Embedding]:
+    def embed(self, payload: Payload, *, beyond_limit: bool = False) -> Future[Embedding]:
         """As `Model.embed`."""
         conf = self.folder.conf
         if payload.kind != conf.input:
@@ -78,7 +78,7 @@ class ServedModel:
             refused: Future[Embedding] = Future()
             refused.set_exception(error)
             return refused
-        return self._queue.put(payload)
+        return self._queue.put(payload, beyond_limit=beyond_limit)
 
     @property
     def run_counts(self) -> tuple[int, int]:

@@ -27,7 +27,8 @@ class Request(Generic[Work, Result]):
     """One item on its way through a model.
 
     alone: it was in a batch that killed its worker; it is retried once, in a batch of one. taken:
-    when it was given to a worker, by `time.monotonic`.
+    when it was given to a worker, by `time.monotonic`. beyond_limit: it takes no place of the
+    queue's limit.
     """
 
     work: Work
@@ -35,6 +36,7 @@ class Request(Generic[Work, Result]):
     arrived: float = field(default_factory=time.monotonic)
     alone: bool = False
     taken: float = 0.0
+    beyond_limit: bool = False
 
 
 class Taker(Protocol[Work, Result]):

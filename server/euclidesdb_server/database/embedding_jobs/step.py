@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 from euclidesdb_server.database.embedder import Embedder, EmbedTask
 from euclidesdb_server.database.embedding_jobs.job import Job
 from euclidesdb_server.database.embedding_jobs.job_call import JobCall
-from euclidesdb_server.database.embedding_jobs.pace import Pace
+from euclidesdb_server.database.embedding_jobs.pace import STEP_SECONDS, Pace
 from euclidesdb_server.database.embedding_jobs.progress import Progress
 from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.prepared_adds import failure_of
@@ -55,13 +55,33 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class _Work:
     """Items to run, in the order of their first labels. position: that of the last one of the step.
-    skipped: how many are left out, by reason.
+    count: how many the step deals with. skipped: how many of them are left out, by reason.
     """
 
     ids: list[str] = field(default_factory=list)
     payloads: list[Payload] = field(default_factory=list)
     position: int = 0
+    count: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    _before: list[tuple[int, int, Counter[str]]] = field(default_factory=list)
+    """The position, the count and what was skipped before each item to run."""
+
+    def add(self, item_id: str, payload: Payload) -> None:
+        """An item to run, at the end; `move` passes it."""
+        self._before.append((self.position, self.count, self.skipped.copy()))
+        self.ids.append(item_id)
+        self.payloads.append(payload)
+
+    def move(self, position: int) -> None:
+        """Go past the item that is there: it is to be run, or left out."""
+        self.position = position
+        self.count += 1
+
+    def cut(self, runs: int) -> None:
+        """Deal with no more than so many of the items to run, and what is before the next one."""
+        if runs < len(self.ids):
+            self.position, self.count, self.skipped = self._before[runs]
+            del self.ids[runs:], self.payloads[runs:]
 
 
 class JobSteps:
@@ -104,7 +124,6 @@ class JobSteps:
             leased.get(record.model)
             serving = self.serving(record)
             limit = self._pace(serving).step_size
-            count = 0
             work = _Work(position=record.position)
             size = 0
             for item_id, label in zip(ids, labels, strict=True):
@@ -113,12 +132,10 @@ class JobSteps:
                     size += len(payload.data)
                     if len(work.ids) == limit or (work.ids and size > MAX_BYTES):
                         break
-                    work.ids.append(item_id)
-                    work.payloads.append(payload)
-                work.position = label
-                count += 1
+                    work.add(item_id, payload)
+                work.move(label)
             self._run(job, serving, work)
-            return count
+            return work.count
 
     def _payload(self, serving: Serving, item_id: str, skipped: Counter[str]) -> Payload | None:
         """The payload of an item; None if it has no part in the job."""
@@ -146,12 +163,13 @@ class JobSteps:
         """Run the items, and write the outcomes; those that change meanwhile again."""
         space = serving.writable_space()
         for attempt in range(1, ATTEMPTS + 1):
+            outputs = self._outputs(job, serving, work.payloads, may_end=attempt == 1)
+            work.cut(len(outputs))
             progress = Progress(job, work.position, work.skipped, may_change=attempt < ATTEMPTS)
             if not work.ids:
                 with progress.record() as record:
                     self._store.jobs.write(record)
                 return
-            outputs = self._outputs(job, serving, work.payloads)
             made = zip(work.ids, work.payloads, outputs, strict=True)
             items = [_item(space, *each) for each in made]
             self._writer.write_unchanged(items, progress)
@@ -163,19 +181,29 @@ class JobSteps:
                     work.ids.append(item_id)
                     work.payloads.append(payload)
 
-    def _outputs(self, job: Job, serving: Serving, payloads: Sequence[Payload]) -> list[Output]:
-        """What the model makes of each payload. Raises what may pass."""
+    def _outputs(
+        self, job: Job, serving: Serving, payloads: Sequence[Payload], *, may_end: bool
+    ) -> list[Output]:
+        """What the model makes of each payload, or of the first ones: if the step `may_end`, what
+        it has made after STEP_SECONDS is written, though callers keep the model busy. Raises what
+        may pass.
+        """
         pace = self._pace(serving)
         outputs: list[Output] = []
+        end = time.monotonic() + STEP_SECONDS
         while len(outputs) < len(payloads):
+            if outputs and may_end and time.monotonic() >= end:
+                break
+            job.call.rest(pace.rest)
             chunk = payloads[len(outputs) :][: pace.next_chunk()]
             begun = time.monotonic()
             outputs += self._chunk(job, serving, chunk)
-            job.call.rest(pace.note(len(chunk), time.monotonic() - begun))
+            pace.note(len(chunk), time.monotonic() - begun)
         return outputs
 
     def _chunk(self, job: Job, serving: Serving, payloads: Sequence[Payload]) -> list[Output]:
-        tasks = [EmbedTask(payload, [serving]) for payload in payloads]
+        # They are few: a queue that callers keep full must not keep them out.
+        tasks = [EmbedTask(payload, [serving], beyond_limit=True) for payload in payloads]
         outputs: list[Output] = []
         for outcome in _finished(self._embedder.embed_many(tasks, job.call), job.call):
             if isinstance(outcome, UndecodableInput):
