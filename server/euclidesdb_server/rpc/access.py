@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from euclidesdb_server.access.api_keys import ApiKey
@@ -27,7 +28,7 @@ class Keys(Protocol):
 
 
 class Access:
-    """The rules of one server. For the event loop's thread.
+    """The rules of one server. For the event loop's thread, but for `changed`.
 
     has_keys: whether callers may have API keys.
     """
@@ -38,6 +39,16 @@ class Access:
         self._keys = keys
         self._anonymous = anonymous
         self._callers = Callers()
+        self._on_change: list[Callable[[], object]] = []
+
+    def on_change(self, changed: Callable[[], object]) -> None:
+        """Call `changed` when `admit` may answer otherwise than before, in any thread."""
+        self._on_change.append(changed)
+
+    def changed(self) -> None:
+        """Other keys are accepted now. May be called from any thread."""
+        for each in [*self._on_change]:
+            each()
 
     def admit(self, path: str, authorization: bytes | None, host: str) -> Caller:
         """Who makes a call to the method at `path`.
