@@ -407,6 +407,22 @@ def test_a_server_that_other_machines_reach_must_know_who_may_call(tmp_path, add
         check_access(config_of(tmp_path, f"{server}\n[auth]\n{section}"))
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0:9464", "[::]:9464", "10.1.2.3:9464", "host:9464"])
+def test_metrics_that_other_machines_reach_need_an_explicit_permission(tmp_path, address):
+    metrics = f"[auth]\nkeys_file = k\n[metrics]\naddress = {address}\n"
+    with pytest.raises(ConfigError) as caught:
+        check_access(config_of(tmp_path, metrics))
+    for words in ("a.conf: [metrics] address", address, "allow_anonymous = true in [metrics]"):
+        assert words in str(caught.value)
+    check_access(config_of(tmp_path, f"{metrics}allow_anonymous = true"))
+    check_access(config_of(tmp_path, metrics.replace("keys_file = k", "allow_anonymous = true")))
+
+
+@pytest.mark.parametrize("address", ["9464", "127.0.0.1:9464", "[::1]:9464", "localhost:9464"])
+def test_metrics_of_this_machine_alone_need_no_permission(tmp_path, address):
+    check_access(config_of(tmp_path, f"[metrics]\naddress = {address}"))
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0", "unix:a"])
 def test_a_server_of_this_machine_alone_needs_no_keys(tmp_path, address):
     check_access(config_of(tmp_path, f"[server]\naddress = {address}"))
