@@ -68,6 +68,7 @@ SLOW = (
     "rpc/test_model_outages.py",
     "rpc/test_model_versions.py",
     "rpc/test_odd_items.py",
+    "rpc/test_parsed_size.py",
     "rpc/test_reply_sizes.py",
     "rpc/test_rewrite_memory.py",
     "rpc/test_search_options.py",

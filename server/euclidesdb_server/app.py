@@ -40,7 +40,7 @@ from euclidesdb_server.inference import (
     embedding_cache,
 )
 from euclidesdb_server.monitoring.collection import Collection
-from euclidesdb_server.rpc.access import access_of, check_access
+from euclidesdb_server.rpc.access import Access, access_of, check_access
 from euclidesdb_server.rpc.call_measures import CallObserver
 from euclidesdb_server.rpc.listening import listen_address, reserve_address
 from euclidesdb_server.rpc.observation import serve_metrics, tracing
@@ -96,7 +96,7 @@ class Server:
         with ExitStack() as opened:
             opened.enter_context(reserve_address(address, address_from))
             watch = opened.enter_context(FileWatch())
-            access = access_of(config.auth, _keys(config, watch))
+            access = _access(config, watch)
             certificates = _certificates(config, watch)
             folder = config.database.db_path
             store = folder / STORE_FOLDER
@@ -212,10 +212,15 @@ class Server:
         self.close()
 
 
-def _keys(config: Config, watch: FileWatch) -> KeyRing | None:
-    """The API keys, if the configuration has them; read again when they change."""
+def _access(config: Config, watch: FileWatch) -> Access:
+    """Who may call. Raises ConfigError."""
     file = config.auth.keys_file
-    return None if file is None else KeyRing(file, config.where("auth", "keys_file"), watch)
+    if file is None:
+        return access_of(config.auth, None)
+    keys = KeyRing(file, config.where("auth", "keys_file"), watch)
+    access = access_of(config.auth, keys)
+    keys.on_change(access.changed)
+    return access
 
 
 def _certificates(config: Config, watch: FileWatch) -> Certificates | None:

@@ -191,7 +191,11 @@ def test_without_an_address_nothing_is_served(tmp_path):
 def test_an_address_that_cannot_be_used_is_an_error(tmp_path, address, text):
     (tmp_path / "models").mkdir()
     with pytest.raises(ConfigError, match=r"\[metrics\] address.*" + text):
-        start_server(tmp_path / "data", tmp_path / "models", metrics={"address": address})
+        start_server(
+            tmp_path / "data",
+            tmp_path / "models",
+            metrics={"address": address, "allow_anonymous": True},
+        )
 
 
 def test_a_port_alone_is_one_of_this_machine(tmp_path):

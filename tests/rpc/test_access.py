@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import re
 import threading
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -176,6 +178,98 @@ def test_keys_are_added_and_revoked_while_the_server_runs(tmp_path, transport, k
         assert status(made[Role.READ]) is STATUS.OK
 
 
+class AddStream:
+    """An open stream of adds, with one item in it."""
+
+    def __init__(self, stubs, key):
+        self._requests = queue.SimpleQueue()
+        self.replies = stubs.v1.AddItemStream(
+            iter(self._requests.get, None),
+            metadata=(("authorization", f"Bearer {key}"),),
+            timeout=TIMEOUT,
+        )
+        self.add("a")
+        assert next(self.replies).outcomes[0].WhichOneof("outcome") == "added"
+
+    def add(self, item_id):
+        self._requests.put(pb.AddItemStreamRequest(items=[item(item_id)]))
+
+    def close(self):
+        self._requests.put(None)
+
+
+def item(item_id):
+    vector = pb.Array(data_type=pb.DATA_TYPE_FLOAT32, shape=[3], data=bytes(12))
+    return pb.AddItemRequest(id=item_id, vectors={"given": pb.Vector(values=vector)})
+
+
+def end_of(stream):
+    with pytest.raises(grpc.RpcError) as caught:
+        for _ in stream:
+            pass
+    reasons = [
+        entry.value
+        for entry in caught.value.trailing_metadata() or ()
+        if entry.key == "euclidesdb-reason"
+    ]
+    return caught.value.code(), *reasons
+
+
+def test_the_open_streams_of_a_revoked_key_end_and_no_others(tmp_path, transport, keys):
+    file, made = keys
+    with serve(tmp_path, transport, keys_file=file) as server, Stubs(server.address) as stubs:
+        opened = [AddStream(stubs, made[role]) for role in (Role.WRITE, Role.ADMIN)]
+        with changed_keys(file) as kept:
+            kept[:] = [each for each in kept if each.role is not Role.WRITE]
+        assert end_of(opened[0].replies) == (STATUS.UNAUTHENTICATED, "unauthenticated")
+        opened[1].add("b")
+        opened[1].close()
+        assert [reply.position for reply in opened[1].replies] == [1]
+
+
+def test_the_open_streams_of_a_key_whose_role_is_lowered_end(tmp_path, transport, keys):
+    file, made = keys
+    with serve(tmp_path, transport, keys_file=file) as server, Stubs(server.address) as stubs:
+        stream = AddStream(stubs, made[Role.WRITE])
+        with changed_keys(file) as kept:
+            kept[:] = [
+                replace(each, role=Role.READ) if each.role is Role.WRITE else each for each in kept
+            ]
+        assert end_of(stream.replies) == (STATUS.PERMISSION_DENIED, "role_required")
+        stream.close()
+
+
+def test_a_stream_of_a_revoked_key_sends_nothing_more_though_its_client_does_not_read(
+    tmp_path, transport, keys
+):
+    file, made = keys
+    admin = (("authorization", f"Bearer {made[Role.ADMIN]}"),)
+    reader = (("authorization", f"Bearer {made[Role.READ]}"),)
+    with serve(tmp_path, transport, keys_file=file) as server, Stubs(server.address) as stubs:
+        for at in range(40):
+            large = item(f"{at}")
+            large.metadata = bytes(1_000_000)
+            stubs.v1.AddItem(large, metadata=admin, timeout=TIMEOUT)
+        export = stubs.v1.ExportItems(pb.ExportItemsRequest(), metadata=reader, timeout=TIMEOUT)
+        read = [len(next(export).data)]
+        with changed_keys(file) as kept:
+            kept[:] = [each for each in kept if each.role is not Role.READ]
+
+        def open_streams():
+            stats = stubs.v1.Stats(pb.StatsRequest(), metadata=admin, timeout=TIMEOUT)
+            return stats.streams_open
+
+        wait_for(lambda: open_streams() == 0, "the end of the stream")
+        read.extend(len(reply.data) for reply in until_unauthenticated(export))
+        assert sum(read) < 20_000_000
+
+
+def until_unauthenticated(replies):
+    with pytest.raises(grpc.RpcError) as caught:
+        yield from replies
+    assert caught.value.code() is STATUS.UNAUTHENTICATED
+
+
 def test_every_method_that_is_served_has_a_role(tmp_path, monkeypatch):
     """A method without one would be for admins alone; it must be in the table all the same."""
     paths = []
@@ -311,6 +405,22 @@ def test_a_server_that_other_machines_reach_must_know_who_may_call(tmp_path, add
         assert words in str(caught.value)
     for section in ("allow_anonymous = yes", "keys_file = k"):
         check_access(config_of(tmp_path, f"{server}\n[auth]\n{section}"))
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9464", "[::]:9464", "10.1.2.3:9464", "host:9464"])
+def test_metrics_that_other_machines_reach_need_an_explicit_permission(tmp_path, address):
+    metrics = f"[auth]\nkeys_file = k\n[metrics]\naddress = {address}\n"
+    with pytest.raises(ConfigError) as caught:
+        check_access(config_of(tmp_path, metrics))
+    for words in ("a.conf: [metrics] address", address, "allow_anonymous = true in [metrics]"):
+        assert words in str(caught.value)
+    check_access(config_of(tmp_path, f"{metrics}allow_anonymous = true"))
+    check_access(config_of(tmp_path, metrics.replace("keys_file = k", "allow_anonymous = true")))
+
+
+@pytest.mark.parametrize("address", ["9464", "127.0.0.1:9464", "[::1]:9464", "localhost:9464"])
+def test_metrics_of_this_machine_alone_need_no_permission(tmp_path, address):
+    check_access(config_of(tmp_path, f"[metrics]\naddress = {address}"))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0", "unix:a"])

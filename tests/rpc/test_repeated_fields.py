@@ -11,7 +11,14 @@ from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.config.server import Transport
 from euclidesdb_server.errors import InvalidRequest
 from euclidesdb_server.rpc import repeated_fields
-from euclidesdb_server.rpc.repeated_fields import MAX_PER_CALL, REPEATED, check_repeated
+from euclidesdb_server.rpc.parsed_size import parts_of
+from euclidesdb_server.rpc.repeated_fields import (
+    FREE_BYTES,
+    MAX_FIELDS,
+    MAX_PER_CALL,
+    REPEATED,
+    check_parts,
+)
 from tests.rpc.test_transports import needs_nghttp2
 from tests.support.calls import Stubs
 from tests.support.servers import start_server
@@ -20,11 +27,16 @@ from tests.support.vector_spaces import save_vector_space
 TIMEOUT = 60
 EMPTY = b"\x0a\x00"
 MANY = 1 << 20
+ITEMS = parts_of(pb.AddItemsRequest.DESCRIPTOR)
 
 
-def refused(data, number=1):
+def check(data):
+    check_parts(data, ITEMS, 1, "items")
+
+
+def refused(data):
     with pytest.raises(InvalidRequest) as caught:
-        check_repeated(data, number, "items")
+        check(data)
     return str(caught.value)
 
 
@@ -32,13 +44,13 @@ def test_a_field_is_counted_whatever_is_between():
     padding = pb.AddItemRequest(id="x" * 300, metadata=bytes(1000)).SerializeToString()
     large = pb.AddItemsRequest(items=[pb.AddItemRequest(id="y" * 500)] * 1000).SerializeToString()
     others = b"\x78\x05" + b"\x79" + bytes(8) + b"\x7d" + bytes(4) + b"\x82\x01\x03abc"
-    check_repeated(large + others + padding + EMPTY * 90_000, 1, "items")
+    check(large + others + padding + EMPTY * 90_000)
     assert "more than 100,000 items" in refused(large + others + EMPTY * 100_000)
 
 
 def test_the_limit_itself_is_permitted():
-    check_repeated(b"\x0a\x01x" * MAX_PER_CALL, 1, "items")
-    assert "more than 100,000 items" in refused(b"\x0a\x01x" * (MAX_PER_CALL + 1))
+    check(b"\x0a\x02\x0a\0" * MAX_PER_CALL)
+    assert "more than 100,000 items" in refused(b"\x0a\x02\x0a\0" * (MAX_PER_CALL + 1))
 
 
 @pytest.mark.parametrize(
@@ -55,8 +67,42 @@ def test_the_walk_ends_at_the_limit(data):
 @pytest.mark.parametrize("data", [b"\x80", b"\xff", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f"])
 def test_what_is_not_a_message_is_left_to_the_parser(data):
     begun = time.process_time()
-    check_repeated(data * (1 << 20), 1, "items")
+    check(data * (1 << 20))
     assert time.process_time() - begun < 5
+
+
+def test_parts_of_one_item_are_counted_at_any_depth():
+    vector = pb.Vector(values=pb.Array(shape=[1] * (8 << 20)))
+    item = pb.AddItemRequest(id="a", vectors={"m": vector})
+    data = pb.AddItemsRequest(items=[item]).SerializeToString()
+    assert "in so many parts that it would take more than" in refused(data)
+
+
+def test_parts_of_many_short_items_are_counted():
+    item = b"\x1a\x00" * 500  # vectors
+    data = (b"\x0a\xe8\x07" + item) * 20_000
+    assert pb.AddItemsRequest.FromString(data[:1003]).items[0].vectors
+    assert "in so many parts that it would take more than" in refused(data)
+
+
+def test_a_large_request_of_many_light_items_is_permitted():
+    item = pb.AddItemRequest(id="item-000000", attributes_json='{"n": 1}', models=["digits"])
+    for model in ("a", "b", "c"):
+        item.vectors[model].values.shape.append(3)
+        item.vectors[model].values.data = bytes(12)
+        item.vectors[model].fingerprint = "0" * 32
+    check(pb.AddItemsRequest(items=[item] * MAX_PER_CALL).SerializeToString())
+
+
+def test_a_request_that_fits_whatever_is_in_it_is_not_looked_at():
+    counted = repeated_fields.parse_of(
+        pb.DESCRIPTOR.services_by_name["FeatureDatabase"].methods_by_name["AddItems"]
+    )
+    assert len(counted(EMPTY * (FREE_BYTES // 2)).items) == FREE_BYTES // 2
+
+
+def test_fields_that_the_server_does_not_know_are_counted():
+    assert f"more than {MAX_FIELDS:,} fields" in refused(b"\x78\x00" * (MAX_FIELDS + 1))
 
 
 def test_each_counted_field_is_there():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from euclidesdb_server.access.api_keys import ApiKey, KeySet
@@ -19,6 +20,7 @@ class KeyRing:
     def __init__(self, file: Path, where: str, watch: FileWatch) -> None:
         """where: where the path comes from, as in `Config.where`. Raises ConfigError."""
         self._file = file
+        self._changed: list[Callable[[], object]] = []
         watch.add([file], self.reload)  # before it is read
         try:
             self._keys = self._read()
@@ -36,6 +38,10 @@ class KeyRing:
         """The key that a call has sent; None if it is not accepted."""
         return self._keys.find(text)
 
+    def on_change(self, changed: Callable[[], object]) -> None:
+        """Call `changed` in another thread each time that the keys have been read again."""
+        self._changed.append(changed)
+
     def reload(self) -> None:
         """Read the file again; the keys stay as they are, with an error in the log, if that fails.
 
@@ -47,6 +53,8 @@ class KeyRing:
             log.error("the API keys stay as they were: %s", error)
         else:
             log.info("the API keys have been read again: %d are accepted", len(self._keys))
+            for changed in [*self._changed]:
+                changed()
 
     def _read(self) -> KeySet:
         keys = KeySet(read_keys(self._file))

@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING
 from euclidesdb_server.commands.configuration import configuration
 from euclidesdb_server.commands.serve_log import configure_logging
 from euclidesdb_server.errors import ShuttingDown, StartupError, StorageError
-from euclidesdb_server.system.allocator import limit_arenas
+from euclidesdb_server.system.allocator import (
+    SERVED_BLOCK,
+    give_large_blocks_back,
+    limit_arenas,
+)
 from euclidesdb_server.system.confinement import hide_memory
 from euclidesdb_server.system.long_lived import long_lived
 from euclidesdb_server.system.open_files import OpenFilesWatch, raise_limit
@@ -48,6 +52,7 @@ def run(
     )
     hide_memory()
     limit_arenas()
+    give_large_blocks_back(SERVED_BLOCK)
     raise_limit()
     # Concurrent searches each have a thread. By default faiss would start one OpenMP thread per
     # core in every one of them. (Workers have a separate setting.)

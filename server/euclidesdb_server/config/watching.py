@@ -24,6 +24,8 @@ class MetricsConfig:
 
     address: str = ""
     """Where they are served by HTTP; empty: nowhere. Without a host: on the loopback address."""
+    allow_anonymous: bool = False
+    """Whether the address may be one that other machines can reach: everyone there reads them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from euclidesdb_server.access.api_keys import ApiKey
@@ -10,7 +11,7 @@ from euclidesdb_server.config.access import AuthConfig
 from euclidesdb_server.config.server import Config
 from euclidesdb_server.errors import ConfigError, RoleRequired, Unauthenticated
 from euclidesdb_server.rpc.caller import Caller, Callers
-from euclidesdb_server.rpc.listening import is_loopback, listen_address
+from euclidesdb_server.rpc.listening import is_loopback, listen_address, metrics_address
 from euclidesdb_server.rpc.roles import required_role
 from euclidesdb_server.values.role import Role
 
@@ -27,7 +28,7 @@ class Keys(Protocol):
 
 
 class Access:
-    """The rules of one server. For the event loop's thread.
+    """The rules of one server. For the event loop's thread, but for `changed`.
 
     has_keys: whether callers may have API keys.
     """
@@ -38,6 +39,16 @@ class Access:
         self._keys = keys
         self._anonymous = anonymous
         self._callers = Callers()
+        self._on_change: list[Callable[[], object]] = []
+
+    def on_change(self, changed: Callable[[], object]) -> None:
+        """Call `changed` when `admit` may answer otherwise than before, in any thread."""
+        self._on_change.append(changed)
+
+    def changed(self) -> None:
+        """Other keys are accepted now. May be called from any thread."""
+        for each in [*self._on_change]:
+            each()
 
     def admit(self, path: str, authorization: bytes | None, host: str) -> Caller:
         """Who makes a call to the method at `path`.
@@ -87,6 +98,7 @@ def access_of(auth: AuthConfig, keys: Keys | None) -> Access:
 
 def check_access(config: Config) -> None:
     """Raise ConfigError if the server would be open to other machines by default."""
+    _check_metrics(config)
     auth, tls = config.auth, config.tls
     if auth.keys_file is None and auth.allow_anonymous is False:
         raise ConfigError(
@@ -113,6 +125,21 @@ def check_access(config: Config) -> None:
         "keys_file = FILE; or let everyone in, by a section [auth] with the line "
         "allow_anonymous = true, or the option --allow-anonymous"
     )
+
+
+def _check_metrics(config: Config) -> None:
+    """Raise ConfigError if other machines could read the metrics, and nothing permits it."""
+    metrics, where = config.metrics, config.where("metrics", "address")
+    if not metrics.address or metrics.allow_anonymous or config.auth.allow_anonymous:
+        return
+    host, port = metrics_address(metrics.address, where)
+    if not is_loopback(f"{host}:{port}"):
+        raise ConfigError(
+            f"{where} = {metrics.address!r} can be reached from other machines, and metrics have "
+            "neither keys nor TLS: anyone there could read the names of models and how they are "
+            f"used. Either set the port alone, {port}, for a scraper on this machine; or let "
+            "everyone read them, by the line allow_anonymous = true in [metrics]"
+        )
 
 
 def _key_in(authorization: bytes) -> bytes:

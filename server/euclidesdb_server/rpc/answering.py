@@ -22,6 +22,7 @@ from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.call_measures import CallMeasures
 from euclidesdb_server.rpc.caller import Caller
 from euclidesdb_server.rpc.methods import Lane, Method
+from euclidesdb_server.rpc.open_streams import OpenStreams
 from euclidesdb_server.rpc.reply_stream import ReplyStream
 from euclidesdb_server.rpc.request_stream import RequestStream
 
@@ -42,11 +43,12 @@ T = TypeVar("T")
 class Answerer:
     """Answers calls. For one event loop; `close` and `traffic` may be called from any thread.
 
-    measures: of the calls that the transport has begun and ended.
+    measures: of the calls that the transport has begun and ended. open_streams: those that stream.
     """
 
     def __init__(self, config: ServerConfig, measures: CallMeasures) -> None:
         self.measures = measures
+        self.open_streams = OpenStreams()
         self._max_calls = config.max_calls
         self._max_bytes = config.max_bytes_in_flight
         self._max_streams = config.max_streams
@@ -76,7 +78,7 @@ class Answerer:
     ) -> None:
         """Answer a call of a method that streams; the replies go to `replies`. Else as `answer`."""
         counted = self._open_stream if method.is_open else self._stream
-        with counted(call.caller):
+        with counted(call.caller), self.open_streams.hold(call):
             pool = self._pools[method.lane]
             answer = StreamAnswer(method, requests, replies, call)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Coroutine, Generator
@@ -201,9 +202,10 @@ def _events_of(replies: AsyncGenerator[Message]) -> Events:
             step = None
             yield reply
     finally:
-        with suppress(GeneratorExit, StopIteration, StopAsyncIteration):
+        # not GeneratorExit: before Python 3.13, it would not end the generators that this one reads
+        with suppress(asyncio.CancelledError, StopIteration, StopAsyncIteration):
             if step is not None:
-                step.throw(GeneratorExit())
+                step.throw(asyncio.CancelledError())
             else:
                 replies.aclose().send(None)
 

@@ -42,6 +42,7 @@ class RpcCall:
     begun: by `time.monotonic`. status: how it ends; the transport sets it before `end`, and the
     sizes. given_id: the request id that its caller has sent, or "". parts: what it did, by name.
     traceparent: the caller's trace, if it has one. is_traced: whether quick parts are noted, too.
+    check: raises Unauthenticated or RoleRequired if its caller may no longer make it.
     """
 
     status = grpc.StatusCode.CANCELLED
@@ -55,6 +56,7 @@ class RpcCall:
     def __init__(self, time_remaining: float | None, caller: Caller | None = None) -> None:
         """time_remaining: seconds until the caller's deadline; None: it has none."""
         self.parts: dict[str, Part] = {}
+        self.check: Callable[[], object] = _permitted
         self.caller = caller or Caller(UNKNOWN)
         has_deadline = time_remaining is not None and time_remaining < FOREVER
         self._deadline = time.monotonic() + (time_remaining or 0.0) if has_deadline else None
@@ -122,3 +124,7 @@ class RpcCall:
         finally:
             for callback in callbacks:
                 callback()
+
+
+def _permitted() -> None:
+    """The `check` of a call that is not checked again."""

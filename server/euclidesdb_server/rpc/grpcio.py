@@ -7,6 +7,7 @@ thread, but gRPC keeps what has arrived of the message.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, NoReturn, TypeVar
@@ -72,6 +73,7 @@ class GrpcioListener:
         methods = [*methods]
         self.measures = CallMeasures(methods, observers)
         self._answerer = Answerer(config, self.measures)
+        self._access.on_change(self._answerer.open_streams.recheck_soon)
         self._streams: set[asyncio.Task[None]] = set()
         self.address = run(self._start(methods, config))
 
@@ -130,7 +132,9 @@ class GrpcioListener:
 
     async def _serve_stream(self, method: Method, context: Context) -> None:
         caller = await self._admitted(method, context)
-        call = GrpcioStreamCall(self._answerer, method, context, caller, self._message_timeout)
+        given = new_call(context, caller)
+        given.check = functools.partial(self._caller, method, context)
+        call = GrpcioStreamCall(self._answerer, method, context, given, self._message_timeout)
         failure = await call.serve(self._streams)
         if failure is not None:
             await _abort(context, failure)

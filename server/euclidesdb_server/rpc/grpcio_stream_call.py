@@ -58,10 +58,10 @@ class GrpcioStreamCall:
         answerer: Answerer,
         method: Method,
         context: Context,
-        caller: Caller,
+        call: RpcCall,
         message_timeout: float,
     ) -> None:
-        self._caller = caller
+        self._call = call
         self._answerer = answerer
         self._method = method
         self._context = context
@@ -77,7 +77,7 @@ class GrpcioStreamCall:
 
         answering: has the task that answers it; to cancel that is to end the call with UNAVAILABLE.
         """
-        call = new_call(self._context, self._caller)
+        call = self._call
         self._answerer.measures.begun(self._method, call)
         answer = asyncio.create_task(
             self._answerer.answer_stream(self._method, self._requests, self._replies, call)

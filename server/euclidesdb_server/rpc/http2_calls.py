@@ -112,6 +112,8 @@ class ConnectionCalls:
         self._server.answerer.measures.begun(method, call)
         encoding = values.get(b"grpc-encoding", b"identity").decode("latin-1")
         if not method.is_unary:
+            given = (method.path, values.get(b"authorization"), self._connection.host)
+            call.check = functools.partial(self._server.access.admit, *given)
             route = (self._connection, stream)
             self._streams[stream] = StreamCall(self._server, route, method, call, encoding)
             self._read.add(self._streams[stream])

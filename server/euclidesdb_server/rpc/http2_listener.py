@@ -65,7 +65,9 @@ class Http2Listener:
             self.measures = CallMeasures(methods, observers)
             answerer = Answerer(config, self.measures)
             opened.callback(answerer.close)
-            self._calls = Http2Calls(methods, answerer, config, access or Access(), certificates)
+            access = access or Access()
+            access.on_change(answerer.open_streams.recheck_soon)
+            self._calls = Http2Calls(methods, answerer, config, access, certificates)
             try:
                 sockets = [opened.enter_context(each) for each in _sockets(address)]
                 if address.startswith(UNIX):

@@ -12,9 +12,13 @@ from typing import Final
 
 from euclidesdb_server.config.server import MIB, ServerConfig
 
+RESERVED: Final = 256 * MIB
+"""For the server itself, what it is about to write, and the worker of a small model."""
 SHARE: Final = 8
-"""An eighth: the bytes of a request are there up to three times while it is served, and replies
-may take as much."""
+"""An eighth of the rest: the bytes of a request are there up to five times while it is served, and
+replies may take as much."""
+LEAST: Final = 32
+"""A 32nd of the whole, where that is more."""
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +28,15 @@ def within_memory(config: ServerConfig, limit: int | None) -> ServerConfig:
 
     limit: None if there is none.
     """
-    if limit is None or config.max_bytes_in_flight <= (share := max(MIB, limit // SHARE)):
+    if limit is None or config.max_bytes_in_flight <= (share := _share(limit)):
         return config
     log.info(
-        "[server] max_bytes_in_flight is lowered to %d, an eighth of the %d MiB of memory that "
-        "this server may use",
+        "[server] max_bytes_in_flight is lowered to %d, as this server may use %d MiB of memory",
         share,
         limit // MIB,
     )
     return replace(config, max_bytes_in_flight=share)
+
+
+def _share(limit: int) -> int:
+    return max(MIB, limit // LEAST, (limit - RESERVED) // SHARE)

@@ -7,11 +7,14 @@ from contextlib import suppress
 from typing import Final
 
 # malloc.h
+M_TRIM_THRESHOLD: Final = -1
 M_MMAP_THRESHOLD: Final = -3
 M_ARENA_MAX: Final = -8
 
 LARGE_BLOCK: Final = 128 << 10
 """Bytes."""
+SERVED_BLOCK: Final = 1 << 20
+"""Of a server: larger requests and vectors are few, and to get their memory anew costs little."""
 
 
 def limit_arenas() -> None:
@@ -23,13 +26,15 @@ def limit_arenas() -> None:
     _set(M_ARENA_MAX, 2)
 
 
-def give_large_blocks_back() -> None:
-    """Return blocks of LARGE_BLOCK and more to the system as soon as they are freed.
+def give_large_blocks_back(size: int = LARGE_BLOCK) -> None:
+    """Return blocks of `size` bytes and more to the system as soon as they are freed.
 
     By default glibc keeps blocks of up to 32 MiB once it has seen one freed, and fragments between
-    them: reading and rewriting records of 8 MiB took up to a third more memory.
+    them: reading and rewriting records of 8 MiB took up to a third more memory, and a server to
+    which 24 clients had sent images of 15 MiB twice kept 480 MiB instead of 115.
     """
-    _set(M_MMAP_THRESHOLD, LARGE_BLOCK)
+    _set(M_MMAP_THRESHOLD, size)
+    _set(M_TRIM_THRESHOLD, 4 * size)
 
 
 def _set(option: int, value: int) -> None:
