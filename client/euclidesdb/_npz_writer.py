@@ -69,9 +69,9 @@ class NpzWriter:
                 raise row.error
             self._ids.add(row.id)
             self._attributes.add(row.attributes_json or "{}")
-            found = {vector.column: vector for vector in row.vectors}
+            of_row = {vector.column: vector for vector in row.vectors}
             for column, vectors in self._vectors.items():
-                vectors.add(found.get(column))
+                vectors.add(of_row.get(column))
 
     def _write_columns(self, columns: RowColumns) -> None:
         count = len(columns.ids)

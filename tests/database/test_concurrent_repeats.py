@@ -25,7 +25,7 @@ from euclidesdb_server.database.requests import (
 from euclidesdb_server.errors import UnknownItem, WriteInDoubt
 from euclidesdb_server.values.item_change import ItemChange
 from euclidesdb_server.values.vector_columns import VectorColumns
-from tests.database.test_writes_in_doubt import waits_for_an_item
+from tests.database.test_writes_in_doubt import waiting_writes
 from tests.support.assembled import CALL, EMBEDDERS, Database, no_models, registry_with
 from tests.support.failing_sync import FailingSync
 from tests.support.stores import vector
@@ -100,17 +100,17 @@ def in_a_thread(write: Write, database: Database) -> tuple[threading.Thread, Fut
     return threading.Thread(target=run), outcome
 
 
-def wait_at_the_lock(thread: threading.Thread) -> None:
-    wait_for(lambda: waits_for_an_item(thread), "it waits for the item")
+def wait_for_waiting(database: Database, count: int) -> None:
+    wait_for(lambda: waiting_writes(database) == count, f"{count} writes to wait for the item")
 
 
 def one_after_the_other(database: Database, *writes: Write) -> list[Future[Any]]:
     """All wait for the item at once, in this order; their outcomes."""
     made = [in_a_thread(write, database) for write in writes]
     with database.features.lock_items(["a"]):
-        for thread, _ in made:
+        for count, (thread, _) in enumerate(made, start=1):
             thread.start()
-            wait_at_the_lock(thread)
+            wait_for_waiting(database, count)
     for thread, _ in made:
         thread.join(60)
     return [outcome for _, outcome in made]
@@ -168,7 +168,7 @@ def test_a_repetition_whose_first_attempt_is_in_doubt_finds_what_became_of_it(da
         if position == 0:
             assert sync.begun.wait(60)
         else:
-            wait_at_the_lock(thread)
+            wait_for_waiting(database, position)
     sync.may_fail.set()
     for thread, _ in made:
         thread.join(60)

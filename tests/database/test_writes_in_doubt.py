@@ -9,11 +9,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from euclidesdb_server.database import item_locks
+from euclidesdb_server.database.grouped_writes import GroupedWrites
 from euclidesdb_server.database.requests import UpdateRequest
+from euclidesdb_server.database.writer import Writer
 from euclidesdb_server.errors import DatabaseError, StorageError, WriteInDoubt
 from euclidesdb_server.store.keys import item_key
 from tests.database.test_database_recovery import (
@@ -180,7 +183,7 @@ def test_a_writer_never_reads_an_item_whose_write_is_in_doubt(tmp_path, database
     threads[0].start()
     assert sync.begun.wait(60)
     threads[1].start()
-    wait_for(lambda: waits_for_an_item(database), "the second writer behind the first")
+    wait_for(lambda: waiting_writes(database) == 1, "the second writer behind the first")
     sync.may_fail.set()
     for thread in threads:
         thread.join(60)
@@ -196,8 +199,16 @@ def test_a_writer_never_reads_an_item_whose_write_is_in_doubt(tmp_path, database
         assert again == found
 
 
-def waits_for_an_item(database: Database) -> bool:
-    """Whether a write waits for its item, or for the thread that writes single items."""
-    frames = sys._current_frames().values()
-    at_lock = any(frame.f_code.co_filename == item_locks.__file__ for frame in frames)
-    return at_lock or bool(database.features._features._adder._grouped._waiting)
+def waiting_writes(database: Database) -> int:
+    """How many wait for the lock of their item, or for the thread that writes single items."""
+    frames = [*sys._current_frames().values()]
+    at_lock = sum(frame.f_code.co_filename == item_locks.__file__ for frame in frames)
+    writing = {GroupedWrites._write_waiting.__code__, Writer.write.__code__}
+    is_busy = any(writing <= {each.f_code for each in stack(frame)} for frame in frames)
+    return at_lock + is_busy * len(database.features._features._adder._grouped._waiting)
+
+
+def stack(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

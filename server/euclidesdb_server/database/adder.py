@@ -67,18 +67,20 @@ class Adder:
             new = [each for each, known in zip(requests, found, strict=True) if known is None]
             items = await self._embedded(new, leased, call)
         begun = time.monotonic()
-        repeated = set[bytes]()
+        repeated = set[int]()
         if len(items) == 1 and isinstance(items[0], EmbeddedItem):
-            changes = [await result_of(self._grouped.write(items[0], repeated))]
+            write = await result_of(self._grouped.write(items[0]))
+            changes = [write.change]
+            repeated.update([0] if write.is_repeated else [])
         else:
             changes = self._writer.write(items, repeated)
         call.note("store", begun, time.monotonic())
         written = iter(
             [
                 await self._repeats.answer(item.id, item.spaces)
-                if isinstance(item, EmbeddedItem) and item.request in repeated
+                if isinstance(item, EmbeddedItem) and position in repeated
                 else written_item(item, change)
-                for item, change in zip(items, changes, strict=True)
+                for position, (item, change) in enumerate(zip(items, changes, strict=True))
             ]
         )
         return [next(written) if known is None else known for known in found]

@@ -20,10 +20,19 @@ from euclidesdb_server.values.item_change import ItemChange
 T = TypeVar("T")
 
 
+class GroupedWrite(NamedTuple):
+    """The outcome of an item.
+
+    change: what has changed, or why nothing has. is_repeated: its request was applied before.
+    """
+
+    change: ItemChange | DatabaseError
+    is_repeated: bool = False
+
+
 class _Waiting(NamedTuple):
     item: EmbeddedItem
-    repeated: set[bytes]
-    outcome: Future[ItemChange | DatabaseError]
+    outcome: Future[GroupedWrite]
 
 
 class GroupedWrites:
@@ -36,12 +45,9 @@ class GroupedWrites:
         self._waiting: list[_Waiting] = []
         self._is_writing = False
 
-    def write(self, item: EmbeddedItem, repeated: set[bytes]) -> Future[ItemChange | DatabaseError]:
-        """Write an item, as `Writer.write` would. After `close`, the outcome is ShuttingDown.
-
-        repeated: gets the item's request before there is a result, if it was applied before.
-        """
-        waiting = _Waiting(item, repeated, Future())
+    def write(self, item: EmbeddedItem) -> Future[GroupedWrite]:
+        """Write an item, as `Writer.write` would. After `close`, the outcome is ShuttingDown."""
+        waiting = _Waiting(item, Future())
         with self._lock:
             self._waiting.append(waiting)
             is_writing, self._is_writing = self._is_writing, True
@@ -51,7 +57,7 @@ class GroupedWrites:
             except ShuttingDown as error:
                 while group := self._next_group():
                     for each in group:
-                        each.outcome.set_result(copy_of(error))
+                        each.outcome.set_result(GroupedWrite(copy_of(error)))
         return waiting.outcome
 
     def run(self, work: Callable[[], T]) -> Future[T]:
@@ -67,20 +73,17 @@ class GroupedWrites:
 
     def _write_waiting(self) -> None:
         while group := self._next_group():
-            applied = set[bytes]()
+            repeated = set[int]()
             try:
-                changes = self._writer.write([each.item for each in group], applied)
+                changes = self._writer.write([each.item for each in group], repeated)
             except BaseException as error:  # each caller must get an answer
                 for each in group:
                     each.outcome.set_exception(error)
                 continue
-            for each, change in zip(group, changes, strict=True):
-                if each.item.request in applied:
-                    each.repeated.add(each.item.request)
+            for position, (each, change) in enumerate(zip(group, changes, strict=True)):
                 # the items of a batch fail by one error, and each caller raises its own
-                each.outcome.set_result(
-                    copy_of(change) if isinstance(change, DatabaseError) else change
-                )
+                own = copy_of(change) if isinstance(change, DatabaseError) else change
+                each.outcome.set_result(GroupedWrite(own, position in repeated))
 
     def _next_group(self) -> list[_Waiting]:
         with self._lock:

@@ -61,19 +61,23 @@ class Writer:
         self._remover = Remover(store, publisher, self._locks, self._doubts)
 
     def write(
-        self, items: Sequence[EmbeddedItem | DatabaseError], repeated: set[bytes] | None = None
+        self, items: Sequence[EmbeddedItem | DatabaseError], repeated: set[int] | None = None
     ) -> list[ItemChange | DatabaseError]:
         """Write items, in order; the outcome of each is what has changed, or why nothing has.
 
-        An error in place of an item is its outcome. repeated: gets what was applied before.
+        An error in place of an item is its outcome. repeated: gets the positions of items whose
+        requests were applied before.
         """
         outcomes: list[ItemChange | DatabaseError] = [
             item if isinstance(item, DatabaseError) else ItemChange.UNCHANGED for item in items
         ]
 
         def write(positions: Sequence[int]) -> Sequence[ItemChange]:
-            good = [item for at in positions if isinstance(item := items[at], EmbeddedItem)]
-            return self._write(good, set() if repeated is None else repeated)
+            good = {at: item for at in positions if isinstance(item := items[at], EmbeddedItem)}
+            changes, known = self._write([*good.values()])
+            if repeated is not None:
+                repeated.update(at for at, is_known in zip(good, known, strict=True) if is_known)
+            return changes
 
         for positions in item_batches(items):
             self._attempt(write, positions, outcomes)
@@ -185,16 +189,15 @@ class Writer:
             for position, change in zip(positions, changes, strict=True):
                 outcomes[position] = change
 
-    def _write(self, items: Sequence[EmbeddedItem], known: set[bytes]) -> list[ItemChange]:
-        """Write items of different ids in one batch. Raises StorageError, ShuttingDown."""
+    def _write(self, items: Sequence[EmbeddedItem]) -> tuple[list[ItemChange], list[bool]]:
+        """Write items of different ids in one batch; also tells whether each was known."""
         with self._locks.of(item.id for item in items):
             self._doubts.recover()
             before = self._store.items([item.id for item in items])
             repeated = [item.request in self._store.requests for item in items]
             changes = repeated_changes(before)
-            known |= {item.request or b"" for item, old in zip(items, repeated, strict=True) if old}
             if all(repeated):
-                return changes
+                return changes, repeated
             new = [row for row, is_repeated in enumerate(repeated) if not is_repeated]
             items, before = [items[row] for row in new], [before[row] for row in new]
             labels, writes = range(0), list[ItemWrite]()
@@ -214,7 +217,7 @@ class Writer:
             ids = [item.id for item in items]
             for row, change in zip(new, changes_of(ids, before, writes), strict=True):
                 changes[row] = change
-            return changes
+            return changes, repeated
 
     def write_unchanged(self, items: Sequence[EmbeddedItem], progress: JobProgress) -> None:
         """Write those of some items that a job chooses, in one batch with its progress.
