@@ -1,7 +1,7 @@
 """The items of a file to import, in batches of bounded size: one for each call.
 
 Where each item is a ready-made vector of the same model, they are sent as columns, as `add_vectors`
-does, which takes a tenth of the time. Others are sent as messages.
+does, which takes a fifth of the processor time. Others are sent as messages.
 """
 
 from __future__ import annotations

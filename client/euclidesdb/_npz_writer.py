@@ -59,12 +59,12 @@ class NpzWriter:
 
     def write(self, batch: Any) -> None:
         """See ItemWriter."""
-        found = ArrowBatch(self._columns, batch)
-        columns = found.columns(_Everything())
+        rows = ArrowBatch(self._columns, batch)
+        columns = rows.columns(_Everything())
         if columns is not None:
             self._write_columns(columns)
             return
-        for row in found.rows():
+        for row in rows.rows():
             if isinstance(row, BadRow):
                 raise row.error
             self._ids.add(row.id)

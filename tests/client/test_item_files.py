@@ -294,7 +294,7 @@ def test_an_npz_file_of_many_batches_has_every_row(tmp_path, is_mixed):
     rows: list[dict[str, Any]] = []
     for number in range(90):
         name = "ab"[number // 20 % 2]
-        row = {"id": f"ü{number}", "attributes_json": json.dumps({"é": number})}
+        row: dict[str, Any] = {"id": f"ü{number}", "attributes_json": json.dumps({"é": number})}
         rows.append({**row, f"vector:{name}": [number, -number]})
     if is_mixed:
         rows[33] |= {"vector:a": [1, 2], "vector:b": [3, 4]}

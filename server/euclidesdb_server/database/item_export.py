@@ -38,10 +38,11 @@ Sizes = npt.NDArray[np.int64]
 BATCH_BYTES: Final = 1 << 20
 BATCH_ROWS: Final = 4096
 """Limits of what is read at a time; an item that is larger is read alone."""
+WINDOW_ROWS: Final = 4 * BATCH_ROWS
+LEAST_ROWS: Final = 128
 RECORDS_BYTES: Final = 16 << 20
-RECORDS_AT_A_TIME: Final = 128
-"""The records of BATCH_ROWS items are read at a time; fewer if they have more bytes than that, as
-each may have a mebibyte of metadata."""
+"""The records of WINDOW_ROWS items are read at a time, as more of them lie close together then; of
+fewer if they have more bytes. Each may have a mebibyte of metadata."""
 ITEM_BYTES: Final = 64
 """About what an item takes besides what it holds."""
 FIRST_PREDICTIONS: Final = 4096
@@ -163,7 +164,8 @@ class ItemExport:
             while start < len(found):
                 check_waiting(self._call)
                 sizes = self._fixed_size() + found[start:].sizes()
-                count = max(1, int(np.searchsorted(sizes.cumsum(), BATCH_BYTES, side="right")))
+                fitting = int(np.searchsorted(sizes.cumsum(), BATCH_BYTES, side="right"))
+                count = min(max(1, fitting), BATCH_ROWS)
                 payloads: list[Payload | None] | None = None
                 if self.include.payload:
                     payloads, held = self._payloads(found[start : start + count], sizes, held)
@@ -206,20 +208,21 @@ class ItemExport:
         parts = [block.added[rows] for block, rows in self._selection.parts]
         # what is kept until the end, for each item, is as small as can be
         order = np.argsort(np.concatenate([*parts, np.empty(0, np.int64)])).astype(np.uint32)
-        for first in range(0, len(order), BATCH_ROWS):
+        first, rows = 0, WINDOW_ROWS
+        while first < len(order):
             check_waiting(self._call)
-            numbers = order[first : first + BATCH_ROWS].astype(np.int64)
+            numbers = order[first : first + rows].astype(np.int64)
             ids, labels = self._selection.ids(numbers), self._selection.labels[numbers]
-            values = values_within(RECORDS_BYTES, self._reader.source, ids)
-            if values is not None:
-                yield self._stored(ids, values, labels)
+            values: Sequence[bytes | None] | None
+            if rows > LEAST_ROWS:
+                values = values_within(RECORDS_BYTES, self._reader.source, ids)
+            else:
+                values = item_values(self._reader.source, ids)
+            if values is None:  # they are large; those that follow probably are, too
+                rows = max(LEAST_ROWS, rows // 4)
                 continue
-            for start in range(0, len(ids), RECORDS_AT_A_TIME):
-                check_waiting(self._call)
-                part = slice(start, start + RECORDS_AT_A_TIME)
-                yield self._stored(
-                    ids[part], item_values(self._reader.source, ids[part]), labels[part]
-                )
+            yield self._stored(ids, values, labels)
+            first += len(ids)
 
     def _stored(
         self, ids: Sequence[str], values: Sequence[bytes | None], labels: Labels

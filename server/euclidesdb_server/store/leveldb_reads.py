@@ -177,7 +177,7 @@ def scan_keys(
     if not keys:
         return
     with lock, storage_errors("reading"):
-        iterator = source.raw_iterator(verify_checksums=True, fill_cache=False)
+        iterator = source.raw_iterator(verify_checksums=True)
         iterator.seek(keys[0])
     wanted = iter(keys)
     key: bytes | None = next(wanted)
