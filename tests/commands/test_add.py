@@ -219,6 +219,14 @@ KNOWN = [
 ]
 
 
+def test_a_url_is_refused_as_such(command):
+    ran = command("add", "https://example.com/shoe.jpg", "--model", "digits")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        "euclidesdb: 'https://example.com/shoe.jpg' is a URL; download it first, and add the file\n"
+    )
+
+
 def test_without_a_name_the_only_model_of_the_kind_is_taken():
     assert chosen_models(KNOWN[:2], (), {"image"}, all_models=False) == {"image": ["one"]}
     with pytest.raises(click.ClickException, match="takes text is ready"):

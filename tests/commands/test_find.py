@@ -123,6 +123,13 @@ def test_errors_are_one_line(command, arguments, expected):
     assert expected in line
 
 
+def test_a_vector_needs_a_model(command, tmp_path):
+    np.save(tmp_path / "q.npy", np.zeros(3))
+    ran = command("find", "--vector", tmp_path / "q.npy")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--vector needs one --model" in ran.err
+
+
 def test_a_file_that_has_no_vector_is_refused(command, tmp_path):
     (tmp_path / "a.npy").write_text("no")
     assert "not a .npy file" in command("find", "--vector", tmp_path / "a.npy").err

@@ -141,6 +141,12 @@ def test_list_is_a_table_in_order(command):
     assert command("list", "--where", "nothing == 1").out == ""
 
 
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_a_list_without_items_says_so(command, json_option):
+    ran = command("list", "--where", "price > 1e9", *json_option)
+    assert (ran.code, ran.out, ran.err) == (0, "", "there are no such items\n")
+
+
 def test_summarize_counts_and_summarizes(command):
     where = ("summarize", "--where", 'set == "items"', "--by", "color", "--numbers", "price")
     ran = command(*where)

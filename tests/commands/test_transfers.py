@@ -68,7 +68,9 @@ def test_files_that_cannot_be_used_are_named(command, tmp_path):
         (("export", "--to", tmp_path / "missing" / "items.jsonl"), "No such file"),
         (("export", "--to", tmp_path / "items.npz", "--payloads"), "cannot hold payloads"),
         (("export", "--to", tmp_path / "items.npz", "--model", "nobody"), "nobody"),
-        (("import", tmp_path / "missing.npz"), "No such file"),
+        (("import", tmp_path / "missing.npz"), "missing.npz: No such file or directory\n"),
+        (("import", tmp_path / "missing.parquet"), "missing.parquet: No such file or directory\n"),
+        (("import", tmp_path / "rows.csv"), "`euclidesdb add` runs a model over the rows"),
         (("import", tmp_path / "folder.parquet"), "folder.parquet"),
     ):
         (tmp_path / "folder.parquet").mkdir(exist_ok=True)

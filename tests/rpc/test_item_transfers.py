@@ -460,3 +460,23 @@ def test_requests_of_exports_are_checked(stubs):
         for reply in stubs.v1.ExportItems(pb.ExportItemsRequest(include_vectors=True))
     ]
     assert max(pieces) <= 1 << 20
+
+
+def test_an_npz_file_with_the_vectors_that_are_stored_leaves_the_payloads(db, second, tmp_path):
+    db.export_file(tmp_path / "items.parquet", include_payloads=True)
+    second.import_file(tmp_path / "items.parquet")
+    before = second.export(include_payloads=True).to_arrow()
+    second.export_file(tmp_path / "items.npz")
+    changes = second.import_file(tmp_path / "items.npz").changes
+    assert (changes.added, changes.replaced, changes.unchanged) == (0, 0, len(before))
+    assert second.export(include_payloads=True).to_arrow().equals(before)
+    second.update("both", merge={"price": 3})
+    second.import_file(tmp_path / "items.npz", models=["tiny"])
+    assert second.get("both", include_payload=True).image == encoded(noise(7))
+    assert second.get("both").attributes == db.get("both").attributes
+    with np.load(tmp_path / "items.npz") as stored_arrays:
+        arrays = {**stored_arrays}
+    arrays["vector:tiny"] += 1
+    np.savez(tmp_path / "others.npz", **arrays)
+    second.import_file(tmp_path / "others.npz", models=["tiny"])
+    assert second.get("both", include_payload=True).image is None, "it is of another vector"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -59,14 +60,16 @@ class SourceOptions:
 def sources(paths: Iterable[str], options: SourceOptions) -> list[Source]:
     """The sources that are given.
 
-    Raises ClickException for a path that does not exist, an empty folder, and a table without the
-    columns that are needed.
+    Raises ClickException for a path that does not exist, a URL, an empty folder, and a table
+    without the columns that are needed.
     """
     return [_source(Path(path), options) for given in paths for path in _expanded(given)]
 
 
 def _expanded(path: str) -> Sequence[str]:
     """The path, or what matches it as a pattern, which a shell has not expanded."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path) and not os.path.lexists(path):
+        raise click.ClickException(f"{path!r} is a URL; download it first, and add the file")
     if os.path.lexists(path) or not glob.has_magic(path):
         return [path]
     # Path.glob needs a folder in which the pattern begins

@@ -110,13 +110,18 @@ def find(
     # Imported when the command runs: they need the client.
     from euclidesdb_server.commands.find_fields import FoundFields  # noqa: PLC0415
     from euclidesdb_server.commands.find_output import print_results  # noqa: PLC0415
-    from euclidesdb_server.commands.find_query import query_of  # noqa: PLC0415
+    from euclidesdb_server.commands.find_query import (  # noqa: PLC0415
+        check_model_of_vector,
+        query_of,
+    )
     from euclidesdb_server.commands.shown_fields import field_names  # noqa: PLC0415
 
     names = field_names(show)
 
     given = {"image": image, "text": text, "id": item_id, "vector": vector}
-    query = query_of({name: each for name, each in given.items() if each is not None}, like, unlike)
+    given = {name: each for name, each in given.items() if each is not None}
+    query = query_of(given, like, unlike)
+    check_model_of_vector(given, models)
     conditions["filter"] = conditions.pop("where")
     with connected(address) as client:
         results = client.find_similar(

@@ -28,6 +28,15 @@ class Query:
     negative: Sequence[tuple[str, Any]]
 
 
+def check_model_of_vector(given: Mapping[str, Any], models: Sequence[str]) -> None:
+    """A vector has a meaning in one model's space alone. Raises UsageError."""
+    if "vector" in given and len(models) != 1:
+        raise click.UsageError(
+            "--vector needs one --model: the one in whose space the vector is",
+            click.get_current_context(),
+        )
+
+
 def query_of(given: Mapping[str, Any], like: Sequence[str], unlike: Sequence[str]) -> Query:
     """The query of the options that are given. Raises UsageError, ClickException."""
     context = click.get_current_context()

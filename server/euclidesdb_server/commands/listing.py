@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import click
@@ -109,6 +109,11 @@ def list_items(
             page_size=min(ROWS, limit + 1) if limit else ROWS,
             include_predictions=fields.of_predictions,
         )
+        first = next(items, None)
+        if first is None:
+            print("there are no such items", file=sys.stderr)
+            return 0
+        items = chain([first], items)
         wanted = islice(items, limit or None)
         if as_json:
             for item in wanted:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -96,6 +98,10 @@ def import_items(
     as_json: bool,
 ) -> int:
     """Store the items of a file as they were exported; no model is run."""
+    if file.suffix.lower() in (".csv", ".tsv"):
+        raise click.ClickException(
+            f"{file}: an import takes exported items; `euclidesdb add` runs a model over the rows"
+        )
     with _interruptible(GO_ON), connected(address) as client, _files(file):
         imported = client.import_file(
             file,
@@ -123,7 +129,11 @@ def _files(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ImportError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        reason: object = error
+        if isinstance(error, FileNotFoundError):
+            reason = os.strerror(errno.ENOENT)  # a library may have more words
+        elif isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
         raise click.ClickException(f"{file}: {reason}") from error
 
 
