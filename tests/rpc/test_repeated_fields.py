@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.descriptor import Descriptor
 
 from euclidesdb_protos.v1 import database_pb2 as pb
 from euclidesdb_server.config.server import Transport
@@ -29,7 +28,7 @@ from tests.support.vector_spaces import save_vector_space
 TIMEOUT = 60
 EMPTY = b"\x0a\x00"
 MANY = 1 << 20
-ITEMS = parts_of(cast(Descriptor, pb.AddItemsRequest.DESCRIPTOR))
+ITEMS = parts_of(pb.DESCRIPTOR.message_types_by_name["AddItemsRequest"])
 
 
 def check(data):
@@ -97,10 +96,10 @@ def test_a_large_request_of_many_light_items_is_permitted():
 
 
 def test_a_request_that_fits_whatever_is_in_it_is_not_looked_at():
-    counted: Any = repeated_fields.parse_of(
+    parse: Any = repeated_fields.parse_of(
         pb.DESCRIPTOR.services_by_name["FeatureDatabase"].methods_by_name["AddItems"]
     )
-    assert len(counted(EMPTY * (FREE_BYTES // 2)).items) == FREE_BYTES // 2
+    assert len(parse(EMPTY * (FREE_BYTES // 2)).items) == FREE_BYTES // 2
 
 
 def test_fields_that_the_server_does_not_know_are_counted():
