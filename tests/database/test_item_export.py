@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 
 from euclidesdb_server.database.item_export import (
     BATCH_BYTES,
     BATCH_ROWS,
+    LEAST_BYTES,
     ExportRequest,
 )
+from euclidesdb_server.database.item_exports import FEW
 from euclidesdb_server.database.item_import import ImportedItem
 from euclidesdb_server.database.item_reads import Include
 from euclidesdb_server.errors import CorruptRecord, DeadlineExceeded
@@ -46,6 +50,21 @@ def test_batches_have_bounded_numbers_of_rows_and_bytes(database):
     assert max(sizes) * 2048 * 4 <= BATCH_BYTES
     sizes = [len(batch.ids) for batch in batches(database, models=("one",))]
     assert len(sizes) < 5
+
+
+def test_many_open_exports_share_what_is_read_at_a_time(database):
+    database.add_vectors("large", [f"{number}" for number in range(3000)], np.zeros((3000, 2048)))
+    exports = database.features._features.exports
+    with ExitStack() as opened:
+        sizes = []
+        for _ in range(64):
+            export = opened.enter_context(exports.open(ExportRequest(include=EVERYTHING), CALL))
+            sizes.append(len(next(export.batches()).ids))
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[0] == sizes[FEW - 1] > 4 * sizes[-1]
+        assert sizes[-1] * 2048 * 4 <= LEAST_BYTES
+        assert sum(map(len, (batch.ids for batch in export.batches()))) == 3000
+    assert len(next(batches(database)).ids) == sizes[0]
 
 
 def test_large_items_are_read_alone_and_sent_in_pieces(database):

@@ -202,8 +202,8 @@ def test_updates_of_a_thousand_items_take_no_more_than_a_thousand_items(tmp_path
         f"{len(worn.disk)},000 updates: {worn.footprint}; disk {worn.disk[-1] / MIB:.1f} MiB, "
         f"{max(worn.disk) / MIB:.1f} at most"
     )
-    # tombstones are moved into bitmaps some thousands at a time
-    assert worn.records.pop(keys.TOMBSTONE[0], 0) <= TOMBSTONES
+    # tombstones are moved into bitmaps some thousands at a time, and meanwhile others are written
+    assert worn.records.pop(keys.TOMBSTONE[0], 0) <= 2 * TOMBSTONES
     fresh.records.pop(keys.TOMBSTONE[0], None)
     # the keys of requests are remembered for a while, one for each write
     assert worn.records.pop(keys.REQUESTS[0], 0) <= len(worn.disk)

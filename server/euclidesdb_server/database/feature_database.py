@@ -15,7 +15,7 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.adder import Adder
 from euclidesdb_server.database.embedder import Embedder
 from euclidesdb_server.database.embedding_jobs.step import JobSteps
-from euclidesdb_server.database.item_export import ItemExports
+from euclidesdb_server.database.item_exports import ItemExports
 from euclidesdb_server.database.item_import import ItemImports
 from euclidesdb_server.database.item_reads import Include, ItemReads
 from euclidesdb_server.database.item_removals import remove_many, remove_unchanged, would_remove

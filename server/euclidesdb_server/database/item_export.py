@@ -1,29 +1,23 @@
-"""ItemExports: all that is stored of the items that match a filter, as of one moment.
+"""ItemExport: all that is stored of the items that match a filter, as of one moment.
 
 Items are read some at a time, so an export of any size takes little memory. Knows no format.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from euclidesdb_server.columns import ItemTable
 from euclidesdb_server.columns.block import BlockFilter
 from euclidesdb_server.columns.pending_rows import PendingRows, stored_rows
 from euclidesdb_server.columns.table_view import Selection
 from euclidesdb_server.database.item_reads import Include
-from euclidesdb_server.database.model_table import ModelTable
 from euclidesdb_server.database.requests import Call, check_waiting
-from euclidesdb_server.database.superseded_space import superseded_name
-from euclidesdb_server.errors import ModelUnavailable
-from euclidesdb_server.store import FeatureStore, SpaceRecord, StoreReader
+from euclidesdb_server.store import SpaceRecord, StoreReader
 from euclidesdb_server.store.bulk_reads import BulkReads
 from euclidesdb_server.store.item_values import item_values, values_within
 from euclidesdb_server.store.keys import PREDICTIONS, VECTOR
@@ -43,6 +37,8 @@ LEAST_ROWS: Final = 128
 RECORDS_BYTES: Final = 16 << 20
 """The records of WINDOW_ROWS items are read at a time, as more of them lie close together then; of
 fewer if they have more bytes. Each may have a mebibyte of metadata."""
+LEAST_BYTES: Final = 64 << 10
+"""Of a batch, however many exports share the limits."""
 ITEM_BYTES: Final = 64
 """About what an item takes besides what it holds."""
 FIRST_PREDICTIONS: Final = 4096
@@ -86,53 +82,6 @@ class ExportedItems:
         return self.records.ids
 
 
-class ItemExports:
-    """Opens exports. Thread-safe."""
-
-    def __init__(self, store: FeatureStore, models: ModelTable, table: ItemTable) -> None:
-        self._store = store
-        self._models = models
-        self._table = table
-
-    @contextmanager
-    def open(self, request: ExportRequest, call: Call) -> Iterator[ItemExport]:
-        """The items as of now; to be read while the context is open.
-
-        Raises UnknownModel, ModelUnavailable, StorageError, DeadlineExceeded.
-        """
-        named = {name: self._named(name) for name in request.models}
-        check = partial(check_waiting, call)
-        with ExitStack() as opened:
-
-            def snapshot() -> StoreReader:
-                return opened.enter_context(self._store.snapshot())
-
-            view, reader = self._table.view_with(check, snapshot)
-            selection = view.select(request.condition, check)
-            spaces = named or self._with_vectors(selection)
-            yield ItemExport(request, selection, reader, spaces, call)
-
-    def _with_vectors(self, selection: Selection) -> dict[str, SpaceRecord]:
-        """The spaces in which items have vectors, or have failed, by name."""
-        spaces: dict[str, SpaceRecord] = {}
-        for record in self._store.spaces():
-            if not selection.any_in(record.number):
-                continue
-            earlier = self._models.superseded_name(record.model, record.fingerprint)
-            name = earlier or record.model
-            if name in spaces:
-                name = superseded_name(record.model, record.fingerprint)
-            spaces[name] = record
-        return spaces
-
-    def _named(self, name: str) -> SpaceRecord:
-        serving = self._models.resolve(name)
-        if serving.record is None:
-            state, reason = serving.state
-            raise ModelUnavailable(f"model {name!r} is {state}: {reason}")
-        return serving.record
-
-
 class ItemExport:
     """One export. spaces: those that are exported, by the names of their models."""
 
@@ -143,13 +92,17 @@ class ItemExport:
         reader: StoreReader,
         spaces: Mapping[str, SpaceRecord],
         call: Call,
+        *,
+        share: Callable[[], float],
     ) -> None:
+        """share: what it may have, at a time, of the limits of what is read."""
         self.include = request.include
         self.spaces = spaces
         self._condition = request.condition
         self._selection = selection
         self._reader = reader
         self._call = call
+        self._share = share
         self._bulk = BulkReads(reader)
         self._prediction_bytes = FIRST_PREDICTIONS * len(spaces)
 
@@ -164,11 +117,14 @@ class ItemExport:
             while start < len(found):
                 check_waiting(self._call)
                 sizes = self._fixed_size() + found[start:].sizes()
-                fitting = int(np.searchsorted(sizes.cumsum(), BATCH_BYTES, side="right"))
+                limit = max(LEAST_BYTES, int(BATCH_BYTES * self._share()))
+                fitting = int(np.searchsorted(sizes.cumsum(), limit, side="right"))
                 count = min(max(1, fitting), BATCH_ROWS)
                 payloads: list[Payload | None] | None = None
                 if self.include.payload:
-                    payloads, held = self._payloads(found[start : start + count], sizes, held)
+                    payloads, held = self._payloads(
+                        found[start : start + count], sizes, held, limit
+                    )
                     count = len(payloads)
                 yield self._exported(found[start : start + count], payloads)
                 start += count
@@ -183,11 +139,12 @@ class ItemExport:
         return size
 
     def _payloads(
-        self, items: RecordColumns, sizes: Sizes, held: Payload | None
+        self, items: RecordColumns, sizes: Sizes, held: Payload | None, limit: int
     ) -> tuple[list[Payload | None], Payload | None]:
         """The payloads of as many items as fit into a batch, and the one that did not fit.
 
         sizes: of the items without them. held: that of the first item, if it has been read already.
+        limit: bytes of a batch.
         """
         found: list[Payload | None] = []
         total = 0
@@ -198,7 +155,7 @@ class ItemExport:
             if payload is None and record is not None and record.payload_label is not None:
                 payload = self._reader.payload(record.payload_label)
             total += size + (0 if payload is None else len(payload.data))
-            if found and total > BATCH_BYTES:
+            if found and total > limit:
                 return found, payload
             found.append(payload)
         return found, None
@@ -208,18 +165,20 @@ class ItemExport:
         parts = [block.added[rows] for block, rows in self._selection.parts]
         # what is kept until the end, for each item, is as small as can be
         order = np.argsort(np.concatenate([*parts, np.empty(0, np.int64)])).astype(np.uint32)
-        first, rows = 0, WINDOW_ROWS
+        first, most = 0, WINDOW_ROWS
         while first < len(order):
             check_waiting(self._call)
+            share = self._share()
+            rows = max(LEAST_ROWS, min(most, int(WINDOW_ROWS * share)))
             numbers = order[first : first + rows].astype(np.int64)
             ids, labels = self._selection.ids(numbers), self._selection.labels[numbers]
             values: Sequence[bytes | None] | None
             if rows > LEAST_ROWS:
-                values = values_within(RECORDS_BYTES, self._reader.source, ids)
+                values = values_within(int(RECORDS_BYTES * share), self._reader.source, ids)
             else:
                 values = item_values(self._reader.source, ids)
             if values is None:  # they are large; those that follow probably are, too
-                rows = max(LEAST_ROWS, rows // 4)
+                most = max(LEAST_ROWS, rows // 4)
                 continue
             yield self._stored(ids, values, labels)
             first += len(ids)
