@@ -203,9 +203,9 @@ def waiting_writes(database: Database) -> int:
     """How many wait for the lock of their item, or for the thread that writes single items."""
     frames = [*sys._current_frames().values()]
     at_lock = sum(frame.f_code.co_filename == item_locks.__file__ for frame in frames)
-    writing = {GroupedWrites._write_waiting.__code__, Writer.write.__code__}
+    writing = {GroupedWrites._write.__code__, Writer.write.__code__}
     is_busy = any(writing <= {each.f_code for each in stack(frame)} for frame in frames)
-    return at_lock + is_busy * len(database.features._features._adder._grouped._waiting)
+    return at_lock + is_busy * database.features._features._adder._grouped._waiting.qsize()
 
 
 def stack(frame: FrameType | None) -> Iterator[FrameType]:

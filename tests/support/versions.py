@@ -100,6 +100,7 @@ class Versions:
     def close(self) -> None:
         """Stop."""
         self.drops.close()
+        self.features.close()
         self.compactor.close()
         self.table.close()
         self.store.close()

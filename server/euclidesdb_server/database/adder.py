@@ -32,7 +32,7 @@ from euclidesdb_server.values.embedding import Embedding
 
 
 class Adder:
-    """Adds items. Thread-safe. limits: the keys `max_...` of [server]. `close` ends its thread."""
+    """Adds items. Thread-safe. limits: the keys `max_...` of [server]. `close` ends its threads."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Adder:
         self._writer = writer
         self._limits = limits
         self._grouped = GroupedWrites(writer)
-        self._repeats = RepeatedAdds(store, writer, self._grouped)
+        self._repeats = RepeatedAdds(store, writer)
 
     async def add(
         self, requests: Sequence[AddRequest | DatabaseError], call: Call
@@ -86,8 +86,9 @@ class Adder:
         return [next(written) if known is None else known for known in found]
 
     def close(self) -> None:
-        """Write what waits, and end the thread; nothing may be added any more."""
+        """Write what waits, and end the threads; nothing may be added any more."""
         self._grouped.close()
+        self._repeats.close()
 
     async def _embedded(
         self,

@@ -213,7 +213,7 @@ class FeatureDatabase:
         return self._store.failure is None and self._searcher.is_quick(models, top_k)
 
     def close(self) -> None:
-        """End the thread that writes; nothing may be added any more."""
+        """End the threads that write; nothing may be added any more."""
         self._adder.close()
 
     def list_models(self) -> tuple[ModelStatus, ...]:

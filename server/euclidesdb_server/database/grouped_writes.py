@@ -2,22 +2,24 @@
 
 A call that adds one item waits for a model, and then for the disk. If each call had a thread for
 its write, eight callers would keep the interpreter busy with changing threads. Here what comes
-while a write is under way is one batch of the next one, which needs one lock and one sync.
+while a write is under way is one batch of the next one, which needs one lock and one sync. (So an
+item that another writer has locked holds up those of its batch, for as long as that write takes.)
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import NamedTuple
 
 from euclidesdb_server.database.write_batches import EmbeddedItem
 from euclidesdb_server.database.writer import Writer
 from euclidesdb_server.errors import DatabaseError, ShuttingDown, copy_of
 from euclidesdb_server.values.item_change import ItemChange
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class GroupedWrite(NamedTuple):
@@ -40,53 +42,51 @@ class GroupedWrites:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="grouped-writes")
         self._lock = threading.Lock()
-        self._waiting: list[_Waiting] = []
-        self._is_writing = False
+        self._closed = False
+        self._waiting = SimpleQueue[_Waiting | None]()
+        self._thread = threading.Thread(target=self._run, name="grouped-writes", daemon=True)
+        self._thread.start()
 
     def write(self, item: EmbeddedItem) -> Future[GroupedWrite]:
         """Write an item, as `Writer.write` would. After `close`, the outcome is ShuttingDown."""
         waiting = _Waiting(item, Future())
         with self._lock:
-            self._waiting.append(waiting)
-            is_writing, self._is_writing = self._is_writing, True
-        if not is_writing:
-            try:
-                self.run(self._write_waiting)
-            except ShuttingDown as error:
-                while group := self._next_group():
-                    for each in group:
-                        each.outcome.set_result(GroupedWrite(copy_of(error)))
+            if self._closed:
+                waiting.outcome.set_result(GroupedWrite(ShuttingDown("the server is stopping")))
+            else:
+                self._waiting.put(waiting)
         return waiting.outcome
 
-    def run(self, work: Callable[[], T]) -> Future[T]:
-        """Have the thread do something else that waits for writes. Raises ShuttingDown."""
-        try:
-            return self._thread.submit(work)
-        except RuntimeError as error:
-            raise ShuttingDown("the server is stopping") from error
-
     def close(self) -> None:
-        """Write what waits, and end the thread."""
-        self._thread.shutdown()
-
-    def _write_waiting(self) -> None:
-        while group := self._next_group():
-            repeated = set[int]()
-            try:
-                changes = self._writer.write([each.item for each in group], repeated)
-            except BaseException as error:  # each caller must get an answer
-                for each in group:
-                    each.outcome.set_exception(error)
-                continue
-            for position, (each, change) in enumerate(zip(group, changes, strict=True)):
-                # the items of a batch fail by one error, and each caller raises its own
-                own = copy_of(change) if isinstance(change, DatabaseError) else change
-                each.outcome.set_result(GroupedWrite(own, position in repeated))
-
-    def _next_group(self) -> list[_Waiting]:
+        """Write what waits, and end the thread. Idempotent."""
         with self._lock:
-            group, self._waiting = self._waiting, []
-            self._is_writing = bool(group)
-            return group
+            if not self._closed:
+                self._closed = True
+                self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (waiting := self._waiting.get()) is not None:
+            group = [waiting]
+            while not self._waiting.empty():
+                waiting = self._waiting.get()
+                if waiting is None:
+                    self._waiting.put(None)  # the last one
+                    break
+                group.append(waiting)
+            self._write(group)
+
+    def _write(self, group: list[_Waiting]) -> None:
+        repeated = set[int]()
+        try:
+            changes = self._writer.write([each.item for each in group], repeated)
+        except Exception:  # a fault of ours; each caller must get an answer
+            log.exception("%d single items were not written", len(group))
+            for each in group:
+                each.outcome.set_exception(RuntimeError("the write of its group failed"))
+            return
+        for position, (each, change) in enumerate(zip(group, changes, strict=True)):
+            # the items of a batch fail by one error, and each caller raises its own
+            own = copy_of(change) if isinstance(change, DatabaseError) else change
+            each.outcome.set_result(GroupedWrite(own, position in repeated))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 
-from euclidesdb_server.database.grouped_writes import GroupedWrites
 from euclidesdb_server.database.item_changes import repeated_changes
 from euclidesdb_server.database.leased import Leased
 from euclidesdb_server.database.prepared_adds import digest_of
@@ -14,7 +13,7 @@ from euclidesdb_server.database.requests import AddRequest
 from euclidesdb_server.database.results import ItemFailure, StoredEmbedding, Written
 from euclidesdb_server.database.steps import result_of
 from euclidesdb_server.database.writer import Writer
-from euclidesdb_server.errors import CorruptRecord, DatabaseError
+from euclidesdb_server.errors import CorruptRecord, DatabaseError, ShuttingDown
 from euclidesdb_server.index import ModelSpace
 from euclidesdb_server.store import FeatureStore
 from euclidesdb_server.values.embedding import Embedding
@@ -24,11 +23,15 @@ from euclidesdb_server.values.payload import Payload
 class RepeatedAdds:
     """Answers requests that were applied before, from what is stored then. Thread-safe."""
 
-    def __init__(self, store: FeatureStore, writer: Writer, grouped: GroupedWrites) -> None:
-        """grouped: has the thread that waits for writes of the items."""
+    def __init__(self, store: FeatureStore, writer: Writer) -> None:
         self._store = store
         self._writer = writer
-        self._grouped = grouped
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="repeated-adds")
+        """Waits for other writes of the items."""
+
+    def close(self) -> None:
+        """End its thread; nothing may be answered any more."""
+        self._thread.shutdown()
 
     async def known(
         self, request: AddRequest | DatabaseError, leased: Leased
@@ -48,7 +51,11 @@ class RepeatedAdds:
 
     async def answer(self, item_id: str, spaces: Iterable[ModelSpace]) -> Written | DatabaseError:
         """What these spaces have of the item now, which may be nothing."""
-        return await result_of(self._grouped.run(partial(self._answer, item_id, [*spaces])))
+        try:
+            answer = self._thread.submit(self._answer, item_id, [*spaces])
+        except RuntimeError:  # it is closed
+            return ShuttingDown("the server is stopping")
+        return await result_of(answer)
 
     def _answer(self, item_id: str, spaces: Iterable[ModelSpace]) -> Written | DatabaseError:
         try:
