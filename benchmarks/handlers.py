@@ -28,7 +28,7 @@ from euclidesdb_server.app import Server
 from euclidesdb_server.config.server import load_config
 from euclidesdb_server.engines.faiss_index import read_without_rows, refer_to_rows
 from euclidesdb_server.engines.vectors import load_vectors
-from euclidesdb_server.rpc.answers import begun, parsed
+from euclidesdb_server.rpc.answers import first_step, parsed
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.methods import Method, methods_of
 from euclidesdb_server.rpc.v1 import FeatureDatabaseService
@@ -44,7 +44,7 @@ def answer(method: Method, data: bytes) -> bytes:
     request = parsed(method, data)
     if not method.is_quick(request):
         raise SystemExit("this search is not answered on the event loop")
-    reply = begun(method, request, call)
+    reply = first_step(method, request, call)
     call.end()
     if not isinstance(reply, bytes):
         raise SystemExit("this search waits")

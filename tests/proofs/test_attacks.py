@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 import euclidesdb
+from euclidesdb_server.rpc.answering import EXPORT_THREADS
 from tests.support.attacks import ATTACKS, DIM, GIVEN, SLOW
 from tests.support.footprint import footprint
 from tests.support.models import SlowOnWhite, save_model
@@ -108,11 +109,14 @@ def test_an_attack_leaves_the_server_alive_and_its_memory_bounded(served, name):
     before = footprint(served.process)
     with attacking(name, served.address) as attack:
         wait_for(lambda: is_connected(attack.pid, served.address), "the attack")
-        peak = 0
+        peak = threads = 0
         for _ in range(6):
             served.seconds_of_searches(0.3)
-            peak = max(peak, footprint(served.process).memory)
+            now = footprint(served.process)
+            peak, threads = max(peak, now.memory), max(threads, now.threads)
         assert attack.poll() is None, attack.stderr.read()
+    if name == "slow_readers":
+        assert threads <= before.threads + EXPORT_THREADS
     assert peak - before.memory < MAX_GROWTH
     assert served.process.is_running()
     assert all(worker.is_running() for worker in served.workers)

@@ -17,7 +17,7 @@ from euclidesdb_server.config.server import ServerConfig
 from euclidesdb_server.database.steps import Wait
 from euclidesdb_server.errors import InvalidRequest, Overloaded, ShuttingDown
 from euclidesdb_server.monitoring.stats import Traffic
-from euclidesdb_server.rpc.answers import Pause, StreamAnswer, UnaryAnswer, begun, parsed
+from euclidesdb_server.rpc.answers import Pause, StreamAnswer, UnaryAnswer, first_step, parsed
 from euclidesdb_server.rpc.call import RpcCall
 from euclidesdb_server.rpc.call_measures import CallMeasures
 from euclidesdb_server.rpc.caller import Caller
@@ -35,6 +35,7 @@ MAX_OPEN_STREAMS_PER_CLIENT: Final = 10
 """Of methods that require no role. They do not count for [server] max_streams, so that callers
 without a key take no stream from those with one."""
 CONTROL_THREADS: Final = 4
+EXPORT_THREADS: Final = 2
 CHANGE_THREADS: Final = 2
 
 T = TypeVar("T")
@@ -58,6 +59,7 @@ class Answerer:
         threads = {
             Lane.CALLS: config.threads,
             Lane.CONTROL: CONTROL_THREADS,
+            Lane.EXPORTS: EXPORT_THREADS,
             Lane.CHANGES: CHANGE_THREADS,
         }
         self._pools = {
@@ -222,23 +224,22 @@ class Answerer:
     ) -> bytes | Coroutine[Any, Any, bytes]:
         """As `begin`. If the request is a quick one, its first step is taken at once."""
         self._admit(len(data), call.caller)
-        outcome: bytes | tuple[UnaryAnswer, Wait] | None = None
-        waits = False
+        leave = functools.partial(self._leave, len(data), call.caller)
         try:
             request = parsed(method, data, call)
-            if method.is_quick(request):
-                outcome = begun(method, request, call)
-            waits = not isinstance(outcome, bytes)
-        finally:
-            if not waits:
-                self._leave(len(data), call.caller)
+            outcome = first_step(method, request, call) if method.is_quick(request) else None
+        except BaseException:
+            leave()
+            raise
         if isinstance(outcome, bytes):
+            leave()
             return outcome
-        call.on_done(functools.partial(self._leave, len(data), call.caller))
+        call.on_done(leave)
         if outcome is None:
             return self._in_threads(method, UnaryAnswer(method, request, call), call)
-        call.on_done(outcome[0].close)
-        return _on_loop(*outcome)
+        answer, wait = outcome
+        call.on_done(answer.close)
+        return _on_loop(answer, wait)
 
     def _in_threads(
         self, method: Method, answer: UnaryAnswer, call: RpcCall

@@ -163,7 +163,7 @@ class StreamAnswer(_Answer):
         self._events.close()
 
 
-def begun(method: Method, request: Message, call: RpcCall) -> bytes | tuple[UnaryAnswer, Wait]:
+def first_step(method: Method, request: Message, call: RpcCall) -> bytes | tuple[UnaryAnswer, Wait]:
     """Take the first step of an answer: the reply, or what remains and what it waits for."""
     reply = method.handle(request, call)
     if isinstance(reply, Message):

@@ -13,7 +13,7 @@ from euclidesdb_server.rpc.caller import UNKNOWN, host_of_address
 from euclidesdb_server.rpc.http2_bodies import Headers, Reply, StreamedReply
 from euclidesdb_server.rpc.nghttp2_callbacks import Streams
 from euclidesdb_server.rpc.nghttp2_library import Http2Error
-from euclidesdb_server.rpc.tcp_options import find_silent_loss
+from euclidesdb_server.rpc.tcp_options import find_silent_loss, unread_bytes
 
 WRITE_BYTES: Final = 256 << 10
 """As many are handed to the socket at once, and may wait there."""
@@ -22,8 +22,10 @@ MIN_READ_BYTES: Final = 64 << 10
 a byte now and then would keep a reply in memory for ever."""
 PREFACE_BYTES: Final = 24
 """What every client sends first, whether it calls or not."""
+LEAVE_TIMEOUT: Final = 0.3
+"""Seconds that a client has to leave by itself, when the server stops, so that it reads all."""
 CLOSE_TIMEOUT: Final = 1.0
-"""Seconds that what has been written has to leave, when the server stops."""
+"""Seconds that what has been written has to leave after that."""
 REFUSED_AT_ONCE: Final = 50
 REFUSAL_SECONDS: Final = 1.0
 """So many connections whose calls are refused are kept for so long, so that clients get the reason;
@@ -69,8 +71,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._session: nghttp2.Session | None = None
         self._received = 0
-        self._in_session = False
-        self._paused = False
+        self._in_session = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
         # of the replies at the last look: how much was sent, after how many pauses
         self._sent: dict[int, tuple[int, int]] = {}
@@ -177,21 +178,21 @@ class Connection(asyncio.Protocol):
             self._send()
 
     def is_sending(self) -> bool:
-        """Whether a reply is not yet sent."""
-        if self._session is None or self._transport is None:
+        """Whether a reply has not yet reached the client."""
+        if self._session is None or (transport := self._transport) is None:
             return False
-        return bool(self._session.replies or self._transport.get_write_buffer_size())
+        waits = self._session.replies or transport.get_write_buffer_size()
+        return bool(waits or unread_bytes(transport.get_extra_info("socket")))
 
     async def close(self) -> None:
-        """End the connection, once what has been written has left, or after CLOSE_TIMEOUT."""
+        """End the connection once its client has left, or what has been written has."""
         if self._transport is None:
             return
-        self._transport.close()
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._lost.wait()
-        except TimeoutError:
-            self._abort()
+        for end, seconds in (self._close, LEAVE_TIMEOUT), (self._abort, CLOSE_TIMEOUT):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._lost.wait()
+            end()
 
     def _submit(self, respond: Callable[..., None], *args: object) -> None:
         try:

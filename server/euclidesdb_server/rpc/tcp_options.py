@@ -1,9 +1,12 @@
-"""How TCP finds out that the other end of a connection is gone without a word."""
+"""What is asked of a socket: whether its other end is gone, and has what was written."""
 
 from __future__ import annotations
 
 import socket
+import sys
 from contextlib import suppress
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Final
 
 # After a minute of silence it is asked every 20 seconds.
@@ -14,6 +17,18 @@ _TCP_OPTIONS: Final = (
     ("TCP_KEEPCNT", socket.IPPROTO_TCP, 2),
     ("TCP_USER_TIMEOUT", socket.IPPROTO_TCP, 80_000),
 )
+
+
+def unread_bytes(at: socket.socket | None) -> int:
+    """How much of what was written has not reached the other end. Unix: has not been read there.
+
+    It would be lost if the socket was closed now and something that it has received is unread.
+    """
+    if at is None:
+        return 0
+    with suppress(OSError):
+        return int.from_bytes(ioctl(at.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+    return 0
 
 
 def find_silent_loss(at: socket.socket | None) -> None:
