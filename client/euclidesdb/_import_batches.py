@@ -83,12 +83,12 @@ class ImportBatches:
 
     def _as_columns(self, rows: RowBatch) -> Sequence[Batch] | None:
         """The rows as columns; None if that is not possible."""
-        columns = rows.columns(self._wants)
-        if columns is None:
-            return None
         try:
+            columns = rows.columns(self._wants)
+            if columns is None:
+                return None
             batches = [*self._column_batches(columns)]
-        except ValueError:  # a text that is not valid Unicode: its row alone is refused
+        except ValueError:  # a text that is not valid Unicode; `_as_items` goes as far as it can
             return None
         self.count += len(columns.ids)
         return batches

@@ -154,7 +154,8 @@ class Transfers:
         models: the models whose vectors are stored; None: all in the file. A vector is stored only
             for the version that made it.
         vectors: further columns of vectors, {column: model}; in .jsonl keys.
-        timeout: seconds for each call of at most 4,096 items; None: ten times the client's.
+        timeout: seconds for each call, of at most 4,096 items that are ready-made vectors of one
+            model, or 1,024 others; None: ten times the client's.
         bytes_per_call, progress: as in `add_many`.
 
         Raises OSError, ValueError or TypeError for a file that cannot be read, UnknownModel or

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import numpy as np
 import pyarrow as pa
@@ -176,3 +177,14 @@ def test_a_text_that_is_not_unicode_is_refused_alone(tmp_path):
     (batch,) = sent(path, named={"v": VectorColumn("m", "m")}, refused=refused)
     assert (batch.method, [*batch.positions]) == ("ImportItems", [0, 2])
     assert [each.position for each in refused] == [1]
+
+
+def test_what_is_before_an_id_that_cannot_be_decoded_is_sent(tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez(path, ids=np.array([b"a", b"b", b"\xff", b"d"]), v=np.ones((4, DIM)))
+    with closing(open_source(path, {"v": VectorColumn("m", "m")})) as source:
+        refused: list[Refused] = []
+        batches = iter(ImportBatches(source, Server(), 4 << 20, refused.append))
+        assert next(batches).ids == ["a", "b"]
+        with pytest.raises(UnicodeDecodeError):
+            next(batches)

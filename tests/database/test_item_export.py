@@ -7,10 +7,12 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
+from euclidesdb_server.database import item_export
 from euclidesdb_server.database.item_export import (
     BATCH_BYTES,
     BATCH_ROWS,
     LEAST_BYTES,
+    MIN_ROWS,
     ExportRequest,
 )
 from euclidesdb_server.database.item_exports import FEW
@@ -132,6 +134,33 @@ def test_many_large_records_are_read_few_at_a_time(database):
     assert max(len(batch.ids) for batch in found) * 100_000 <= BATCH_BYTES
     assert [each for batch in found for each in batch.ids] == ids
     assert [each for batch in found for each in batch.records.metadata.values()] == metadata
+
+
+def test_records_are_read_within_a_limit_whose_rows_follow_their_sizes(database, monkeypatch):
+    size, limit = 20_000, 200_000
+    reads = []
+
+    def watched(find):
+        def found(*arguments):
+            values = find(*arguments)
+            if values is not None:
+                reads.append(values)
+            return values
+
+        return found
+
+    for name in ("values_within", "item_values"):
+        monkeypatch.setattr(item_export, name, watched(getattr(item_export, name)))
+    monkeypatch.setattr(item_export, "RECORDS_BYTES", limit)
+    ids = [f"item-{number:04}" for number in range(3000)]
+    metadata = [bytes(size if number < 300 else 1) for number in range(3000)]
+    for start in range(0, 3000, 100):
+        part = slice(start, start + 100)
+        database.add_vectors("one", ids[part], np.zeros((100, 3)), metadata=metadata[part])
+    assert [each for batch in batches(database) for each in batch.ids] == ids
+    assert max(sum(map(len, values)) for values in reads) < limit + MIN_ROWS * size
+    assert len(reads[0]) == MIN_ROWS
+    assert max(map(len, reads)) > 20 * MIN_ROWS
 
 
 def test_a_filter_holds_for_what_is_exported(database):

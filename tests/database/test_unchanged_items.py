@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from euclidesdb_server.database.item_import import ImportedEmbedding, ImportedItem
 from euclidesdb_server.errors import CorruptRecord
 from euclidesdb_server.store import keys
 from tests.support.assembled import EMBEDDERS, Database
@@ -107,3 +109,15 @@ def test_an_unreadable_vector_is_written_again(database, monkeypatch):
     database.add("a", one=[1, 0])
     assert database.store.item("a").labels[number] != label
     assert database.ids([1, 0], "one") == ["a"]
+
+
+def test_an_import_of_an_unknown_payload_writes_only_the_vectors_that_changed(database):
+    def write(first):
+        vectors = {"one": np.array([first, 0], np.float32), "two": np.ones(3, np.float32)}
+        made = tuple(ImportedEmbedding(model, None, vector) for model, vector in vectors.items())
+        database.features.imports.write([ImportedItem("a", embeddings=made)])
+        return stored_labels(database, ["a"])[0]
+
+    before, after = write(1), write(2)
+    changed = database.spaces["one"].record.number
+    assert {number for number in before if before[number] != after[number]} == {changed}

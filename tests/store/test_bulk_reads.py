@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from hashlib import blake2b
 
+import msgspec
 import numpy as np
 import pytest
 
 from euclidesdb_server.errors import CorruptRecord, DataFolderError
-from euclidesdb_server.store import ColumnsWrite, FeatureStore, keys
+from euclidesdb_server.store import ColumnsWrite, FeatureStore, keys, leveldb_reads
 from euclidesdb_server.store.bulk_reads import BulkReads, unpacked_record
 from euclidesdb_server.store.item_values import item_values, values_within
 from euclidesdb_server.values.vector_columns import VectorColumns
@@ -92,6 +93,72 @@ def test_values_are_given_up_if_they_are_too_many_bytes(store):
     size = sum(len(value) for value in values if value is not None)
     assert values_within(size, store.source, ids) == values
     assert values_within(size // 2, store.source, ids) is None
+
+
+def test_a_record_of_a_newer_program_is_refused_as_single_reads_refuse_it(tmp_path):
+    with FeatureStore(tmp_path / "leveldb", sync=False) as store:
+        store.open_space("one", "1", 1)
+        fields = msgspec.msgpack.decode(write_item(store, "new", {1: embedding(1)}).packed())
+        fields += [None, None, {}, b"x", {}][len(fields) - 6 :]
+        assert len(fields) == 11
+        store._put(keys.item_key("new"), msgspec.msgpack.encode(fields), "as a newer program")
+        (found,) = item_values(store.source, ["new"])
+        with pytest.raises(CorruptRecord, match="item 'new'"):
+            unpacked_record("new", found or b"")
+
+
+class Watched:
+    """Reads of a source, with the bytes of the values that each had in memory."""
+
+    def __init__(self, source):
+        self._source = source
+        self.sizes = []
+
+    def neighbors(self, *arguments):
+        rows = self._source.neighbors(*arguments)
+        self.sizes.append(sum(len(value) for _, value in rows))
+        return rows
+
+    def get(self, key):
+        return self._source.get(key)
+
+    def get_many(self, wanted):
+        return self._source.get_many(wanted)
+
+    def scan(self, *arguments):
+        yield from self._counted(self._source.scan(*arguments))
+
+    def scan_keys(self, *arguments):
+        yield from self._counted(self._source.scan_keys(*arguments))
+
+    def _counted(self, scan):
+        self.sizes.append(0)
+        for rows in scan:
+            self.sizes[-1] += sum(len(value) for _, value in rows)
+            yield rows
+
+
+@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize("missing", [0, 3])
+def test_no_more_is_read_at_a_time_than_the_limit_and_what_a_scan_reads(
+    tmp_path, monkeypatch, step, missing
+):
+    large, limit, at_a_time = 10_000, 200_000, 50_000
+    monkeypatch.setattr(leveldb_reads, "SCAN_BYTES", at_a_time)
+    with FeatureStore(tmp_path / "leveldb", sync=False) as store:
+        store.open_space("one", "1", 1)
+        names = [f"item-{number:04}" for number in range(600)]
+        for number, item_id in enumerate(names):
+            metadata = bytes(large if number > 150 else 10)
+            write_item(store, item_id, {1: embedding(1)}, metadata=metadata)
+        ids = [*(f"item-0000{number}" for number in range(missing)), *names[::step]]
+        watched = Watched(store.source)
+        assert values_within(limit, watched, ids) is None
+        assert max(watched.sizes) <= limit + at_a_time + 2 * large
+        assert sum(watched.sizes) < 3 * (limit + at_a_time + 2 * large)
+        part = ids[: 120 // step]
+        values = values_within(limit, watched, part)
+        assert values == [store.value(keys.item_key(item_id)) for item_id in part]
 
 
 COUNT = 3000

@@ -126,7 +126,7 @@ def test_a_scan_of_keys_reads_few_large_records_at_a_time(database):
     assert [len(rows) for rows in database.scan_keys(keys)] == [2, 2, 2]
 
 
-def test_neighbors_are_read_up_to_a_number(database):
+def test_neighbors_are_read_up_to_a_number_and_a_size(database):
     keys = [b"k%06d" % number for number in range(100)]
     batch = database.batch()
     for key in keys:
@@ -134,6 +134,7 @@ def test_neighbors_are_read_up_to_a_number(database):
     database.write(batch, "filling")
     assert database.neighbors(keys[10], keys[19], 50) == [(key, key) for key in keys[10:20]]
     assert database.neighbors(keys[10], keys[19], 5) == [(key, key) for key in keys[10:15]]
+    assert database.neighbors(keys[10], keys[19], 50, 14) == [(key, key) for key in keys[10:13]]
     with closing(database.snapshot()) as snapshot:
         put(database, b"k000010x")
         assert snapshot.neighbors(keys[10], keys[11], 50) == [(key, key) for key in keys[10:12]]

@@ -44,7 +44,7 @@ def item_write(
     record = before or ItemRecord()
     labels, ready_made, failed = dict(record.labels), set(record.ready_made), dict(record.failed)
     payload_label, digest = record.payload_label, item.digest
-    if digest is None or (item.of_unknown_payload and item.computed <= {*unchanged}):
+    if digest is None:
         digest = record.payload_digest
     elif digest != record.payload_digest:
         labels = {number: label for number, label in labels.items() if number in ready_made}
@@ -136,23 +136,15 @@ def unchanged_spaces(
     """The spaces whose stored vector or failure is the one that would be written.
 
     A computed vector is unchanged if the stored payload has the digest of the item's. A ready-made
-    one is unchanged if it equals the stored one bit for bit, an imported one if both hold. If it is
-    not known what payload an imported item was made from, it is the stored one if all that models
-    made of it equals what is stored. A failure with the same payload, reason and message keeps the
-    time of the first one.
+    one is unchanged if it equals the stored one bit for bit, an imported one if both hold. A
+    failure with the same payload, reason and message keeps the time of the first one.
+
+    item: as `with_known_payload` returns it.
     """
     unchanged: set[int] = set()
     if before is None:
         return unchanged
     same_payload = item.digest is not None and item.digest == before.payload_digest
-    if item.of_unknown_payload:
-        same_payload = all(
-            (label := before.labels.get(space.record.number)) is not None
-            and space.record.number not in before.ready_made
-            and _is_stored(reader, space.record.number, label, embedding)
-            for space, embedding in item.embeddings.items()
-            if space not in item.ready_made
-        )
     for space, embedding in item.embeddings.items():
         number = space.record.number
         label = before.labels.get(number)

@@ -34,9 +34,11 @@ BATCH_ROWS: Final = 4096
 """Limits of what is read at a time; an item that is larger is read alone."""
 WINDOW_ROWS: Final = 4 * BATCH_ROWS
 LEAST_ROWS: Final = 128
+MIN_ROWS: Final = 16
 RECORDS_BYTES: Final = 16 << 20
 """The records of WINDOW_ROWS items are read at a time, as more of them lie close together then; of
-fewer if they have more bytes. Each may have a mebibyte of metadata."""
+LEAST_ROWS if many exports share the limits; of as few as MIN_ROWS if they have more than
+RECORDS_BYTES: each may have a mebibyte of metadata."""
 LEAST_BYTES: Final = 64 << 10
 """Of a batch, however many exports share the limits."""
 ITEM_BYTES: Final = 64
@@ -169,17 +171,20 @@ class ItemExport:
         while first < len(order):
             check_waiting(self._call)
             share = self._share()
-            rows = max(LEAST_ROWS, min(most, int(WINDOW_ROWS * share)))
+            rows = min(most, max(LEAST_ROWS, int(WINDOW_ROWS * share)))
+            limit = int(RECORDS_BYTES * share)
             numbers = order[first : first + rows].astype(np.int64)
             ids, labels = self._selection.ids(numbers), self._selection.labels[numbers]
             values: Sequence[bytes | None] | None
-            if rows > LEAST_ROWS:
-                values = values_within(int(RECORDS_BYTES * share), self._reader.source, ids)
+            if rows > MIN_ROWS:
+                values = values_within(limit, self._reader.source, ids)
             else:
                 values = item_values(self._reader.source, ids)
             if values is None:  # they are large; those that follow probably are, too
-                most = max(LEAST_ROWS, rows // 4)
+                most = max(MIN_ROWS, rows // 4)
                 continue
+            if most < WINDOW_ROWS and sum(map(len, filter(None, values))) < limit // 4:
+                most *= 2
             yield self._stored(ids, values, labels)
             first += len(ids)
 

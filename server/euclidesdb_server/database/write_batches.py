@@ -58,16 +58,6 @@ class EmbeddedItem(msgspec.Struct, frozen=True):
         """Those in which something is written of it."""
         return (*self.embeddings, *self.failures)
 
-    @property
-    def of_unknown_payload(self) -> bool:
-        """Whether models made its vectors elsewhere from a payload of which nothing is known."""
-        return self.imported and self.digest == b"" and not self.failures
-
-    @property
-    def computed(self) -> set[int]:
-        """The numbers of the spaces whose vectors models made."""
-        return {space.record.number for space in self.embeddings if space not in self.ready_made}
-
     def size(self) -> int:
         """About how many bytes are written."""
         vectors = sum(found.vector.nbytes for found in self.embeddings.values())

@@ -25,7 +25,7 @@ _ROW_KEY: Final = np.dtype([("kind", "V1"), ("space", ">u4"), ("label", ">u8")])
 """As `keys.row_key` makes it."""
 
 
-class BulkRecord(msgspec.Struct, array_like=True, gc=False):
+class BulkRecord(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """What is stored of an item: the fields of `ItemRecord`, in its order."""
 
     attributes_json: str
@@ -115,7 +115,7 @@ def unpacked_record(item_id: str, value: bytes) -> BulkRecord:
     """The record in an item's value. Raises CorruptRecord."""
     try:
         return _unpacked(value)
-    except (msgspec.MsgspecError, ValueError):  # of an earlier format, or damaged
+    except (msgspec.MsgspecError, ValueError):  # of another format, or damaged
         record = unpack_item(value, f"the record of item {item_id!r}")
     return BulkRecord(
         record.attributes_json,
