@@ -72,6 +72,21 @@ def test_what_is_not_a_message_is_left_to_the_parser(data):
     assert time.process_time() - begun < 5
 
 
+def test_no_group_hides_what_follows_it():
+    hidden = b"\xc3\xa9\x07" + b"\x0a\x02\x0a\x7f" + b"\xc4\xa9\x07"
+    assert "a field of wire type 3" in refused(hidden + EMPTY * (FREE_BYTES // 2))
+    inside = pb.AddItemsRequest(items=[pb.AddItemRequest(id="a" * 1000)]).SerializeToString()
+    item = inside[3:] + hidden
+    data = b"\x0a" + bytes([0x80 | len(item) & 0x7F, len(item) >> 7]) + item
+    assert "a field of wire type 3" in refused(data + EMPTY * (FREE_BYTES // 2))
+
+
+def test_a_number_without_end_is_left_to_the_parser_at_once():
+    begun = time.process_time()
+    check(b"\x18" + b"\x80" * (64 << 20))
+    assert time.process_time() - begun < 1
+
+
 def test_parts_of_one_item_are_counted_at_any_depth():
     vector = pb.Vector(values=pb.Array(shape=[1] * (8 << 20)))
     item = pb.AddItemRequest(id="a", vectors={"m": vector})

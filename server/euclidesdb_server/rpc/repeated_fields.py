@@ -126,11 +126,18 @@ def parsed_bytes(  # noqa: PLR0912, PLR0915  function calls for each field would
             if length >= 0x80:
                 length, position = _varint(data, position - 1)
         elif kind == VARINT:
-            while data[position] >= 0x80:
+            last = position + VARINT_BYTES - 1
+            while data[position] >= 0x80 and position <= last:
                 position += 1
+            if position > last:
+                raise IndexError(position)
             position += 1
-        else:
-            position += FIXED.get(kind, 0)
+        elif kind in FIXED:
+            position += FIXED[kind]
+        else:  # a group, which the parser may read otherwise than it is read here, or nothing
+            raise InvalidRequest(
+                f"the request cannot be parsed: it has a field of wire type {kind}"
+            )
         part = fields.get(tag)
         if part is None:
             position += length
