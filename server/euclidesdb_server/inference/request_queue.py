@@ -1,10 +1,9 @@
 """The queue in which requests for one model become batches.
 
 Bounded: a request beyond the limit is refused at once and does not wait, unless its caller has only
-a few and must go on (an embedding job). A request whose caller
-canceled it is never handed out. Every request that is accepted gets a result, at the latest when
-the queue is closed. While the worker is busy a batch grows; if items differ in cost, items of
-similar cost share a batch.
+a few and must go on (an embedding job). A request whose caller canceled it is never handed out.
+Every request that is accepted gets a result, at the latest when the queue is closed. While the
+worker is busy a batch grows; if items differ in cost, items of similar cost share a batch.
 
 A batch is handed to a taker, a worker's side of the queue, by the thread that makes it due: that of
 a caller if the worker is idle, that which received the last results, or the taker's own, which

@@ -17,7 +17,7 @@ STEP_SECONDS: Final = 0.5
 CALLERS_STAY: Final = 2.0
 """Seconds after the last item of a caller for which there may be further ones."""
 CALLERS_PER_ITEM: Final = 16
-"""If so many items of callers wait, or a multiple, a job may have one among them, or as many."""
+"""A job may have one item in the queue for each so many items of callers that wait there."""
 MAX_REST: Final = 1.0
 """Seconds."""
 
