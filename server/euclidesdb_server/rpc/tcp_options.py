@@ -20,13 +20,13 @@ _TCP_OPTIONS: Final = (
 
 
 def unread_bytes(at: socket.socket | None) -> int:
-    """How much of what was written has not reached the other end. Unix: has not been read there.
+    """How much of what was written has not reached the other end of a TCP connection.
 
     It would be lost if the socket was closed now and something that it has received is unread.
     """
-    if at is None:
+    if at is None or at.family == socket.AF_UNIX:
         return 0
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # it is closed
         return int.from_bytes(ioctl(at.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
     return 0
 
