@@ -22,7 +22,7 @@ MIN_READ_BYTES: Final = 64 << 10
 a byte now and then would keep a reply in memory for ever."""
 PREFACE_BYTES: Final = 24
 """What every client sends first, whether it calls or not."""
-LEAVE_TIMEOUT: Final = 0.3
+LEAVE_TIMEOUT: Final = 1.0
 """Seconds that a client has to leave by itself, when the server stops, so that it reads all."""
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds that what has been written has to leave after that."""
